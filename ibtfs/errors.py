@@ -1,0 +1,123 @@
+"""The errors of ibtfs, drawn as a tree.
+
+::
+
+    IbtfsError                      exit 1
+     +- UsageError                  exit 2    the words of a command do not fit together
+     |   +- AmbiguousSource                   several sources, and none was named
+     +- RepositoryError             exit 1
+     |   +- NotARepository          exit 10
+     |   +- RepositoryExists
+     |   +- RepositoryLocked        exit 11
+     |   +- UnsupportedFormat
+     |   +- LockLost                          a lock was taken away while in use
+     +- NotFound                    exit 1
+     |   +- PointNotFound
+     |   +- EntryNotFound
+     |   +- NotADirectory
+     |   +- NotAFile
+     +- PointGone                             the backup point was removed while in use
+     +- IntegrityError              exit 1    what is stored is not what was written
+     |   +- FormatDamaged                     bytes that do not decode; says what and where
+     |   +- ObjectMissing                     a file of the repository is not there
+     +- SourceError                           one source file failed; a backup counts it and goes on
+     +- LibraryMissing              exit 1    an outside library is not installed
+     +- MountError                  exit 1
+
+A message is one line: what, where, and where possible what to do.  *exit_code* is the exit code
+of the command that the error ends.
+"""
+
+from __future__ import annotations
+
+
+class IbtfsError(Exception):
+    """Base of every error that ibtfs raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(IbtfsError):
+    """The words of a command do not fit together."""
+
+    exit_code = 2
+
+
+class AmbiguousSource(UsageError):
+    """A repository holds several sources, and none was named."""
+
+
+class RepositoryError(IbtfsError):
+    """A repository as a whole cannot be used."""
+
+
+class NotARepository(RepositoryError):
+    """There is no repository at the place named."""
+
+    exit_code = 10
+
+
+class RepositoryExists(RepositoryError):
+    """A repository, or something else, is already at the place named."""
+
+
+class RepositoryLocked(RepositoryError):
+    """Another process holds a lock that excludes this one."""
+
+    exit_code = 11
+
+
+class UnsupportedFormat(RepositoryError):
+    """The repository needs a newer version of ibtfs."""
+
+
+class LockLost(RepositoryError):
+    """A lock was removed, or went stale, while it was in use."""
+
+
+class NotFound(IbtfsError, LookupError):
+    """What was asked for does not exist."""
+
+
+class PointNotFound(NotFound):
+    """No backup point answers to the words given."""
+
+
+class EntryNotFound(NotFound):
+    """A backup point holds no such path."""
+
+
+class NotADirectory(NotFound):
+    """A path goes through something that is not a directory."""
+
+
+class NotAFile(NotFound):
+    """The bytes of something that is not a regular file were asked for."""
+
+
+class PointGone(IbtfsError):
+    """The backup point was removed while it was in use."""
+
+
+class IntegrityError(IbtfsError):
+    """What a repository holds is not what was written."""
+
+
+class FormatDamaged(IntegrityError):
+    """Bytes that do not decode, or do not have the checksum that they should."""
+
+
+class ObjectMissing(IntegrityError):
+    """A file of the repository, or a part of one, is not there."""
+
+
+class SourceError(IbtfsError):
+    """One file of the source could not be stored as it is; the rest goes on."""
+
+
+class LibraryMissing(IbtfsError):
+    """An outside library that is needed is not installed."""
+
+
+class MountError(IbtfsError):
+    """A repository could not be mounted or unmounted."""

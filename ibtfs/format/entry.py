@@ -1,0 +1,215 @@
+"""Directory states: rows, pages, and their location-free digests.
+
+A page is three columns, all as long as the directory's part that it lists:
+
+*stamps*
+    ``(name, mode, uid, gid, size, mtime_ns, ctime_ns, inode, links)``: what one ``lstat`` tells,
+    sorted by name, so that a listing compares with a stored page in one step
+*refs*
+    what the row leads to: for a regular file a packed content reference (None if it is empty),
+    for a directory ``(packed state reference, 16 bytes of its digest)``, for a symbolic link its
+    target, for a device its number
+*extras*
+    what few rows have, by row number: see the EXTRA constants
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from blake3 import blake3
+
+from ibtfs.errors import FormatDamaged
+from ibtfs.format.packing import pack, unpack_tuple
+
+NAME, MODE, UID, GID, SIZE, MTIME, CTIME, INODE, LINKS = range(9)
+"""Columns of a stamp."""
+
+XATTRS, XATTRS_REF, GROUP, BLOCKS, FLAGS = "x", "X", "g", "b", "f"
+"""Extras: xattrs as a map, or as a reference to a content that is the packed map; the ordinal of
+the device (where not 0) that the inode of a row with several links belongs to; st_blocks where it
+is not what the size lets expect; flags."""
+
+KEPT, UNSTABLE, NOT_READ = 1, 2, 4
+"""Flags: kept from an earlier point, for it could not be read; changed while it was read; a
+directory that could not be read and is not known from an earlier point."""
+
+PAGE_ROWS = 4096
+PAGE_BYTES = 1 << 18
+NAME_LIMIT = 255
+HASH_SIZE = 16
+_BOUNDARY = 0x3FF
+
+Stamp = tuple[bytes, int, int, int, int, int, int, int, int]
+Extras = dict[str, Any]
+
+
+class Page(NamedTuple):
+    """Some rows of a directory, sorted by name, as they are stored."""
+
+    stamps: tuple[Stamp, ...]
+    refs: tuple[Any, ...]
+    extras: dict[int, Extras]
+
+
+class PageEntry(NamedTuple):
+    """A page in the list of a directory of several pages."""
+
+    ref: int
+    digest: bytes
+    count: int
+    last: bytes
+
+
+EMPTY_PAGE = Page((), (), {})
+
+
+def expected_blocks(mode: int, size: int) -> int:
+    """The 512-byte blocks that most file systems show for an entry of *size* bytes."""
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return (size + 4095) // 4096 * 8
+    return 0
+
+
+def ends_page(name: bytes) -> bool:
+    """Whether a page ends after *name*: about one name in 1,024 does, whatever surrounds it."""
+    return not int.from_bytes(blake3(name).digest(2), "little") & _BOUNDARY
+
+
+def split_rows(names: Sequence[bytes], sizes: Sequence[int] | None = None) -> Iterator[slice]:
+    """Which rows make up each page; *sizes* are bytes of extras per row, if any are large."""
+    if len(names) <= PAGE_ROWS // 64 and not sizes:
+        yield slice(0, len(names))
+        return
+    first = weight = 0
+    for row, name in enumerate(names):
+        weight += sizes[row] if sizes else 0
+        if ends_page(name) or row - first + 1 >= PAGE_ROWS or weight >= PAGE_BYTES:
+            yield slice(first, row + 1)
+            first, weight = row + 1, 0
+    if first < len(names) or not names:
+        yield slice(first, len(names))
+
+
+def encode_page(page: Page) -> bytes:
+    """The record body of a page; also of the state of a directory of one page."""
+    return pack((0, *page))
+
+
+def encode_pages(entries: Sequence[PageEntry]) -> bytes:
+    """The record body of the state of a directory of several pages."""
+    return pack((1, entries))
+
+
+def decode_state(body: bytes, where: str) -> Page | tuple[PageEntry, ...]:
+    """What a record body of the states stream holds.  Raises FormatDamaged."""
+    kind, *values = unpack_tuple(body, where, 2)
+    if kind == 0 and len(values) >= 3:
+        return _checked_page(values[0], values[1], values[2], where)
+    if kind == 1 and type(values[0]) is tuple:
+        return tuple(_checked_entry(item, where) for item in values[0])
+    raise FormatDamaged(f"{where}: not a directory state")
+
+
+def decode_page(body: bytes, where: str) -> Page:
+    """The page in *body*.  Raises FormatDamaged."""
+    page = decode_state(body, where)
+    if not isinstance(page, Page):
+        raise FormatDamaged(f"{where}: a list of pages where a page should be")
+    return page
+
+
+def _checked_entry(item: Any, where: str) -> PageEntry:
+    types = (int, bytes, int, bytes)
+    if type(item) is not tuple or tuple(map(type, item)) != types or len(item[1]) != HASH_SIZE:
+        raise FormatDamaged(f"{where}: not a list of pages")
+    return PageEntry(*item)
+
+
+_STAMP_TYPES = (bytes, int, int, int, int, int, int, int, int)
+
+
+def _checked_page(stamps: Any, refs: Any, extras: Any, where: str) -> Page:
+    if type(stamps) is not tuple or type(refs) is not tuple or type(extras) is not dict:
+        raise FormatDamaged(f"{where}: not a page")
+    if len(stamps) != len(refs) or len(stamps) > PAGE_ROWS:
+        raise FormatDamaged(f"{where}: columns of different lengths")
+    last = b""
+    for stamp in stamps:
+        if type(stamp) is not tuple or tuple(map(type, stamp)) != _STAMP_TYPES:
+            raise FormatDamaged(f"{where}: not a row")
+        name = stamp[0]
+        if name <= last or len(name) > NAME_LIMIT or b"/" in name or b"\0" in name:
+            raise FormatDamaged(f"{where}: {name!r} cannot be a name here")
+        if name in (b".", b".."):
+            raise FormatDamaged(f"{where}: {name!r} cannot be a name here")
+        if stamp[SIZE] < 0:
+            raise FormatDamaged(f"{where}: {name!r} has a size below zero")
+        last = name
+    for row, extra in extras.items():
+        if type(row) is not int or not 0 <= row < len(stamps) or type(extra) is not dict:
+            raise FormatDamaged(f"{where}: extras of no row")
+        check_extra(extra, where)
+    for stamp, ref in zip(stamps, refs):
+        _check_ref(stamp, ref, where)
+    return Page(stamps, refs, extras)
+
+
+def check_extra(extra: Extras, where: str) -> None:
+    """Raises FormatDamaged unless *extra* is what a row may have."""
+    for key, value in extra.items():
+        if key in (GROUP, BLOCKS, FLAGS, XATTRS_REF):
+            good = type(value) is int and value >= 0
+        elif key == XATTRS:
+            good = type(value) is dict and all(
+                type(name) is bytes and type(data) is bytes for name, data in value.items()
+            )
+        else:
+            good = type(key) is str
+        if not good:
+            raise FormatDamaged(f"{where}: extra {key!r} is not of its type")
+
+
+def _check_ref(stamp: Stamp, ref: Any, where: str) -> None:
+    mode = stamp[MODE]
+    if stat.S_ISREG(mode):
+        good = type(ref) is int if stamp[SIZE] else ref is None
+    elif stat.S_ISDIR(mode):
+        good = type(ref) is tuple and len(ref) == 2 and type(ref[0]) is int
+        good = good and type(ref[1]) is bytes and len(ref[1]) == HASH_SIZE
+    elif stat.S_ISLNK(mode):
+        good = type(ref) is bytes
+    elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        good = type(ref) is int and ref >= 0
+    else:
+        good = ref is None
+    if not good:
+        raise FormatDamaged(f"{where}: {stamp[NAME]!r} leads nowhere")
+
+
+def page_digest(page: Page, tokens: Sequence[Any], digests: dict[int, bytes]) -> bytes:
+    """The 32-byte location-free digest of *page*.
+
+    *tokens* stand in place of references: the digest of a content, the digest of a directory;
+    targets and device numbers as they are.  *digests* are those of xattr contents, by row.
+    Inode, ctime, device and flags are not part of "same metadata".
+    """
+    rows = [
+        (*stamp[:CTIME], stamp[LINKS], token) for stamp, token in zip(page.stamps, tokens)
+    ]
+    extras = []
+    for row, extra in sorted(page.extras.items()):
+        xattrs = sorted(extra.get(XATTRS, {}).items())
+        portable = (row, xattrs, digests.get(row), extra.get(BLOCKS))
+        if portable[1:] != ([], None, None):
+            extras.append(portable)
+    return blake3(pack((rows, extras)), derive_key_context="ibtfs 2026 page").digest()
+
+
+def pages_digest(digests: Sequence[bytes]) -> bytes:
+    """The 32-byte digest of a directory of several pages, from the 16 bytes of each."""
+    if len(digests) == 1:
+        raise ValueError("A directory of one page has the page's digest")
+    return blake3(b"".join(digests), derive_key_context="ibtfs 2026 pages").digest()

@@ -1,0 +1,164 @@
+"""What an archive's index holds: its header, content records, and how records refer to others.
+
+A reference is a number: the ordinal of an archive in the index's own table of archive ids, shifted
+left by 32 bits, plus the number of the record in that archive.  Ordinal 0 is the archive itself,
+so that references within it are small.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from ibtfs.errors import FormatDamaged
+from ibtfs.format.extents import CONTENT_LIMIT, RANGE_LIMIT
+from ibtfs.format.frames import DATA_STREAMS
+from ibtfs.format.packing import pack, unpack_map, unpack_tuple
+
+DEPTH_LIMIT = 64
+SOURCE_LIMIT = 64
+ARCHIVE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}\Z")
+_LOW = 0xFFFFFFFF
+
+
+class Reference(NamedTuple):
+    """A record of an archive, wherever it is named from."""
+
+    archive: str
+    number: int
+
+
+@dataclass(frozen=True)
+class IndexHeader:
+    """What an archive says of itself.
+
+    *archives* is its table of archive ids, itself first; *epoch* as in DESIGN's invariant 7;
+    *has_data* and *has_sigs* tell whether those files exist, for empty ones are not written.
+    """
+
+    archives: tuple[str, ...]
+    epoch: int
+    contents: int
+    states: int
+    has_data: bool
+    has_sigs: bool
+
+    def encode(self) -> bytes:
+        """The record body."""
+        return pack(
+            {
+                "archives": self.archives,
+                "epoch": self.epoch,
+                "contents": self.contents,
+                "states": self.states,
+                "data": self.has_data,
+                "sigs": self.has_sigs,
+            }
+        )
+
+    @classmethod
+    def decode(cls, body: bytes, where: str) -> IndexHeader:
+        """The header in *body*.  Raises FormatDamaged."""
+        values = unpack_map(body, where)
+        archives = values.get("archives")
+        numbers = [values.get(key) for key in ("epoch", "contents", "states")]
+        flags = [values.get(key) for key in ("data", "sigs")]
+        good = type(archives) is tuple and all(map(is_archive_id, archives)) and archives
+        if not good or not all(type(n) is int and n >= 0 for n in numbers):
+            raise FormatDamaged(f"{where}: not the header of an index")
+        if not all(type(flag) is bool for flag in flags):
+            raise FormatDamaged(f"{where}: not the header of an index")
+        return cls(archives, *numbers, *flags)  # type: ignore[arg-type]
+
+    def reference(self, packed: Any, where: str) -> Reference:
+        """The record that the number *packed* names.  Raises FormatDamaged."""
+        if type(packed) is not int or not 0 <= packed >> 32 < len(self.archives):
+            raise FormatDamaged(f"{where}: {packed!r} refers to no archive")
+        return Reference(self.archives[packed >> 32], packed & _LOW)
+
+
+def is_archive_id(value: Any) -> bool:
+    """Whether *value* is text that may name an archive."""
+    return type(value) is str and ARCHIVE_ID.match(value) is not None
+
+
+class ContentRecord(NamedTuple):
+    """One content: what it is, and where its bytes are.
+
+    Its payload is *length* bytes from *start* of data stream *stream*.  Without a map the payload
+    is the content.  *depth* is 0 without a base, else one more than the base's.  *sources* are
+    contents whose payloads the map names.  *map_first* and *map_parts* say which map records,
+    *slabs* which record of the SigVault (-1: none).
+    """
+
+    digest: bytes
+    size: int
+    stream: int
+    start: int
+    length: int
+    depth: int = 0
+    base: Reference | None = None
+    sources: tuple[Reference, ...] = ()
+    map_first: int = 0
+    map_parts: int = 0
+    slabs: int = -1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the payload is the content, byte for byte."""
+        return not self.map_parts
+
+
+def encode_record(record: ContentRecord, ordinal: Any) -> bytes:
+    """The body of *record*; *ordinal* gives the ordinal of an archive id."""
+    values: list[Any] = list(record[:5])
+    if record.map_parts or record.slabs >= 0:
+        refs = (record.base, *record.sources) if record.base else record.sources
+        packed = [(ordinal(ref.archive) << 32) | ref.number for ref in refs]
+        values += [
+            record.depth, packed[0] if record.base else None,
+            packed[1:] if record.base else packed,
+            record.map_first, record.map_parts, record.slabs,
+        ]  # fmt: skip
+    return pack(values)
+
+
+def decode_record(body: bytes, header: IndexHeader, where: str) -> ContentRecord:
+    """The record in *body*, its references resolved by *header*.  Raises FormatDamaged."""
+    values = unpack_tuple(body, where, 5)
+    digest, *numbers = values[:5]
+    if type(digest) is not bytes or len(digest) != 32 or not _sane(numbers):
+        raise FormatDamaged(f"{where}: not a content record")
+    size, stream, start, length = numbers
+    if stream not in DATA_STREAMS or not size:
+        raise FormatDamaged(f"{where}: not a content record")
+    if len(values) == 5:
+        if length != size:
+            raise FormatDamaged(f"{where}: a plain content is not as long as its payload")
+        return ContentRecord(digest, size, stream, start, length)
+    return _decode_mapped(ContentRecord(digest, size, stream, start, length), values, header, where)
+
+
+def _decode_mapped(
+    record: ContentRecord, values: Sequence[Any], header: IndexHeader, where: str
+) -> ContentRecord:
+    if len(values) < 11 or type(values[7]) is not tuple:
+        raise FormatDamaged(f"{where}: not a content record")
+    depth, packed, sources, first, parts, slabs = values[5:11]
+    if not _sane([depth, first, parts]) or type(slabs) is not int or slabs < -1:
+        raise FormatDamaged(f"{where}: not a content record")
+    if depth > DEPTH_LIMIT or len(sources) > SOURCE_LIMIT or parts > RANGE_LIMIT:
+        raise FormatDamaged(f"{where}: a content beyond the limits of the format")
+    base = None if packed is None else header.reference(packed, where)
+    if (base is None) != (depth == 0) or (not parts and (base or record.length != record.size)):
+        raise FormatDamaged(f"{where}: a content record that contradicts itself")
+    return record._replace(
+        depth=depth, base=base, map_first=first, map_parts=parts, slabs=slabs,
+        sources=tuple(header.reference(source, where) for source in sources),
+    )  # fmt: skip
+
+
+def _sane(numbers: Sequence[Any]) -> bool:
+    return all(type(n) is int and 0 <= n < CONTENT_LIMIT for n in numbers)

@@ -1,0 +1,66 @@
+"""Values as msgpack and back: the only importer of msgpack.
+
+Everything decoded comes from a disk and is not trusted: lengths are bounded by the input itself,
+and what does not decode raises FormatDamaged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgpack
+
+from ibtfs.errors import FormatDamaged
+
+
+def pack(value: Any) -> bytes:
+    """*value* as msgpack: bytes become ``bin``, str becomes ``str``."""
+    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    return packed
+
+
+def unpack(data: bytes | memoryview, what: str) -> Any:
+    """The one value in *data*, arrays as tuples.
+
+    Raises FormatDamaged, naming *what*, if *data* is not exactly one value.
+    """
+    try:
+        return msgpack.unpackb(data, raw=False, use_list=False, strict_map_key=False)
+    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        raise FormatDamaged(f"{what}: not a msgpack value ({error})") from error
+
+
+def unpack_tuple(data: bytes | memoryview, what: str, least: int) -> tuple[Any, ...]:
+    """The array of *least* or more values in *data*.  Raises FormatDamaged."""
+    value = unpack(data, what)
+    if type(value) is not tuple or len(value) < least:
+        raise FormatDamaged(f"{what}: not an array of at least {least} values")
+    return value
+
+
+def unpack_map(data: bytes | memoryview, what: str) -> dict[str, Any]:
+    """The map with text keys in *data*.  Raises FormatDamaged."""
+    value = unpack(data, what)
+    if type(value) is not dict or not all(type(key) is str for key in value):
+        raise FormatDamaged(f"{what}: not a map with text keys")
+    return value
+
+
+def pack_bodies(bodies: list[bytes | None]) -> bytes:
+    """A run of numbered records as the raw bytes of one frame; None is a record that is gone."""
+    return pack(bodies)
+
+
+def unpack_bodies(data: bytes, count: int, what: str) -> tuple[bytes | None, ...]:
+    """The *count* numbered records of a frame.  Raises FormatDamaged."""
+    bodies = unpack_tuple(data, what, 0)
+    if len(bodies) != count or not all(type(b) is bytes or b is None for b in bodies):
+        raise FormatDamaged(f"{what}: not a run of {count} records")
+    return bodies
+
+
+def expect_ints(values: Any, what: str) -> tuple[int, ...]:
+    """*values* if it is an array of integers.  Raises FormatDamaged."""
+    if type(values) is not tuple or not all(type(value) is int for value in values):
+        raise FormatDamaged(f"{what}: not an array of integers")
+    return values
