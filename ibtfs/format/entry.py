@@ -17,14 +17,22 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.packing import pack, unpack_tuple
 
-NAME, MODE, UID, GID, SIZE, MTIME, CTIME, INODE, LINKS = range(9)
+NAME: Final = 0
+MODE: Final = 1
+UID: Final = 2
+GID: Final = 3
+SIZE: Final = 4
+MTIME: Final = 5
+CTIME: Final = 6
+INODE: Final = 7
+LINKS: Final = 8
 """Columns of a stamp."""
 
 XATTRS, XATTRS_REF, GROUP, BLOCKS, FLAGS = "x", "X", "g", "b", "f"
@@ -36,8 +44,9 @@ KEPT, UNSTABLE, NOT_READ = 1, 2, 4
 """Flags: kept from an earlier point, for it could not be read; changed while it was read; a
 directory that could not be read and is not known from an earlier point."""
 
+ONE_PAGE = 64
 PAGE_ROWS = 4096
-PAGE_BYTES = 1 << 18
+PAGE_BYTES = 1 << 20
 NAME_LIMIT = 255
 HASH_SIZE = 16
 _BOUNDARY = 0x3FF
@@ -59,7 +68,7 @@ class PageEntry(NamedTuple):
 
     ref: int
     digest: bytes
-    count: int
+    rows: int
     last: bytes
 
 
@@ -78,19 +87,24 @@ def ends_page(name: bytes) -> bool:
     return not int.from_bytes(blake3(name).digest(2), "little") & _BOUNDARY
 
 
-def split_rows(names: Sequence[bytes], sizes: Sequence[int] | None = None) -> Iterator[slice]:
-    """Which rows make up each page; *sizes* are bytes of extras per row, if any are large."""
-    if len(names) <= PAGE_ROWS // 64 and not sizes:
-        yield slice(0, len(names))
+def split_rows(stamps: Sequence[Stamp]) -> Iterator[slice]:
+    """Which rows make up each page of a directory with these *stamps*, all of its rows.
+
+    A small directory is one page.  In others a page ends after the names that ends_page tells,
+    at PAGE_ROWS, or when the targets of its symbolic links reach PAGE_BYTES.
+    """
+    if len(stamps) <= ONE_PAGE:
+        yield slice(0, len(stamps))
         return
     first = weight = 0
-    for row, name in enumerate(names):
-        weight += sizes[row] if sizes else 0
-        if ends_page(name) or row - first + 1 >= PAGE_ROWS or weight >= PAGE_BYTES:
+    for row, stamp in enumerate(stamps):
+        if stat.S_ISLNK(stamp[MODE]):
+            weight += stamp[SIZE]
+        if ends_page(stamp[NAME]) or row - first + 1 >= PAGE_ROWS or weight >= PAGE_BYTES:
             yield slice(first, row + 1)
             first, weight = row + 1, 0
-    if first < len(names) or not names:
-        yield slice(first, len(names))
+    if first < len(stamps):
+        yield slice(first, len(stamps))
 
 
 def encode_page(page: Page) -> bytes:
@@ -196,9 +210,7 @@ def page_digest(page: Page, tokens: Sequence[Any], digests: dict[int, bytes]) ->
     targets and device numbers as they are.  *digests* are those of xattr contents, by row.
     Inode, ctime, device and flags are not part of "same metadata".
     """
-    rows = [
-        (*stamp[:CTIME], stamp[LINKS], token) for stamp, token in zip(page.stamps, tokens)
-    ]
+    rows = [(*stamp[:CTIME], stamp[LINKS], token) for stamp, token in zip(page.stamps, tokens)]
     extras = []
     for row, extra in sorted(page.extras.items()):
         xattrs = sorted(extra.get(XATTRS, {}).items())

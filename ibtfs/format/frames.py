@@ -102,7 +102,7 @@ class Address(NamedTuple):
 
     stream: int
     start: int
-    count: int
+    length: int
 
 
 def encode_frame(
@@ -110,9 +110,7 @@ def encode_frame(
 ) -> bytes:
     """One frame as it is stored.  Thread-safe."""
     used, stored = codec.compress(raw)
-    sealed = _SEALED.pack(
-        address.stream, used, flags, len(raw), address.start, address.count
-    )
+    sealed = _SEALED.pack(address.stream, used, flags, len(raw), address.start, address.length)
     hasher = blake3(sealed, key=key)
     hasher.update(stored)
     head = _HEAD.pack(hasher.digest(16), address.stream, used, flags, len(raw))
@@ -132,7 +130,7 @@ def decode_frame(key: bytes, address: Address, data: bytes, where: str) -> Frame
         raise FormatDamaged(f"{where}: cut short")
     checksum, stream, codec, flags, raw_size = _HEAD.unpack_from(data)
     stored = memoryview(data)[HEAD_SIZE:]
-    sealed = _SEALED.pack(stream, codec, flags, raw_size, address.start, address.count)
+    sealed = _SEALED.pack(stream, codec, flags, raw_size, address.start, address.length)
     hasher = blake3(sealed, key=key)
     hasher.update(stored)
     if stream != address.stream or hasher.digest(16) != checksum:

@@ -1,6 +1,6 @@
 """The manifest of a backup point.
 
-A map with text keys in one frame; unknown keys are ignored by readers and the keys are FORMAT.rst's.
+A map with text keys in one frame.  Unknown keys are ignored; FORMAT.rst lists them all.
 """
 
 from __future__ import annotations

@@ -1,0 +1,236 @@
+"""Backing up: one run makes one backup point of one source."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import stat
+import time
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+from ibtfs.actions.backup_tree import TreeBackup, TreeOptions
+from ibtfs.actions.consolidate import STATE_ARCHIVES, rewrite_states
+from ibtfs.actions.observer import Observer, Tally
+from ibtfs.actions.owners import group_names, user_names
+from ibtfs.actions.scan import EXCLUDE_FILE, exclude_file
+from ibtfs.actions.single import backup_file, backup_stream
+from ibtfs.actions.source_file import open_source, source_error
+from ibtfs.actions.tree_writer import WrittenState
+from ibtfs.errors import SourceError
+from ibtfs.format.frames import Codec
+from ibtfs.format.patterns import Patterns
+from ibtfs.format.point import Point, Source
+from ibtfs.store.archive_writer import compression_pool
+from ibtfs.store.catalog import Catalog
+from ibtfs.store.leftovers import remove_leftovers
+from ibtfs.store.lock import SHARED, Lock
+from ibtfs.store.repository import Repository
+from ibtfs.store.run_writer import RunWriter
+from ibtfs.store.states import Entry, StateRef
+
+
+@dataclass(frozen=True)
+class BackupOptions:
+    """How a source is backed up.
+
+    *host* and *name* make its identity; *patterns* are lines by git's rules; *cache* is the folder
+    of the local catalog (empty: none is kept); *stdin_name* stores *stream* as one file.
+    """
+
+    host: str
+    name: str = ""
+    tags: tuple[str, ...] = ()
+    comment: str = ""
+    full: bool = False
+    patterns: tuple[str | bytes, ...] = ()
+    tree: TreeOptions = field(default_factory=TreeOptions)
+    cache: bytes = b""
+    stdin_name: bytes = b""
+
+
+class Past(NamedTuple):
+    """What the repository holds when a run begins."""
+
+    parent: Point | None
+    sequence: int
+    epoch: int
+    display: str
+
+
+class BackupResult(NamedTuple):
+    """What a backup did: the new point (None after a dry run), counts, problems."""
+
+    point: Point | None
+    tally: Tally
+    full: bool
+    seconds: float
+
+
+def backup(
+    repository: Repository, source: bytes, options: BackupOptions, observer: Observer
+) -> BackupResult:
+    """Back up *source*, an absolute path, into *repository*.
+
+    Raises RepositoryLocked, SourceError when the source itself cannot be read, IbtfsError.
+    """
+    began = time.monotonic()
+    tally = Tally(observer)
+    lock = Lock(
+        repository.storage, SHARED, host=options.host, process=os.getpid(),
+        token=secrets.token_hex(4),
+    )  # fmt: skip
+    with lock, compression_pool() as pool, Catalog(repository, options.cache) as catalog:
+        past = look_back(repository, Source(options.host, source, options.name), options)
+        remove_leftovers(repository, options.host)
+        run_id = new_id(options.host)
+        with RunWriter(
+            repository, run_id, epoch=past.epoch, catalog=catalog,
+            codec=Codec(repository.level), pool=pool, damaged=repository.damaged_contents(),
+            beat=lock.refresh,
+        ) as writer:  # fmt: skip
+            run = _Run(repository, source, options, tally, writer, past, lock)
+            point = run.run(run_id)
+    return BackupResult(point, tally, past.parent is None, time.monotonic() - began)
+
+
+def look_back(repository: Repository, source: Source, options: BackupOptions) -> Past:
+    """The parent, sequence, epoch and display name of a run that begins now."""
+    points = repository.points().points
+    mine = [point for point in points if point.source.identity == source.identity]
+    parent = mine[-1] if mine else None
+    sequence = 1 + max((point.sequence for point in points), default=0)
+    display = parent.display if parent else _display(source, points)
+    if options.full:
+        archives = (repository.archive(name) for name in repository.archive_ids())
+        epochs = [point.epoch for point in points] + [a.header.epoch for a in archives]
+        return Past(None, sequence, 1 + max(epochs, default=0), display)
+    return Past(parent, sequence, parent.epoch if parent else 0, display)
+
+
+def _display(source: Source, points: list[Point]) -> str:
+    """A name for a new source that no other source has."""
+    taken = {point.display for point in points}
+    base = source.name or os.fsdecode(os.path.basename(source.path)) or "root"
+    base = re.sub(r"[/\0]", "_", base.encode("utf-8", "replace").decode())
+    if base.startswith((".", "@")):
+        base = "_" + base[1:]
+    base = base[:100] or "source"
+    candidates = [base, f"{base}@{source.host}", *(f"{base}-{n}" for n in range(2, 10_000))]
+    return next(name for name in candidates if name not in taken)
+
+
+def new_id(host: str) -> str:
+    """A name for a run and its point: time, host and a random part, no more than that."""
+    clean = re.sub(r"[^0-9A-Za-z-]", "-", host)[:40] or "host"
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}_{clean}_{secrets.token_hex(5)}"
+
+
+@dataclass
+class _Run:
+    """One run: source, what it knows, and what it writes."""
+
+    repository: Repository
+    source: bytes
+    options: BackupOptions
+    tally: Tally
+    writer: RunWriter
+    past: Past
+    lock: Lock
+    time_ns: int = field(default_factory=time.time_ns)
+
+    def run(self, run_id: str) -> Point | None:
+        """Back up and commit.  Raises SourceError, IbtfsError."""
+        is_single = bool(self.options.stdin_name) or not self._is_folder()
+        point = self._single(run_id) if is_single else self._tree(run_id)
+        if self.options.tree.dry_run:
+            self.writer.abort()
+            return None
+        self.writer.close_archive()
+        for tag in self.options.tags:
+            self.repository.storage.put_new(f"tags/{run_id}/{tag}", b"")
+        point = replace(point, statistics=self._statistics())
+        self.lock.verify()
+        self.tally.counts["bytes_stored"] += self.repository.commit(point)
+        return point
+
+    def _is_folder(self) -> bool:
+        try:
+            return stat.S_ISDIR(os.stat(self.source).st_mode)
+        except OSError as error:
+            raise SourceError(f"{os.fsdecode(self.source)}: {source_error(error)}") from error
+
+    def _statistics(self) -> dict[str, int]:
+        counts = self.tally.counts
+        counts["bytes_stored"] += self.writer.stored_bytes
+        keys = ("files", "folders", "bytes", "new", "changed", "unchanged", "gone", "problems")
+        return {key: counts[key] for key in (*keys, "bytes_read", "bytes_stored")} | {
+            "milliseconds": (time.time_ns() - self.time_ns) // 1_000_000
+        }
+
+    def _old_state(self) -> StateRef | None:
+        parent = self.past.parent
+        return StateRef(parent.state, parent.digest) if parent else None
+
+    def _tree(self, run_id: str) -> Point:
+        root, _ = open_source(self.source)
+        options = self._tree_options(root)
+        devices = list(self.past.parent.devices) if self.past.parent else [b""]
+        damaged = self.repository.damaged_contents()
+        tree = TreeBackup(self.writer, self.tally, options, devices, damaged)
+        entry, written = tree.store(root, self._old_state())
+        if not self.options.tree.dry_run and len(tree.state_archives) > STATE_ARCHIVES:
+            self.writer.close_archive()
+            written = rewrite_states(self.writer, written.ref)
+        return self._point(run_id, entry, written, tree)
+
+    def _tree_options(self, root: int) -> TreeOptions:
+        """The options with the patterns of the source's own ``.exclude`` file added."""
+        tree = self.options.tree
+        lines = exclude_file(root)
+        if lines:
+            name = os.fsdecode(os.path.join(self.source, EXCLUDE_FILE))
+            self.tally.observer.note(f"Patterns in {name} are honoured")
+        patterns = Patterns.from_lines([*lines, *self.options.patterns])
+        own = os.stat(self.repository.path)
+        exclusions = replace(
+            tree.exclusions, patterns=patterns, identities=frozenset({(own.st_dev, own.st_ino)})
+        )
+        return replace(tree, exclusions=exclusions)
+
+    def _single(self, run_id: str) -> Point:
+        old = self._old_state()
+        if self.options.stdin_name:
+            single = backup_stream(self.writer, self.tally, self.options.stdin_name, old)
+        else:
+            single = backup_file(self.writer, self.tally, self.source, old)
+        point = self._point(run_id, single.root, single.state, None)
+        return replace(point, single=True)
+
+    def _point(
+        self, run_id: str, root: Entry, written: WrittenState, tree: TreeBackup | None
+    ) -> Point:
+        parent = self.past.parent
+        users = tree.users if tree else {root.uid}
+        groups = tree.groups if tree else {root.gid}
+        local = time.localtime(self.time_ns // 1_000_000_000)
+        return Point(
+            id=run_id,
+            sequence=self.past.sequence,
+            epoch=self.past.epoch,
+            time_ns=self.time_ns,
+            utc_offset=local.tm_gmtoff,
+            source=Source(self.options.host, self.source, self.options.name),
+            display=self.past.display,
+            root=root[:9],
+            root_extras=root.extras,
+            state=written.ref,
+            digest=written.digest,
+            devices=tuple(tree.devices) if tree else (b"",),
+            users={**(parent.users if parent else {}), **user_names(users)},
+            groups={**(parent.groups if parent else {}), **group_names(groups)},
+            full=parent is None,
+            parent=parent.id if parent else "",
+            comment=self.options.comment,
+        )

@@ -1,0 +1,336 @@
+"""Walking the source and the last backup side by side, bottom up, writing what differs."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ibtfs.actions.filesystems import FileSystems
+from ibtfs.actions.observer import Tally
+from ibtfs.actions.old_directory import OldDirectory, load_old, same_stamp
+from ibtfs.actions.scan import Exclusions, list_folder
+from ibtfs.actions.source_file import Vanished, open_folder, stamp_of
+from ibtfs.actions.store_file import FileStorer, Place, flagged
+from ibtfs.actions.tree_writer import WrittenState, write_directory
+from ibtfs.errors import IntegrityError, SourceError
+from ibtfs.format.entry import (
+    FLAGS,
+    GID,
+    HASH_SIZE,
+    KEPT,
+    MODE,
+    NAME,
+    NOT_READ,
+    SIZE,
+    UID,
+    Stamp,
+)
+from ibtfs.format.index import Reference
+from ibtfs.store.repository import Repository
+from ibtfs.store.run_writer import RunWriter
+from ibtfs.store.states import Directory, Entry, StateRef
+
+
+@dataclass
+class _Folder:
+    """A folder being backed up."""
+
+    descriptor: int
+    path: bytes
+    device: int
+    ordinal: int
+    entry: Entry
+    own_row_changed: bool
+    old: OldDirectory | None
+    stamps: list[Stamp] = field(default_factory=list)
+    changed: dict[bytes, Entry] = field(default_factory=dict)
+    dropped: set[bytes] = field(default_factory=set)
+    folders: Iterator[Stamp] = field(default_factory=lambda: iter(()))
+
+    def below(self, name: bytes) -> bytes:
+        """The path of the entry *name*."""
+        return self.path + b"/" + name if self.path else name
+
+    def place(self, name: bytes) -> Place:
+        """Where the entry *name* is met."""
+        return Place(self.descriptor, self.device, self.ordinal, self.below(name))
+
+
+@dataclass
+class TreeOptions:
+    """How a tree is compared; *reread* ignores the stamps, *inodes* overrides what is known."""
+
+    exclusions: Exclusions = field(default_factory=Exclusions)
+    reread: bool = False
+    dry_run: bool = False
+    inodes: bool | None = None
+
+
+class TreeBackup:
+    """Backs up one tree; used once, by one thread.
+
+    *devices* are the paths where devices began in the last backup; new ones are added.
+    """
+
+    def __init__(
+        self, writer: RunWriter, tally: Tally, options: TreeOptions, devices: list[bytes],
+        damaged: frozenset[Reference],
+    ) -> None:  # fmt: skip
+        self._writer, self._tally, self._options = writer, tally, options
+        self._systems = FileSystems()
+        self._storer = FileStorer(writer, self._systems, tally)
+        self.devices, self._damaged = devices, damaged
+        self.users: set[int] = set()
+        self.groups: set[int] = set()
+        self.state_archives: set[str] = set()
+
+    def store(self, root: int, old: StateRef | None) -> tuple[Entry, WrittenState]:
+        """Back up the open folder *root*; its row and its state.  Closes *root*.
+
+        Raises IbtfsError when the repository fails; what fails in the source is counted.
+        """
+        found = os.fstat(root)
+        stamp = stamp_of(b"", found)
+        place = Place(root, found.st_dev, 0, b"")
+        entry = self._storer.folder(stamp, root, place, inline=True)
+        stack = [_Folder(root, b"", found.st_dev, 0, entry, True, load_old(self._repo, old))]
+        self._meet([stamp])
+        try:
+            self._enter(stack[0], fatal=True)
+            while True:
+                folder = stack[-1]
+                child = next(folder.folders, None)
+                if child is not None:
+                    opened = self._open_child(folder, child)
+                    if opened is not None:
+                        stack.append(opened)
+                    continue
+                written, same = self._finish(folder)
+                os.close(folder.descriptor)
+                stack.pop()
+                if not stack:
+                    return entry, written
+                self._give(stack[-1], folder, written, same=same)
+        finally:
+            for folder in stack:
+                os.close(folder.descriptor)
+
+    @property
+    def _repo(self) -> Repository:
+        return self._writer.repository
+
+    def _meet(self, stamps: list[Stamp]) -> None:
+        self.users.update([stamp[UID] for stamp in stamps])
+        self.groups.update([stamp[GID] for stamp in stamps])
+
+    def _enter(self, folder: _Folder, *, fatal: bool = False) -> None:
+        """List a folder and store what is not a folder in it."""
+        self._writer.beat()
+        try:
+            listing = list_folder(folder.descriptor, folder.path, self._options.exclusions)
+        except SourceError as error:
+            if fatal:
+                raise
+            self._keep_folder(folder, error)
+            return
+        self._tally.counts["excluded"] += listing.excluded
+        folder.stamps = listing.stamps
+        self._meet(folder.stamps)
+        for name, failure in listing.failed.items():
+            self._keep(folder, name, None, failure)
+        folder.folders = iter([s for s in folder.stamps if stat.S_ISDIR(s[MODE])])
+        self._files(folder)
+
+    def _files(self, folder: _Folder) -> None:
+        """Store the files that have changed, count the others."""
+        counts, observer, old = self._tally.counts, self._tally.observer, folder.old
+        files = [s for s in folder.stamps if not stat.S_ISDIR(s[MODE])]
+        counts["files"] += len(files)
+        counts["bytes"] += sum([s[SIZE] for s in files])
+        inodes = self._inodes(folder.device)
+        damaged = old.refers_to(self._damaged) if old and self._damaged else ()
+        reread = self._options.reread
+        if old is not None and not reread and not damaged and tuple(folder.stamps) == old.stamps:
+            counts["unchanged"] += len(files)
+            observer.progress(len(files), 0)
+            return
+        for stamp in files:
+            name = stamp[NAME]
+            before = old.stamp(name) if old else None
+            is_same = not reread and name not in damaged
+            if is_same and same_stamp(stamp, before, inodes=inodes):
+                counts["unchanged"] += 1
+            else:
+                self._file(folder, stamp, known=before is not None)
+            observer.progress(1, 0)
+
+    def _inodes(self, device: int) -> bool:
+        told = self._options.inodes
+        return self._systems.keeps_inodes(device) if told is None else told
+
+    def _file(self, folder: _Folder, stamp: Stamp, *, known: bool) -> None:
+        """Store one file that is new or has changed."""
+        name = stamp[NAME]
+        kind = "changed" if known else "new"
+        before = folder.old.find(name) if folder.old and known else None
+        if not self._options.dry_run:
+            try:
+                folder.changed[name] = self._storer.store(stamp, before, folder.place(name))
+            except SourceError as error:
+                self._keep(folder, name, before, error)
+                return
+            if self._writer.is_due:
+                self._writer.close_archive()
+        else:
+            self._tally.counts["bytes_read"] += stamp[SIZE]
+        self._tally.counts[kind] += 1
+        self._tally.observer.file(kind, folder.below(name))
+
+    def _keep(self, folder: _Folder, name: bytes, before: Entry | None, error: SourceError) -> None:
+        """Keep the previous row of what could not be read, and say so; what vanished goes."""
+        self._tally.problem(folder.below(name), str(error))
+        if before is None and folder.old is not None:
+            before = folder.old.find(name)
+        kept = None if isinstance(error, Vanished) else flagged(before, KEPT)
+        if kept is None:
+            folder.dropped.add(name)
+        else:
+            folder.changed[name] = kept._replace(name=name)
+
+    def _keep_folder(self, folder: _Folder, error: SourceError) -> None:
+        """A folder that was opened and cannot be listed: as if nothing in it had changed."""
+        self._tally.problem(folder.path, str(error))
+        flag = KEPT if folder.old else NOT_READ
+        folder.entry = flagged(folder.entry, flag) or folder.entry
+        folder.own_row_changed = True
+        if folder.old is not None:
+            folder.stamps = list(folder.old.stamps)
+
+    def _open_child(self, parent: _Folder, stamp: Stamp) -> _Folder | None:
+        """Enter the folder listed as *stamp*; None if it is not to be, or cannot be, entered."""
+        name = stamp[NAME]
+        before = parent.old.find(name) if parent.old else None
+        if before is not None and before.state is None:
+            before = None
+        try:
+            descriptor, found = open_folder(name, parent.descriptor)
+        except SourceError as error:
+            self._unreadable_folder(parent, stamp, before, error)
+            return None
+        self._tally.counts["folders"] += 1
+        path = parent.below(name)
+        ordinal = parent.ordinal if found.st_dev == parent.device else self._ordinal(path)
+        fresh = stamp_of(name, found)
+        same = same_stamp(fresh, before.stamp if before else None, inodes=True)
+        place = Place(descriptor, found.st_dev, ordinal, path)
+        entry = before if before and same else self._storer.folder(fresh, descriptor, place)
+        old = load_old(self._repo, before.state) if before else None
+        child = _Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old)
+        if not self._is_shut(parent, child, found):
+            self._enter(child)
+        return child
+
+    def _ordinal(self, path: bytes) -> int:
+        """The number of the device that begins at *path*, the same in every run."""
+        if path not in self.devices:
+            self.devices.append(path)
+        return self.devices.index(path)
+
+    def _is_shut(self, parent: _Folder, child: _Folder, found: os.stat_result) -> bool:
+        """Whether *child* is kept as an empty folder: a mount point, or the repository."""
+        exclusions, observer = self._options.exclusions, self._tally.observer
+        if (found.st_dev, found.st_ino) in exclusions.identities:
+            observer.note(f"The repository itself is left out: {os.fsdecode(child.path)}")
+            return True
+        if child.device == parent.device:
+            return False
+        if exclusions.one_file_system or self._systems.is_virtual(child.device):
+            self._tally.counts["mounts_left_out"] += 1
+            return True
+        return False
+
+    def _unreadable_folder(
+        self, parent: _Folder, stamp: Stamp, before: Entry | None, error: SourceError
+    ) -> None:
+        """Keep what is known of a folder that cannot be entered; it must not look deleted."""
+        if before is not None or isinstance(error, Vanished):
+            self._keep(parent, stamp[NAME], before, error)
+            return
+        self._tally.problem(parent.below(stamp[NAME]), str(error))
+        if self._options.dry_run:
+            return
+        empty = write_directory(self._writer, [], {}, None)
+        state = StateRef(empty.ref, empty.digest[:HASH_SIZE])
+        row = Entry(*stamp, None, state, b"", 0, {FLAGS: NOT_READ}, None)
+        parent.changed[stamp[NAME]] = row._replace(ctime_ns=0)
+
+    def _finish(self, folder: _Folder) -> tuple[WrittenState, bool]:
+        """Write the state of a folder whose children are all done, or refer to the old one."""
+        old, changed = folder.old, folder.changed
+        self._count_gone(folder)
+        if old is not None and not changed and not folder.dropped:
+            same = tuple(folder.stamps) == tuple(old.stamps)
+            if same or self._same_but_inodes(folder):
+                self._note_archives(old)
+                return WrittenState(old.state.ref, old.state.digest), True
+        if self._options.dry_run:
+            return WrittenState(Reference("", 0), bytes(32)), False
+        present = {
+            stamp[NAME]: stamp for stamp in folder.stamps if stamp[NAME] not in folder.dropped
+        }
+        for name, entry in changed.items():
+            present[name] = entry.stamp
+        rows = list(map(present.__getitem__, sorted(present)))
+        return write_directory(self._writer, rows, changed, old), False
+
+    def _same_but_inodes(self, folder: _Folder) -> bool:
+        """Whether every row is as it was, where inode numbers do not count."""
+        old = folder.old
+        if old is None or len(old.stamps) != len(folder.stamps) or self._options.reread:
+            return False
+        if self._inodes(folder.device):
+            return False
+        return all(map(lambda a, b: same_stamp(a, b, inodes=False), folder.stamps, old.stamps))
+
+    def _note_archives(self, old: OldDirectory) -> None:
+        self.state_archives.add(old.state.ref.archive)
+        if len(old.pages) > 1:
+            self.state_archives.update(page.ref.archive for page in old.pages)
+
+    def _give(self, parent: _Folder, child: _Folder, written: WrittenState, *, same: bool) -> None:
+        """Tell the parent what became of a child folder."""
+        if same and not child.own_row_changed:
+            return
+        state = StateRef(written.ref, written.digest[:HASH_SIZE])
+        parent.changed[child.entry.name] = child.entry._replace(state=state)
+
+    def _count_gone(self, folder: _Folder) -> None:
+        """Count the files that were there at the last backup and are not now."""
+        old = folder.old
+        if old is None or (
+            len(old.stamps) == len(folder.stamps) and old.stamps == tuple(folder.stamps)
+        ):
+            return
+        present = {stamp[NAME] for stamp in folder.stamps} | set(folder.changed)
+        gone = [s for s in old.stamps if s[NAME] not in present or s[NAME] in folder.dropped]
+        for stamp in gone:
+            entry = old.find(stamp[NAME])
+            if entry is not None:
+                self._gone(entry, folder.below(stamp[NAME]))
+
+    def _gone(self, entry: Entry, path: bytes) -> None:
+        """Count what is gone with *entry*, and all below it."""
+        waiting = [(entry, path)]
+        while waiting:
+            entry, path = waiting.pop()
+            if entry.state is None:
+                self._tally.counts["gone"] += 1
+                self._tally.observer.file("gone", path)
+                continue
+            try:
+                below = list(Directory(self._repo, entry.state.ref).entries())
+            except IntegrityError:
+                continue
+            waiting.extend(zip(below, (path + b"/" + item.name for item in below)))

@@ -1,0 +1,70 @@
+"""Where the bytes of a large content come from: a file with or without holes, or a stream."""
+
+from __future__ import annotations
+
+import os
+from typing import BinaryIO, NamedTuple, Protocol
+
+from ibtfs.actions.holes import Piece, pieces
+from ibtfs.actions.source_file import source_error
+
+CHUNK = 1 << 20
+_ZEROS = bytes(CHUNK)
+
+
+class Chunk(NamedTuple):
+    """Some bytes of a source; *holes* tells where data and holes are, if there are any holes."""
+
+    data: bytes
+    holes: list[Piece]
+
+
+class ByteSource(Protocol):
+    """Gives a content from beginning to end."""
+
+    def chunk(self, position: int) -> Chunk:
+        """Up to CHUNK bytes from *position*, empty at the end, short only there.
+
+        Raises SourceError.
+        """
+        ...
+
+
+class FileSource:
+    """The first *size* bytes of an open file."""
+
+    def __init__(self, descriptor: int, size: int, *, sparse: bool) -> None:
+        self._descriptor, self._size, self._sparse = descriptor, size, sparse
+
+    def chunk(self, position: int) -> Chunk:
+        """As ByteSource says; holes are not read."""
+        length = min(CHUNK, self._size - position)
+        if length <= 0:
+            return Chunk(b"", [])
+        try:
+            found: list[Piece] = []
+            if self._sparse:
+                found = pieces(self._descriptor, position, position + length)
+                if len(found) == 1 and found[0].hole:
+                    return Chunk(_ZEROS[:length], found)
+            return Chunk(os.pread(self._descriptor, length, position), found)
+        except OSError as error:
+            raise source_error(error) from error
+
+
+class StreamSource:
+    """A pipe, read once to its end."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def chunk(self, position: int) -> Chunk:
+        """As ByteSource says; *position* must follow what was read."""
+        parts, left = [], CHUNK
+        try:
+            while left and (data := self._stream.read(left)):
+                parts.append(data)
+                left -= len(data)
+        except OSError as error:
+            raise source_error(error) from error
+        return Chunk(b"".join(parts), [])

@@ -1,0 +1,121 @@
+"""Contents at the bound of their chain: written with a map of their own, without a base.
+
+A chain may be 32 deltas deep.  The content that would be deeper gets a whole map, whose ranges
+name payloads; and so that a sequential read does not need a live frame of ever more sources, the
+payloads that give it fewest bytes are written anew, in the order of the content, behind its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from ibtfs.format.extents import BASE, OWN, RANGE_LIMIT, SOURCE, MapBuilder, Range
+from ibtfs.format.frames import LITERALS
+from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.store.run_writer import RunWriter
+
+DEPTH_BOUND = 32
+SOURCES_KEPT = 16
+"""How many other payloads a flattened content may use; beyond, the smallest are written anew."""
+LARGE_SOURCE = 64 << 20
+LARGE_SOURCES_KEPT = 40
+"""Payloads that give this much are kept as well, up to so many: rewriting them would cost more."""
+COPY_BYTES = 4 << 20
+
+
+@dataclass
+class Draft:
+    """A content being stored as a delta: what its record will say, and its map so far.
+
+    *parts* are contents of this run that hold earlier pieces of its own payload.
+    """
+
+    digest: bytes
+    size: int
+    base: Reference | None
+    depth: int
+    builder: MapBuilder = field(default_factory=MapBuilder)
+    sources: list[Reference] = field(default_factory=list)
+    slabs: int = -1
+
+
+def at_bound(base: ContentRecord) -> bool:
+    """Whether a delta against *base* would be deeper than a chain may be."""
+    return base.depth >= DEPTH_BOUND
+
+
+def flattened(writer: RunWriter, draft: Draft, start: int) -> tuple[Reference, int]:
+    """Store *draft*, whose own literals begin at *start* of the literals stream, without a base."""
+    segments = _resolve(writer, draft)
+    usage: Counter[Reference] = Counter()
+    for owner, item in segments:
+        if owner is not None and item.code != OWN:
+            usage[owner] += item.length
+    kept = _kept(usage)
+    ordinals = {owner: SOURCE + n for n, owner in enumerate(kept)}
+    builder, own = MapBuilder(), writer.archive.position(LITERALS) - start
+    for owner, item in segments:
+        if owner is None or item.code == OWN:
+            builder.add(*item)
+        elif owner in ordinals:
+            builder.add(ordinals[owner], item.offset, item.length)
+        else:
+            _copy(writer, owner, item)
+            builder.add(OWN, own, item.length)
+            own += item.length
+    if len(builder.ranges) > RANGE_LIMIT:
+        return _rewritten(writer, draft, start, segments)
+    record = ContentRecord(
+        draft.digest, draft.size, LITERALS, start, own, sources=tuple(kept), slabs=draft.slabs
+    )
+    return writer.add_content(record, builder.finish()), own
+
+
+def _kept(usage: Counter[Reference]) -> list[Reference]:
+    """The payloads that go on being used, those that give most bytes first."""
+    ranked = [owner for owner, _ in usage.most_common()]
+    large = sum(1 for size in usage.values() if size >= LARGE_SOURCE)
+    return ranked[: max(SOURCES_KEPT, min(large, LARGE_SOURCES_KEPT))]
+
+
+def _resolve(writer: RunWriter, draft: Draft) -> list[tuple[Reference | None, Range]]:
+    """The draft's ranges with copies followed to the payloads that they come from."""
+    resolved: list[tuple[Reference | None, Range]] = []
+    for item in draft.builder.ranges:
+        if item.code == BASE and draft.base is not None:
+            end = item.offset + item.length
+            for owner, offset, length in writer.contents.segments(draft.base, item.offset, end):
+                code = offset if owner is None else SOURCE
+                resolved.append((owner, Range(code, 0 if owner is None else offset, length)))
+        elif item.code >= SOURCE:
+            resolved.append((draft.sources[item.code - SOURCE], item))
+        else:
+            resolved.append((None, item))
+    return resolved
+
+
+def _copy(writer: RunWriter, owner: Reference, item: Range) -> None:
+    """Append the bytes of *item*, of the payload of *owner*, to the literals stream."""
+    offset, left = item.offset, item.length
+    while left:
+        size = min(left, COPY_BYTES)
+        for piece in writer.contents.payload(owner, offset, size):
+            writer.archive.append(LITERALS, piece)
+        offset, left = offset + size, left - size
+
+
+def _rewritten(
+    writer: RunWriter, draft: Draft, start: int, segments: list[tuple[Reference | None, Range]]
+) -> tuple[Reference, int]:
+    """Store the whole content anew: it has more ranges than a map may have."""
+    builder, own = MapBuilder(), writer.archive.position(LITERALS) - start
+    for owner, item in segments:
+        if owner is None:
+            builder.add(*item)
+            continue
+        _copy(writer, owner, item)
+        builder.add(OWN, own, item.length)
+        own += item.length
+    record = ContentRecord(draft.digest, draft.size, LITERALS, start, own, slabs=draft.slabs)
+    return writer.add_content(record, builder.finish()), own

@@ -1,0 +1,134 @@
+"""Finding changed slabs in the base: near the same place first, then anywhere in it."""
+
+from __future__ import annotations
+
+from ibtfs.actions.delta import literal_bytes, match
+from ibtfs.actions.payload import Payload
+from ibtfs.errors import IntegrityError, LibraryMissing
+from ibtfs.format.extents import BASE
+from ibtfs.format.index import Reference
+from ibtfs.format.rdelta import LITERAL
+from ibtfs.format.rsync import Signature, SignatureWriter
+from ibtfs.store.content import Contents
+from ibtfs.store.vault import SLAB
+
+NEAR_BLOCK = 128
+NEAR_MARGIN = 4 << 10
+FAR_AFTER = 16
+"""So many slabs in a row that are mostly new end near matching."""
+FAR_BLOCK = 1 << 10
+FAR_BUFFER = 4 << 20
+READ = 1 << 20
+
+
+class Matcher:
+    """Adds changed data of a content of *size* bytes to its payload and map; one thread."""
+
+    def __init__(
+        self, contents: Contents, base: Reference, base_size: int, payload: Payload, size: int
+    ) -> None:
+        self._contents, self._base, self._base_size = contents, base, base_size
+        self._payload, self._size = payload, size
+        self._shift = 0
+        self._poor = 0
+        self._far = False
+        self._signature: Signature | None = None
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
+
+    @property
+    def _whole(self) -> bool:
+        """Whether so much is new that the rest is stored as it is."""
+        return self._payload.total > max(self._size, self._base_size) // 2
+
+    def add(self, data: memoryview, start: int) -> None:
+        """Add changed *data* at *start* of the content, at most a slab."""
+        if self._whole:
+            self.flush()
+            self._payload.append(data)
+        elif self._far:
+            self._waiting.append(bytes(data))
+            self._waiting_bytes += len(data)
+            if self._waiting_bytes >= FAR_BUFFER:
+                self.flush()
+        else:
+            self._near(bytes(data), start)
+
+    def _near(self, data: bytes, start: int) -> None:
+        """Match one slab around the place where the last match was."""
+        found, low = self._window(data, start, NEAR_MARGIN)
+        if literal_bytes(found) > len(data) // 4:
+            wide, wide_low = self._window(data, start, SLAB)
+            if literal_bytes(wide) < literal_bytes(found):
+                found, low = wide, wide_low
+        self._emit(data, [(s if s == LITERAL else s + low, t, n) for s, t, n in found])
+        copies = [item for item in found if item[0] != LITERAL]
+        if copies:
+            source, target, _ = copies[-1]
+            self._shift = low + source - start - target
+        self._poor = self._poor + 1 if literal_bytes(found) > len(data) // 2 else 0
+        self._far = self._poor >= FAR_AFTER
+
+    def _window(
+        self, data: bytes, start: int, margin: int
+    ) -> tuple[list[tuple[int, int, int]], int]:
+        """Matches of *data* in the base around *start*, and where the window begins."""
+        low = max(start + self._shift - margin, 0)
+        high = min(start + self._shift + len(data) + margin, self._base_size)
+        if low >= high:
+            return [(LITERAL, 0, len(data))], 0
+        try:
+            base = self._contents.read(self._base, low, high - low)
+        except IntegrityError:
+            return [(LITERAL, 0, len(data))], 0  # what cannot be read is no base
+        return match(base, data, block_size=NEAR_BLOCK), low
+
+    def _emit(self, data: bytes, found: list[tuple[int, int, int]]) -> None:
+        view = memoryview(data)
+        for source, target, length in found:
+            if source == LITERAL:
+                for first in range(target, target + length, SLAB):
+                    self._payload.append(view[first : min(first + SLAB, target + length)])
+            else:
+                self._payload.builder.add(BASE, source, length)
+
+    def flush(self) -> None:
+        """Match what waits for the signature of the whole base, and add it."""
+        if not self._waiting:
+            return
+        data, self._waiting, self._waiting_bytes = b"".join(self._waiting), [], 0
+        try:
+            if self._signature is None:
+                self._signature = self._sign()
+            found = self._signature.matches(data)
+        except (IntegrityError, LibraryMissing):
+            found = [(LITERAL, 0, len(data))]
+        self._emit(data, [self._verified(data, item) for item in found])
+
+    def _sign(self) -> Signature:
+        """The signature of the whole base, from its stored bytes."""
+        block = max(FAR_BLOCK, self._base_size >> 20)
+        with SignatureWriter(block) as writer:
+            parts = [
+                writer.update(self._contents.read(self._base, start, READ))
+                for start in range(0, self._base_size, READ)
+            ]
+            parts.append(writer.finish())
+        return Signature(b"".join(parts))
+
+    def _verified(self, data: bytes, item: tuple[int, int, int]) -> tuple[int, int, int]:
+        """*item*, made a literal unless the base really has those bytes."""
+        source, target, length = item
+        if source == LITERAL:
+            return item
+        try:
+            same = self._contents.read(self._base, source, length) == data[target : target + length]
+        except IntegrityError:
+            same = False
+        return item if same else (LITERAL, target, length)
+
+    def close(self) -> None:
+        """Free the signature."""
+        if self._signature is not None:
+            self._signature.close()
+            self._signature = None

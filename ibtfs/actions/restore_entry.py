@@ -1,0 +1,203 @@
+"""Making one entry on the disk: contents first, then owner, mode, xattrs and ACLs, times."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from blake3 import blake3
+
+from ibtfs.errors import IbtfsError
+from ibtfs.format.entry import BLOCKS
+from ibtfs.format.extents import HOLE
+from ibtfs.store.browse import PIECE, check_digest
+from ibtfs.store.content import Contents
+from ibtfs.store.states import Entry, entry_xattrs
+
+WHOLE_PIECE = 4 << 20
+"""Files up to this size are checked before anything is written."""
+BLOCK = 4096
+_ZERO_BLOCK = bytes(BLOCK)
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class RestoreFailed(IbtfsError):
+    """One entry could not be restored; the rest goes on."""
+
+
+def failed(error: OSError) -> RestoreFailed:
+    """*error* as one of ours."""
+    return RestoreFailed(f"cannot be restored: {error.strerror or error}")
+
+
+class EntryWriter:
+    """Creates entries and sets their metadata.
+
+    *users* and *groups* say which number a stored number is here.  What may not be set is counted
+    in *unset* and is no failure: an ordinary user cannot set everything.
+    """
+
+    def __init__(
+        self, contents: Contents, users: Mapping[int, int], groups: Mapping[int, int]
+    ) -> None:
+        self._contents, self._users, self._groups = contents, users, groups
+        self._self = (os.geteuid(), os.getegid())
+        self.unset: Counter[str] = Counter()
+
+    def file(self, entry: Entry, parent: int, name: bytes) -> int:
+        """Write a regular file that does not exist yet; its size.
+
+        Nothing is left of it when its bytes turn out not to be what was stored.
+        Raises RestoreFailed, IntegrityError.
+        """
+        first = self._small(entry)
+        try:
+            descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
+        except OSError as error:
+            raise failed(error) from error
+        try:
+            try:
+                if first is not None:
+                    _write(descriptor, first)
+                else:
+                    self._large(entry, descriptor)
+                self.metadata(entry, descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException as error:
+            os.unlink(name, dir_fd=parent)
+            if isinstance(error, OSError):
+                raise failed(error) from error
+            raise
+        return entry.size
+
+    def _small(self, entry: Entry) -> bytes | None:
+        """The checked contents of a small file without holes; None for others."""
+        if entry.content is None:
+            return b""
+        if entry.size > WHOLE_PIECE or is_sparse(entry):
+            return None
+        data = self._contents.read(entry.content, 0, entry.size)
+        check_digest(self._contents, entry, blake3(data).digest())
+        return data
+
+    def _large(self, entry: Entry, descriptor: int) -> None:
+        """Write a file piece by piece, keeping its holes, and compare its digest."""
+        hasher = blake3()
+        sparse = is_sparse(entry)
+        assert entry.content is not None  # _small has dealt with empty files
+        for offset in range(0, entry.size, PIECE):
+            length = min(PIECE, entry.size - offset)
+            if sparse:
+                self._with_holes(entry, descriptor, offset, length, hasher)
+                continue
+            data = self._contents.read(entry.content, offset, length)
+            hasher.update(data)
+            _write(descriptor, data)
+        if sparse:
+            os.ftruncate(descriptor, entry.size)
+        check_digest(self._contents, entry, hasher.digest())
+
+    def _with_holes(
+        self, entry: Entry, descriptor: int, offset: int, length: int, hasher: blake3
+    ) -> None:
+        """Write a piece, but not its holes.
+
+        Where the same content was stored from a file without holes, blocks of zeros are left out.
+        """
+        assert entry.content is not None  # _small has dealt with empty files
+        data = self._contents.read(entry.content, offset, length)
+        hasher.update(data)
+        view, position = memoryview(data), 0
+        plain = self._contents.record(entry.content).is_plain
+        for segment in self._contents.segments(entry.content, offset, offset + length):
+            part = view[position : position + segment.length]
+            position += segment.length
+            if segment.owner is None and segment.offset == HOLE:
+                os.lseek(descriptor, segment.length, os.SEEK_CUR)
+            elif plain:
+                _write_around_zeros(descriptor, part)
+            else:
+                _write(descriptor, part)
+
+    def special(self, entry: Entry, parent: int, name: bytes) -> None:
+        """Make a symbolic link, device, FIFO or socket.  Raises RestoreFailed, IntegrityError."""
+        try:
+            if stat.S_ISLNK(entry.mode):
+                os.symlink(entry.target, name, dir_fd=parent)
+            else:
+                kind = stat.S_IFMT(entry.mode)
+                os.mknod(name, kind | 0o600, entry.rdev, dir_fd=parent)
+            self.metadata_at(entry, parent, name)
+        except OSError as error:
+            raise failed(error) from error
+
+    def _owner(self, entry: Entry) -> tuple[int, int]:
+        return self._users.get(entry.uid, entry.uid), self._groups.get(entry.gid, entry.gid)
+
+    def metadata(self, entry: Entry, descriptor: int) -> None:
+        """Owner, mode, xattrs, times of an open file or directory.  Raises OSError."""
+        owner = self._owner(entry)
+        if owner != self._self or os.geteuid() == 0:
+            self._try("owners", lambda: os.chown(descriptor, *owner))
+        self._try("modes", lambda: os.chmod(descriptor, stat.S_IMODE(entry.mode)))
+        for attribute, value in entry_xattrs(entry, self._contents).items():
+            self._xattr(descriptor, attribute, value, follow=True)
+        self._try("times", lambda: os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns)))
+
+    def metadata_at(self, entry: Entry, parent: int, name: bytes) -> None:
+        """Owner, mode, xattrs, times of a special file.  Raises OSError."""
+        owner = self._owner(entry)
+        if owner != self._self or os.geteuid() == 0:
+            self._try(
+                "owners", lambda: os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
+            )
+        path = b"/proc/self/fd/%d/%b" % (parent, name)
+        if not stat.S_ISLNK(entry.mode):
+            self._try("modes", lambda: os.chmod(path, stat.S_IMODE(entry.mode)))
+        for attribute, value in entry_xattrs(entry, self._contents).items():
+            self._xattr(path, attribute, value, follow=False)
+        times = (entry.mtime_ns, entry.mtime_ns)
+        self._try("times", lambda: os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False))
+
+    def _xattr(self, target: int | bytes, name: bytes, value: bytes, *, follow: bool) -> None:
+        what = "ACLs" if name.startswith(b"system.posix_acl") else "extended attributes"
+        self._try(what, lambda: os.setxattr(target, name, value, follow_symlinks=follow))
+
+    def _try(self, what: str, change: Callable[[], None]) -> None:
+        """Make a change that an ordinary user, or a simpler file system, may not be able to."""
+        try:
+            change()
+        except OverflowError:
+            self.unset[what] += 1
+        except OSError as error:
+            allowed = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSPC,
+                       errno.E2BIG, errno.ERANGE)  # fmt: skip
+            if error.errno not in allowed:
+                raise
+            self.unset[what] += 1
+
+
+def is_sparse(entry: Entry) -> bool:
+    """Whether the original had fewer blocks than its size needs."""
+    blocks: int | None = entry.extras.get(BLOCKS)
+    return blocks is not None and blocks * 512 < entry.size
+
+
+def _write_around_zeros(descriptor: int, view: memoryview) -> None:
+    """Write all but blocks of zeros, which become holes."""
+    for first in range(0, len(view), BLOCK):
+        block = view[first : first + BLOCK]
+        if block == _ZERO_BLOCK:
+            os.lseek(descriptor, BLOCK, os.SEEK_CUR)
+        else:
+            _write(descriptor, block)
+
+
+def _write(descriptor: int, data: bytes | memoryview) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]

@@ -1,0 +1,128 @@
+"""Opening what is backed up: never through a link, never blocking, and only what was listed."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ibtfs.errors import SourceError
+from ibtfs.format.entry import Stamp
+
+_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Vanished(SourceError):
+    """It was listed, and is gone."""
+
+
+class Replaced(SourceError):
+    """Something else lies under the name that was listed."""
+
+
+def source_error(error: OSError) -> SourceError:
+    """*error* as one of ours."""
+    if error.errno in (errno.ENOENT, errno.ESTALE):
+        return Vanished("vanished while it was backed up")
+    if error.errno in (errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.EMLINK):
+        return Replaced("was replaced while it was backed up")
+    return SourceError(f"cannot be read: {error.strerror or error}")
+
+
+def stamp_of(name: bytes, found: os.stat_result) -> Stamp:
+    """What one lstat tells, as a row's stamp."""
+    return (
+        name, found.st_mode, found.st_uid, found.st_gid, found.st_size, found.st_mtime_ns,
+        found.st_ctime_ns, found.st_ino, found.st_nlink,
+    )  # fmt: skip
+
+
+def _open(name: bytes, parent: int, flags: int) -> int:
+    """Open without touching the access time, where that is allowed."""
+    try:
+        return os.open(name, flags | os.O_NOATIME, dir_fd=parent)
+    except PermissionError:
+        return os.open(name, flags, dir_fd=parent)
+
+
+@contextmanager
+def opened_file(name: bytes, parent: int, inode: int) -> Iterator[tuple[int, os.stat_result]]:
+    """A regular file in folder *parent*, open for reading, and its fstat.
+
+    Raises Replaced unless it is the regular file with *inode* that was listed; Vanished,
+    SourceError.
+    """
+    try:
+        descriptor = _open(name, parent, _FILE)
+    except OSError as error:
+        raise source_error(error) from error
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_ino != inode:
+            raise Replaced("was replaced while it was backed up")
+        yield descriptor, found
+    finally:
+        os.close(descriptor)
+
+
+def open_folder(name: bytes, parent: int) -> tuple[int, os.stat_result]:
+    """A folder in *parent*, and its fstat.  Raises SourceError."""
+    try:
+        descriptor = _open(name, parent, _FOLDER)
+        return descriptor, os.fstat(descriptor)
+    except OSError as error:
+        raise source_error(error) from error
+
+
+def open_source(path: bytes) -> tuple[int, os.stat_result]:
+    """The folder at *path*, reached through links if need be, and its fstat.
+
+    Raises SourceError.
+    """
+    try:
+        descriptor = os.open(path, _FOLDER & ~os.O_NOFOLLOW)
+        return descriptor, os.fstat(descriptor)
+    except OSError as error:
+        raise SourceError(f"{os.fsdecode(path)}: {source_error(error)}") from error
+
+
+def read_all(descriptor: int, size: int) -> bytes:
+    """The file from its beginning: all of it, or one byte more than *size* if it grew."""
+    try:
+        data = os.pread(descriptor, size + 1, 0)
+        while 0 < len(data) <= size:
+            more = os.pread(descriptor, size + 1 - len(data), len(data))
+            if not more:
+                break
+            data += more
+    except OSError as error:
+        raise source_error(error) from error
+    return data
+
+
+def read_xattrs(target: int | bytes, *, follow: bool = True) -> dict[bytes, bytes]:
+    """The extended attributes of a descriptor or a path; none where there are none to be had.
+
+    ACLs are among them.  An attribute that vanishes meanwhile, or may not be read, is left out.
+    """
+    try:
+        names = os.listxattr(target, follow_symlinks=follow)
+    except OSError:
+        return {}
+    values = {}
+    for name in names:
+        try:
+            values[os.fsencode(name)] = os.getxattr(target, name, follow_symlinks=follow)
+        except OSError:
+            continue  # e.g. trusted.* for an ordinary user: not readable is as good as not there
+    return values
+
+
+def moved(before: os.stat_result, after: os.stat_result) -> bool:
+    """Whether a file changed between two looks at it."""
+    return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
+        after.st_size, after.st_mtime_ns, after.st_ctime_ns,
+    )  # fmt: skip

@@ -1,0 +1,228 @@
+"""Storing contents that do not fit in memory: one pass, slab by slab.
+
+A slab whose digest is the base's at the same place is a copy.  One that differs is matched in
+small blocks against the base's own bytes around the place where the last match was.  After 16
+slabs in a row that are mostly new, librsync looks for the rest in the whole base, by a signature
+made of it.  A content without a base may be found by the digest of its first slab: a copy of a
+file, or the pieces that a run which was cut off had stored already.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from blake3 import blake3
+
+from ibtfs.actions.byte_source import ByteSource
+from ibtfs.actions.flatten import Draft, at_bound, flattened
+from ibtfs.actions.holes import Piece
+from ibtfs.actions.matcher import Matcher
+from ibtfs.actions.payload import Payload
+from ibtfs.errors import IntegrityError
+from ibtfs.format.extents import BASE, HOLE, OWN, SOURCE, ZEROS
+from ibtfs.format.frames import LARGE, LITERALS
+from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.store.run_writer import RunWriter
+from ibtfs.store.vault import (
+    SLAB,
+    ZERO_DIGEST,
+    SlabDigests,
+    encode_slabs,
+    load_slabs,
+    slab_digest,
+)
+
+ADOPTED_LIMIT = 32
+
+
+@dataclass
+class _Known:
+    """A stored content whose slabs are compared: slab 0 of it lies at slab *first* of the file."""
+
+    ref: Reference
+    record: ContentRecord
+    digests: SlabDigests
+    first: int = 0
+
+    def has(self, slab: int, digest: bytes, length: int) -> bool:
+        """Whether slab number *slab* of the file is the same here."""
+        mine = slab - self.first
+        if not 0 <= mine < len(self.digests) or self.digests[mine] != digest:
+            return False
+        return min(SLAB, self.record.size - mine * SLAB) == length
+
+
+@dataclass
+class StoredLarge:
+    """What became of a large file: its content, how long it was, bytes added."""
+
+    ref: Reference
+    size: int
+    stored: int
+
+
+@dataclass
+class LargeFile:
+    """Stores what *source* gives, about *size* bytes; *old* is what its path held before.
+
+    *progress* is called with the bytes of each step.
+    """
+
+    writer: RunWriter
+    source: ByteSource
+    size: int
+    old: Reference | None
+    progress: Callable[[int], None]
+    _base: _Known | None = field(default=None, init=False)
+    _part: _Known | None = field(default=None, init=False)
+    _seeking: bool = field(default=True, init=False)
+    _digests: SlabDigests = field(default_factory=SlabDigests, init=False)
+
+    def store(self) -> StoredLarge:
+        """Read the file once and store it.  Raises SourceError; IbtfsError of the repository."""
+        if self.old is not None:
+            self._base = self._known(self.old)
+        self._payload = Payload(self.writer, LITERALS if self._base else LARGE, self.size)
+        self._matcher = self._new_matcher()
+        try:
+            digest, size = self._read()
+        finally:
+            if self._matcher is not None:
+                self._matcher.close()
+        return self._finish(digest, size)
+
+    def _read(self) -> tuple[bytes, int]:
+        """Go through the source; its digest and length."""
+        hasher = blake3()
+        position = 0
+        while True:
+            data, holes = self.source.chunk(position)
+            if not data:
+                break
+            hasher.update(data)
+            self._slabs(data, position, holes)
+            position += len(data)
+            self.writer.beat()
+            self.progress(len(data))
+        if self._matcher is not None:
+            self._matcher.flush()
+        return hasher.digest(), position
+
+    def _new_matcher(self) -> Matcher | None:
+        if self._base is None:
+            return None
+        base = self._base
+        return Matcher(self.writer.contents, base.ref, base.record.size, self._payload, self.size)
+
+    def _known(self, ref: Reference) -> _Known | None:
+        """A content to compare with, if this run may use it and its slabs were kept."""
+        record = None if self.writer.is_open(ref) else self.writer.usable(ref)
+        if record is None or record.slabs < 0:
+            return None
+        try:
+            digests = load_slabs(self.writer.repository, record, ref.archive)
+        except IntegrityError:
+            return None
+        return _Known(ref, record, digests)
+
+    def _slabs(self, data: bytes, position: int, found: list[Piece]) -> None:
+        view = memoryview(data)
+        for offset in range(0, len(data), SLAB):
+            slab = view[offset : offset + SLAB]
+            start = position + offset
+            inside = [
+                p for p in found if p.start < start + len(slab) and start < p.start + p.length
+            ]
+            self._slab(slab, start, [p.cut(start, start + len(slab)) for p in inside])
+
+    def _slab(self, slab: memoryview, start: int, found: list[Piece]) -> None:
+        digest = slab_digest(slab)
+        number = start // SLAB
+        self._digests.append(digest)
+        holes = any(piece.hole for piece in found)
+        if digest == ZERO_DIGEST or holes:
+            for piece in found or [Piece(start, len(slab), hole=False)]:
+                self._piece(slab, start, piece, zeros=digest == ZERO_DIGEST)
+        elif self._base is not None and self._base.has(number, digest, len(slab)):
+            self._emit(BASE, start, len(slab))
+        elif not self._from_part(number, digest, len(slab)):
+            self._changed(slab, start)
+
+    def _piece(self, slab: memoryview, start: int, piece: Piece, *, zeros: bool) -> None:
+        """A part of a slab that has holes or is all zeros."""
+        if piece.hole or zeros:
+            self._emit(HOLE if piece.hole else ZEROS, 0, piece.length)
+        else:
+            first = piece.start - start
+            self._changed(slab[first : first + piece.length], piece.start)
+
+    def _emit(self, code: int, offset: int, length: int) -> None:
+        if self._matcher is not None:
+            self._matcher.flush()
+        self._payload.builder.add(code, offset, length)
+
+    def _changed(self, data: memoryview, start: int) -> None:
+        if self._matcher is not None:
+            self._matcher.add(data, start)
+        else:
+            self._payload.append(data)
+
+    def _from_part(self, number: int, digest: bytes, length: int) -> bool:
+        """Whether the slab was taken from another content, found by the digest of its head."""
+        part = self._part
+        if part is not None and number - part.first >= len(part.digests):
+            self._part, self._seeking = None, True
+        if self._seeking and self._base is None:
+            self._seeking = False
+            self._adopt(number, digest)
+        if self._base is not None and self._base.has(number, digest, length):
+            self._emit(BASE, number * SLAB, length)
+            return True
+        part = self._part
+        if part is None or not part.has(number, digest, length):
+            return False
+        source = self._payload.source(part.ref)
+        self._emit(SOURCE + source, (number - part.first) * SLAB, length)
+        return True
+
+    def _adopt(self, number: int, digest: bytes) -> None:
+        """Look for a content that begins with this slab: as base if it is alike, else a part."""
+        for ref in self.writer.heads(digest):
+            known = self._known(ref)
+            if known is None:
+                continue
+            heads = (n for n in range(len(known.digests)) if known.digests[n] != ZERO_DIGEST)
+            known.first = number - next(heads, 0)
+            if known.record.is_plain and known.record.size < self.size:
+                if len(self._payload.sources) < ADOPTED_LIMIT:
+                    self._part = known
+                    return
+            elif known.first == 0 and not self._payload.own:
+                self._base = known
+                self._payload.restart(LITERALS)
+                self._matcher = self._new_matcher()
+                return
+
+    def _finish(self, digest: bytes, size: int) -> StoredLarge:
+        payload = self._payload
+        found = self.writer.find(digest, size)
+        if found is not None:
+            return StoredLarge(found, size, payload.total)
+        ranges = payload.builder.ranges
+        base = self._base if any(item.code == BASE for item in ranges) else None
+        flat = base is not None and at_bound(base.record)
+        bodies = encode_slabs(self._digests, base.digests if base and not flat else None)
+        slabs = self.writer.archive.add_slabs(bodies)
+        if base is not None and flat:
+            draft = Draft(digest, size, base.ref, 0, payload.builder, payload.sources, slabs)
+            ref, own = flattened(self.writer, draft, payload.start)
+            return StoredLarge(ref, size, payload.total - payload.own + own)
+        record = ContentRecord(
+            digest, size, payload.stream, payload.start, payload.own,
+            base.record.depth + 1 if base else 0, base.ref if base else None,
+            tuple(payload.sources), slabs=slabs,
+        )  # fmt: skip
+        plain = len(ranges) == 1 and ranges[0].code == OWN
+        ref = self.writer.add_content(record, None if plain else payload.builder.finish())
+        return StoredLarge(ref, size, payload.total)

@@ -1,0 +1,86 @@
+"""Storing contents that fit in memory: looked up by digest, else as a delta, else whole."""
+
+from __future__ import annotations
+
+from ibtfs.actions.delta import literal_bytes, match
+from ibtfs.actions.flatten import Draft, at_bound, flattened
+from ibtfs.errors import IntegrityError
+from ibtfs.format.extents import BASE, OWN, MapBuilder
+from ibtfs.format.frames import LARGE, LITERALS, SMALL, digest
+from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.format.rdelta import LITERAL, Match
+from ibtfs.store.run_writer import RunWriter
+
+SMALL_LIMIT = 128 << 10
+"""Whole contents up to this size share frames; larger ones have their own."""
+FINE_BLOCK, COARSE_BLOCK = 64, 128
+COARSE_ABOVE = 256 << 10
+DELTA_LEAST = 256
+"""Contents below this size are cheaper stored whole than as a delta with its map."""
+OP_BYTES = 6
+MAP_BYTES = 64
+
+
+def store_bytes(writer: RunWriter, data: bytes, old: Reference | None) -> tuple[Reference, int]:
+    """Store a content that is not empty; its reference, and the payload bytes added.
+
+    *old* is the content that the same path had before, a base for a delta.
+    """
+    name = digest(data)
+    found = writer.find(name, len(data))
+    if found is not None:
+        return found, 0
+    if old is not None and len(data) >= DELTA_LEAST:
+        stored = _store_delta(writer, data, name, old)
+        if stored is not None:
+            return stored
+    return _store_whole(writer, data, name), len(data)
+
+
+def _store_whole(writer: RunWriter, data: bytes, name: bytes) -> Reference:
+    archive = writer.archive
+    size = len(data)
+    if size <= SMALL_LIMIT:
+        return writer.add_content(ContentRecord(name, size, SMALL, archive.add_small(data), size))
+    start = archive.position(LARGE)
+    archive.append(LARGE, data)
+    return writer.add_content(ContentRecord(name, size, LARGE, start, size))
+
+
+def _store_delta(
+    writer: RunWriter, data: bytes, name: bytes, old: Reference
+) -> tuple[Reference, int] | None:
+    """Store *data* as a delta against *old*; None if it cannot be, or is not worth it."""
+    base = None if writer.is_open(old) else writer.usable(old)
+    if base is None or base.size < DELTA_LEAST or base.size > 16 * len(data) + (1 << 20):
+        return None
+    try:
+        bytes_of_base = writer.contents.read(old, 0, base.size)
+        writer.contents.verify(old, bytes_of_base, base)
+    except IntegrityError:
+        return None
+    block = FINE_BLOCK if len(data) <= COARSE_ABOVE else COARSE_BLOCK
+    ops = match(bytes_of_base, data, block_size=block)
+    cost = literal_bytes(ops) + OP_BYTES * len(ops) + MAP_BYTES
+    if cost > len(data) // 2:
+        return None
+    draft = Draft(name, len(data), old, base.depth + 1)
+    start = writer.archive.position(LITERALS)
+    build_ops(draft.builder, ops, data, writer)
+    if at_bound(base):
+        return flattened(writer, draft, start)
+    length = writer.archive.position(LITERALS) - start
+    record = ContentRecord(name, len(data), LITERALS, start, length, draft.depth, old)
+    return writer.add_content(record, draft.builder.finish()), length
+
+
+def build_ops(builder: MapBuilder, ops: list[Match], data: bytes, writer: RunWriter) -> None:
+    """Append the literals among *ops* to the literals stream, and all to the map."""
+    view, own = memoryview(data), 0
+    for source, target, length in ops:
+        if source == LITERAL:
+            writer.archive.append(LITERALS, view[target : target + length])
+            builder.add(OWN, own, length)
+            own += length
+        else:
+            builder.add(BASE, source, length)

@@ -1,0 +1,25 @@
+"""What can be chosen about a mount.  Owns :class:`MountOptions` and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class MountOptions:
+    """How a view is mounted; the same for both bindings.
+
+    *allow_other* lets other users in, and then the kernel checks owners, modes and ACLs.
+    *xattrs* false makes every question about extended attributes fail at once, which saves two
+    round trips a file for ``cp -a`` and ``ls -l``; ACLs still count where others are let in.
+    *nonempty* matters to libfuse 2 only; libfuse 3 always covers what a directory holds.
+    """
+
+    allow_other: bool = False
+    threads: int = 4
+    fsname: str = "ibtfs"
+    subtype: str = "ibtfs"
+    xattrs: bool = True
+    nonempty: bool = False
+    binding: Literal["auto", "fuse3", "fuse2"] = "auto"

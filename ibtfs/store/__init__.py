@@ -1,0 +1,1 @@
+"""The repository on a disk: storage, archives, caches, contents, directory states, locks."""

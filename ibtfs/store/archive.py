@@ -1,0 +1,211 @@
+"""Archives, read and written: records by number, payload bytes by logical address.
+
+An archive is three files, ``data``, ``index`` and ``sigs``, each write-once.  A file may be
+replaced by a later generation of itself, ``data.2``, that lacks what prune removed; numbers and
+addresses stay.  So a reader that misses something looks once for a newer generation.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from ibtfs.errors import FormatDamaged, ObjectMissing
+from ibtfs.format.entry import Page, PageEntry, decode_state
+from ibtfs.format.extents import ExtentMap, decode_parts
+from ibtfs.format.frames import (
+    CONTENTS,
+    FLAG_RUNS,
+    HEADER,
+    MAPS,
+    SLABS,
+    STATES,
+    STREAMS,
+    Frame,
+    surviving,
+)
+from ibtfs.format.index import ContentRecord, IndexHeader, decode_record
+from ibtfs.format.packing import unpack_bodies
+from ibtfs.store.cache import ByteCache
+from ibtfs.store.frame_file import FrameFileReader
+from ibtfs.store.storage import LocalStorage
+
+Value = TypeVar("Value")
+FILES = ("data", "sigs", "index")
+"""The files of an archive, in the order in which they become durable."""
+
+
+def generations(storage: LocalStorage, archive_id: str) -> dict[str, int]:
+    """The newest generation of each file of an archive; an archive is whole with its index."""
+    newest: dict[str, int] = {}
+    for name in storage.list(f"archives/{archive_id}"):
+        kind, _, number = name.partition(".")
+        if kind in FILES and number.isdecimal():
+            newest[kind] = max(newest.get(kind, 0), int(number))
+    return newest
+
+
+class ArchiveReader:
+    """The records and payloads of one archive; threads may share it."""
+
+    def __init__(
+        self, storage: LocalStorage, repository: bytes, archive_id: str, cache: ByteCache
+    ) -> None:
+        self.id = archive_id
+        self._storage, self._repository, self._cache = storage, repository, cache
+        self._lock = threading.Lock()
+        self._files: dict[str, FrameFileReader] = {}
+        self._header: IndexHeader | None = None
+
+    @property
+    def where(self) -> str:
+        """How messages name it."""
+        return f"archives/{self.id}"
+
+    def _file(self, kind: str) -> FrameFileReader:
+        with self._lock:
+            opened = self._files.get(kind)
+            if opened is None:
+                number = generations(self._storage, self.id).get(kind)
+                if number is None:
+                    raise ObjectMissing(f"{self.where}/{kind}: no such file in the repository")
+                stored = self._storage.open(f"{self.where}/{kind}.{number}")
+                try:
+                    opened = FrameFileReader(self._repository, f"{self.where}/{kind}", stored)
+                except BaseException:
+                    stored.close()
+                    raise
+                self._files[kind] = opened
+            return opened
+
+    def file(self, kind: str) -> FrameFileReader:
+        """One of the archive's files, for check.  Raises ObjectMissing, FormatDamaged."""
+        return self._file(kind)
+
+    def _again(self, read: Callable[[], Value]) -> Value:
+        """What *read* gives; on something missing, once more with the newest generations."""
+        try:
+            return read()
+        except ObjectMissing:
+            self.refresh()
+            return read()
+
+    def refresh(self) -> None:
+        """Drop open files and what is cached of them, so that newer generations are seen."""
+        with self._lock:
+            self._files, self._header = {}, None  # the last reader of an old one closes it
+        self._cache.drop(lambda key: isinstance(key, tuple) and key[0] == self.id)
+
+    @property
+    def header(self) -> IndexHeader:
+        """What the archive says of itself.  Raises ObjectMissing, FormatDamaged."""
+        if self._header is None:
+            where = f"{self.where}/index: header"
+            bodies = self._again(lambda: self._bodies("index", HEADER, 0))[1]
+            if bodies[0] is None:
+                raise FormatDamaged(f"{where}: missing")
+            header = IndexHeader.decode(bodies[0], where)
+            if header.archives[0] != self.id:
+                raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
+            self._header = header
+        return self._header
+
+    def _bodies(self, kind: str, stream: int, number: int) -> tuple[int, tuple[bytes | None, ...]]:
+        """The first number, and the bodies, of the frame that holds record *number*."""
+        opened = self._file(kind)
+        table = opened.table(stream)
+        row = table.find(number)
+        if row < 0:
+            name = STREAMS[stream]
+            raise ObjectMissing(f"{opened.name}: holds no record {number} of the {name}")
+        start = table.starts[row]
+
+        def load() -> tuple[bytes | None, ...]:
+            where = f"{opened.name}: {STREAMS[stream]} from {start}"
+            return unpack_bodies(opened.frame(stream, row).raw, table.counts[row], where)
+
+        def weigh(bodies: tuple[bytes | None, ...]) -> int:
+            return sum(map(len, filter(None, bodies))) + 50 * len(bodies)
+
+        return start, self._cache.get((self.id, stream, start), load, weigh)
+
+    def body(self, stream: int, number: int) -> bytes:
+        """The body of record *number* of a record stream.  Raises ObjectMissing if it is gone."""
+        kind = "sigs" if stream >= SLABS else "index"
+
+        def read() -> bytes:
+            start, bodies = self._bodies(kind, stream, number)
+            body = bodies[number - start]
+            if body is None:
+                name = STREAMS[stream]
+                raise ObjectMissing(f"{self.where}/{kind}: record {number} of the {name} is gone")
+            return body
+
+        return self._again(read)
+
+    def content(self, number: int) -> ContentRecord:
+        """Content record *number*.  Raises ObjectMissing, FormatDamaged."""
+        where = f"{self.where}/index: content {number}"
+        return decode_record(self.body(CONTENTS, number), self.header, where)
+
+    def contents(self) -> Iterator[tuple[int, ContentRecord]]:
+        """All content records that are left, with their numbers, in order."""
+        table = self._file("index").table(CONTENTS)
+        for start, count in zip(table.starts, table.counts):
+            _, bodies = self._bodies("index", CONTENTS, start)
+            for number, body in zip(range(start, start + count), bodies):
+                if body is not None:
+                    where = f"{self.where}/index: content {number}"
+                    yield number, decode_record(body, self.header, where)
+
+    def state(self, number: int) -> Page | tuple[PageEntry, ...]:
+        """Directory state, or page, *number*.  Raises ObjectMissing, FormatDamaged."""
+        return decode_state(self.body(STATES, number), f"{self.where}/index: state {number}")
+
+    def extents(self, number: int, record: ContentRecord) -> ExtentMap:
+        """The extent map of content *number*, which must have one."""
+
+        def load() -> ExtentMap:
+            first = record.map_first
+            bodies = [self.body(MAPS, part) for part in range(first, first + record.map_parts)]
+            where = f"{self.where}/index: extent map of content {number}"
+            return decode_parts(bodies, record.size, len(record.sources), where)
+
+        return self._cache.get((self.id, MAPS, -1 - number), load, lambda m: m.memory_size)
+
+    def payload(self, stream: int, start: int, length: int) -> list[memoryview]:
+        """The *length* bytes of a data stream from *start*, in pieces.
+
+        Raises ObjectMissing if some of them were pruned, FormatDamaged.
+        """
+        return self._again(lambda: self._payload(stream, start, length))
+
+    def _payload(self, stream: int, start: int, length: int) -> list[memoryview]:
+        opened = self._file("data")
+        table = opened.table(stream)
+        pieces, row, end = [], table.find(start), start + length
+        while start < end:
+            if not 0 <= row < len(table.starts) or table.starts[row] > start:
+                name = STREAMS[stream]
+                raise ObjectMissing(f"{opened.name}: the {name} bytes from {start} are gone")
+            first = table.starts[row]
+            stop = min(end, first + table.counts[row])
+            frame = self._frame(opened, stream, row, first)
+            if frame.flags & FLAG_RUNS:
+                pieces.append(surviving(frame.raw, start - first, stop - first, opened.name))
+            else:
+                pieces.append(memoryview(frame.raw)[start - first : stop - first])
+            start, row = stop, row + 1
+        return pieces
+
+    def _frame(self, opened: FrameFileReader, stream: int, row: int, first: int) -> Frame:
+        key = (self.id, stream, first)
+        return self._cache.get(key, lambda: opened.frame(stream, row), lambda f: len(f.raw))
+
+    def close(self) -> None:
+        """Close the archive's files."""
+        with self._lock:
+            for opened in self._files.values():
+                opened.close()
+            self._files.clear()

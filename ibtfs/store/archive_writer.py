@@ -1,0 +1,222 @@
+"""Writing one archive: payloads into lanes, records by number, then the three files in order."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from ibtfs.format.entry import Page, PageEntry, encode_page, encode_pages
+from ibtfs.format.extents import ExtentMap, encode_parts
+from ibtfs.format.frames import (
+    CONTENTS,
+    HEADER,
+    LARGE,
+    LITERALS,
+    MAPS,
+    SLABS,
+    SMALL,
+    STATES,
+    Codec,
+)
+from ibtfs.format.index import ContentRecord, IndexHeader, Reference, encode_record
+from ibtfs.format.packing import pack_bodies
+from ibtfs.store.frame_file import FrameFileWriter
+from ibtfs.store.storage import LocalStorage
+
+FRAME_SIZES = {SMALL: 1 << 20, LARGE: 128 << 10, LITERALS: 64 << 10}
+"""How many bytes of a data stream make a frame: DESIGN section 2 has the measurements."""
+RECORD_FRAME = 64 << 10
+
+
+class _Lane:
+    """The frame being filled of one data stream."""
+
+    def __init__(self, stream: int, emit: Callable[[int, int, int, bytes], None]) -> None:
+        self._stream, self._emit = stream, emit
+        self._limit = FRAME_SIZES[stream]
+        self._pieces: list[bytes | memoryview] = []
+        self._held = 0
+        self.start = 0
+
+    @property
+    def end(self) -> int:
+        """The logical address where the next byte goes."""
+        return self.start + self._held
+
+    def append(self, data: bytes | memoryview) -> None:
+        """Add *data*; the caller does not change it afterwards."""
+        if self._held and self._stream == SMALL and self._held + len(data) > self._limit:
+            self.flush()  # a small content is not cut in two
+        view = memoryview(data)
+        while self._held + len(view) >= self._limit:
+            cut = self._limit - self._held
+            self._pieces.append(view[:cut])
+            self._held += cut
+            view = view[cut:]
+            self.flush()
+        if view:
+            self._pieces.append(view if self._stream != LITERALS else bytes(view))
+            self._held += len(view)
+
+    def flush(self) -> None:
+        """Make a frame of what is held."""
+        if self._held:
+            self._emit(self._stream, self.start, self._held, b"".join(self._pieces))
+            self.start += self._held
+            self._pieces, self._held = [], 0
+
+
+class _Records:
+    """The frame being filled of one record stream."""
+
+    def __init__(self, stream: int, emit: Callable[[int, int, int, bytes], None]) -> None:
+        self._stream, self._emit = stream, emit
+        self._bodies: list[bytes | None] = []
+        self._held = 0
+        self.count = 0
+
+    def append(self, body: bytes) -> int:
+        """Add a record; its number."""
+        number = self.count
+        if self._held + len(body) > RECORD_FRAME:
+            self.flush()
+        self._bodies.append(body)
+        self._held += len(body) + 3
+        self.count += 1
+        return number
+
+    def flush(self) -> None:
+        """Make a frame of the records held."""
+        if self._bodies:
+            count = len(self._bodies)
+            self._emit(self._stream, self.count - count, count, pack_bodies(self._bodies))
+            self._bodies, self._held = [], 0
+
+
+class ArchiveWriter:
+    """A new archive; one thread writes it, *pool* compresses.
+
+    *finish* makes its files durable, data, sigs, index in this order; until the index is there
+    the archive does not exist.  Left without finish it is to be given to *abort*.
+    """
+
+    def __init__(
+        self,
+        storage: LocalStorage,
+        repository: bytes,
+        archive_id: str,
+        *,
+        epoch: int,
+        codec: Codec,
+        pool: concurrent.futures.Executor,
+    ) -> None:
+        self.id, self._epoch = archive_id, epoch
+        self._storage = storage
+        self._began = time.monotonic()
+        name = f"archives/{archive_id}"
+        self._files = {
+            kind: FrameFileWriter(storage, repository, f"{name}/{kind}", codec, pool)
+            for kind in ("data", "sigs", "index")
+        }
+        self._lanes = {s: _Lane(s, self._files["data"].add) for s in FRAME_SIZES}
+        self._records = {
+            stream: _Records(stream, self._files["sigs" if stream == SLABS else "index"].add)
+            for stream in (CONTENTS, STATES, MAPS, SLABS)
+        }
+        self._ordinals = {archive_id: 0}
+
+    @property
+    def data_bytes(self) -> int:
+        """Payload bytes so far, before compression."""
+        return sum(lane.end for lane in self._lanes.values())
+
+    @property
+    def age(self) -> float:
+        """Seconds since it was begun."""
+        return time.monotonic() - self._began
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has been added."""
+        return not (self.data_bytes or any(r.count for r in self._records.values()))
+
+    def ordinal(self, archive_id: str) -> int:
+        """The place of *archive_id* in this index's table; it is added when new."""
+        return self._ordinals.setdefault(archive_id, len(self._ordinals))
+
+    def packed(self, ref: Reference) -> int:
+        """*ref* as the number by which this index refers to it."""
+        return (self.ordinal(ref.archive) << 32) | ref.number
+
+    def position(self, stream: int) -> int:
+        """The address at which the next payload of data stream *stream* begins."""
+        return self._lanes[stream].end
+
+    def append(self, stream: int, data: bytes | memoryview) -> None:
+        """Add payload bytes; *data* must not change afterwards."""
+        self._lanes[stream].append(data)
+
+    def add_small(self, data: bytes) -> int:
+        """Add a whole payload to the small stream; its address."""
+        lane = self._lanes[SMALL]
+        lane.append(data)
+        return lane.end - len(data)
+
+    def add_content(self, record: ContentRecord, extents: ExtentMap | None = None) -> Reference:
+        """Add a content record, and its map; payload and slabs are already there."""
+        if extents is not None:
+            parts = [self._records[MAPS].append(body) for body in encode_parts(extents)]
+            record = record._replace(map_first=parts[0], map_parts=len(parts))
+        number = self._records[CONTENTS].append(encode_record(record, self.ordinal))
+        return Reference(self.id, number)
+
+    def add_slabs(self, bodies: list[bytes]) -> int:
+        """Add the SigVault's records of one content; the number of the first."""
+        numbers = list(map(self._records[SLABS].append, bodies))
+        return numbers[0]
+
+    def add_page(self, page: Page) -> Reference:
+        """Add a page, or a directory state of one page; references are packed by this index."""
+        return Reference(self.id, self._records[STATES].append(encode_page(page)))
+
+    def add_pages(self, entries: list[PageEntry]) -> Reference:
+        """Add the directory state that lists *entries*."""
+        return Reference(self.id, self._records[STATES].append(encode_pages(entries)))
+
+    def finish(self) -> int:
+        """Make the archive durable, its index last; bytes stored."""
+        for lane in self._lanes.values():
+            lane.flush()
+        stored = self._files["data"].finish()
+        self._records[SLABS].flush()
+        stored += self._files["sigs"].finish()
+        for stream in (CONTENTS, STATES, MAPS):
+            self._records[stream].flush()
+        header = IndexHeader(
+            archives=tuple(self._ordinals),
+            epoch=self._epoch,
+            contents=self._records[CONTENTS].count,
+            states=self._records[STATES].count,
+            has_data=not self._files["data"].is_empty,
+            has_sigs=not self._files["sigs"].is_empty,
+        )
+        self._files["index"].add(HEADER, 0, 1, pack_bodies([header.encode()]))
+        return stored + self._files["index"].finish()
+
+    def abort(self) -> None:
+        """Drop what was written."""
+        for file in self._files.values():
+            file.abort()
+        self._storage.delete_folder(f"archives/{self.id}")
+
+
+@contextmanager
+def compression_pool() -> Iterator[concurrent.futures.ThreadPoolExecutor]:
+    """Two threads for compression: zstandard and blake3 let the interpreter go on."""
+    pool = concurrent.futures.ThreadPoolExecutor(2, thread_name_prefix="compress")
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

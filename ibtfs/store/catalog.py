@@ -1,0 +1,166 @@
+"""The local catalog: which archive may hold a content, by its digest.
+
+One SQLite file per repository in the user's cache folder; it may be deleted at any time, and is
+fed from the archives that it has not seen.  It only ever suggests: who gets a reference from here
+reads the record and compares.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from ibtfs.errors import IntegrityError
+from ibtfs.format.index import Reference
+from ibtfs.store.repository import Repository
+from ibtfs.store.vault import head_digest
+
+Value = TypeVar("Value")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS archives(id INTEGER PRIMARY KEY, name TEXT UNIQUE, epoch INTEGER);
+CREATE TABLE IF NOT EXISTS contents(
+    prefix INTEGER, archive INTEGER, number INTEGER,
+    PRIMARY KEY(prefix, archive, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS heads(
+    prefix INTEGER, archive INTEGER, number INTEGER,
+    PRIMARY KEY(prefix, archive, number)) WITHOUT ROWID;
+"""
+MEMORY = ":memory:"
+
+
+class Catalog:
+    """Looks up contents by digest; used by one thread.
+
+    *folder* is the cache folder (made when missing), or empty to keep the catalog in memory.
+    """
+
+    def __init__(self, repository: Repository, folder: bytes) -> None:
+        self._repository = repository
+        self._path = MEMORY
+        if folder:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            self._path = os.fsdecode(folder) + f"/{repository.id.hex()}.sqlite"
+        self._connection: sqlite3.Connection | None = None
+        self._seen: set[str] = set()
+
+    def _opened(self) -> sqlite3.Connection:
+        """The connection, fed with what the repository has by now at its first use."""
+        if self._connection is None:
+            try:
+                self._connection = self._open()
+            except sqlite3.Error:
+                self._discard()
+                self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        try:
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.executescript(SCHEMA)
+            self._feed(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _discard(self) -> None:
+        """Remove a file that SQLite cannot use."""
+        if self._path != MEMORY:
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                try:
+                    os.unlink(self._path + suffix)
+                except FileNotFoundError:
+                    continue
+
+    def _feed(self, connection: sqlite3.Connection) -> None:
+        """Read the records of archives not seen yet; forget archives that are gone."""
+        present = set(self._repository.archive_ids())
+        connection.execute("BEGIN IMMEDIATE")
+        known = dict(connection.execute("SELECT name, id FROM archives"))
+        for name in set(known) - present:
+            for table in ("contents", "heads"):
+                connection.execute(f"DELETE FROM {table} WHERE archive = ?", (known[name],))
+            connection.execute("DELETE FROM archives WHERE id = ?", (known[name],))
+        for name in sorted(present - set(known)):
+            self._feed_archive(connection, name)
+        connection.execute("COMMIT")
+        self._seen = present
+
+    def _feed_archive(self, connection: sqlite3.Connection, name: str) -> None:
+        archive = self._repository.archive(name)
+        try:
+            epoch = archive.header.epoch
+            records = list(archive.contents())
+            heads = [
+                (_prefix(head), number)
+                for number, record in records
+                if record.slabs >= 0 and (head := head_digest(archive, record))
+            ]
+        except IntegrityError:
+            return  # damaged: offers nothing; check says so
+        cursor = connection.execute("INSERT INTO archives(name, epoch) VALUES(?, ?)", (name, epoch))
+        ordinal = cursor.lastrowid
+        connection.executemany(
+            "INSERT OR IGNORE INTO contents VALUES(?, ?, ?)",
+            ((_prefix(record.digest), ordinal, number) for number, record in records),
+        )
+        connection.executemany(
+            "INSERT OR IGNORE INTO heads VALUES(?, ?, ?)",
+            ((prefix, ordinal, number) for prefix, number in heads),
+        )
+
+    def feed(self) -> None:
+        """Take in archives that were finished since the last look, if it was ever used."""
+        if self._connection is not None:
+            self._guarded(lambda: self._feed(self._opened()))
+
+    def _guarded(self, work: Callable[[], Value]) -> Value:
+        """Do *work*; once more with a new catalog when SQLite cannot use the old one."""
+        try:
+            return work()
+        except sqlite3.Error:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            self._discard()
+            return work()
+
+    def contents(self, digest: bytes, epoch: int) -> Iterator[Reference]:
+        """Where a content with *digest* may be, in archives of *epoch* or later; newest first."""
+        return iter(self._guarded(lambda: self._find("contents", digest, epoch)))
+
+    def heads(self, slab: bytes, epoch: int) -> Iterator[Reference]:
+        """Large contents whose first slab that is not zeros may have the digest *slab*."""
+        return iter(self._guarded(lambda: self._find("heads", slab, epoch)))
+
+    def _find(self, table: str, digest: bytes, epoch: int) -> list[Reference]:
+        query = (
+            f"SELECT name, number FROM {table} JOIN archives ON archives.id = archive "
+            "WHERE prefix = ? AND epoch >= ? ORDER BY archives.name DESC LIMIT 16"
+        )
+        rows = self._opened().execute(query, (_prefix(digest), epoch))
+        return [Reference(name, number) for name, number in rows if name in self._seen]
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _prefix(digest: bytes) -> int:
+    """The first 8 bytes of *digest* as SQLite's integer."""
+    return int.from_bytes(digest[:8], "big", signed=True)

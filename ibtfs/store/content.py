@@ -1,0 +1,217 @@
+"""Random access to contents: a window at a time through the chain of extent maps."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ibtfs.errors import FormatDamaged, IntegrityError
+from ibtfs.format.extents import BASE, OWN, SOURCE, ZEROS, ExtentMap
+from ibtfs.format.frames import digest
+from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.store.repository import Repository
+
+WINDOW = 1 << 20
+"""Bytes of a content that are resolved together, and kept so in the cache."""
+
+
+class Segment(NamedTuple):
+    """*length* bytes of a content: from *offset* of the payload of *owner*.
+
+    Without an owner they are zeros, and *offset* tells what kind: HOLE or ZEROS.
+    """
+
+    owner: Reference | None
+    offset: int
+    length: int
+
+
+class _Window(NamedTuple):
+    """The segments of one window, and where each begins, relative to the content."""
+
+    starts: list[int]
+    segments: list[Segment]
+
+    def cut(self, start: int, end: int) -> Iterator[Segment]:
+        """The segments between *start* and *end*, cut to fit."""
+        row = bisect_right(self.starts, start) - 1
+        while start < end:
+            owner, offset, length = self.segments[row]
+            begin = self.starts[row]
+            stop = min(begin + length, end)
+            yield Segment(owner, offset + start - begin if owner else offset, stop - start)
+            start, row = stop, row + 1
+
+
+class Contents:
+    """Reads contents of a repository at any place; threads may share it."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def record(self, ref: Reference) -> ContentRecord:
+        """The record of *ref*.  Raises ObjectMissing, FormatDamaged."""
+        return self._repository.archive(ref.archive).content(ref.number)
+
+    def extents(self, ref: Reference, record: ContentRecord) -> ExtentMap:
+        """The map of a content that has one."""
+        return self._repository.archive(ref.archive).extents(ref.number, record)
+
+    def segments(self, ref: Reference, start: int, end: int) -> Iterator[Segment]:
+        """Where the bytes from *start* to *end* of a content lie; *end* within the content."""
+        while start < end:
+            number = start // WINDOW
+            stop = min(end, (number + 1) * WINDOW)
+            yield from self._window(ref, number).cut(start, stop)
+            start = stop
+
+    def _window(self, ref: Reference, number: int) -> _Window:
+        return self._repository.cache.get(
+            ("window", ref, number),
+            lambda: self._resolve(ref, number),
+            lambda window: 150 * len(window.starts) + 100,
+        )
+
+    def _resolve(self, ref: Reference, number: int) -> _Window:
+        """The segments of window *number*: one step through the map, the rest through the base."""
+        record = self.record(ref)
+        start, end = number * WINDOW, min((number + 1) * WINDOW, record.size)
+        if record.is_plain:
+            return _Window([start], [Segment(ref, start, end - start)])
+        segments: list[Segment] = []
+        base_size = self._base_size(ref, record)
+        for code, offset, length in self.extents(ref, record).window(start, end):
+            if code <= ZEROS:
+                segments.append(Segment(None, code, length))
+            elif code == BASE:
+                if record.base is None or offset + length > base_size:
+                    raise FormatDamaged(f"{_name(ref)}: copies from beyond the end of its base")
+                segments.extend(self.segments(record.base, offset, offset + length))
+            else:
+                owner = ref if code == OWN else record.sources[code - SOURCE]
+                segments.append(Segment(owner, offset, length))
+        return _joined(start, segments)
+
+    def _base_size(self, ref: Reference, record: ContentRecord) -> int:
+        if record.base is None:
+            return 0
+        base = self.record(record.base)
+        if base.depth != record.depth - 1:
+            raise FormatDamaged(f"{_name(ref)}: its chain of bases does not descend")
+        return base.size
+
+    def read(self, ref: Reference, offset: int, size: int) -> bytes:
+        """Up to *size* bytes of a content from *offset*; fewer only at its end.
+
+        Raises ObjectMissing, FormatDamaged; tries other copies of the same content before.
+        """
+        return b"".join(self.pieces(ref, offset, size))
+
+    def pieces(self, ref: Reference, offset: int, size: int) -> list[bytes | memoryview]:
+        """As :meth:`read`, in pieces that are not joined."""
+        try:
+            return self.own_pieces(ref, offset, size)
+        except IntegrityError as error:
+            for other in self._copies(ref, error):
+                try:
+                    return self.own_pieces(other, offset, size)
+                except IntegrityError:
+                    continue
+            raise
+
+    def own_pieces(self, ref: Reference, offset: int, size: int) -> list[bytes | memoryview]:
+        """As :meth:`pieces`, from this record alone."""
+        record = self.record(ref)
+        end = min(offset + size, record.size)
+        if record.is_plain:
+            return list(self._payload(ref, record, offset, end - offset)) if end > offset else []
+        pieces: list[bytes | memoryview] = []
+        records = {ref: record}
+        for owner, start, length in self.segments(ref, offset, end):
+            if owner is None:
+                pieces.append(bytes(length))
+                continue
+            found = records.get(owner)
+            if found is None:
+                found = records[owner] = self.record(owner)
+            pieces.extend(self._payload(owner, found, start, length))
+        return pieces
+
+    def payload(self, owner: Reference, offset: int, length: int) -> list[memoryview]:
+        """*length* bytes of the payload that *owner* added to its archive, in pieces."""
+        return self._payload(owner, self.record(owner), offset, length)
+
+    def _payload(
+        self, owner: Reference, record: ContentRecord, offset: int, length: int
+    ) -> list[memoryview]:
+        if offset < 0 or offset + length > record.length:
+            raise FormatDamaged(f"{_name(owner)}: is asked for bytes beyond its payload")
+        archive = self._repository.archive(owner.archive)
+        return archive.payload(record.stream, record.start + offset, length)
+
+    def _copies(self, ref: Reference, error: IntegrityError) -> list[Reference]:
+        """Other records of the content *ref*, where its own record can still be read."""
+        try:
+            wanted = self.record(ref)
+        except IntegrityError:
+            raise error from None
+        return self._repository.cache.get(
+            ("copies", ref), lambda: self._search(ref, wanted), lambda found: 200 * len(found)
+        )
+
+    def _search(self, ref: Reference, wanted: ContentRecord) -> list[Reference]:
+        """Every other record with the digest of *wanted*: slow, and only after damage."""
+        found = []
+        for archive_id in self._repository.archive_ids():
+            try:
+                for number, record in self._repository.archive(archive_id).contents():
+                    other = Reference(archive_id, number)
+                    if record.digest == wanted.digest and record.size == wanted.size:
+                        found.append(other)
+            except IntegrityError:
+                continue  # a damaged index offers no copies
+        return [other for other in found if other != ref]
+
+    def is_whole(self, ref: Reference, record: ContentRecord) -> bool:
+        """Whether the records that a content needs can all be read: bases and sources."""
+        try:
+            for source in record.sources:
+                self.record(source)
+            while record.base is not None:
+                base = self.record(record.base)
+                if base.depth != record.depth - 1:
+                    return False
+                for source in base.sources:
+                    self.record(source)
+                record = base
+        except IntegrityError:
+            return False
+        return True
+
+    def verify(self, ref: Reference, data: bytes, record: ContentRecord) -> None:
+        """Raise FormatDamaged unless *data* is the content."""
+        if digest(data) != record.digest:
+            raise FormatDamaged(f"{_name(ref)}: the bytes do not have the digest of the content")
+
+
+def _name(ref: Reference) -> str:
+    return f"archives/{ref.archive}: content {ref.number}"
+
+
+def _joined(position: int, segments: list[Segment]) -> _Window:
+    """A window of *segments*, those that continue each other made one."""
+    joined: list[Segment] = []
+    for segment in segments:
+        if joined:
+            owner, offset, length = joined[-1]
+            follows = offset + length if owner else offset
+            if segment.owner == owner and segment.offset == follows:
+                joined[-1] = Segment(owner, offset, length + segment.length)
+                continue
+        joined.append(segment)
+    starts = []
+    for segment in joined:
+        starts.append(position)
+        position += segment.length
+    return _Window(starts, joined)

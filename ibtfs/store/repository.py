@@ -1,0 +1,237 @@
+"""A repository as a whole: made, opened, its points listed and its archives handed out."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+from ibtfs.errors import (
+    FormatDamaged,
+    IbtfsError,
+    IntegrityError,
+    NotARepository,
+    ObjectMissing,
+    PointNotFound,
+    RepositoryError,
+    RepositoryExists,
+    UnsupportedFormat,
+)
+from ibtfs.format.frames import FORMAT_VERSION, Codec
+from ibtfs.format.index import Reference, is_archive_id
+from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
+from ibtfs.store.archive import ArchiveReader, generations
+from ibtfs.store.cache import ByteCache
+from ibtfs.store.storage import LocalStorage
+
+CONFIG = "ibtfs.json"
+CONFIG_LIMIT = 1 << 20
+MANIFEST_LIMIT = 8 << 20
+CACHE_BYTES = 48 << 20
+ARCHIVES_OPEN = 128
+LEVEL = 1
+
+
+class Points(NamedTuple):
+    """The points of a repository, in order within each source, and manifests that are damaged."""
+
+    points: list[Point]
+    damaged: dict[str, IntegrityError]
+
+
+class Repository:
+    """A repository on a disk; threads may share it.
+
+    Reading needs no lock and no write access.
+    """
+
+    def __init__(
+        self, storage: LocalStorage, config: dict[str, Any], *, cache_bytes: int = CACHE_BYTES
+    ) -> None:
+        self.storage = storage
+        self.id = bytes.fromhex(config["id"])
+        self.cache = ByteCache(cache_bytes)
+        self.shared = bool(config.get("shared"))
+        self.level = int(config.get("compression", LEVEL))
+        self._lock = threading.Lock()
+        self._archives: OrderedDict[str, ArchiveReader] = OrderedDict()
+        self._points: dict[str, Point] = {}
+
+    @classmethod
+    def create(
+        cls, path: bytes, repository_id: bytes, *, shared: bool = False, level: int = LEVEL
+    ) -> Repository:
+        """Make a repository at *path*, which may be an empty folder but not anything else.
+
+        *repository_id* is 16 random bytes.  Raises RepositoryExists, RepositoryError.
+        """
+        shown = os.fsdecode(path)
+        check_place(path)
+        mode = 0o2770 if shared else 0o700
+        try:
+            os.makedirs(path, mode=mode, exist_ok=True)
+            os.chmod(path, mode)
+        except OSError as error:
+            raise RepositoryError(f"Cannot make {shown!r}: {error.strerror}") from error
+        config = {
+            "format": FORMAT_VERSION,
+            "id": repository_id.hex(),
+            "shared": shared,
+            "compression": level,
+            "read_requires": [],
+            "write_requires": [],
+        }
+        storage = LocalStorage(path, shared=shared)
+        storage.put_new(CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+        storage.sync_parent()
+        return cls(storage, config)
+
+    @classmethod
+    def open(cls, path: bytes, *, cache_bytes: int = CACHE_BYTES) -> Repository:
+        """The repository at *path*, absolute.  Raises NotARepository, UnsupportedFormat."""
+        shown = os.fsdecode(path)
+        try:
+            text = LocalStorage(path).get(CONFIG, CONFIG_LIMIT)
+        except IbtfsError as error:
+            raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
+        config = _decode_config(text, shown)
+        storage = LocalStorage(path, shared=bool(config.get("shared")))
+        return cls(storage, config, cache_bytes=cache_bytes)
+
+    @property
+    def path(self) -> bytes:
+        """Where it lies, absolute."""
+        return self.storage.root
+
+    def archive(self, archive_id: str) -> ArchiveReader:
+        """The reader of an archive; nothing is opened before it is asked for something."""
+        with self._lock:
+            reader = self._archives.get(archive_id)
+            if reader is None:
+                reader = ArchiveReader(self.storage, self.id, archive_id, self.cache)
+                self._archives[archive_id] = reader
+                if len(self._archives) > ARCHIVES_OPEN:
+                    self._archives.popitem(last=False)
+            else:
+                self._archives.move_to_end(archive_id)
+            return reader
+
+    def archive_ids(self) -> list[str]:
+        """The archives that are whole, oldest first by name."""
+        names = filter(is_archive_id, self.storage.list("archives"))
+        return [name for name in names if "index" in generations(self.storage, name)]
+
+    def point_ids(self) -> list[str]:
+        """The ids of all points; reads one folder and no manifest."""
+        return [name for name in self.storage.list("points") if POINT_ID.match(name)]
+
+    def point(self, point_id: str) -> Point:
+        """The point called *point_id*.  Raises PointNotFound, FormatDamaged."""
+        point = self._points.get(point_id)
+        if point is None:
+            try:
+                data = self.storage.get(f"points/{point_id}", MANIFEST_LIMIT)
+            except ObjectMissing as error:
+                raise PointNotFound(f"No backup point {point_id!r}") from error
+            point = self._points[point_id] = decode_point(data, point_id, self.id)
+        return point
+
+    def points(self) -> Points:
+        """All points, by sequence within their sources; damaged manifests apart."""
+        points: list[Point] = []
+        damaged: dict[str, IntegrityError] = {}
+        present = self.point_ids()
+        for point_id in present:
+            try:
+                points.append(self.point(point_id))
+            except IntegrityError as error:
+                damaged[point_id] = error
+            except PointNotFound:
+                continue  # removed since the folder was listed
+        for gone in set(self._points).difference(present):
+            self._points.pop(gone, None)
+        points.sort(key=lambda point: point.order)
+        return Points(points, damaged)
+
+    def has_point(self, point_id: str) -> bool:
+        """Whether the manifest is still there."""
+        return os.path.lexists(self.storage.path(f"points/{point_id}"))
+
+    def commit(self, point: Point) -> int:
+        """Make *point* visible: THE COMMIT POINT of a backup; bytes stored."""
+        data = encode_point(point, self.id, Codec(self.level))
+        self.storage.put_new(f"points/{point.id}", data)
+        return len(data)
+
+    def tags(self, point_id: str) -> list[str]:
+        """The tags of a point."""
+        return self.storage.list(f"tags/{point_id}")
+
+    def damaged_contents(self) -> frozenset[Reference]:
+        """The contents that check found damaged, and noted."""
+        found = set()
+        for name in self.storage.list("damaged"):
+            found.update(_decode_note(self.storage.get(f"damaged/{name}", MANIFEST_LIMIT), name))
+        return frozenset(found)
+
+    def note_damaged(self, note_id: str, contents: list[Reference]) -> None:
+        """Note that *contents* are damaged, so that the next backup stores them anew."""
+        rows = [[ref.archive, ref.number] for ref in sorted(contents)]
+        self.storage.put_new(f"damaged/{note_id}", json.dumps({"contents": rows}).encode())
+
+
+def check_place(path: bytes) -> None:
+    """Raise unless a repository may be made at *path*.
+
+    A folder that holds something is refused, and so is one whose parent does not exist: a disk
+    that is not plugged in must not become a repository on the wrong one.
+    """
+    shown, parent = os.fsdecode(path), os.path.dirname(path)
+    if not os.path.isdir(parent):
+        text = os.fsdecode(parent)
+        raise RepositoryError(f"Cannot make {shown!r}: {text!r} does not exist (a disk unplugged?)")
+    if os.path.isdir(path):
+        if CONFIG.encode() in os.listdir(path):
+            raise RepositoryExists(f"{shown!r} is a repository already")
+        if os.listdir(path):
+            raise RepositoryExists(
+                f"{shown!r} is not empty and not a repository: name a new folder"
+            )
+    elif os.path.lexists(path):
+        raise RepositoryExists(f"{shown!r} is not a folder")
+
+
+def is_repository(path: bytes) -> bool:
+    """Whether there is a repository at *path*."""
+    return os.path.isfile(os.path.join(path, CONFIG.encode()))
+
+
+def _decode_config(text: bytes, shown: str) -> dict[str, Any]:
+    try:
+        config = json.loads(text)
+        version, repository_id = config["format"], bytes.fromhex(config["id"])
+        needed = config.get("read_requires", [])
+        shared, level = config.get("shared", False), config.get("compression", LEVEL)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatDamaged(f"{shown}/{CONFIG}: not readable ({error!r})") from error
+    if type(version) is not int or type(needed) is not list or type(level) is not int:
+        raise FormatDamaged(f"{shown}/{CONFIG}: a value is of a wrong type")
+    if len(repository_id) != 16 or type(shared) is not bool:
+        raise FormatDamaged(f"{shown}/{CONFIG}: a value is of a wrong type")
+    if version > FORMAT_VERSION:
+        raise UnsupportedFormat(
+            f"{shown!r} has format {version}, this ibtfs reads up to {FORMAT_VERSION}: upgrade it"
+        )
+    if needed or version < 1:
+        raise UnsupportedFormat(f"{shown!r} needs features unknown here: {version}, {needed}")
+    return dict(config)
+
+
+def _decode_note(text: bytes, name: str) -> list[Reference]:
+    try:
+        rows = json.loads(text)["contents"]
+        return [Reference(str(archive), int(number)) for archive, number in rows]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatDamaged(f"damaged/{name}: not readable ({error!r})") from error

@@ -1,0 +1,114 @@
+"""What the words POINT and PATH mean: one place for all commands and for the mount."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime, tzinfo
+
+from ibtfs.errors import AmbiguousSource, EntryNotFound, PointNotFound, UsageError
+from ibtfs.format.moment import is_moment, parse_moment, point_names
+from ibtfs.format.point import Point
+
+PREFIX_LEAST = 4
+LATEST = re.compile(r"latest(?:~(\d{1,6}))?\Z")
+
+
+def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
+    """The points of each source under its display name, in their order."""
+    sources: dict[str, list[Point]] = {}
+    for point in sorted(points, key=lambda point: point.order):
+        sources.setdefault(point.display, []).append(point)
+    return sources
+
+
+def displayed_names(points: Iterable[Point], zone: tzinfo | None = None) -> dict[str, str]:
+    """The name that each point is shown under, by its id; unique within a source.
+
+    *zone* is the time zone of the names; the system's by default.
+    """
+    names: dict[str, str] = {}
+    for mine in by_source(points).values():
+        shown = point_names([point.time_ns for point in mine], zone)
+        names.update(zip((point.id for point in mine), shown))
+    return names
+
+
+def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
+    """The point that *words* name: POINT, or SOURCE/POINT.
+
+    In this order: an exact id, the name that is shown, a unique prefix of either, ``latest`` or
+    ``latest~2``, a moment (the newest point at or before it; *now* is naive for the system's
+    time zone).  Raises AmbiguousSource, PointNotFound, UsageError.
+    """
+    source, slash, wanted = words.rpartition("/")
+    sources = by_source(points)
+    if slash:
+        if source not in sources:
+            known = ", ".join(sorted(sources)) or "none"
+            raise PointNotFound(f"No source {source!r} in the repository; there are: {known}")
+        return select_among(sources[source], wanted, now)
+    for point in points:
+        if point.id == words:
+            return point
+    if not sources:
+        raise PointNotFound("The repository holds no backup points yet")
+    if len(sources) > 1:
+        names = ", ".join(f"{name}/{words}" for name in sorted(sources))
+        raise AmbiguousSource(f"Several sources: say which one: {names}")
+    return select_among(next(iter(sources.values())), words, now)
+
+
+def select_among(points: Sequence[Point], words: str, now: datetime) -> Point:
+    """The point of one source that *words* name; see :func:`select_point`."""
+    names = displayed_names(points, now.tzinfo)
+    for point in points:
+        if words in (point.id, names[point.id]):
+            return point
+    if len(words) >= PREFIX_LEAST:
+        starts = [p for p in points if p.id.startswith(words) or names[p.id].startswith(words)]
+        if len(starts) == 1:
+            return starts[0]
+    latest = LATEST.match(words)
+    if latest:
+        back = int(latest[1] or 0)
+        if back >= len(points):
+            raise PointNotFound(f"No point {words!r}: the source has {len(points)}")
+        return points[-1 - back]
+    if not is_moment(words):
+        raise PointNotFound(
+            f"No point {words!r}: give an id, a name as listed, 'latest', or a moment such as "
+            "'yesterday', '3d', '2026-11-20'"
+        )
+    return at_moment(points, parse_moment(words, now), words)
+
+
+def at_moment(points: Sequence[Point], moment_ns: int, words: str) -> Point:
+    """The newest of *points* at or before a moment.  Raises PointNotFound."""
+    before = [point for point in points if point.time_ns <= moment_ns]
+    if not before:
+        raise PointNotFound(f"No point at or before {words!r}")
+    return max(before, key=lambda point: (point.time_ns, point.order))
+
+
+def relative_path(point: Point, path: bytes) -> bytes:
+    """*path* relative to the source of *point*: it may be so already, or absolute as it was.
+
+    Empty for the source itself.  Raises EntryNotFound, UsageError.
+    """
+    if path.startswith(b"/"):
+        source = os.path.dirname(point.source.path) if point.single else point.source.path
+        prefix = source.rstrip(b"/") + b"/"
+        full = os.path.normpath(b"/" + path.lstrip(b"/"))
+        if full + b"/" == prefix:
+            return b""
+        if not full.startswith(prefix):
+            raise EntryNotFound(
+                f"{os.fsdecode(path)!r} is not inside the source {os.fsdecode(source)!r}"
+            )
+        return full[len(prefix) :]
+    names = [name for name in path.split(b"/") if name not in (b"", b".")]
+    if b".." in names:
+        raise UsageError(f"{os.fsdecode(path)!r}: '..' has no meaning inside a backup point")
+    return b"/".join(names)

@@ -1,0 +1,368 @@
+"""The storage verbs on a local folder: put, put_new, get, list, delete.
+
+Nothing above this module knows paths, opens files or calls fsync.  Names are text such as
+``archives/<id>/data.1``.  An object is invisible until it is whole and durable: it is written
+beside its place under a name that no reader lists, synced, and moved into place, and then the
+folder is synced, and the parent of a folder newly made.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+import weakref
+from collections.abc import Iterator
+from types import TracebackType
+
+from ibtfs.errors import IbtfsError, ObjectMissing
+
+PART = ".part"
+STAMP_SETTLES_NS = 100_000_000
+
+
+class StorageFull(IbtfsError):
+    """The disk of the repository has no room; nothing that was stored is touched."""
+
+
+class StorageFailed(IbtfsError):
+    """The disk of the repository refused an operation."""
+
+
+def _failed(error: OSError, name: str) -> IbtfsError:
+    """*error*, met at the object *name*, as an error of ours."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageFull(f"No space left in the repository, writing {name!r}: free some room")
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return ObjectMissing(f"{name}: no such file in the repository")
+    return StorageFailed(f"{name}: {error.strerror or error}")
+
+
+class StoredObject:
+    """An object opened for reading at any place; threads may share it."""
+
+    def __init__(self, descriptor: int, name: str) -> None:
+        self._descriptor = descriptor
+        self.name = name
+        self.size = os.fstat(descriptor).st_size
+        # an object may be dropped while another thread still reads from it: the last
+        # reference closes it, and a descriptor number is never used after that
+        self._close = weakref.finalize(self, os.close, descriptor)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """*size* bytes from *offset*; fewer where the object ends.  Raises StorageFailed."""
+        try:
+            return os.pread(self._descriptor, size, offset)
+        except OSError as error:
+            raise _failed(error, self.name) from error
+
+    def close(self) -> None:
+        """Release the descriptor; closing twice is harmless."""
+        self._close()
+
+    def __enter__(self) -> StoredObject:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Upload:
+    """An object being put: write, then finish; dropped without a trace when left otherwise."""
+
+    def __init__(self, storage: LocalStorage, name: str, *, new: bool) -> None:
+        self._storage, self.name, self._new = storage, name, new
+        self._path = storage.path(name)
+        self._part = f"{self._path}{PART}"
+        self.size = 0
+        self._descriptor = storage.create_part(self._part, name)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append *data*.  Raises StorageFull, StorageFailed."""
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._descriptor, view) :]
+        except OSError as error:
+            raise _failed(error, self.name) from error
+        self.size += len(data)
+
+    def finish(self) -> None:
+        """Make the object durable, then visible.
+
+        Raises FileExistsError if it had to be new and is not, StorageFull, StorageFailed.
+        """
+        descriptor, self._descriptor = self._descriptor, -1
+        try:
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            self._storage.reveal(self._part, self._path, new=self._new)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise _failed(error, self.name) from error
+
+    def abort(self) -> None:
+        """Drop what was written; harmless after finish."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        try:
+            os.unlink(self._part)
+        except OSError:
+            pass  # moved into place, or the disk is gone: nothing to drop
+
+    def __enter__(self) -> Upload:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
+
+
+class Lease:
+    """An empty object that its owner holds, with an flock where the file system has them."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        part = f"{path}{PART}"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._descriptor = os.open(part, flags, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            pass  # no flock there: the age of the file has to tell
+        _rename_new(part, path)
+        _sync_folder(os.path.dirname(path))
+
+    def is_in_place(self) -> bool:
+        """Whether the object is still there and still this one."""
+        try:
+            there = os.stat(self._path)
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._descriptor))
+
+    def refresh(self) -> None:
+        """Make it young again."""
+        os.utime(self._descriptor)
+
+    def release(self) -> None:
+        """Remove it."""
+        if self.is_in_place():
+            try:
+                os.unlink(self._path)
+            except OSError:
+                pass  # the disk went away: it will be found stale
+        os.close(self._descriptor)
+
+
+class LocalStorage:
+    """A repository's objects in a folder of a local file system.
+
+    *root* is absolute.  Folders are made 0700 and files 0600; with *shared*, 0770 (and the group
+    of the repository's folder is passed on) and 0660.
+    """
+
+    def __init__(self, root: bytes, *, shared: bool = False) -> None:
+        self.root = root
+        self._text_root = os.fsdecode(root)
+        self._shared = shared
+
+    def path(self, name: str) -> str:
+        """Where the object *name* lies."""
+        return f"{self._text_root}/{name}"
+
+    def create_part(self, part: str, name: str) -> int:
+        """Open the hidden file of an upload, making its folder.  Raises StorageFailed."""
+        try:
+            self._make_folder(os.path.dirname(part))
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            descriptor = os.open(part, flags, 0o600)
+            if self._shared:
+                os.fchmod(descriptor, 0o660)
+        except OSError as error:
+            raise _failed(error, name) from error
+        return descriptor
+
+    def _make_folder(self, folder: str) -> None:
+        """Make *folder* and what is missing above it, durably."""
+        try:
+            os.mkdir(folder, 0o700)
+        except FileExistsError:
+            return
+        except FileNotFoundError:
+            if folder == self._text_root:
+                raise
+            self._make_folder(os.path.dirname(folder))
+            os.mkdir(folder, 0o700)
+        if self._shared:
+            os.chmod(folder, 0o2770)
+        _sync_folder(os.path.dirname(folder))
+
+    def reveal(self, part: str, path: str, *, new: bool) -> None:
+        """Move a durable file into place, and make its name durable."""
+        if new:
+            _rename_new(part, path)
+        else:
+            os.rename(part, path)
+        _sync_folder(os.path.dirname(path))
+
+    def upload(self, name: str) -> Upload:
+        """Begin to put *name* as a stream."""
+        return Upload(self, name, new=False)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Put *data*, failing with FileExistsError if *name* exists."""
+        with Upload(self, name, new=True) as upload:
+            upload.write(data)
+            upload.finish()
+
+    def open(self, name: str) -> StoredObject:
+        """Open *name* for reading.  Raises ObjectMissing, StorageFailed."""
+        try:
+            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise _failed(error, name) from error
+        return StoredObject(descriptor, name)
+
+    def get(self, name: str, limit: int) -> bytes:
+        """All of *name*, which may not exceed *limit* bytes.  Raises ObjectMissing."""
+        with self.open(name) as stored:
+            if stored.size > limit:
+                raise StorageFailed(f"{name}: {stored.size} bytes, too large to be what it says")
+            return stored.read(0, stored.size)
+
+    def list(self, folder: str) -> list[str]:
+        """The names in *folder*, sorted, hidden ones left out; none if it does not exist."""
+        try:
+            names = os.listdir(self.path(folder))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise _failed(error, folder) from error
+        return sorted(name for name in names if not name.endswith(PART))
+
+    def folder_stamp(self, folder: str) -> int:
+        """A number that changes when names in *folder* do; 0 if it is not there, or was just
+        changed, so that the next change may not show."""
+        changed = self.changed_ns(folder)
+        return changed if time.time_ns() - changed > STAMP_SETTLES_NS else 0
+
+    def changed_ns(self, folder: str) -> int:
+        """When a name in *folder* last came or went; 0 if it is not there."""
+        try:
+            return os.stat(self.path(folder)).st_mtime_ns
+        except OSError:
+            return 0
+
+    def parts(self, folder: str) -> Iterator[str]:
+        """The hidden names in *folder*: what a run that was cut off left behind."""
+        try:
+            names = os.listdir(self.path(folder))
+        except OSError:
+            return
+        yield from (f"{folder}/{name}" for name in names if name.endswith(PART))
+
+    def size(self, name: str) -> int:
+        """The size of *name* in bytes.  Raises ObjectMissing."""
+        try:
+            return os.stat(self.path(name)).st_size
+        except OSError as error:
+            raise _failed(error, name) from error
+
+    def delete(self, name: str) -> None:
+        """Remove *name*, durably; its folder too if it is left empty.  Missing is fine."""
+        path = self.path(name)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _failed(error, name) from error
+        folder = os.path.dirname(path)
+        _sync_folder(folder)
+
+    def delete_folder(self, folder: str) -> None:
+        """Remove *folder* if it is empty."""
+        try:
+            os.rmdir(self.path(folder))
+        except OSError:
+            pass  # not empty or not there: either is as it should be
+
+    def lease(self, name: str) -> Lease:
+        """Make an empty object that is held as long as its owner lives.  Raises StorageFailed."""
+        path = self.path(name)
+        try:
+            self._make_folder(os.path.dirname(path))
+            return Lease(path)
+        except OSError as error:
+            raise _failed(error, name) from error
+
+    def is_held(self, name: str) -> bool | None:
+        """Whether a lease's owner lives on this machine; None if that cannot be told."""
+        try:
+            descriptor = os.open(self.path(name), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
+        return False
+
+    def age(self, name: str) -> float:
+        """Seconds since *name* was written or refreshed; endless if it is not there."""
+        try:
+            return time.time() - os.stat(self.path(name)).st_mtime
+        except OSError:
+            return float("inf")
+
+    def sync_parent(self) -> None:
+        """Make the repository's own folder durable where it lies."""
+        _sync_folder(os.path.dirname(self._text_root))
+
+    def statistics(self) -> os.statvfs_result:
+        """What statvfs says of the file system that holds the repository."""
+        return os.statvfs(self.root)
+
+
+def _rename_new(part: str, path: str) -> None:
+    """Give *part* the name *path*, or raise FileExistsError."""
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        # FAT and some network file systems have no links; names there are random, so a look is
+        # enough, and an empty file that reserved the name would be a damaged object after a crash
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+            raise
+        if os.path.lexists(path):
+            raise FileExistsError(path) from error
+        os.rename(part, path)
+    else:
+        os.unlink(part)
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the names in *folder* durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
+            raise
+    finally:
+        os.close(descriptor)
