@@ -20,6 +20,8 @@
      +- IntegrityError              exit 1    what is stored is not what was written
      |   +- FormatDamaged                     bytes that do not decode; says what and where
      |   +- ObjectMissing                     a file of the repository is not there
+     |   +- ObjectUnreadable                  the disk does not give a file of the repository
+     +- LimitExceeded               exit 1    more than the format can hold
      +- SourceError                           one source file failed; a backup counts it and goes on
      +- LibraryMissing              exit 1    an outside library is not installed
      +- MountError                  exit 1
@@ -109,6 +111,14 @@ class FormatDamaged(IntegrityError):
 
 class ObjectMissing(IntegrityError):
     """A file of the repository, or a part of one, is not there."""
+
+
+class ObjectUnreadable(IntegrityError):
+    """The disk does not give a file of the repository, or it is not a file."""
+
+
+class LimitExceeded(IbtfsError):
+    """Something is larger than the format can hold; nothing of it is stored."""
 
 
 class SourceError(IbtfsError):

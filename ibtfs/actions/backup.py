@@ -7,6 +7,7 @@ import re
 import secrets
 import stat
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -18,14 +19,14 @@ from ibtfs.actions.scan import EXCLUDE_FILE, exclude_file
 from ibtfs.actions.single import backup_file, backup_stream
 from ibtfs.actions.source_file import open_source, source_error
 from ibtfs.actions.tree_writer import WrittenState
-from ibtfs.errors import SourceError
+from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.frames import Codec
 from ibtfs.format.patterns import Patterns
 from ibtfs.format.point import Point, Source
 from ibtfs.store.archive_writer import compression_pool
 from ibtfs.store.catalog import Catalog
 from ibtfs.store.leftovers import remove_leftovers
-from ibtfs.store.lock import SHARED, Lock
+from ibtfs.store.lock import SHARED, Lock, machine_name
 from ibtfs.store.repository import Repository
 from ibtfs.store.run_writer import RunWriter
 from ibtfs.store.states import Entry, StateRef
@@ -78,12 +79,13 @@ def backup(
     began = time.monotonic()
     tally = Tally(observer)
     lock = Lock(
-        repository.storage, SHARED, host=options.host, process=os.getpid(),
+        repository.storage, SHARED, host=machine_name(), process=os.getpid(),
         token=secrets.token_hex(4),
     )  # fmt: skip
+    repository.require_writable()
     with lock, compression_pool() as pool, Catalog(repository, options.cache) as catalog:
         past = look_back(repository, Source(options.host, source, options.name), options)
-        remove_leftovers(repository, options.host)
+        remove_leftovers(repository, lock)
         run_id = new_id(options.host)
         with RunWriter(
             repository, run_id, epoch=past.epoch, catalog=catalog,
@@ -103,10 +105,17 @@ def look_back(repository: Repository, source: Source, options: BackupOptions) ->
     sequence = 1 + max((point.sequence for point in points), default=0)
     display = parent.display if parent else _display(source, points)
     if options.full:
-        archives = (repository.archive(name) for name in repository.archive_ids())
-        epochs = [point.epoch for point in points] + [a.header.epoch for a in archives]
+        epochs = [point.epoch for point in points] + list(_archive_epochs(repository))
         return Past(None, sequence, 1 + max(epochs, default=0), display)
     return Past(parent, sequence, parent.epoch if parent else 0, display)
+
+
+def _archive_epochs(repository: Repository) -> Iterator[int]:
+    for name in repository.archive_ids():
+        try:
+            yield repository.archive(name).header.epoch
+        except IntegrityError:
+            continue  # what is damaged is not referred to
 
 
 def _display(source: Source, points: list[Point]) -> str:
@@ -116,7 +125,7 @@ def _display(source: Source, points: list[Point]) -> str:
     base = re.sub(r"[/\0]", "_", base.encode("utf-8", "replace").decode())
     if base.startswith((".", "@")):
         base = "_" + base[1:]
-    base = base[:100] or "source"
+    base = "".join(c if ord(c) >= 32 else "_" for c in base)[:60] or "source"
     candidates = [base, f"{base}@{source.host}", *(f"{base}-{n}" for n in range(2, 10_000))]
     return next(name for name in candidates if name not in taken)
 
@@ -151,6 +160,7 @@ class _Run:
         for tag in self.options.tags:
             self.repository.storage.put_new(f"tags/{run_id}/{tag}", b"")
         point = replace(point, statistics=self._statistics())
+        self.writer.settle()
         self.lock.verify()
         self.tally.counts["bytes_stored"] += self.repository.commit(point)
         return point

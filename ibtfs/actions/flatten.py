@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from ibtfs.format.extents import BASE, OWN, RANGE_LIMIT, SOURCE, MapBuilder, Range
+from ibtfs.errors import IntegrityError
+from ibtfs.format.extents import BASE, OWN, RANGE_LIMIT, SOURCE, ZEROS, MapBuilder, Range
 from ibtfs.format.frames import LITERALS
-from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.store.run_writer import RunWriter
 
 DEPTH_BOUND = 32
@@ -47,6 +48,22 @@ def at_bound(base: ContentRecord) -> bool:
 
 def flattened(writer: RunWriter, draft: Draft, start: int) -> tuple[Reference, int]:
     """Store *draft*, whose own literals begin at *start* of the literals stream, without a base."""
+    try:
+        return _flattened(writer, draft, start)
+    except IntegrityError:
+        # what the chain is built upon is damaged; the format allows it to be deeper than we like
+        if draft.depth >= DEPTH_LIMIT:
+            raise
+        own = writer.archive.position(LITERALS) - start
+        sources = tuple(draft.sources)
+        record = ContentRecord(
+            draft.digest, draft.size, LITERALS, start, own, draft.depth, draft.base, sources,
+            slabs=draft.slabs,
+        )  # fmt: skip
+        return writer.add_content(record, draft.builder.finish()), own
+
+
+def _flattened(writer: RunWriter, draft: Draft, start: int) -> tuple[Reference, int]:
     segments = _resolve(writer, draft)
     usage: Counter[Reference] = Counter()
     for owner, item in segments:
@@ -110,12 +127,25 @@ def _rewritten(
 ) -> tuple[Reference, int]:
     """Store the whole content anew: it has more ranges than a map may have."""
     builder, own = MapBuilder(), writer.archive.position(LITERALS) - start
+    holes = sum(1 for owner, item in segments if owner is None and item.code <= ZEROS)
+    keep_holes = holes < RANGE_LIMIT // 4
     for owner, item in segments:
-        if owner is None:
+        if owner is None and (keep_holes or item.code == OWN):
             builder.add(*item)
+            continue
+        if owner is None:
+            builder.add(OWN, own, _append_zeros(writer, item.length))
+            own += item.length
             continue
         _copy(writer, owner, item)
         builder.add(OWN, own, item.length)
         own += item.length
     record = ContentRecord(draft.digest, draft.size, LITERALS, start, own, slabs=draft.slabs)
     return writer.add_content(record, builder.finish()), own
+
+
+def _append_zeros(writer: RunWriter, length: int) -> int:
+    """Append *length* zeros to the literals stream; *length*."""
+    for first in range(0, length, COPY_BYTES):
+        writer.archive.append(LITERALS, bytes(min(COPY_BYTES, length - first)))
+    return length

@@ -38,7 +38,9 @@ class Matcher:
 
     @property
     def _whole(self) -> bool:
-        """Whether so much is new that the rest is stored as it is."""
+        """Whether so much is new, or scattered so much, that the rest is stored as it is."""
+        if self._payload.is_crowded:
+            return True
         return self._payload.total > max(self._size, self._base_size) // 2
 
     def add(self, data: memoryview, start: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from blake3 import blake3
 
-from ibtfs.format.extents import OWN, SOURCE, MapBuilder, Range
+from ibtfs.format.extents import OWN, RANGE_LIMIT, SOURCE, MapBuilder, Range
 from ibtfs.format.index import SOURCE_LIMIT, ContentRecord, Reference
 from ibtfs.store.run_writer import RunWriter
 from ibtfs.store.vault import SLAB, SlabDigests, encode_slabs, slab_digest
@@ -39,6 +39,16 @@ class Payload:
         self._hasher = blake3()
         self._slabs = SlabDigests()
         self._aligned = True
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether the map has so many ranges that no slab may be cut into several any more."""
+        return len(self.builder.ranges) > RANGE_LIMIT * 9 // 10
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all the rest has to be one range."""
+        return len(self.builder.ranges) > RANGE_LIMIT - 1000
 
     def append(self, data: bytes | memoryview) -> None:
         """Add literals, in the order of the content."""

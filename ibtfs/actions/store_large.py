@@ -140,7 +140,12 @@ class LargeFile:
         digest = slab_digest(slab)
         number = start // SLAB
         self._digests.append(digest)
-        holes = any(piece.hole for piece in found)
+        if self._payload.is_full:
+            if self._matcher is not None:
+                self._matcher.flush()
+            self._payload.append(slab)
+            return
+        holes = any(piece.hole for piece in found) and not self._payload.is_crowded
         if digest == ZERO_DIGEST or holes:
             for piece in found or [Piece(start, len(slab), hole=False)]:
                 self._piece(slab, start, piece, zeros=digest == ZERO_DIGEST)
@@ -215,7 +220,15 @@ class LargeFile:
         bodies = encode_slabs(self._digests, base.digests if base and not flat else None)
         slabs = self.writer.archive.add_slabs(bodies)
         if base is not None and flat:
-            draft = Draft(digest, size, base.ref, 0, payload.builder, payload.sources, slabs)
+            draft = Draft(
+                digest,
+                size,
+                base.ref,
+                base.record.depth + 1,
+                payload.builder,
+                payload.sources,
+                slabs,
+            )
             ref, own = flattened(self.writer, draft, payload.start)
             return StoredLarge(ref, size, payload.total - payload.own + own)
         record = ContentRecord(

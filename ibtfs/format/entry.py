@@ -7,7 +7,7 @@ A page is three columns, all as long as the directory's part that it lists:
     sorted by name, so that a listing compares with a stored page in one step
 *refs*
     what the row leads to: for a regular file a packed content reference (None if it is empty),
-    for a directory ``(packed state reference, 16 bytes of its digest)``, for a symbolic link its
+    for a directory ``(packed state reference, 24 bytes of its digest)``, for a symbolic link its
     target, for a device its number
 *extras*
     what few rows have, by row number: see the EXTRA constants
@@ -15,13 +15,15 @@ A page is three columns, all as long as the directory's part that it lists:
 
 from __future__ import annotations
 
+import operator
 import stat
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.format.extents import CONTENT_LIMIT
 from ibtfs.format.packing import pack, unpack_tuple
 
 NAME: Final = 0
@@ -48,7 +50,7 @@ ONE_PAGE = 64
 PAGE_ROWS = 4096
 PAGE_BYTES = 1 << 20
 NAME_LIMIT = 255
-HASH_SIZE = 16
+HASH_SIZE = 24
 _BOUNDARY = 0x3FF
 
 Stamp = tuple[bytes, int, int, int, int, int, int, int, int]
@@ -123,7 +125,13 @@ def decode_state(body: bytes, where: str) -> Page | tuple[PageEntry, ...]:
     if kind == 0 and len(values) >= 3:
         return _checked_page(values[0], values[1], values[2], where)
     if kind == 1 and type(values[0]) is tuple:
-        return tuple(_checked_entry(item, where) for item in values[0])
+        entries = tuple(_checked_entry(item, where) for item in values[0])
+        lasts = [entry.last for entry in entries]
+        if not entries or any(map(operator.ge, lasts, lasts[1:])):
+            raise FormatDamaged(f"{where}: pages out of order")
+        return entries
+    if type(kind) is int and kind > 1:
+        raise UnsupportedFormat(f"{where}: kind {kind} is not known here: upgrade ibtfs")
     raise FormatDamaged(f"{where}: not a directory state")
 
 
@@ -137,7 +145,8 @@ def decode_page(body: bytes, where: str) -> Page:
 
 def _checked_entry(item: Any, where: str) -> PageEntry:
     types = (int, bytes, int, bytes)
-    if type(item) is not tuple or tuple(map(type, item)) != types or len(item[1]) != HASH_SIZE:
+    good = type(item) is tuple and tuple(map(type, item)) == types
+    if not good or len(item[1]) != HASH_SIZE or not 0 < item[2] <= PAGE_ROWS:
         raise FormatDamaged(f"{where}: not a list of pages")
     return PageEntry(*item)
 
@@ -159,8 +168,7 @@ def _checked_page(stamps: Any, refs: Any, extras: Any, where: str) -> Page:
             raise FormatDamaged(f"{where}: {name!r} cannot be a name here")
         if name in (b".", b".."):
             raise FormatDamaged(f"{where}: {name!r} cannot be a name here")
-        if stamp[SIZE] < 0:
-            raise FormatDamaged(f"{where}: {name!r} has a size below zero")
+        _check_numbers(stamp, where)
         last = name
     for row, extra in extras.items():
         if type(row) is not int or not 0 <= row < len(stamps) or type(extra) is not dict:
@@ -171,11 +179,29 @@ def _checked_page(stamps: Any, refs: Any, extras: Any, where: str) -> Page:
     return Page(stamps, refs, extras)
 
 
+def _check_numbers(stamp: Stamp, where: str) -> None:
+    """Raise FormatDamaged unless the numbers of a row are what a file can have."""
+    small = stamp[MODE], stamp[UID], stamp[GID], stamp[LINKS]
+    if not (min(small) >= 0 and max(small) <= 0xFFFFFFFF):
+        raise FormatDamaged(f"{where}: {stamp[NAME]!r} has impossible numbers")
+    if not (0 <= stamp[SIZE] <= CONTENT_LIMIT and 0 <= stamp[INODE] < 1 << 64):
+        raise FormatDamaged(f"{where}: {stamp[NAME]!r} has impossible numbers")
+
+
+def check_root(stamp: Any, where: str) -> None:
+    """Raise FormatDamaged unless *stamp* may be that of a source's root."""
+    if type(stamp) is not tuple or tuple(map(type, stamp)) != _STAMP_TYPES:
+        raise FormatDamaged(f"{where}: not a row")
+    _check_numbers(stamp, where)
+    if not stat.S_ISDIR(stamp[MODE]):
+        raise FormatDamaged(f"{where}: the root is not a directory")
+
+
 def check_extra(extra: Extras, where: str) -> None:
     """Raises FormatDamaged unless *extra* is what a row may have."""
     for key, value in extra.items():
         if key in (GROUP, BLOCKS, FLAGS, XATTRS_REF):
-            good = type(value) is int and value >= 0
+            good = type(value) is int and 0 <= value < 1 << 63
         elif key == XATTRS:
             good = type(value) is dict and all(
                 type(name) is bytes and type(data) is bytes for name, data in value.items()
@@ -196,7 +222,7 @@ def _check_ref(stamp: Stamp, ref: Any, where: str) -> None:
     elif stat.S_ISLNK(mode):
         good = type(ref) is bytes
     elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        good = type(ref) is int and ref >= 0
+        good = type(ref) is int and 0 <= ref < 1 << 64
     else:
         good = ref is None
     if not good:
@@ -221,7 +247,7 @@ def page_digest(page: Page, tokens: Sequence[Any], digests: dict[int, bytes]) ->
 
 
 def pages_digest(digests: Sequence[bytes]) -> bytes:
-    """The 32-byte digest of a directory of several pages, from the 16 bytes of each."""
+    """The 32-byte digest of a directory of several pages, from the 24 bytes of each."""
     if len(digests) == 1:
         raise ValueError("A directory of one page has the page's digest")
     return blake3(b"".join(digests), derive_key_context="ibtfs 2026 pages").digest()

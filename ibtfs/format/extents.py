@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, LimitExceeded
 from ibtfs.format.packing import expect_ints, pack, unpack_tuple
 
 HOLE, ZEROS, OWN, BASE, SOURCE = 0, 1, 2, 3, 4
@@ -21,7 +21,7 @@ HOLE, ZEROS, OWN, BASE, SOURCE = 0, 1, 2, 3, 4
 
 RANGE_LIMIT = 1_000_000
 PART_RANGES = 65_536
-CONTENT_LIMIT = 1 << 62
+CONTENT_LIMIT = (1 << 63) - 1
 
 
 class Range(NamedTuple):
@@ -108,8 +108,10 @@ def encode_parts(extents: ExtentMap) -> list[bytes]:
 
     Offsets are stored as the difference to where the range would lie if it went on from the last
     range of the same code; for copies from the base, if it were shifted as the last copy was.
-    Nearly all of them are then 0, and compress to nothing.
+    Nearly all of them are then 0, and compress to nothing.  Raises LimitExceeded.
     """
+    if len(extents) > RANGE_LIMIT:
+        raise LimitExceeded(f"An extent map would have {len(extents)} ranges")
     expected: dict[int, int] = {}
     parts, position = [], 0
     ranges = list(extents.ranges())
@@ -148,7 +150,11 @@ def decode_parts(bodies: Sequence[bytes], size: int, sources: int, where: str) -
         position = _decode_rows(zip(lengths, codes, deltas), position, expected, ranges)
         if position > size:
             break
-    if position != size or (ranges and min(item.offset for item in ranges) < 0):
+    low = min((item.offset for item in ranges), default=0)
+    high = max((item.offset + item.length for item in ranges), default=0)
+    if low < 0 or high > CONTENT_LIMIT:
+        raise FormatDamaged(f"{where}: a range lies beyond the limits of the format")
+    if position != size:
         raise FormatDamaged(f"{where}: the extent map covers {position} bytes, not {size}")
     return ExtentMap(ranges)
 

@@ -16,19 +16,22 @@ import bisect
 import itertools
 import struct
 import threading
-from collections.abc import Sequence
+from array import array
+from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import zstandard
 from blake3 import blake3
 
-from ibtfs.errors import FormatDamaged, ObjectMissing
+from ibtfs.errors import FormatDamaged, LimitExceeded, ObjectMissing, UnsupportedFormat
 from ibtfs.format.packing import expect_ints, pack, unpack_map
 
 FORMAT_VERSION = 1
 MAGIC = b"ibtfs\r\n\x1a"
 FRAME_LIMIT = 4 << 20
+TABLE_LIMIT = 64 << 20
+ADDRESS_LIMIT = 1 << 63
 
 RAW, ZSTD = 0, 1
 """Codecs."""
@@ -47,7 +50,7 @@ DATA_STREAMS = (SMALL, LARGE, LITERALS)
 
 _HEAD = struct.Struct("<16sBBHI")  # checksum, stream, codec, flags, raw size
 _SEALED = struct.Struct("<BBHIQI")  # stream, codec, flags, raw size, start, count
-_TRAILER = struct.Struct("<8sHHIQQ")  # magic, version, flags, table size, table offset, reserved
+_TRAILER = struct.Struct("<8sHHIQ16s")  # magic, version, flags, table size, its offset, repository
 TRAILER_SIZE = _TRAILER.size + 16
 HEAD_SIZE = _HEAD.size
 FLAG_RUNS = 1
@@ -87,14 +90,22 @@ def decompress(codec: int, stored: memoryview, raw_size: int, where: str) -> byt
         raw = bytes(stored)
     elif codec == ZSTD:
         try:
+            told = zstandard.get_frame_parameters(stored).content_size
+            if told not in (zstandard.CONTENTSIZE_UNKNOWN, raw_size):
+                raise FormatDamaged(f"{where}: would be {told} bytes, not {raw_size}")
             raw = zstandard.ZstdDecompressor().decompress(stored, max_output_size=raw_size)
-        except zstandard.ZstdError as error:
+        except (zstandard.ZstdError, ValueError) as error:
             raise FormatDamaged(f"{where}: does not decompress ({error})") from error
     else:
-        raise FormatDamaged(f"{where}: unknown codec {codec}")
+        raise UnsupportedFormat(f"{where}: codec {codec} is not known here: upgrade ibtfs")
     if len(raw) != raw_size:
         raise FormatDamaged(f"{where}: {len(raw)} bytes where {raw_size} were expected")
     return raw
+
+
+def raw_limit(stream: int) -> int:
+    """How many bytes a frame of *stream* may have before compression."""
+    return TABLE_LIMIT if stream == TABLE else FRAME_LIMIT
 
 
 class Address(NamedTuple):
@@ -108,7 +119,9 @@ class Address(NamedTuple):
 def encode_frame(
     key: bytes, address: Address, raw: bytes | memoryview, codec: Codec, *, flags: int = 0
 ) -> bytes:
-    """One frame as it is stored.  Thread-safe."""
+    """One frame as it is stored.  Thread-safe.  Raises LimitExceeded."""
+    if len(raw) > raw_limit(address.stream):
+        raise LimitExceeded(f"A frame of the {STREAMS[address.stream]} would be {len(raw)} bytes")
     used, stored = codec.compress(raw)
     sealed = _SEALED.pack(address.stream, used, flags, len(raw), address.start, address.length)
     hasher = blake3(sealed, key=key)
@@ -135,19 +148,25 @@ def decode_frame(key: bytes, address: Address, data: bytes, where: str) -> Frame
     hasher.update(stored)
     if stream != address.stream or hasher.digest(16) != checksum:
         raise FormatDamaged(f"{where}: the checksum does not match")
-    if raw_size > FRAME_LIMIT or flags & ~FLAG_RUNS:
+    if raw_size > raw_limit(stream):
         raise FormatDamaged(f"{where}: beyond the limits of the format")
+    if flags & ~FLAG_RUNS:
+        raise UnsupportedFormat(f"{where}: flags {flags} are not known here: upgrade ibtfs")
     return Frame(decompress(codec, stored, raw_size, where), flags)
+
+
+def _column() -> MutableSequence[int]:
+    return array("q")
 
 
 @dataclass
 class StreamTable:
     """Where the frames of one stream lie, in columns; sorted by start."""
 
-    starts: list[int] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
+    starts: MutableSequence[int] = field(default_factory=_column)
+    counts: MutableSequence[int] = field(default_factory=_column)
+    offsets: MutableSequence[int] = field(default_factory=_column)
+    sizes: MutableSequence[int] = field(default_factory=_column)
 
     def add(self, start: int, count: int, offset: int, size: int) -> None:
         """Append a frame; *start* must not lie before the end of the last one."""
@@ -184,13 +203,15 @@ def _firsts(gaps: Sequence[int], lengths: Sequence[int]) -> list[int]:
 def encode_table(tables: dict[int, StreamTable]) -> bytes:
     """The raw bytes of a frame table."""
     columns = {
-        STREAMS[stream]: (
-            _gaps(table.starts, table.counts), table.counts,
-            _gaps(table.offsets, table.sizes), table.sizes,
-        )
+        STREAMS[stream]: [
+            _gaps(table.starts, table.counts),
+            list(table.counts),
+            _gaps(table.offsets, table.sizes),
+            list(table.sizes),
+        ]
         for stream, table in sorted(tables.items())
         if table.starts
-    }  # fmt: skip
+    }
     return pack(columns)
 
 
@@ -204,31 +225,42 @@ def decode_table(raw: bytes, file_size: int, where: str) -> dict[int, StreamTabl
         if type(columns) is not tuple or len(columns) != 4:
             raise FormatDamaged(f"{where}: a stream is not four columns")
         gaps, counts, holes, sizes = (expect_ints(column, where) for column in columns)
-        table = StreamTable(_firsts(gaps, counts), list(counts), _firsts(holes, sizes), list(sizes))
-        _check_table(table, (gaps, counts, holes, sizes), file_size, where)
-        tables[numbers[name]] = table
+        tables[numbers[name]] = _decode_columns(gaps, counts, holes, sizes, file_size, where)
     return tables
 
 
-def _check_table(
-    table: StreamTable, columns: Sequence[Sequence[int]], file_size: int, where: str
-) -> None:
-    """Refuse a table that points outside the file or goes backwards."""
-    gaps, counts, _, sizes = columns
-    lengths = {len(column) for column in columns}
-    if len(lengths) != 1 or lengths == {0}:
+def _decode_columns(
+    gaps: Sequence[int],
+    counts: Sequence[int],
+    holes: Sequence[int],
+    sizes: Sequence[int],
+    file_size: int,
+    where: str,
+) -> StreamTable:
+    """One stream's table; refused if it points outside the file or goes backwards."""
+    if not len(gaps) == len(counts) == len(holes) == len(sizes) > 0:
         raise FormatDamaged(f"{where}: columns of different lengths")
-    ends = [offset + size for offset, size in zip(table.offsets, table.sizes)]
-    if min(gaps) < 0 or min(counts) < 1 or min(sizes) < HEAD_SIZE or min(table.offsets) < 0:
+    starts, offsets = _firsts(gaps, counts), _firsts(holes, sizes)
+    if min(gaps) < 0 or min(counts) < 1 or min(sizes) < HEAD_SIZE or min(offsets) < 0:
         raise FormatDamaged(f"{where}: a frame of no size")
-    if max(ends) > file_size or max(sizes) > FRAME_LIMIT + (1 << 16):
+    if max(map(sum, zip(offsets, sizes))) > file_size or max(sizes) > FRAME_LIMIT + (1 << 16):
         raise FormatDamaged(f"{where}: a frame beyond the end of the file")
+    if starts[-1] + counts[-1] >= ADDRESS_LIMIT or max(counts) > FRAME_LIMIT:
+        raise FormatDamaged(f"{where}: an address beyond the limits of the format")
+    return StreamTable(
+        array("q", starts), array("q", counts), array("q", offsets), array("q", sizes)
+    )
 
 
-def encode_end(key: bytes, tables: dict[int, StreamTable], offset: int, codec: Codec) -> bytes:
-    """The frame table and the trailer of a file whose frames end at *offset*."""
+def encode_end(
+    key: bytes, repository: bytes, tables: dict[int, StreamTable], offset: int, codec: Codec
+) -> bytes:
+    """The frame table and the trailer of a file whose frames end at *offset*.
+
+    The trailer has the id of the *repository* in clear, so that it can be found again.
+    """
     table = encode_frame(key, Address(TABLE, offset, 1), encode_table(tables), codec)
-    trailer = _TRAILER.pack(MAGIC, FORMAT_VERSION, 0, len(table), offset, 0)
+    trailer = _TRAILER.pack(MAGIC, FORMAT_VERSION, 0, len(table), offset, repository)
     return table + trailer + blake3(trailer, key=key).digest(16)
 
 
@@ -243,13 +275,13 @@ def decode_trailer(key: bytes, data: bytes, file_size: int, where: str) -> Trail
     """The trailer, *data* being the last TRAILER_SIZE bytes of a file.  Raises FormatDamaged."""
     if len(data) != TRAILER_SIZE:
         raise FormatDamaged(f"{where}: cut short, {file_size} bytes are left")
-    magic, version, flags, size, offset, reserved = _TRAILER.unpack_from(data)
+    magic, version, flags, size, offset, _ = _TRAILER.unpack_from(data)
     if magic != MAGIC:
         raise FormatDamaged(f"{where}: no trailer at the end; cut short or not an archive file")
     if blake3(data[: _TRAILER.size], key=key).digest(16) != data[_TRAILER.size :]:
         raise FormatDamaged(f"{where}: the trailer's checksum does not match")
-    if version != FORMAT_VERSION or flags or reserved:
-        raise FormatDamaged(f"{where}: format version {version}, flags {flags} are not known")
+    if version != FORMAT_VERSION or flags:
+        raise UnsupportedFormat(f"{where}: format {version}, flags {flags}: upgrade ibtfs")
     if offset + size + TRAILER_SIZE != file_size:
         raise FormatDamaged(f"{where}: {file_size} bytes where {offset + size} were expected")
     return Trailer(offset, size)
@@ -260,27 +292,51 @@ _RUN = struct.Struct("<II")
 
 
 def encode_runs(runs: Sequence[tuple[int, int]], raw: bytes) -> bytes:
-    """The raw bytes of a frame of which only *runs*, (start, length) within it, survive."""
-    head = _RUN_COUNT.pack(len(runs)) + b"".join(_RUN.pack(*run) for run in runs)
-    return head + b"".join(raw[start : start + length] for start, length in runs)
+    """The raw bytes of a frame of which only *runs*, (start, length) within it, survive.
+
+    *runs* are sorted and do not overlap; those that touch are made one.
+    """
+    joined: list[tuple[int, int]] = []
+    for start, length in runs:
+        if joined and sum(joined[-1]) == start:
+            joined[-1] = (joined[-1][0], joined[-1][1] + length)
+        else:
+            joined.append((start, length))
+    head = _RUN_COUNT.pack(len(joined)) + b"".join(_RUN.pack(*run) for run in joined)
+    return head + b"".join(raw[start : start + length] for start, length in joined)
 
 
-def surviving(raw: bytes, start: int, end: int, where: str) -> memoryview:
-    """Bytes *start* to *end* of a frame that lost some of its own.
+def decode_runs(raw: bytes, length: int, where: str) -> list[tuple[int, int, int]]:
+    """The runs of a frame that held *length* bytes: (start, length, place in *raw*).
 
-    Raises ObjectMissing when they are not all left, FormatDamaged when the runs make no sense.
+    Raises FormatDamaged.
     """
     if len(raw) < _RUN_COUNT.size:
         raise FormatDamaged(f"{where}: no list of runs")
     (count,) = _RUN_COUNT.unpack_from(raw)
-    position = _RUN_COUNT.size + count * _RUN.size
-    if position > len(raw):
+    place = _RUN_COUNT.size + count * _RUN.size
+    if place > len(raw):
         raise FormatDamaged(f"{where}: the list of runs is cut short")
-    for first, length in _RUN.iter_unpack(raw[_RUN_COUNT.size : position]):
-        if first <= start and end <= first + length:
-            found = memoryview(raw)[position + start - first : position + end - first]
-            if len(found) != end - start:
-                raise FormatDamaged(f"{where}: the runs hold fewer bytes than they say")
-            return found
-        position += length
+    runs, end = [], -1
+    for first, size in _RUN.iter_unpack(raw[_RUN_COUNT.size : place]):
+        if first <= end or not size or first + size > length:
+            raise FormatDamaged(f"{where}: runs that overlap, or beyond the frame")
+        runs.append((first, size, place))
+        place, end = place + size, first + size
+    if place != len(raw):
+        raise FormatDamaged(f"{where}: the runs do not hold the bytes that they say")
+    return runs
+
+
+def surviving(raw: bytes, length: int, start: int, end: int, where: str) -> memoryview:
+    """Bytes *start* to *end* of a frame of *length* bytes that lost some of its own.
+
+    Raises ObjectMissing when they are not all left, FormatDamaged when the runs make no sense.
+    """
+    runs = decode_runs(raw, length, where)
+    row = bisect.bisect_right(runs, (start, length + 1, 0)) - 1
+    if row >= 0:
+        first, size, place = runs[row]
+        if first <= start and end <= first + size:
+            return memoryview(raw)[place + start - first : place + end - first]
     raise ObjectMissing(f"{where}: bytes {start} to {end} of a frame are gone")

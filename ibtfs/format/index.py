@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ibtfs.errors import FormatDamaged
-from ibtfs.format.extents import CONTENT_LIMIT, RANGE_LIMIT
+from ibtfs.errors import FormatDamaged, LimitExceeded
+from ibtfs.format.extents import CONTENT_LIMIT
 from ibtfs.format.frames import DATA_STREAMS
 from ibtfs.format.packing import pack, unpack_map, unpack_tuple
 
 DEPTH_LIMIT = 64
 SOURCE_LIMIT = 64
+PART_LIMIT = 64
+ARCHIVE_LIMIT = 1 << 20
 ARCHIVE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}\Z")
 _LOW = 0xFFFFFFFF
 
@@ -34,8 +36,9 @@ class Reference(NamedTuple):
 class IndexHeader:
     """What an archive says of itself.
 
-    *archives* is its table of archive ids, itself first; *epoch* as in DESIGN's invariant 7;
-    *has_data* and *has_sigs* tell whether those files exist, for empty ones are not written.
+    *archives* is its table of archive ids, itself first; empty text is one no longer needed.
+    *epoch* as in FORMAT.rst.  *has_data* and *has_sigs* tell whether those files exist:
+    what is small lies in the index itself.
     """
 
     archives: tuple[str, ...]
@@ -65,8 +68,11 @@ class IndexHeader:
         archives = values.get("archives")
         numbers = [values.get(key) for key in ("epoch", "contents", "states")]
         flags = [values.get(key) for key in ("data", "sigs")]
-        good = type(archives) is tuple and all(map(is_archive_id, archives)) and archives
-        if not good or not all(type(n) is int and n >= 0 for n in numbers):
+        if type(archives) is not tuple or not 0 < len(archives) <= ARCHIVE_LIMIT:
+            raise FormatDamaged(f"{where}: not the header of an index")
+        good = is_archive_id(archives[0])
+        good = good and all(name == "" or is_archive_id(name) for name in archives)
+        if not good or not all(type(n) is int and 0 <= n <= _LOW for n in numbers):
             raise FormatDamaged(f"{where}: not the header of an index")
         if not all(type(flag) is bool for flag in flags):
             raise FormatDamaged(f"{where}: not the header of an index")
@@ -76,7 +82,10 @@ class IndexHeader:
         """The record that the number *packed* names.  Raises FormatDamaged."""
         if type(packed) is not int or not 0 <= packed >> 32 < len(self.archives):
             raise FormatDamaged(f"{where}: {packed!r} refers to no archive")
-        return Reference(self.archives[packed >> 32], packed & _LOW)
+        archive = self.archives[packed >> 32]
+        if not archive:
+            raise FormatDamaged(f"{where}: refers to an archive that it said it does not need")
+        return Reference(archive, packed & _LOW)
 
 
 def is_archive_id(value: Any) -> bool:
@@ -112,7 +121,13 @@ class ContentRecord(NamedTuple):
 
 
 def encode_record(record: ContentRecord, ordinal: Any) -> bytes:
-    """The body of *record*; *ordinal* gives the ordinal of an archive id."""
+    """The body of *record*; *ordinal* gives the ordinal of an archive id.
+
+    Raises LimitExceeded.
+    """
+    too_much = len(record.sources) > SOURCE_LIMIT or record.depth > DEPTH_LIMIT
+    if too_much or record.size > CONTENT_LIMIT:
+        raise LimitExceeded(f"A content of {record.size} bytes is beyond the format's limits")
     values: list[Any] = list(record[:5])
     if record.map_parts or record.slabs >= 0:
         refs = (record.base, *record.sources) if record.base else record.sources
@@ -149,7 +164,7 @@ def _decode_mapped(
     depth, packed, sources, first, parts, slabs = values[5:11]
     if not _sane([depth, first, parts]) or type(slabs) is not int or slabs < -1:
         raise FormatDamaged(f"{where}: not a content record")
-    if depth > DEPTH_LIMIT or len(sources) > SOURCE_LIMIT or parts > RANGE_LIMIT:
+    if depth > DEPTH_LIMIT or len(sources) > SOURCE_LIMIT or parts > PART_LIMIT:
         raise FormatDamaged(f"{where}: a content beyond the limits of the format")
     base = None if packed is None else header.reference(packed, where)
     if (base is None) != (depth == 0) or (not parts and (base or record.length != record.size)):

@@ -12,11 +12,30 @@ import msgpack
 
 from ibtfs.errors import FormatDamaged
 
+BIG_INTEGER = 1
+"""The extension type of integers that do not fit 64 bits: big endian, two's complement."""
+BIG_INTEGER_BYTES = 16
+
 
 def pack(value: Any) -> bytes:
     """*value* as msgpack: bytes become ``bin``, str becomes ``str``."""
-    packed: bytes = msgpack.packb(value, use_bin_type=True)
+    packed: bytes = msgpack.packb(
+        value, use_bin_type=True, unicode_errors="surrogateescape", default=_pack_big
+    )
     return packed
+
+
+def _pack_big(value: Any) -> msgpack.ExtType:
+    """An integer too big for msgpack: the time of a file may be any number of seconds."""
+    if type(value) is not int:
+        raise TypeError(f"Cannot pack {type(value).__name__}")
+    return msgpack.ExtType(BIG_INTEGER, value.to_bytes(BIG_INTEGER_BYTES, "big", signed=True))
+
+
+def _unpack_big(code: int, data: bytes) -> Any:
+    if code != BIG_INTEGER or len(data) != BIG_INTEGER_BYTES:
+        raise ValueError(f"unknown extension type {code}")
+    return int.from_bytes(data, "big", signed=True)
 
 
 def unpack(data: bytes | memoryview, what: str) -> Any:
@@ -25,8 +44,15 @@ def unpack(data: bytes | memoryview, what: str) -> Any:
     Raises FormatDamaged, naming *what*, if *data* is not exactly one value.
     """
     try:
-        return msgpack.unpackb(data, raw=False, use_list=False, strict_map_key=False)
-    except (ValueError, TypeError, msgpack.exceptions.UnpackException) as error:
+        return msgpack.unpackb(
+            data,
+            raw=False,
+            use_list=False,
+            strict_map_key=False,
+            unicode_errors="surrogateescape",
+            ext_hook=_unpack_big,
+        )
+    except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise FormatDamaged(f"{what}: not a msgpack value ({error})") from error
 
 

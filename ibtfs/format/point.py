@@ -11,11 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ibtfs.errors import FormatDamaged
-from ibtfs.format.entry import Extras, Stamp, check_extra
+from ibtfs.format.entry import Extras, Stamp, check_extra, check_root
 from ibtfs.format.frames import MANIFEST, Address, Codec, decode_frame, encode_frame, object_key
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.packing import pack, unpack_map
 
+NUMBER_LIMIT = 1 << 40
+TIME_LIMIT = 1 << 63
+DAY = 86_400
 POINT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\Z")
 
 
@@ -138,14 +141,28 @@ _SAME = (
 def _check_details(values: Mapping[str, Any], where: str) -> None:
     state, root = values["state"], values["root"]
     good = len(state) == 2 and is_archive_id(state[0]) and type(state[1]) is int and state[1] >= 0
-    good = good and tuple(map(type, root)) == (bytes, *[int] * 8) and len(values["digest"]) == 32
+    good = good and len(values["digest"]) == 32
     good = good and all(type(path) is bytes for path in values["devices"])
-    good = good and values["sequence"] > 0 and values["epoch"] >= 0
-    good = good and "/" not in values["display"] and values["display"] not in ("", ".", "..")
+    good = good and 0 < values["sequence"] <= NUMBER_LIMIT and 0 <= values["epoch"] <= NUMBER_LIMIT
+    good = good and abs(values["time"]) <= TIME_LIMIT and abs(values["utc_offset"]) <= DAY
+    good = good and is_display_name(values["display"])
+    good = good and (not values["parent"] or POINT_ID.match(values["parent"]) is not None)
     for key in ("users", "groups"):
         good = good and all(type(n) is int and type(s) is str for n, s in values[key].items())
     numbers = values["statistics"].items()
     good = good and all(type(name) is str and type(n) is int for name, n in numbers)
     if not good:
         raise FormatDamaged(f"{where}: not a manifest")
+    check_root(root, where)
     check_extra(values["extras"], where)
+
+
+def is_display_name(name: str) -> bool:
+    """Whether a source may be shown under *name*: a file name without control characters."""
+    encoded = name.encode("utf-8", "surrogateescape")
+    return (
+        0 < len(encoded) <= 255
+        and name not in (".", "..")
+        and "/" not in name
+        and not any(ord(character) < 32 for character in name)
+    )

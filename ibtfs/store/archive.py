@@ -16,6 +16,7 @@ from ibtfs.format.entry import Page, PageEntry, decode_state
 from ibtfs.format.extents import ExtentMap, decode_parts
 from ibtfs.format.frames import (
     CONTENTS,
+    DATA_STREAMS,
     FLAG_RUNS,
     HEADER,
     MAPS,
@@ -88,6 +89,11 @@ class ArchiveReader:
         try:
             return read()
         except ObjectMissing:
+            with self._lock:
+                opened = {kind: file.generation for kind, file in self._files.items()}
+            newest = generations(self._storage, self.id)
+            if opened and all(newest.get(kind) == number for kind, number in opened.items()):
+                raise
             self.refresh()
             return read()
 
@@ -128,13 +134,14 @@ class ArchiveReader:
         def weigh(bodies: tuple[bytes | None, ...]) -> int:
             return sum(map(len, filter(None, bodies))) + 50 * len(bodies)
 
-        return start, self._cache.get((self.id, stream, start), load, weigh)
+        key = (self.id, stream, start, opened.generation)
+        return start, self._cache.get(key, load, weigh)
 
     def body(self, stream: int, number: int) -> bytes:
         """The body of record *number* of a record stream.  Raises ObjectMissing if it is gone."""
-        kind = "sigs" if stream >= SLABS else "index"
 
         def read() -> bytes:
+            kind = self._kind(stream)
             start, bodies = self._bodies(kind, stream, number)
             body = bodies[number - start]
             if body is None:
@@ -182,7 +189,7 @@ class ArchiveReader:
         return self._again(lambda: self._payload(stream, start, length))
 
     def _payload(self, stream: int, start: int, length: int) -> list[memoryview]:
-        opened = self._file("data")
+        opened = self._file(self._kind(stream))
         table = opened.table(stream)
         pieces, row, end = [], table.find(start), start + length
         while start < end:
@@ -193,14 +200,46 @@ class ArchiveReader:
             stop = min(end, first + table.counts[row])
             frame = self._frame(opened, stream, row, first)
             if frame.flags & FLAG_RUNS:
-                pieces.append(surviving(frame.raw, start - first, stop - first, opened.name))
+                length = table.counts[row]
+                piece = surviving(frame.raw, length, start - first, stop - first, opened.name)
+                pieces.append(piece)
             else:
                 pieces.append(memoryview(frame.raw)[start - first : stop - first])
             start, row = stop, row + 1
         return pieces
 
+    def _kind(self, stream: int) -> str:
+        """The file that has *stream*: the index too, if it is small enough not to have its own."""
+        if stream in DATA_STREAMS:
+            return "data" if self.header.has_data else "index"
+        if stream >= SLABS:
+            return "sigs" if self.header.has_sigs else "index"
+        return "index"
+
+    def covers(self, stream: int, start: int, length: int) -> bool:
+        """Whether the file that should have these payload bytes has frames for them.
+
+        Raises ObjectMissing, FormatDamaged.
+        """
+        table = self._file(self._kind(stream)).table(stream)
+        row, end = table.find(start), start + length
+        while start < end:
+            if not 0 <= row < len(table.starts) or table.starts[row] > start:
+                return False
+            start, row = table.starts[row] + table.counts[row], row + 1
+        return True
+
+    def may_hold(self, digest: bytes) -> Iterator[int]:
+        """The numbers of the contents with *digest*; reads the index's records and decodes few."""
+        table = self._file("index").table(CONTENTS)
+        for start in table.starts:
+            _, bodies = self._bodies("index", CONTENTS, start)
+            for number, body in enumerate(bodies, start):
+                if body is not None and digest in body:
+                    yield number
+
     def _frame(self, opened: FrameFileReader, stream: int, row: int, first: int) -> Frame:
-        key = (self.id, stream, first)
+        key = (self.id, stream, first, opened.generation)
         return self._cache.get(key, lambda: opened.frame(stream, row), lambda f: len(f.raw))
 
     def close(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ibtfs.format.entry import Page, PageEntry, encode_page, encode_pages
@@ -28,62 +28,64 @@ from ibtfs.store.storage import LocalStorage
 FRAME_SIZES = {SMALL: 1 << 20, LARGE: 128 << 10, LITERALS: 64 << 10}
 """How many bytes of a data stream make a frame: DESIGN section 2 has the measurements."""
 RECORD_FRAME = 64 << 10
+INSIDE_INDEX = 64 << 10
+"""Data or signatures of no more bytes than this lie in the index: a block and two syncs less."""
 
 
 class _Lane:
-    """The frame being filled of one data stream."""
+    """The frame being filled of one data stream; *held* bytes wait in it."""
 
     def __init__(self, stream: int, emit: Callable[[int, int, int, bytes], None]) -> None:
-        self._stream, self._emit = stream, emit
+        self._stream, self.emit = stream, emit
         self._limit = FRAME_SIZES[stream]
         self._pieces: list[bytes | memoryview] = []
-        self._held = 0
+        self.held = 0
         self.start = 0
 
     @property
     def end(self) -> int:
         """The logical address where the next byte goes."""
-        return self.start + self._held
+        return self.start + self.held
 
     def append(self, data: bytes | memoryview) -> None:
         """Add *data*; the caller does not change it afterwards."""
-        if self._held and self._stream == SMALL and self._held + len(data) > self._limit:
+        if self.held and self._stream == SMALL and self.held + len(data) > self._limit:
             self.flush()  # a small content is not cut in two
         view = memoryview(data)
-        while self._held + len(view) >= self._limit:
-            cut = self._limit - self._held
+        while self.held + len(view) >= self._limit:
+            cut = self._limit - self.held
             self._pieces.append(view[:cut])
-            self._held += cut
+            self.held += cut
             view = view[cut:]
             self.flush()
         if view:
             self._pieces.append(view if self._stream != LITERALS else bytes(view))
-            self._held += len(view)
+            self.held += len(view)
 
     def flush(self) -> None:
         """Make a frame of what is held."""
-        if self._held:
-            self._emit(self._stream, self.start, self._held, b"".join(self._pieces))
-            self.start += self._held
-            self._pieces, self._held = [], 0
+        if self.held:
+            self.emit(self._stream, self.start, self.held, b"".join(self._pieces))
+            self.start += self.held
+            self._pieces, self.held = [], 0
 
 
 class _Records:
-    """The frame being filled of one record stream."""
+    """The frame being filled of one record stream; *held* bytes wait in it."""
 
     def __init__(self, stream: int, emit: Callable[[int, int, int, bytes], None]) -> None:
-        self._stream, self._emit = stream, emit
+        self._stream, self.emit = stream, emit
         self._bodies: list[bytes | None] = []
-        self._held = 0
+        self.held = 0
         self.count = 0
 
     def append(self, body: bytes) -> int:
         """Add a record; its number."""
         number = self.count
-        if self._held + len(body) > RECORD_FRAME:
+        if self.held + len(body) > RECORD_FRAME:
             self.flush()
         self._bodies.append(body)
-        self._held += len(body) + 3
+        self.held += len(body) + 3
         self.count += 1
         return number
 
@@ -91,8 +93,8 @@ class _Records:
         """Make a frame of the records held."""
         if self._bodies:
             count = len(self._bodies)
-            self._emit(self._stream, self.count - count, count, pack_bodies(self._bodies))
-            self._bodies, self._held = [], 0
+            self.emit(self._stream, self.count - count, count, pack_bodies(self._bodies))
+            self._bodies, self.held = [], 0
 
 
 class ArchiveWriter:
@@ -187,10 +189,9 @@ class ArchiveWriter:
 
     def finish(self) -> int:
         """Make the archive durable, its index last; bytes stored."""
-        for lane in self._lanes.values():
-            lane.flush()
+        self._close_small("data", list(self._lanes.values()))
         stored = self._files["data"].finish()
-        self._records[SLABS].flush()
+        self._close_small("sigs", [self._records[SLABS]])
         stored += self._files["sigs"].finish()
         for stream in (CONTENTS, STATES, MAPS):
             self._records[stream].flush()
@@ -205,10 +206,18 @@ class ArchiveWriter:
         self._files["index"].add(HEADER, 0, 1, pack_bodies([header.encode()]))
         return stored + self._files["index"].finish()
 
+    def _close_small(self, kind: str, buffers: Sequence[_Lane | _Records]) -> None:
+        """Make frames of what is held; in the index, where a file of its own is not worth it."""
+        if self._files[kind].is_empty and sum(b.held for b in buffers) <= INSIDE_INDEX:
+            for buffer in buffers:
+                buffer.emit = self._files["index"].add
+        for buffer in buffers:
+            buffer.flush()
+
     def abort(self) -> None:
-        """Drop what was written."""
-        for file in self._files.values():
-            file.abort()
+        """Drop what was written, the index first."""
+        for kind in ("index", "data", "sigs"):
+            self._files[kind].abort()
         self._storage.delete_folder(f"archives/{self.id}")
 
 

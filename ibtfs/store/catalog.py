@@ -21,7 +21,8 @@ from ibtfs.store.vault import head_digest
 Value = TypeVar("Value")
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS archives(id INTEGER PRIMARY KEY, name TEXT UNIQUE, epoch INTEGER);
+CREATE TABLE IF NOT EXISTS archives(
+    id INTEGER PRIMARY KEY, name TEXT UNIQUE, generation INTEGER, epoch INTEGER);
 CREATE TABLE IF NOT EXISTS contents(
     prefix INTEGER, archive INTEGER, number INTEGER,
     PRIMARY KEY(prefix, archive, number)) WITHOUT ROWID;
@@ -52,6 +53,9 @@ class Catalog:
         if self._connection is None:
             try:
                 self._connection = self._open()
+            except sqlite3.OperationalError:
+                self._path = MEMORY  # in use for long by somebody else, or no room: do without
+                self._connection = self._open()
             except sqlite3.Error:
                 self._discard()
                 self._connection = self._open()
@@ -78,41 +82,49 @@ class Catalog:
                     continue
 
     def _feed(self, connection: sqlite3.Connection) -> None:
-        """Read the records of archives not seen yet; forget archives that are gone."""
-        present = set(self._repository.archive_ids())
+        """Read the records of archives not seen yet; forget archives that are gone or pruned."""
+        present = self._repository.index_generations()
         connection.execute("BEGIN IMMEDIATE")
-        known = dict(connection.execute("SELECT name, id FROM archives"))
-        for name in set(known) - present:
-            for table in ("contents", "heads"):
-                connection.execute(f"DELETE FROM {table} WHERE archive = ?", (known[name],))
-            connection.execute("DELETE FROM archives WHERE id = ?", (known[name],))
-        for name in sorted(present - set(known)):
-            self._feed_archive(connection, name)
-        connection.execute("COMMIT")
-        self._seen = present
+        try:
+            rows = connection.execute("SELECT name, generation, id FROM archives").fetchall()
+            known = {(name, generation) for name, generation, _ in rows}
+            for name, generation, ordinal in rows:
+                if present.get(name) != generation:
+                    self._forget(connection, ordinal)
+            for name in sorted(name for name in present if (name, present[name]) not in known):
+                self._feed_archive(connection, name, present[name])
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        self._seen = set(present)
 
-    def _feed_archive(self, connection: sqlite3.Connection, name: str) -> None:
+    def _forget(self, connection: sqlite3.Connection, ordinal: int) -> None:
+        for table in ("contents", "heads"):
+            connection.execute(f"DELETE FROM {table} WHERE archive = ?", (ordinal,))
+        connection.execute("DELETE FROM archives WHERE id = ?", (ordinal,))
+
+    def _feed_archive(self, connection: sqlite3.Connection, name: str, generation: int) -> None:
         archive = self._repository.archive(name)
         try:
             epoch = archive.header.epoch
-            records = list(archive.contents())
-            heads = [
-                (_prefix(head), number)
-                for number, record in records
+            cursor = connection.execute(
+                "INSERT INTO archives(name, generation, epoch) VALUES(?, ?, ?)",
+                (name, generation, epoch),
+            )
+            ordinal = cursor.lastrowid
+            connection.executemany(
+                "INSERT OR IGNORE INTO contents VALUES(?, ?, ?)",
+                ((_prefix(r.digest), ordinal, number) for number, r in archive.contents()),
+            )
+            heads = (
+                (_prefix(head), ordinal, number)
+                for number, record in archive.contents()
                 if record.slabs >= 0 and (head := head_digest(archive, record))
-            ]
+            )
+            connection.executemany("INSERT OR IGNORE INTO heads VALUES(?, ?, ?)", heads)
         except IntegrityError:
-            return  # damaged: offers nothing; check says so
-        cursor = connection.execute("INSERT INTO archives(name, epoch) VALUES(?, ?)", (name, epoch))
-        ordinal = cursor.lastrowid
-        connection.executemany(
-            "INSERT OR IGNORE INTO contents VALUES(?, ?, ?)",
-            ((_prefix(record.digest), ordinal, number) for number, record in records),
-        )
-        connection.executemany(
-            "INSERT OR IGNORE INTO heads VALUES(?, ?, ?)",
-            ((prefix, ordinal, number) for prefix, number in heads),
-        )
+            return  # damaged: offers what was read so far; check says so
 
     def feed(self) -> None:
         """Take in archives that were finished since the last look, if it was ever used."""
@@ -123,10 +135,12 @@ class Catalog:
         """Do *work*; once more with a new catalog when SQLite cannot use the old one."""
         try:
             return work()
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+            if isinstance(error, sqlite3.OperationalError):
+                self._path = MEMORY
             self._discard()
             return work()
 

@@ -16,6 +16,10 @@ WINDOW = 1 << 20
 """Bytes of a content that are resolved together, and kept so in the cache."""
 
 
+SEGMENT_LIMIT = 1 << 17
+"""Ranges in one window: copies are of 16 bytes and more, so no real content has as many."""
+
+
 class Segment(NamedTuple):
     """*length* bytes of a content: from *offset* of the payload of *owner*.
 
@@ -91,6 +95,8 @@ class Contents:
             else:
                 owner = ref if code == OWN else record.sources[code - SOURCE]
                 segments.append(Segment(owner, offset, length))
+            if len(segments) > SEGMENT_LIMIT:
+                raise FormatDamaged(f"{_name(ref)}: more ranges in a window than can be")
         return _joined(start, segments)
 
     def _base_size(self, ref: Reference, record: ContentRecord) -> int:
@@ -156,38 +162,49 @@ class Contents:
             wanted = self.record(ref)
         except IntegrityError:
             raise error from None
+        archives = self._repository.archive_ids()
         return self._repository.cache.get(
-            ("copies", ref), lambda: self._search(ref, wanted), lambda found: 200 * len(found)
+            ("copies", ref, len(archives)),
+            lambda: self._search(ref, wanted, archives),
+            lambda found: 200 * len(found),
         )
 
-    def _search(self, ref: Reference, wanted: ContentRecord) -> list[Reference]:
-        """Every other record with the digest of *wanted*: slow, and only after damage."""
+    def _search(
+        self, ref: Reference, wanted: ContentRecord, archives: list[str]
+    ) -> list[Reference]:
+        """Every other record with the digest of *wanted*, newest first; only after damage."""
         found = []
-        for archive_id in self._repository.archive_ids():
+        for archive_id in reversed(archives):
+            archive = self._repository.archive(archive_id)
             try:
-                for number, record in self._repository.archive(archive_id).contents():
-                    other = Reference(archive_id, number)
+                for number in archive.may_hold(wanted.digest):
+                    record = archive.content(number)
                     if record.digest == wanted.digest and record.size == wanted.size:
-                        found.append(other)
+                        found.append(Reference(archive_id, number))
             except IntegrityError:
                 continue  # a damaged index offers no copies
         return [other for other in found if other != ref]
 
     def is_whole(self, ref: Reference, record: ContentRecord) -> bool:
-        """Whether the records that a content needs can all be read: bases and sources."""
+        """Whether all that a content needs is there: bases, sources, and frames for payloads."""
         try:
-            for source in record.sources:
-                self.record(source)
-            while record.base is not None:
+            while self._has_payloads(ref, record):
+                if record.base is None:
+                    return True
                 base = self.record(record.base)
                 if base.depth != record.depth - 1:
                     return False
-                for source in base.sources:
-                    self.record(source)
-                record = base
+                ref, record = record.base, base
         except IntegrityError:
-            return False
-        return True
+            pass
+        return False
+
+    def _has_payloads(self, ref: Reference, record: ContentRecord) -> bool:
+        owners = [(ref, record), *((source, self.record(source)) for source in record.sources)]
+        return all(
+            self._repository.archive(owner.archive).covers(found.stream, found.start, found.length)
+            for owner, found in owners
+        )
 
     def verify(self, ref: Reference, data: bytes, record: ContentRecord) -> None:
         """Raise FormatDamaged unless *data* is the content."""

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.frames import (
     FLAG_RUNS,
-    FRAME_LIMIT,
     HEAD_SIZE,
     TABLE,
+    TABLE_LIMIT,
     TRAILER_SIZE,
     Address,
     Codec,
@@ -37,11 +37,12 @@ class FrameFileReader:
 
     def __init__(self, repository: bytes, name: str, stored: StoredObject) -> None:
         self.name = stored.name
+        self.generation = int(stored.name.rpartition(".")[2])
         self._stored = stored
         self._key = object_key(repository, name)
         tail = stored.read(max(stored.size - TRAILER_SIZE, 0), TRAILER_SIZE)
         trailer = decode_trailer(self._key, tail, stored.size, self.name)
-        if trailer.table_size > FRAME_LIMIT + HEAD_SIZE:
+        if trailer.table_size > TABLE_LIMIT + HEAD_SIZE:
             raise FormatDamaged(f"{self.name}: a frame table beyond the limits of the format")
         table = stored.read(trailer.table_offset, trailer.table_size)
         address = Address(TABLE, trailer.table_offset, 1)
@@ -93,8 +94,10 @@ class FrameFileWriter:
         pool: concurrent.futures.Executor,
     ) -> None:
         self._storage, self._name, self._codec, self._pool = storage, name, codec, pool
+        self._repository = repository
         self._key = object_key(repository, name)
         self._upload: Upload | None = None
+        self._finished = False
         self._pending: deque[_Pending] = deque()
         self._tables: dict[int, StreamTable] = {}
 
@@ -131,13 +134,18 @@ class FrameFileWriter:
         if self._upload is None:
             return 0
         upload = self._upload
-        upload.write(encode_end(self._key, self._tables, upload.size, self._codec))
+        upload.write(
+            encode_end(self._key, self._repository, self._tables, upload.size, self._codec)
+        )
         upload.finish()
+        self._finished = True
         return upload.size
 
     def abort(self) -> None:
-        """Drop what was written."""
+        """Drop what was written, also when it is finished."""
         while self._pending:
             self._pending.popleft().encoded.cancel()
         if self._upload is not None:
             self._upload.abort()
+            if self._finished:
+                self._storage.delete(self._upload.name)

@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 from ibtfs.store.archive import generations
-from ibtfs.store.lock import live_shared
+from ibtfs.store.lock import FOREIGN_SECONDS, Lock, others_at_work
 from ibtfs.store.repository import Repository
+from ibtfs.store.storage import FOLDERS, PART
 
 
-def remove_leftovers(repository: Repository, host: str) -> int:
+def remove_leftovers(repository: Repository, lock: Lock) -> int:
     """Remove hidden parts, and archives without an index; how many objects went.
 
-    Does nothing while another run is at work: what looks left behind may be its own.  The files
-    of an archive without an index were never part of the repository.
+    *lock* is the caller's.  What there is is listed first and locks are looked at afterwards: a
+    run that begins later makes only names that are not on the list.  While another run is at work
+    nothing is removed.  Files of an archive without an index never were part of the repository.
     """
     storage = repository.storage
-    if len(live_shared(storage, host)) > 1:
+    stray = [
+        part
+        for folder in FOLDERS
+        for part in storage.parts(folder)
+        # a lock that is just being made has no name yet
+        if folder != "locks" or storage.age(part) > FOREIGN_SECONDS
+    ]
+    archives = {name: _stray(repository, name) for name in storage.list("archives")}
+    if others_at_work(storage, lock):
         return 0
-    removed = 0
-    for folder in ("points", "locks", "damaged"):
-        for part in list(storage.parts(folder)):
-            storage.delete(part)
-            removed += 1
-    for archive_id in storage.list("archives"):
-        folder = f"archives/{archive_id}"
-        stray = list(storage.parts(folder))
-        if "index" not in generations(storage, archive_id):
-            stray += [f"{folder}/{name}" for name in storage.list(folder)]
-        for name in stray:
-            storage.delete(name)
-            removed += 1
-        storage.delete_folder(folder)
-    return removed
+    for name, names in archives.items():
+        whole = bool(names) and "index" in generations(storage, name)
+        stray += [item for item in names if item.endswith(PART) or not whole]
+    for name in stray:
+        storage.delete(name)
+    for name, names in archives.items():
+        if names:
+            storage.delete_folder(f"archives/{name}")
+    return len(stray)
+
+
+def _stray(repository: Repository, archive_id: str) -> list[str]:
+    """What of an archive's folder is left behind."""
+    storage, folder = repository.storage, f"archives/{archive_id}"
+    stray = list(storage.parts(folder))
+    if "index" not in generations(storage, archive_id):
+        stray += [f"{folder}/{name}" for name in storage.list(folder)]
+    return stray

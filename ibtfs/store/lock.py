@@ -10,9 +10,12 @@ sees the other.
 from __future__ import annotations
 
 import re
+import socket
 import time
 from types import TracebackType
 from typing import NamedTuple
+
+from blake3 import blake3
 
 from ibtfs.errors import LockLost, RepositoryLocked
 from ibtfs.store.storage import Lease, LocalStorage
@@ -20,6 +23,7 @@ from ibtfs.store.storage import Lease, LocalStorage
 SHARED, EXCLUSIVE = "shared", "exclusive"
 STALE_SECONDS = 30 * 60
 REFRESH_SECONDS = 60
+FOREIGN_SECONDS = 24 * 3600
 _NAME = re.compile(
     r"(shared|exclusive)_(\d{1,12})_([0-9A-Za-z.-]{1,64})_(\d{1,10})_([0-9a-f]{8})\Z"
 )
@@ -37,8 +41,9 @@ class Holder(NamedTuple):
 class Lock:
     """A lock that is held; a context manager that releases it.
 
-    *host* is this machine's name, *process* this process' number, *token* 8 random hexadecimal
-    digits.  Raises RepositoryLocked when somebody else holds one that excludes it.
+    *host* names this machine (see :func:`machine_name`), *process* is this process' number,
+    *token* is 8 random hexadecimal digits.  Raises RepositoryLocked when somebody else holds a
+    lock that excludes it.
     """
 
     def __init__(
@@ -46,9 +51,9 @@ class Lock:
     ) -> None:
         self._storage, self._kind, self._host = storage, kind, host
         clean = re.sub(r"[^0-9A-Za-z.-]", "-", host)[:64] or "-"
-        self._name = f"{kind}_{int(time.time())}_{clean}_{process}_{token}"
+        self.name = f"{kind}_{int(time.time())}_{clean}_{process}_{token}"
         self._refreshed = time.monotonic()
-        self._lease: Lease | None = storage.lease(f"locks/{self._name}")
+        self._lease: Lease | None = storage.lease(f"locks/{self.name}")
         try:
             self._refuse_others(clean)
         except BaseException:
@@ -58,7 +63,7 @@ class Lock:
     def _refuse_others(self, host: str) -> None:
         for name in self._storage.list("locks"):
             holder = parse_holder(name)
-            if holder is None or name == self._name:
+            if holder is None or name == self.name:
                 continue
             if SHARED == self._kind == holder.kind:
                 continue
@@ -85,7 +90,7 @@ class Lock:
 
     def verify(self) -> None:
         """Raise LockLost unless the lock is still there and fresh; then refresh it."""
-        name = f"locks/{self._name}"
+        name = f"locks/{self.name}"
         lease = self._lease
         if lease is None or self._storage.age(name) > STALE_SECONDS or not lease.is_in_place():
             raise LockLost(
@@ -94,6 +99,11 @@ class Lock:
             )
         lease.refresh()
         self._refreshed = time.monotonic()
+
+    def is_of_same_machine(self, name: str) -> bool:
+        """Whether the lock called *name* was taken on the machine that took this one."""
+        mine, other = parse_holder(self.name), parse_holder(name)
+        return mine is not None and other is not None and mine.host == other.host
 
     def release(self) -> None:
         """Give the lock back; harmless if it is gone."""
@@ -118,14 +128,27 @@ def parse_holder(name: str) -> Holder | None:
     return Holder(match[1], int(match[2]), match[3], int(match[4]))
 
 
-def live_shared(storage: LocalStorage, host: str) -> list[Holder]:
-    """The backups that run now, as far as can be told from *host*."""
-    clean = re.sub(r"[^0-9A-Za-z.-]", "-", host)[:64] or "-"
-    holders = []
+def machine_name() -> str:
+    """This machine's name and a token of its own: names alone are not unique."""
+    token = b""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"):
+        try:
+            with open(path, "rb") as file:
+                token = file.read(64).strip()
+        except OSError:
+            continue
+        if token:
+            break
+    host = re.sub(r"[^0-9A-Za-z.-]", "-", socket.gethostname())[:50] or "-"
+    return f"{host}-{blake3(token).hexdigest(4)}" if token else host
+
+
+def others_at_work(storage: LocalStorage, own: Lock) -> bool:
+    """Whether any lock but *own* may be in use; one of another machine is, for a day."""
     for name in storage.list("locks"):
-        holder = parse_holder(name)
-        if holder is not None and holder.kind == SHARED:
-            held = storage.is_held(f"locks/{name}") if holder.host == clean else None
-            if held or (held is None and storage.age(f"locks/{name}") <= STALE_SECONDS):
-                holders.append(holder)
-    return holders
+        if name == own.name or parse_holder(name) is None:
+            continue
+        held = storage.is_held(f"locks/{name}") if own.is_of_same_machine(name) else None
+        if held or (held is None and storage.age(f"locks/{name}") < FOREIGN_SECONDS):
+            return True
+    return False

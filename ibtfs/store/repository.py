@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from ibtfs.errors import (
@@ -19,18 +21,21 @@ from ibtfs.errors import (
     RepositoryExists,
     UnsupportedFormat,
 )
-from ibtfs.format.frames import FORMAT_VERSION, Codec
+from ibtfs.format.frames import FORMAT_VERSION, Codec, digest
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store.archive import ArchiveReader, generations
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.storage import LocalStorage
+from ibtfs.store.storage import PART, LocalStorage
+
+log = logging.getLogger(__name__)
 
 CONFIG = "ibtfs.json"
 CONFIG_LIMIT = 1 << 20
 MANIFEST_LIMIT = 8 << 20
 CACHE_BYTES = 48 << 20
 ARCHIVES_OPEN = 128
+NOTE_CONTENTS = 100_000
 LEVEL = 1
 
 
@@ -56,6 +61,7 @@ class Repository:
         self.shared = bool(config.get("shared"))
         self.level = int(config.get("compression", LEVEL))
         self._lock = threading.Lock()
+        self._write_requires = list(config.get("write_requires", []))
         self._archives: OrderedDict[str, ArchiveReader] = OrderedDict()
         self._points: dict[str, Point] = {}
 
@@ -83,9 +89,13 @@ class Repository:
             "read_requires": [],
             "write_requires": [],
         }
+        config["check"] = _config_check(config)
         storage = LocalStorage(path, shared=shared)
-        storage.put_new(CONFIG, (json.dumps(config, indent=1) + "\n").encode())
-        storage.sync_parent()
+        try:
+            storage.put_new(CONFIG, (json.dumps(config, indent=1) + "\n").encode())
+        except FileExistsError:
+            raise RepositoryExists(f"{shown!r} is a repository already") from None
+        storage.make_folders()
         return cls(storage, config)
 
     @classmethod
@@ -99,6 +109,12 @@ class Repository:
         config = _decode_config(text, shown)
         storage = LocalStorage(path, shared=bool(config.get("shared")))
         return cls(storage, config, cache_bytes=cache_bytes)
+
+    def require_writable(self) -> None:
+        """Raise UnsupportedFormat if only a newer ibtfs may write to this repository."""
+        if self._write_requires:
+            needs = ", ".join(map(str, self._write_requires))
+            raise UnsupportedFormat(f"The repository may be written by a newer ibtfs only: {needs}")
 
     @property
     def path(self) -> bytes:
@@ -120,8 +136,13 @@ class Repository:
 
     def archive_ids(self) -> list[str]:
         """The archives that are whole, oldest first by name."""
+        return list(self.index_generations())
+
+    def index_generations(self) -> dict[str, int]:
+        """The archives that are whole, oldest first by name, each with its index's generation."""
         names = filter(is_archive_id, self.storage.list("archives"))
-        return [name for name in names if "index" in generations(self.storage, name)]
+        found = ((name, generations(self.storage, name).get("index")) for name in names)
+        return {name: number for name, number in found if number is not None}
 
     def point_ids(self) -> list[str]:
         """The ids of all points; reads one folder and no manifest."""
@@ -171,15 +192,30 @@ class Repository:
 
     def damaged_contents(self) -> frozenset[Reference]:
         """The contents that check found damaged, and noted."""
-        found = set()
+        found: set[Reference] = set()
         for name in self.storage.list("damaged"):
-            found.update(_decode_note(self.storage.get(f"damaged/{name}", MANIFEST_LIMIT), name))
+            try:
+                text = self.storage.get(f"damaged/{name}", MANIFEST_LIMIT)
+                found.update(_decode_note(text, name))
+            except IntegrityError as error:
+                log.warning("A note of damage cannot be read: %s", error)
         return frozenset(found)
 
-    def note_damaged(self, note_id: str, contents: list[Reference]) -> None:
+    def note_damaged(self, note_id: str, contents: Iterable[Reference]) -> None:
         """Note that *contents* are damaged, so that the next backup stores them anew."""
-        rows = [[ref.archive, ref.number] for ref in sorted(contents)]
-        self.storage.put_new(f"damaged/{note_id}", json.dumps({"contents": rows}).encode())
+        ordered = sorted(contents)
+        for part, first in enumerate(range(0, len(ordered), NOTE_CONTENTS)):
+            rows: dict[str, list[int]] = {}
+            for archive, number in ordered[first : first + NOTE_CONTENTS]:
+                rows.setdefault(archive, []).append(number)
+            text = json.dumps({"contents": rows}) + "\n"
+            self.storage.put_new(f"damaged/{note_id}-{part}", text.encode())
+
+
+def _config_check(config: dict[str, Any]) -> str:
+    """The check sum of a configuration's other values."""
+    values = {key: value for key, value in config.items() if key != "check"}
+    return digest(json.dumps(values, sort_keys=True).encode()).hex()[:32]
 
 
 def check_place(path: bytes) -> None:
@@ -195,7 +231,7 @@ def check_place(path: bytes) -> None:
     if os.path.isdir(path):
         if CONFIG.encode() in os.listdir(path):
             raise RepositoryExists(f"{shown!r} is a repository already")
-        if os.listdir(path):
+        if any(not name.endswith(PART.encode()) for name in os.listdir(path)):
             raise RepositoryExists(
                 f"{shown!r} is not empty and not a repository: name a new folder"
             )
@@ -214,8 +250,14 @@ def _decode_config(text: bytes, shown: str) -> dict[str, Any]:
         version, repository_id = config["format"], bytes.fromhex(config["id"])
         needed = config.get("read_requires", [])
         shared, level = config.get("shared", False), config.get("compression", LEVEL)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        check = config.get("check")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatDamaged(f"{shown}/{CONFIG}: not readable ({error!r})") from error
+    if version == FORMAT_VERSION and check != _config_check(config):
+        raise FormatDamaged(
+            f"{shown}/{CONFIG}: its values do not have the check sum that they should; the "
+            "repository's id also stands in clear near the end of every archive file"
+        )
     if type(version) is not int or type(needed) is not list or type(level) is not int:
         raise FormatDamaged(f"{shown}/{CONFIG}: a value is of a wrong type")
     if len(repository_id) != 16 or type(shared) is not bool:
@@ -231,7 +273,10 @@ def _decode_config(text: bytes, shown: str) -> dict[str, Any]:
 
 def _decode_note(text: bytes, name: str) -> list[Reference]:
     try:
-        rows = json.loads(text)["contents"]
-        return [Reference(str(archive), int(number)) for archive, number in rows]
-    except (ValueError, KeyError, TypeError) as error:
+        rows = json.loads(text)["contents"].items()
+        noted = [Reference(archive, number) for archive, numbers in rows for number in numbers]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatDamaged(f"damaged/{name}: not readable ({error!r})") from error
+    if not all(is_archive_id(ref.archive) and type(ref.number) is int for ref in noted):
+        raise FormatDamaged(f"damaged/{name}: does not name contents")
+    return noted

@@ -55,6 +55,7 @@ class RunWriter:
         self._count = 0
         self._digests: list[bytes] = []
         self._by_digest: dict[bytes, int] = {}
+        self.adopted: set[str] = set()
         self.stored_bytes = 0
         self.archive_bytes = ARCHIVE_BYTES
 
@@ -93,6 +94,11 @@ class RunWriter:
         self._has_past = True
         self.catalog.feed()
 
+    def settle(self) -> None:
+        """Make durable what this run refers to, and somebody else may have put there just now."""
+        folders = [f"archives/{name}" for name in sorted(self.adopted)]
+        self.repository.storage.sync(["archives", *folders] if folders else [])
+
     def abort(self) -> None:
         """Drop the open archive; closed ones stay, for the next run to find."""
         if self._current is not None:
@@ -104,9 +110,12 @@ class RunWriter:
         if ref in self._damaged:
             return False
         try:
-            return self.repository.archive(ref.archive).header.epoch >= self.epoch
+            allowed = self.repository.archive(ref.archive).header.epoch >= self.epoch
         except IntegrityError:
             return False
+        if allowed:
+            self.adopted.add(ref.archive)
+        return allowed
 
     def find(self, digest: bytes, size: int) -> Reference | None:
         """A content that is stored already, its record, bases and sources read and compared."""

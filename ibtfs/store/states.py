@@ -25,10 +25,11 @@ from ibtfs.store.content import Contents
 from ibtfs.store.repository import Repository
 
 NO_EXTRAS: Extras = {}
+XATTRS_LIMIT = 16 << 20
 
 
 class StateRef(NamedTuple):
-    """A directory state, and its location-free digest: 16 bytes in a row, 32 in a manifest."""
+    """A directory state, and its location-free digest: 24 bytes in a row, 32 in a manifest."""
 
     ref: Reference
     digest: bytes
@@ -85,6 +86,9 @@ class StoredPage(NamedTuple):
             content = header.reference(ref, where) if ref is not None else None
         elif stat.S_ISDIR(mode):
             state = StateRef(header.reference(ref[0], where), ref[1])
+            # children are written before their parents, so a tree cannot hold itself
+            if state.ref.archive == self.ref.archive and state.ref.number >= self.ref.number:
+                raise FormatDamaged(f"archives/{where}: a directory that holds itself")
         elif stat.S_ISLNK(mode):
             target = ref
         elif ref is not None:
@@ -188,6 +192,8 @@ def entry_xattrs(entry: Entry, contents: Contents) -> Mapping[bytes, bytes]:
     if entry.xattrs_content is None:
         return inline
     record = contents.record(entry.xattrs_content)
+    if record.size > XATTRS_LIMIT:
+        raise FormatDamaged(f"{entry.name!r}: extended attributes of {record.size} bytes")
     data = contents.read(entry.xattrs_content, 0, record.size)
     contents.verify(entry.xattrs_content, data, record)
     return decode_xattrs(data, f"xattrs of {entry.name!r}")

@@ -11,15 +11,18 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 
-from ibtfs.errors import IbtfsError, ObjectMissing
+from ibtfs.errors import IbtfsError, ObjectMissing, ObjectUnreadable
 
 PART = ".part"
 STAMP_SETTLES_NS = 100_000_000
+FOLDERS = ("archives", "damaged", "locks", "points", "tags")
+_DAMAGED = (errno.EIO, errno.EISDIR, errno.ELOOP, errno.EUCLEAN, errno.EBADMSG, errno.EINVAL)
 
 
 class StorageFull(IbtfsError):
@@ -30,12 +33,14 @@ class StorageFailed(IbtfsError):
     """The disk of the repository refused an operation."""
 
 
-def _failed(error: OSError, name: str) -> IbtfsError:
+def _failed(error: OSError, name: str, *, reading: bool = False) -> IbtfsError:
     """*error*, met at the object *name*, as an error of ours."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageFull(f"No space left in the repository, writing {name!r}: free some room")
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
         return ObjectMissing(f"{name}: no such file in the repository")
+    if reading and error.errno in _DAMAGED:
+        return ObjectUnreadable(f"{name}: the disk does not give it: {error.strerror or error}")
     return StorageFailed(f"{name}: {error.strerror or error}")
 
 
@@ -51,11 +56,20 @@ class StoredObject:
         self._close = weakref.finalize(self, os.close, descriptor)
 
     def read(self, offset: int, size: int) -> bytes:
-        """*size* bytes from *offset*; fewer where the object ends.  Raises StorageFailed."""
+        """*size* bytes from *offset*; fewer where the object ends.
+
+        Raises ObjectUnreadable, StorageFailed.
+        """
         try:
-            return os.pread(self._descriptor, size, offset)
+            data = os.pread(self._descriptor, size, offset)
+            while 0 < len(data) < size:  # network file systems may give less than there is
+                more = os.pread(self._descriptor, size - len(data), offset + len(data))
+                if not more:
+                    break
+                data += more
         except OSError as error:
-            raise _failed(error, self.name) from error
+            raise _failed(error, self.name, reading=True) from error
+        return data
 
     def close(self) -> None:
         """Release the descriptor; closing twice is harmless."""
@@ -71,10 +85,10 @@ class StoredObject:
 class Upload:
     """An object being put: write, then finish; dropped without a trace when left otherwise."""
 
-    def __init__(self, storage: LocalStorage, name: str, *, new: bool) -> None:
-        self._storage, self.name, self._new = storage, name, new
+    def __init__(self, storage: LocalStorage, name: str) -> None:
+        self._storage, self.name = storage, name
         self._path = storage.path(name)
-        self._part = f"{self._path}{PART}"
+        self._part = f"{self._path}.{secrets.token_hex(6)}{PART}"
         self.size = 0
         self._descriptor = storage.create_part(self._part, name)
 
@@ -91,7 +105,7 @@ class Upload:
     def finish(self) -> None:
         """Make the object durable, then visible.
 
-        Raises FileExistsError if it had to be new and is not, StorageFull, StorageFailed.
+        Raises FileExistsError if it is not new, StorageFull, StorageFailed.
         """
         descriptor, self._descriptor = self._descriptor, -1
         try:
@@ -99,7 +113,7 @@ class Upload:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self._storage.reveal(self._part, self._path, new=self._new)
+            self._storage.reveal(self._part, self._path)
         except FileExistsError:
             raise
         except OSError as error:
@@ -130,15 +144,22 @@ class Lease:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        part = f"{path}{PART}"
+        part = f"{path}.{secrets.token_hex(6)}{PART}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._descriptor = os.open(part, flags, 0o600)
+        try:
+            self._flock()
+            _rename_new(part, path)
+            _sync_folder(os.path.dirname(path))
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def _flock(self) -> None:
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             pass  # no flock there: the age of the file has to tell
-        _rename_new(part, path)
-        _sync_folder(os.path.dirname(path))
 
     def is_in_place(self) -> bool:
         """Whether the object is still there and still this one."""
@@ -182,7 +203,7 @@ class LocalStorage:
         """Open the hidden file of an upload, making its folder.  Raises StorageFailed."""
         try:
             self._make_folder(os.path.dirname(part))
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
             descriptor = os.open(part, flags, 0o600)
             if self._shared:
                 os.fchmod(descriptor, 0o660)
@@ -192,34 +213,48 @@ class LocalStorage:
 
     def _make_folder(self, folder: str) -> None:
         """Make *folder* and what is missing above it, durably."""
+        if folder == self._text_root:
+            return  # made by create alone: a disk that went away must not be written beside
         try:
             os.mkdir(folder, 0o700)
         except FileExistsError:
             return
         except FileNotFoundError:
-            if folder == self._text_root:
-                raise
             self._make_folder(os.path.dirname(folder))
             os.mkdir(folder, 0o700)
         if self._shared:
             os.chmod(folder, 0o2770)
         _sync_folder(os.path.dirname(folder))
 
-    def reveal(self, part: str, path: str, *, new: bool) -> None:
-        """Move a durable file into place, and make its name durable."""
-        if new:
-            _rename_new(part, path)
-        else:
-            os.rename(part, path)
+    def reveal(self, part: str, path: str) -> None:
+        """Move a durable file into place, and make its name durable.
+
+        Raises FileExistsError.
+        """
+        _rename_new(part, path)
         _sync_folder(os.path.dirname(path))
 
+    def make_folders(self) -> None:
+        """Make the folders of a new repository, durably, and its own name where it lies."""
+        for folder in FOLDERS:
+            self._make_folder(self.path(folder))
+        _sync_folder(os.path.dirname(self._text_root))
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """Make the names in *folders* durable, whoever put them there.  Raises StorageFailed."""
+        for folder in folders:
+            try:
+                _sync_folder(self.path(folder))
+            except OSError as error:
+                raise _failed(error, folder) from error
+
     def upload(self, name: str) -> Upload:
-        """Begin to put *name* as a stream."""
-        return Upload(self, name, new=False)
+        """Begin to put *name*, which must be new, as a stream."""
+        return Upload(self, name)
 
     def put_new(self, name: str, data: bytes) -> None:
         """Put *data*, failing with FileExistsError if *name* exists."""
-        with Upload(self, name, new=True) as upload:
+        with Upload(self, name) as upload:
             upload.write(data)
             upload.finish()
 
@@ -228,14 +263,14 @@ class LocalStorage:
         try:
             descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
-            raise _failed(error, name) from error
+            raise _failed(error, name, reading=True) from error
         return StoredObject(descriptor, name)
 
     def get(self, name: str, limit: int) -> bytes:
         """All of *name*, which may not exceed *limit* bytes.  Raises ObjectMissing."""
         with self.open(name) as stored:
             if stored.size > limit:
-                raise StorageFailed(f"{name}: {stored.size} bytes, too large to be what it says")
+                raise ObjectUnreadable(f"{name}: {stored.size} bytes, too large for what it is")
             return stored.read(0, stored.size)
 
     def list(self, folder: str) -> list[str]:
@@ -313,7 +348,8 @@ class LocalStorage:
         except OSError:
             return None
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # shared: two who ask at once do not take each other for the owner
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         except OSError:
@@ -328,10 +364,6 @@ class LocalStorage:
             return time.time() - os.stat(self.path(name)).st_mtime
         except OSError:
             return float("inf")
-
-    def sync_parent(self) -> None:
-        """Make the repository's own folder durable where it lies."""
-        _sync_folder(os.path.dirname(self._text_root))
 
     def statistics(self) -> os.statvfs_result:
         """What statvfs says of the file system that holds the repository."""

@@ -91,13 +91,15 @@ def _overlay(digests: SlabDigests, archive: ArchiveReader, record: ContentRecord
     """Turn *digests* of the base into those of *record*."""
     where = f"{archive.where}/sigs: slabs of a content"
     count = slab_count(record.size)
-    del digests.data[count * SLAB_DIGEST :]
-    digests.data.extend(bytes(count * SLAB_DIGEST - len(digests.data)))
     if record.slabs < 0:
         raise FormatDamaged(f"{where}: there are none")
+    del digests.data[count * SLAB_DIGEST :]
     for part, first in enumerate(range(0, count, SLABS_A_RECORD)):
         last = min(first + SLABS_A_RECORD, count)
         numbers, chosen = unpack_tuple(archive.body(SLABS, record.slabs + part), where, 2)[:2]
+        # grown as records are read: a size that is not true costs no memory
+        missing = last * SLAB_DIGEST - len(digests.data)
+        digests.data.extend(bytes(max(missing, 0)))
         rows = range(first, last) if numbers is None else expect_ints(numbers, where)
         if type(chosen) is not bytes or len(chosen) != len(rows) * SLAB_DIGEST:
             raise FormatDamaged(f"{where}: as many digests as slabs are expected")

@@ -1,0 +1,5 @@
+"""The command line: one module a command; the only layer that prints, exits, reads the environment.
+
+:mod:`.main` is the door, :mod:`.failures` turns errors into lines and exit codes, :mod:`.command`
+and :mod:`.words` are what commands are made of, :mod:`.output` and :mod:`.progress` what they show.
+"""

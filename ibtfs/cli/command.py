@@ -1,0 +1,64 @@
+"""What commands are made of: help in sections with examples, and the options that many share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+import click
+
+from ibtfs.cli.words import LocalPath
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+OUTPUT = "Output"
+
+
+class Option(click.Option):
+    """An option that is listed under the heading *section* of its command's help."""
+
+    def __init__(self, *args: Any, section: str = OUTPUT, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.section = section
+
+
+class Command(click.Command):
+    """A command whose help has sections of options, and ends with *examples*, line by line."""
+
+    def __init__(self, *args: Any, examples: str, **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = examples
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by section, in order of definition, and --help last."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections.setdefault(getattr(parameter, "section", OUTPUT), []).append(record)
+        sections[OUTPUT] = sections.pop(OUTPUT, [])
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples as they are."""
+        super().format_epilog(ctx, formatter)
+        lines = "".join(f"  {line.strip()}\n" for line in self.examples.strip().splitlines())
+        formatter.write(f"\nExamples:\n{lines}")
+
+
+option = partial(click.option, cls=Option)
+
+repository_argument = click.argument("repository", metavar="REPO", type=LocalPath())
+json_option = option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object, also when it fails."
+)
+quiet_option = option("-q", "--quiet", is_flag=True, help="Print nothing but problems.")
+verbose_option = option("-v", "--verbose", is_flag=True, help="Name each file as it is handled.")
+
+
+def output_options(function: Function) -> Function:
+    """Add --quiet, --verbose and --json."""
+    decorated: Function = quiet_option(verbose_option(json_option(function)))
+    return decorated

@@ -1,0 +1,117 @@
+"""The ``ibtfs`` command: finds the command that is meant, imports it, and runs it.
+
+Nothing else is imported before it is needed, so that help and completion are there at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import sys
+from typing import Any, NamedTuple, NoReturn
+
+import click
+
+from ibtfs import __version__
+from ibtfs.cli.failures import debug_in_environment, exit_code_of
+
+PROGRAM = "ibtfs"
+
+
+class _Lazy(NamedTuple):
+    """Where a command is, and its line in the list of commands."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "init": _Lazy("init", "Make a new, empty repository."),
+    "backup": _Lazy("backup", "Back up folders or files into a repository."),
+    "list": _Lazy("list_points", "List the backup points of a repository."),
+    "ls": _Lazy("ls", "List the files in a backup point."),
+    "cat": _Lazy("cat", "Write a file of a backup point to standard output."),
+    "restore": _Lazy("restore", "Restore a backup point, or parts of it, to a folder."),
+    "mount": _Lazy("mount", "Show all backup points as ordinary, read-only folders."),
+    "umount": _Lazy("umount", "Take a mounted repository away."),
+    "check": _Lazy("check", "Check a repository for damage."),
+}
+
+EXAMPLES = """\
+Examples:
+  ibtfs backup ~/documents /media/disk/backups
+  ibtfs list /media/disk/backups
+  ibtfs mount /media/disk/backups /mnt/backups
+  ibtfs restore /media/disk/backups yesterday letter.txt ~/rescued
+
+Exit codes:
+  0  done               10  no repository there
+  1  failed             11  the repository is locked
+  2  wrong usage       130  interrupted
+  3  done, but some files could not be read or written
+"""
+
+
+class LazyGroup(click.Group):
+    """Commands from a table, each imported when it is called; errors end in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table: as a person meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command called *cmd_name*, imported; None if there is none."""
+        found = COMMANDS.get(cmd_name)
+        if found is None:
+            return None
+        command: click.Command = importlib.import_module(f"ibtfs.cli.{found.module}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Add the examples as they are written."""
+        formatter.write("\n" + EXAMPLES)
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        """Run the command that the arguments name, and exit with its code."""
+        given = args[0] if args else options.pop("args", None)
+        words = sys.argv[1:] if given is None else list(given)
+        options.update(prog_name=PROGRAM, standalone_mode=False)
+        sys.exit(exit_code_of(lambda: super(LazyGroup, self).main(words, **options), words))
+
+
+@click.group(cls=LazyGroup, invoke_without_command=True)
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+@click.option("--debug", is_flag=True, help="Show what happens, and where an error comes from.")
+@click.pass_context
+def cli(ctx: click.Context, *, debug: bool) -> None:
+    """Incremental backups that you can walk through in time.
+
+    A repository holds backup points. Each is one state of one source, complete and readable by
+    itself, though only what has changed was stored.
+    """
+    import logging
+
+    level = logging.DEBUG if debug or debug_in_environment() else logging.WARNING
+    logging.basicConfig(level=level, format=f"{PROGRAM}: %(message)s")
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(2)
+
+
+def main() -> NoReturn:
+    """The entry point of the ``ibtfs`` command."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    signal.signal(signal.SIGTERM, _terminated)
+    cli.main()
+
+
+def _terminated(number: int, _frame: object) -> NoReturn:
+    # as an exception, so that locks are given back and the terminal is left in order
+    sys.exit(128 + number)

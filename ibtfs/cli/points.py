@@ -1,0 +1,47 @@
+"""Finding the backup point that the words of a command mean, and describing points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ibtfs.cli.output import complain
+
+if TYPE_CHECKING:
+    from ibtfs.errors import IntegrityError
+    from ibtfs.format.point import Point
+    from ibtfs.store.repository import Repository
+
+POINT_HELP = """\
+POINT is an id, a name as `ibtfs list` shows it, the first 4 or more characters of one, latest,
+latest~2, or a moment (2026-11-20, 2026-11-20T10:15, yesterday, 3d, '3 days ago': the newest point
+at or before it). Where a repository has several sources, SOURCE/POINT says which one."""
+
+PATH_HELP = "PATH is relative to the source, or the absolute path that it had."
+
+
+def chosen_point(repository: Repository, words: str) -> Point:
+    """The point that *words* mean now; damaged ones are told, for they may have been meant.
+
+    Raises PointNotFound, UsageError.
+    """
+    from ibtfs.store.select import select_point
+
+    points = repository.points()
+    tell_damaged(points.damaged)
+    return select_point(points.points, words, datetime.now())
+
+
+def tell_damaged(damaged: Mapping[str, IntegrityError]) -> None:
+    """Tell of manifests that cannot be read."""
+    for error in damaged.values():
+        complain(f"Damaged backup point left out: {error}")
+
+
+def json_point(repository: Repository, point: Point) -> dict[str, Any]:
+    """What identifies a point, in every result that speaks of one."""
+    from ibtfs.store.select import displayed_names
+
+    name = displayed_names(repository.points().points)[point.id]
+    return {"id": point.id, "name": name, "source": point.display}

@@ -1,0 +1,82 @@
+"""Words of the command line made into values; what makes none is refused with exit code 2."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import click
+
+NAME_LIMIT = 100
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", re.IGNORECASE)
+_UNITS = ["", "K", "M", "G", "T", "P"]
+
+
+class LocalPath(click.ParamType):
+    """A path on this machine, made absolute; bytes."""
+
+    name = "path"
+
+    def convert(
+        self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        """*value* as absolute bytes; empty, it means nothing, and not the working directory."""
+        if not value:
+            self.fail("an empty path", param, ctx)
+        return os.path.abspath(os.fsencode(value))
+
+
+class StoredPath(click.ParamType):
+    """A path inside a backup point; bytes, as they are."""
+
+    name = "path"
+
+    def convert(
+        self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        """*value* as bytes."""
+        return os.fsencode(value)
+
+
+class Size(click.ParamType):
+    """A number of bytes: ``100M`` or ``1.5G``, in powers of 1024."""
+
+    name = "size"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """*value* in bytes."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(value.strip())
+        size = float(match[1]) * 1024 ** _UNITS.index(match[2].upper()) if match else 0
+        if size < 1 or size >= 2**63:
+            self.fail(f"{value!r} is not a size; write 500K, 100M or 1.5G", param, ctx)
+        return int(size)
+
+
+class Text(click.ParamType):
+    """Text that can be stored and shown: valid Unicode without control characters."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """*value*, checked."""
+        # of what is not printable, a zero-width joiner belongs into an emoji
+        if not all(char.isprintable() or char == "\u200d" for char in value):
+            self.fail(f"{value!a} holds what cannot be printed", param, ctx)
+        return value
+
+
+class Name(Text):
+    """Text that can be a file's name: a tag, a host, a source."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """*value*, checked."""
+        name = super().convert(value, param, ctx)
+        if not name.strip() or name in {".", ".."} or "/" in name:
+            self.fail(f"{value!r}: must not be empty, '.' or '..', or hold '/'", param, ctx)
+        if len(name.encode()) > NAME_LIMIT:
+            self.fail(f"{value!r} is longer than {NAME_LIMIT} bytes", param, ctx)
+        return name
