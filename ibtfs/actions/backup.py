@@ -150,10 +150,10 @@ class _Run:
     time_ns: int = field(default_factory=time.time_ns)
 
     def run(self, run_id: str) -> Point | None:
-        """Back up and commit.  Raises SourceError, IbtfsError."""
+        """Back up and commit; None after a dry run.  Raises SourceError, IbtfsError."""
         is_single = bool(self.options.stdin_name) or not self._is_folder()
         point = self._single(run_id) if is_single else self._tree(run_id)
-        if self.options.tree.dry_run:
+        if point is None or self.options.tree.dry_run:
             self.writer.abort()
             return None
         self.writer.close_archive()
@@ -209,12 +209,17 @@ class _Run:
         )
         return replace(tree, exclusions=exclusions)
 
-    def _single(self, run_id: str) -> Point:
-        old = self._old_state()
-        if self.options.stdin_name:
-            single = backup_stream(self.writer, self.tally, self.options.stdin_name, old)
+    def _single(self, run_id: str) -> Point | None:
+        old, options = self._old_state(), self.options
+        if options.stdin_name:
+            if options.tree.dry_run:
+                return None
+            single = backup_stream(self.writer, self.tally, options.stdin_name, old)
         else:
-            single = backup_file(self.writer, self.tally, self.source, old)
+            stored = backup_file(self.writer, self.tally, self.source, old, options.tree)
+            if stored is None:
+                return None
+            single = stored
         point = self._point(run_id, single.root, single.state, None)
         return replace(point, single=True)
 

@@ -132,7 +132,7 @@ class TreeBackup:
             listing = list_folder(folder.descriptor, folder.path, self._options.exclusions)
         except SourceError as error:
             if fatal:
-                raise
+                raise SourceError(f"The source itself {error}") from error
             self._keep_folder(folder, error)
             return
         self._tally.counts["excluded"] += listing.excluded
@@ -225,7 +225,9 @@ class TreeBackup:
         fresh = stamp_of(name, found)
         same = same_stamp(fresh, before.stamp if before else None, inodes=True)
         place = Place(descriptor, found.st_dev, ordinal, path)
-        entry = before if before and same else self._storer.folder(fresh, descriptor, place)
+        dry = self._options.dry_run
+        entry = before if before and same else None
+        entry = entry or self._storer.folder(fresh, descriptor, place, inline=dry)
         old = load_old(self._repo, before.state) if before else None
         child = _Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old)
         if not self._is_shut(parent, child, found):

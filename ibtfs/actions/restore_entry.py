@@ -20,6 +20,7 @@ from ibtfs.store.states import Entry, entry_xattrs
 WHOLE_PIECE = 4 << 20
 """Files up to this size are checked before anything is written."""
 BLOCK = 4096
+SET_IDS = stat.S_ISUID | stat.S_ISGID
 _ZERO_BLOCK = bytes(BLOCK)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -140,10 +141,11 @@ class EntryWriter:
 
     def metadata(self, entry: Entry, descriptor: int) -> None:
         """Owner, mode, xattrs, times of an open file or directory.  Raises OSError."""
-        owner = self._owner(entry)
-        if owner != self._self or os.geteuid() == 0:
-            self._try("owners", lambda: os.chown(descriptor, *owner))
-        self._try("modes", lambda: os.chmod(descriptor, stat.S_IMODE(entry.mode)))
+        owner, mode = self._owner(entry), stat.S_IMODE(entry.mode)
+        mine = owner == self._self and os.geteuid() != 0
+        if not mine and not self._try("owners", lambda: os.chown(descriptor, *owner)):
+            mode &= ~SET_IDS  # what ran as somebody else must not run as whoever restores
+        self._try("modes", lambda: os.chmod(descriptor, mode))
         for attribute, value in entry_xattrs(entry, self._contents).items():
             self._xattr(descriptor, attribute, value, follow=True)
         self._try("times", lambda: os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns)))
@@ -167,18 +169,24 @@ class EntryWriter:
         what = "ACLs" if name.startswith(b"system.posix_acl") else "extended attributes"
         self._try(what, lambda: os.setxattr(target, name, value, follow_symlinks=follow))
 
-    def _try(self, what: str, change: Callable[[], None]) -> None:
-        """Make a change that an ordinary user, or a simpler file system, may not be able to."""
+    def _try(self, what: str, change: Callable[[], None]) -> bool:
+        """Make a change that an ordinary user, or a simpler file system, may not be able to.
+
+        Whether it was made.
+        """
         try:
             change()
         except OverflowError:
             self.unset[what] += 1
+            return False
         except OSError as error:
             allowed = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSPC,
                        errno.E2BIG, errno.ERANGE)  # fmt: skip
             if error.errno not in allowed:
                 raise
             self.unset[what] += 1
+            return False
+        return True
 
 
 def is_sparse(entry: Entry) -> bool:

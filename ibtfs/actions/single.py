@@ -8,6 +8,7 @@ import sys
 import time
 from typing import NamedTuple
 
+from ibtfs.actions.backup_tree import TreeOptions
 from ibtfs.actions.byte_source import StreamSource
 from ibtfs.actions.filesystems import FileSystems
 from ibtfs.actions.observer import Tally
@@ -17,6 +18,7 @@ from ibtfs.actions.store_file import FileStorer, Place
 from ibtfs.actions.store_large import LargeFile
 from ibtfs.actions.tree_writer import WrittenState, write_directory
 from ibtfs.errors import IntegrityError, SourceError, UsageError
+from ibtfs.format.entry import MODE, SIZE, Stamp
 from ibtfs.store.run_writer import RunWriter
 from ibtfs.store.states import Entry, StateRef
 
@@ -28,43 +30,50 @@ class Single(NamedTuple):
     state: WrittenState
 
 
-def backup_file(writer: RunWriter, tally: Tally, path: bytes, old: StateRef | None) -> Single:
-    """Store the one file at *path*, links followed.  Raises SourceError."""
-    real = os.path.realpath(path)
-    name = os.path.basename(path)
+def backup_file(
+    writer: RunWriter, tally: Tally, path: bytes, old: StateRef | None, options: TreeOptions
+) -> Single | None:
+    """Store the one file at *path*, links followed; None after a dry run.  Raises SourceError."""
+    real, name = os.path.realpath(path), os.path.basename(path)
     parent, found_parent = open_source(os.path.dirname(real))
     try:
-        try:
-            found = os.lstat(os.path.basename(real), dir_fd=parent)
-        except OSError as error:
-            raise SourceError(f"{os.fsdecode(path)}: {source_error(error)}") from error
-        return _store_file(writer, tally, found, Place(parent, found_parent.st_dev, 0, name), old,
-                           os.path.basename(real))  # fmt: skip
+        found = os.lstat(os.path.basename(real), dir_fd=parent)
+        stamp = stamp_of(os.path.basename(real), found)
+        place = Place(parent, found_parent.st_dev, 0, name)
+        return _store_file(writer, tally, stamp, place, old, options)
+    except OSError as error:
+        raise SourceError(f"{os.fsdecode(path)}: {source_error(error)}") from error
     finally:
         os.close(parent)
 
 
 def _store_file(
-    writer: RunWriter, tally: Tally, found: os.stat_result, place: Place, old: StateRef | None,
-    real_name: bytes,
-) -> Single:  # fmt: skip
-    systems = FileSystems()
+    writer: RunWriter,
+    tally: Tally,
+    stamp: Stamp,
+    place: Place,
+    old: StateRef | None,
+    options: TreeOptions,
+) -> Single | None:
+    """Store the file listed as *stamp* under the name that *place* has as its path."""
+    systems, counts, name = FileSystems(), tally.counts, place.path
     known = load_old(writer.repository, old)
-    before = known.find(place.path) if known else None
-    stamp = stamp_of(real_name, found)
-    tally.counts["files"] += 1
-    tally.counts["bytes"] += found.st_size
-    inodes = systems.keeps_inodes(found.st_dev)
-    shown = (place.path, *stamp[1:])
-    if before is not None and same_stamp(shown, before[:9], inodes=inodes):
+    before = known.find(name) if known else None
+    counts["files"], counts["bytes"] = 1, stamp[SIZE]
+    inodes = systems.keeps_inodes(place.device) if options.inodes is None else options.inodes
+    shown = (name, *stamp[MODE:])
+    is_same = not options.reread and before is not None
+    if is_same and before and same_stamp(shown, before.stamp, inodes=inodes):
         entry, kind = before, "unchanged"
+    elif options.dry_run:
+        entry, kind = None, "changed" if before else "new"
     else:
-        entry = FileStorer(writer, systems, tally).store(stamp, before, place)
-        entry, kind = entry._replace(name=place.path), "changed" if before else "new"
-    tally.counts[kind] += 1
-    tally.observer.file(kind, place.path)
+        stored = FileStorer(writer, systems, tally).store(stamp, before, place)
+        entry, kind = stored._replace(name=name), "changed" if before else "new"
+    counts[kind] += 1
+    tally.observer.file(kind, name)
     tally.observer.progress(1, 0)
-    return _wrapped(writer, entry, old if entry is before else None)
+    return _wrapped(writer, entry, old if entry is before else None) if entry else None
 
 
 def backup_stream(writer: RunWriter, tally: Tally, name: bytes, old: StateRef | None) -> Single:
@@ -99,5 +108,5 @@ def _wrapped(writer: RunWriter, entry: Entry, same: StateRef | None) -> Single:
     root = Entry(*row, None, None, b"", 0, {}, None)
     if same is not None:
         return Single(root, WrittenState(same.ref, same.digest))
-    written = write_directory(writer, [entry[:9]], {entry.name: entry}, None)
+    written = write_directory(writer, [entry.stamp], {entry.name: entry}, None)
     return Single(root, written)

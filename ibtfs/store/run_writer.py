@@ -88,6 +88,9 @@ class RunWriter:
         """Make the open archive durable and go on with a new one, if there is one."""
         if self._current is None:
             return
+        if self._current.is_empty:
+            self.abort()
+            return
         self.stored_bytes += self._current.finish()
         self._current = None
         self._digests, self._by_digest = [], {}
