@@ -189,7 +189,8 @@ class _Run:
         devices = list(self.past.parent.devices) if self.past.parent else [b""]
         damaged = self.repository.damaged_contents()
         tree = TreeBackup(self.writer, self.tally, options, devices, damaged)
-        entry, written = tree.store(root, self._old_state())
+        since_ns = self.past.parent.time_ns if self.past.parent else 0
+        entry, written = tree.store(root, self._old_state(), since_ns)
         if not self.options.tree.dry_run and len(tree.state_archives) > STATE_ARCHIVES:
             self.writer.close_archive()
             written = rewrite_states(self.writer, written.ref)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ibtfs.actions.filesystems import FileSystems
+from ibtfs.actions.moved import MovedFolders
 from ibtfs.actions.observer import Tally
 from ibtfs.actions.old_directory import OldDirectory, load_old, same_stamp
 from ibtfs.actions.scan import Exclusions, list_folder
@@ -85,10 +86,14 @@ class TreeBackup:
         self.users: set[int] = set()
         self.groups: set[int] = set()
         self.state_archives: set[str] = set()
+        self._moved = MovedFolders(writer.repository, None, 0)
 
-    def store(self, root: int, old: StateRef | None) -> tuple[Entry, WrittenState]:
+    def store(
+        self, root: int, old: StateRef | None, since_ns: int = 0
+    ) -> tuple[Entry, WrittenState]:
         """Back up the open folder *root*; its row and its state.  Closes *root*.
 
+        *old* is its state at the last backup, *since_ns* the moment of that.
         Raises IbtfsError when the repository fails; what fails in the source is counted.
         """
         found = os.fstat(root)
@@ -97,6 +102,8 @@ class TreeBackup:
         entry = self._storer.folder(stamp, root, place, inline=True)
         stack = [_Folder(root, b"", found.st_dev, 0, entry, True, load_old(self._repo, old))]
         self._meet([stamp])
+        if not self._options.reread:
+            self._moved = MovedFolders(self._repo, old, since_ns)
         try:
             self._enter(stack[0], fatal=True)
             while True:
@@ -228,7 +235,10 @@ class TreeBackup:
         dry = self._options.dry_run
         entry = before if before and same else None
         entry = entry or self._storer.folder(fresh, descriptor, place, inline=dry)
-        old = load_old(self._repo, before.state) if before else None
+        state = before.state if before else None
+        if state is None and self._inodes(found.st_dev):
+            state = self._moved.find(found.st_ino, found.st_mtime_ns)
+        old = load_old(self._repo, state)
         child = _Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old)
         if not self._is_shut(parent, child, found):
             self._enter(child)
