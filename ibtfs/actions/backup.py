@@ -159,11 +159,18 @@ class _Run:
         self.writer.close_archive()
         for tag in self.options.tags:
             self.repository.storage.put_new(f"tags/{run_id}/{tag}", b"")
-        point = replace(point, statistics=self._statistics())
+        point = self._counted(point)
         self.writer.settle()
         self.lock.verify()
         self.tally.counts["bytes_stored"] += self.repository.commit(point)
         return point
+
+    def _counted(self, point: Point) -> Point:
+        """*point* with its statistics, in which the manifest itself counts as stored."""
+        statistics = self._statistics()
+        size = self.repository.manifest_size(replace(point, statistics=statistics))
+        statistics["bytes_stored"] += size
+        return replace(point, statistics=statistics)
 
     def _is_folder(self) -> bool:
         try:
@@ -204,10 +211,10 @@ class _Run:
             name = os.fsdecode(os.path.join(self.source, EXCLUDE_FILE))
             self.tally.observer.note(f"Patterns in {name} are honoured")
         patterns = Patterns.from_lines([*lines, *self.options.patterns])
-        own = os.stat(self.repository.path)
-        exclusions = replace(
-            tree.exclusions, patterns=patterns, identities=frozenset({(own.st_dev, own.st_ino)})
-        )
+        own = filter(None, (self.repository.path, self.options.cache))
+        found = [os.stat(path) for path in own if os.path.isdir(path)]
+        identities = tree.exclusions.identities | {(one.st_dev, one.st_ino) for one in found}
+        exclusions = replace(tree.exclusions, patterns=patterns, identities=identities)
         return replace(tree, exclusions=exclusions)
 
     def _single(self, run_id: str) -> Point | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ibtfs.actions.filesystems import FileSystems
 from ibtfs.actions.moved import MovedFolders
 from ibtfs.actions.observer import Tally
-from ibtfs.actions.old_directory import OldDirectory, load_old, same_stamp
+from ibtfs.actions.old_directory import OldDirectory, load_old, same_but_stamps, same_stamp
 from ibtfs.actions.scan import Exclusions, list_folder
 from ibtfs.actions.source_file import Vanished, open_folder, stamp_of
 from ibtfs.actions.store_file import FileStorer, Place, flagged
@@ -184,16 +184,20 @@ class TreeBackup:
         before = folder.old.find(name) if folder.old and known else None
         if not self._options.dry_run:
             try:
-                folder.changed[name] = self._storer.store(stamp, before, folder.place(name))
+                entry = self._storer.store(stamp, before, folder.place(name))
             except SourceError as error:
                 self._keep(folder, name, before, error)
                 return
+            folder.changed[name] = entry
+            if before is not None and same_but_stamps(entry, before):
+                kind = "unchanged"  # read again only because its times do not tell
             if self._writer.is_due:
                 self._writer.close_archive()
         else:
             self._tally.counts["bytes_read"] += stamp[SIZE]
         self._tally.counts[kind] += 1
-        self._tally.observer.file(kind, folder.below(name))
+        if kind != "unchanged":
+            self._tally.observer.file(kind, folder.below(name))
 
     def _keep(self, folder: _Folder, name: bytes, before: Entry | None, error: SourceError) -> None:
         """Keep the previous row of what could not be read, and say so; what vanished goes."""
@@ -254,7 +258,7 @@ class TreeBackup:
         """Whether *child* is kept as an empty folder: a mount point, or the repository."""
         exclusions, observer = self._options.exclusions, self._tally.observer
         if (found.st_dev, found.st_ino) in exclusions.identities:
-            observer.note(f"The repository itself is left out: {os.fsdecode(child.path)}")
+            observer.note(f"What ibtfs itself writes is left out: {os.fsdecode(child.path)}")
             return True
         if child.device == parent.device:
             return False

@@ -83,3 +83,8 @@ def same_stamp(stamp: Stamp, old: Stamp | None, *, inodes: bool) -> bool:
     if inodes or stamp[LINKS] > 1:
         return stamp == old
     return stamp[:INODE] == old[:INODE] and stamp[LINKS] == old[LINKS] and old[CTIME] != 0
+
+
+def same_but_stamps(entry: Entry, old: Entry) -> bool:
+    """Whether contents and metadata are the same, whatever tells of changes."""
+    return entry._replace(ctime_ns=0, inode=0) == old._replace(ctime_ns=0, inode=0)

@@ -34,7 +34,7 @@ class Command(click.Command):
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):
                 sections.setdefault(getattr(parameter, "section", OUTPUT), []).append(record)
         sections[OUTPUT] = sections.pop(OUTPUT, [])
         for name, records in sections.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -72,22 +71,25 @@ def _tell(error: BaseException, words: Sequence[str]) -> int:
 def _failure(error: BaseException) -> Failure:
     if isinstance(error, IbtfsError):
         return Failure(str(error), error.exit_code)
-    if isinstance(error, click.UsageError):
-        path = error.ctx.command_path if error.ctx else "ibtfs"
-        return Failure(error.format_message(), error.exit_code, f"See: {path} --help")
     if isinstance(error, click.ClickException):
-        return Failure(error.format_message(), error.exit_code)
+        return _usage_failure(error)
     if isinstance(error, (click.Abort, KeyboardInterrupt)):
         return Failure("Interrupted", INTERRUPTED)
     if isinstance(error, OSError):
         return Failure(_os_message(error), FAILURE)
     if isinstance(error, MemoryError):
-        return Failure(f"Out of memory: {os.strerror(errno.ENOMEM)}", FAILURE)
+        return Failure("Out of memory", FAILURE)
     return Failure(
         f"Unexpected error: {type(error).__name__}: {error}",
         FAILURE,
         "This is a bug; to see where, run it again with IBTFS_DEBUG=1 or ibtfs --debug",
     )
+
+
+def _usage_failure(error: click.ClickException) -> Failure:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    hint = f"See: {context.command_path} --help" if context else ""
+    return Failure(" ".join(error.format_message().split()), error.exit_code, hint)
 
 
 def _os_message(error: OSError) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e"}
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _AGES = ((365 * 86400, "y"), (30 * 86400, "mo"), (7 * 86400, "w"), (86400, "d"), (3600, "h"))
 
 
@@ -87,12 +88,10 @@ def human_size(size: int) -> str:
     """Bytes for people: ``4.2 MiB``."""
     if size < 1024:
         return f"{size} B"
-    value = float(size)
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-        value /= 1024
-        if value < 999.95:
-            break
-    return f"{value:,.1f} {unit}"
+    value, unit = size / 1024, 0
+    while value >= 999.95 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:,.1f} {_UNITS[unit]}"
 
 
 def human_seconds(seconds: float) -> str:

@@ -85,7 +85,7 @@ def command(
         numeric_ids=numeric_ids,
     )
     repo = Repository.open(repository)
-    _refuse_inside(repository, destination)
+    _refuse_overlap(repository, destination, delete=delete)
     point = chosen_point(repo, words)
     inside = [relative_path(point, path) for path in paths]
     total = 0 if inside or include or exclude else point.statistics.get("files", 0)
@@ -103,11 +103,17 @@ def command(
     return code
 
 
-def _refuse_inside(repository: bytes, destination: bytes) -> None:
-    """A restore must not write into a repository."""
+def _refuse_overlap(repository: bytes, destination: bytes, *, delete: bool) -> None:
+    """A restore must neither write into a repository nor delete one."""
     real, store = os.path.realpath(destination), os.path.realpath(repository)
-    if real == store or real.startswith(store + b"/"):
+    if _is_inside(real, store):
         raise click.UsageError("DEST lies inside the repository: name another folder")
+    if delete and _is_inside(store, real):
+        raise click.UsageError("--delete would delete the repository, which lies inside DEST")
+
+
+def _is_inside(path: bytes, folder: bytes) -> bool:
+    return os.path.commonpath((path, folder)) == folder
 
 
 def _counts(tally: Tally) -> dict[str, int]:

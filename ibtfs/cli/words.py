@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import os
 import re
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    BytesType = click.ParamType[bytes]
+    IntType = click.ParamType[int]
+    TextType = click.ParamType[str]
+else:  # older versions of click have no types for types
+    BytesType = IntType = TextType = click.ParamType
 
 NAME_LIMIT = 100
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGTP]?)(?:i?B)?", re.IGNORECASE)
 _UNITS = ["", "K", "M", "G", "T", "P"]
 
 
-class LocalPath(click.ParamType):
+class LocalPath(BytesType):
     """A path on this machine, made absolute; bytes."""
 
     name = "path"
@@ -26,7 +34,7 @@ class LocalPath(click.ParamType):
         return os.path.abspath(os.fsencode(value))
 
 
-class StoredPath(click.ParamType):
+class StoredPath(BytesType):
     """A path inside a backup point; bytes, as they are."""
 
     name = "path"
@@ -38,7 +46,7 @@ class StoredPath(click.ParamType):
         return os.fsencode(value)
 
 
-class Size(click.ParamType):
+class Size(IntType):
     """A number of bytes: ``100M`` or ``1.5G``, in powers of 1024."""
 
     name = "size"
@@ -56,7 +64,7 @@ class Size(click.ParamType):
         return int(size)
 
 
-class Text(click.ParamType):
+class Text(TextType):
     """Text that can be stored and shown: valid Unicode without control characters."""
 
     name = "text"
@@ -79,4 +87,29 @@ class Name(Text):
             self.fail(f"{value!r}: must not be empty, '.' or '..', or hold '/'", param, ctx)
         if len(name.encode()) > NAME_LIMIT:
             self.fail(f"{value!r} is longer than {NAME_LIMIT} bytes", param, ctx)
+        return name
+
+
+class Tag(Name):
+    """A name that does not begin with a dot: names of tags that do would be hidden."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """*value*, checked."""
+        if value.startswith("."):
+            self.fail(f"{value!r} begins with a dot", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class FileName(BytesType):
+    """What can be the name of a file; bytes."""
+
+    name = "name"
+
+    def convert(
+        self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        """*value* as bytes, checked."""
+        name = os.fsencode(value)
+        if not name or name in {b".", b".."} or b"/" in name or len(name) > 255:
+            self.fail(f"{value!r} cannot be the name of a file", param, ctx)
         return name

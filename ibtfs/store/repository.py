@@ -180,6 +180,10 @@ class Repository:
         """Whether the manifest is still there."""
         return os.path.lexists(self.storage.path(f"points/{point_id}"))
 
+    def manifest_size(self, point: Point) -> int:
+        """How many bytes the manifest of *point* has."""
+        return len(encode_point(point, self.id, Codec(self.level)))
+
     def commit(self, point: Point) -> int:
         """Make *point* visible: THE COMMIT POINT of a backup; bytes stored."""
         data = encode_point(point, self.id, Codec(self.level))

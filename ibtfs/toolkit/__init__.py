@@ -1,0 +1,70 @@
+"""Building blocks for backup scripts: those of incremental-backups-tools, on ibtfs's own pieces.
+
+The state of a directory, what changed between two states, the deltas, and signatures to make the
+next ones from without the old tree::
+
+    from ibtfs.toolkit import DiffData, DiffIndex, DirIndex, SigVault, apply_diff
+
+    old = DirIndex("/home/me/docs")                    # or of a dirtools2 Dir
+    with SigVault.create("docs.1.sigs", old) as vault:
+        vault.add_all(old.files)
+    Path("docs.1.index").write_bytes(old.to_bytes())
+    ...                                                # the directory changes
+    old = DirIndex.from_bytes(Path("docs.1.index").read_bytes())
+    diff = DiffIndex(DirIndex("/home/me/docs", known=old), old)
+    with SigVault.open("docs.1.sigs") as vault:
+        DiffData(diff, vault).save("docs.2.data")
+    Path("docs.2.diff").write_bytes(diff.to_bytes())
+    ...                                                # elsewhere, on a copy of the old tree
+    with DiffData.open("docs.2.data") as data:
+        apply_diff("/mnt/copy", DiffIndex.from_bytes(Path("docs.2.diff").read_bytes()), data)
+
+And whole backups, which keep everything that a tree has (a diff knows nothing of extended
+attributes, holes and hard links)::
+
+    from ibtfs.toolkit import full_backup, incremental_backup, list_points, restore_backup
+
+    full_backup("/home/me/docs", "/mnt/disk/repository")
+    incremental_backup("/home/me/docs", "/mnt/disk/repository")
+    restore_backup("/mnt/disk/repository", "docs", "/tmp/docs", at="yesterday")
+
+Paths inside a directory are bytes, relative to it, ``b""`` for the directory itself.  What people
+name (directories, files, repositories) may be str, bytes or a path object.  Everything that fails
+on purpose raises an error of :mod:`ibtfs.errors`.  Objects belong to one thread at a time, but
+for an open ``SigVault`` or stored diff, which threads may share.
+"""
+
+from __future__ import annotations
+
+from ibtfs.toolkit.apply import WrongBase, apply_diff
+from ibtfs.toolkit.backups import (
+    BackupPoint,
+    Restored,
+    full_backup,
+    incremental_backup,
+    list_points,
+    restore_backup,
+)
+from ibtfs.toolkit.data import DiffData, StoredDiffData
+from ibtfs.toolkit.diff import DiffIndex
+from ibtfs.toolkit.index import DirIndex, Row
+from ibtfs.toolkit.vault import SigVault, SigVaults, SigVaultWriter
+
+__all__ = [
+    "BackupPoint",
+    "DiffData",
+    "DiffIndex",
+    "DirIndex",
+    "Restored",
+    "Row",
+    "SigVault",
+    "SigVaultWriter",
+    "SigVaults",
+    "StoredDiffData",
+    "WrongBase",
+    "apply_diff",
+    "full_backup",
+    "incremental_backup",
+    "list_points",
+    "restore_backup",
+]

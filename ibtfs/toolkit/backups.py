@@ -1,0 +1,184 @@
+"""Whole backups in one call each: the actions of ibtfs with the names of the ancestors."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+from typing import NamedTuple
+
+from ibtfs.actions.backup import BackupOptions, BackupResult, backup
+from ibtfs.actions.observer import Observer, Tally
+from ibtfs.actions.restore import REFUSE, RestoreOptions, restore
+from ibtfs.errors import PointNotFound
+from ibtfs.format.point import Point
+from ibtfs.store.repository import Repository, is_repository
+from ibtfs.store.select import at_moment, by_source, displayed_names, relative_path, select_among
+from ibtfs.toolkit.dirs import AnyPath
+
+log = logging.getLogger(__name__)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class BackupPoint(NamedTuple):
+    """A backup point as people see it.
+
+    *source* is the name that its source is shown under, *name* its own there (local time);
+    *files* and *bytes* count what it holds.  *point* is the manifest, with all the rest.
+    """
+
+    source: str
+    name: str
+    time: datetime
+    full: bool
+    files: int
+    bytes: int
+    point: Point
+
+
+class Restored(NamedTuple):
+    """What was restored: from which point, counts by name, and problems as (path, message)."""
+
+    point: Point
+    tally: Tally
+
+
+def full_backup(
+    path: AnyPath, repository: AnyPath | Repository, *, name: str = "", host: str = "",
+    patterns: Iterable[str | bytes] = (), tags: Sequence[str] = (), comment: str = "",
+    cache: AnyPath = b"", observer: Observer | None = None,
+) -> BackupResult:  # fmt: skip
+    """Back up *path* without a reference to what earlier backups stored.
+
+    *repository* is one, or where it lies; it is made if nothing is there yet.  *name* and *host*
+    (this machine by default) tell which source it is, *patterns* what to leave out by git's
+    rules, *cache* is a folder for the catalog that makes the next backup start faster.  Of the
+    result ``point.id`` names the new point; ``tally.counts`` has numbers of files and of bytes,
+    ``tally.problems`` what could not be stored.
+
+    Raises SourceError when *path* cannot be read, RepositoryLocked, RepositoryError, IbtfsError.
+    """
+    options = _options(name, host, patterns, tags, comment, cache, full=True)
+    return _backup(path, repository, options, observer)
+
+
+def incremental_backup(
+    path: AnyPath, repository: AnyPath | Repository, *, name: str = "", host: str = "",
+    patterns: Iterable[str | bytes] = (), tags: Sequence[str] = (), comment: str = "",
+    cache: AnyPath = b"", observer: Observer | None = None,
+) -> BackupResult:  # fmt: skip
+    """Back up what changed in *path* since its last backup; all of it if there is none.
+
+    Arguments, result and errors are those of full_backup; ``full`` of the result tells whether
+    there was an earlier one.
+    """
+    options = _options(name, host, patterns, tags, comment, cache, full=False)
+    return _backup(path, repository, options, observer)
+
+
+def restore_backup(
+    repository: AnyPath | Repository, name: str, destination: AnyPath,
+    at: str | datetime | None = None, *, paths: Iterable[str | bytes] = (),
+    overwrite: str = REFUSE, observer: Observer | None = None,
+) -> Restored:  # fmt: skip
+    """Restore the source shown as *name* to the folder *destination*.
+
+    *at* is what the command line takes (a point's id or name, ``latest~2``, ``3d``,
+    ``yesterday``), or a time; the newest point by default.  *paths* chooses parts, relative to the
+    source.  *overwrite* is ``refuse``, ``always``, ``if-changed`` or ``never``.
+    ``tally.problems`` of the result tells what could not be restored.
+
+    Raises NotARepository, PointNotFound, EntryNotFound, UsageError rather than overwrite unasked,
+    IbtfsError.
+    """
+    opened = _opened(repository)
+    point = _select(_points(opened), name, at)
+    wanted = [relative_path(point, os.fsencode(path)) for path in paths]
+    options = RestoreOptions(overwrite=overwrite)
+    where = _absolute(destination)
+    tally = restore(opened, point, wanted, where, options, observer or Observer())
+    return Restored(point, tally)
+
+
+def list_points(repository: AnyPath | Repository, name: str | None = None) -> list[BackupPoint]:
+    """The backup points, by source and then oldest first; with *name* of that source only.
+
+    Damaged manifests are left out, and told to the log.  Raises NotARepository, IbtfsError, and
+    PointNotFound if there is no source of that name.
+    """
+    points = _points(_opened(repository))
+    names = displayed_names(points)
+    mine = _of_source(points, name) if name is not None else points
+    sources = sorted(by_source(mine).items())
+    return [_shown(point, names[point.id]) for _, listed in sources for point in listed]
+
+
+def _shown(point: Point, name: str) -> BackupPoint:
+    count = point.statistics.get
+    time = (_EPOCH + point.time_ns // 1000 * _MICROSECOND).astimezone()
+    return BackupPoint(
+        point.display, name, time, point.full, count("files", 0), count("bytes", 0), point
+    )
+
+
+def _options(
+    name: str, host: str, patterns: Iterable[str | bytes], tags: Sequence[str], comment: str,
+    cache: AnyPath, *, full: bool,
+) -> BackupOptions:  # fmt: skip
+    return BackupOptions(
+        host=host or socket.gethostname() or "localhost", name=name, tags=tuple(tags),
+        comment=comment, full=full, patterns=tuple(patterns), cache=os.fsencode(cache),
+    )  # fmt: skip
+
+
+def _absolute(path: AnyPath) -> bytes:
+    return os.path.abspath(os.fsencode(path))
+
+
+def _opened(repository: AnyPath | Repository) -> Repository:
+    if isinstance(repository, Repository):
+        return repository
+    return Repository.open(_absolute(repository))
+
+
+def _backup(
+    path: AnyPath, repository: AnyPath | Repository, options: BackupOptions,
+    observer: Observer | None,
+) -> BackupResult:  # fmt: skip
+    """Back up, in a repository that is made if there is none yet and the source exists."""
+    source = _absolute(path)
+    if not isinstance(repository, Repository):
+        place = _absolute(repository)
+        if is_repository(place) or not os.path.exists(source):
+            repository = Repository.open(place)
+        else:
+            repository = Repository.create(place, secrets.token_bytes(16))
+    return backup(repository, source, options, observer or Observer())
+
+
+def _points(repository: Repository) -> list[Point]:
+    points, damaged = repository.points()
+    for point_id, error in damaged.items():
+        log.warning("Point %s cannot be read: %s", point_id, error)
+    return points
+
+
+def _of_source(points: Sequence[Point], name: str) -> list[Point]:
+    sources = by_source(points)
+    if name not in sources:
+        known = ", ".join(sorted(sources)) or "none"
+        raise PointNotFound(f"No source {name!r} in the repository; there are: {known}")
+    return sources[name]
+
+
+def _select(points: Sequence[Point], name: str, at: str | datetime | None) -> Point:
+    mine = _of_source(points, name)
+    if isinstance(at, datetime):
+        moment = (at.astimezone() - _EPOCH) // _MICROSECOND
+        return at_moment(mine, moment * 1000 + 999, str(at))  # to its end, as words mean it
+    return select_among(mine, at or "latest", datetime.now())
