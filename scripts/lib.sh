@@ -7,7 +7,8 @@ fail() {
 
 # Newer releases have renamed some libraries: libfuse2 is libfuse2t64 there.
 is_installed() {
-    dpkg-query -W -f '${db:Status-Status}\n' "$1" "$1t64" 2>/dev/null | grep -qx installed
+    { dpkg-query -W -f '${db:Status-Status}\n' "$1" "$1t64" 2>/dev/null || true; } |
+        grep -qx installed
 }
 
 known_name() {
@@ -44,5 +45,5 @@ set_up() {
     .venv/bin/python -m pip --version >/dev/null 2>&1 || "$python" -m venv --clear .venv
     printf 'Installing ibtfs into .venv (at first this takes a minute)\n'
     rm -rf build # or modules that are gone since the last time would be installed again
-    .venv/bin/python -m pip install -q --disable-pip-version-check "$what"
+    .venv/bin/python -m pip install -q --disable-pip-version-check --use-pep517 "$what"
 }

@@ -1,8 +1,9 @@
 """Random histories of real trees: every generation comes back, by every way that there is.
 
 200 histories of 10 generations after the first, by seeds that hypothesis draws, the same ones in
-every run.  The bounds of the format (depth of chains, sizes of archives and pages, ...) are lowered for
-most of them, so that small trees cross them many times.  IBTFS_TEST_HISTORIES multiplies them.
+every run.  The bounds of the format (depth of chains, sizes of archives and pages, ...) are
+lowered for most of them, so that small trees cross them often.  IBTFS_TEST_HISTORIES multiplies
+them.
 """
 
 from __future__ import annotations
@@ -76,7 +77,10 @@ class Play:
         if self.max_bytes is None:
             self.max_bytes = rng.choice((MIB, MIB, 2 * MIB, 4 * MIB, 8 * MIB))
         self.history = History(
-            self.path / "source", rng, max_bytes=self.max_bytes, max_entries=rng.choice((12, 25, 50))
+            self.path / "source",
+            rng,
+            max_bytes=self.max_bytes,
+            max_entries=rng.choice((12, 25, 50)),
         )
         self.repository = create(self.path / "repository")
 
@@ -120,8 +124,9 @@ class Play:
         for path, was in self.trees[generation].items():
             is_file, size = was.type == "file", was.size
             allowed, taken = (min(e.blocks * 512, size) for e in (was, found[path]))
-            line = f"{path!r}: takes {taken} bytes, took {allowed}"
-            assert not is_file or taken <= allowed + 8192 + size // 64, self.told(generation, [line])
+            lines = [f"{path!r}: takes {taken} bytes, took {allowed}"]
+            allowed += 8192 + size // 64  # file systems add some
+            assert not is_file or taken <= allowed, self.told(generation, lines)
 
     def check_all(self) -> None:
         """Compare every generation through the library and through restore; check at the end."""
@@ -156,6 +161,23 @@ def test_every_generation_comes_back(lowered: str, chunk: int, fast_path: Path) 
 
     play()
     assert len(played) == EXAMPLES
+
+
+FAILED_ONCE = [
+    ("as it is", 23414),  # a sparse file restored with its holes filled
+    ("few states, small pages", 494372472),
+    ("little memory", 304),
+    ("all", 172),
+    ("all", 734207),  # a group of hard links taken apart in the mounted tree
+    ("little memory", 285),
+]
+
+
+@pytest.mark.parametrize(("lowered", "number"), FAILED_ONCE, indirect=["lowered"])
+def test_a_history_that_failed_once(lowered: str, number: int, fast_path: Path) -> None:
+    game = Play(fast_path / "play", number)
+    game.run()
+    game.check_all()
 
 
 @pytest.mark.parametrize("lowered", CONFIGURATIONS, indirect=True)

@@ -77,12 +77,12 @@ def backup(
     Raises RepositoryLocked, SourceError when the source itself cannot be read, IbtfsError.
     """
     began = time.monotonic()
+    repository.require_writable()
     tally = Tally(observer)
     lock = Lock(
         repository.storage, SHARED, host=machine_name(), process=os.getpid(),
         token=secrets.token_hex(4),
     )  # fmt: skip
-    repository.require_writable()
     with lock, compression_pool() as pool, Catalog(repository, options.cache) as catalog:
         past = look_back(repository, Source(options.host, source, options.name), options)
         remove_leftovers(repository, lock)
@@ -148,6 +148,7 @@ class _Run:
     past: Past
     lock: Lock
     time_ns: int = field(default_factory=time.time_ns)
+    began: float = field(default_factory=time.monotonic)
 
     def run(self, run_id: str) -> Point | None:
         """Back up and commit; None after a dry run.  Raises SourceError, IbtfsError."""
@@ -157,7 +158,7 @@ class _Run:
             self.writer.abort()
             return None
         self.writer.close_archive()
-        for tag in self.options.tags:
+        for tag in dict.fromkeys(self.options.tags):
             self.repository.storage.put_new(f"tags/{run_id}/{tag}", b"")
         point = self._counted(point)
         self.writer.settle()
@@ -183,7 +184,7 @@ class _Run:
         counts["bytes_stored"] += self.writer.stored_bytes
         keys = ("files", "folders", "bytes", "new", "changed", "unchanged", "gone", "problems")
         return {key: counts[key] for key in (*keys, "bytes_read", "bytes_stored")} | {
-            "milliseconds": (time.time_ns() - self.time_ns) // 1_000_000
+            "milliseconds": int((time.monotonic() - self.began) * 1000)
         }
 
     def _old_state(self) -> StateRef | None:
@@ -224,7 +225,8 @@ class _Run:
                 return None
             single = backup_stream(self.writer, self.tally, options.stdin_name, old)
         else:
-            stored = backup_file(self.writer, self.tally, self.source, old, options.tree)
+            damaged = self.repository.damaged_contents()
+            stored = backup_file(self.writer, self.tally, self.source, old, options.tree, damaged)
             if stored is None:
                 return None
             single = stored

@@ -235,6 +235,7 @@ class TreeBackup:
         ordinal = parent.ordinal if found.st_dev == parent.device else self._ordinal(path)
         fresh = stamp_of(name, found)
         same = same_stamp(fresh, before.stamp if before else None, inodes=True)
+        same = same and before is not None and before.xattrs_content not in self._damaged
         place = Place(descriptor, found.st_dev, ordinal, path)
         dry = self._options.dry_run
         entry = before if before and same else None
@@ -258,7 +259,8 @@ class TreeBackup:
         """Whether *child* is kept as an empty folder: a mount point, or the repository."""
         exclusions, observer = self._options.exclusions, self._tally.observer
         if (found.st_dev, found.st_ino) in exclusions.identities:
-            observer.note(f"What ibtfs itself writes is left out: {os.fsdecode(child.path)}")
+            shown = os.fsdecode(child.path)
+            observer.note(f"The repository itself, or its cache, is left out: {shown}")
             return True
         if child.device == parent.device:
             return False

@@ -35,11 +35,8 @@ def _ends(base: bytes, new: bytes) -> Iterator[Match]:
 
 def verified(found: Iterable[Match], base: bytes, new: bytes) -> Iterator[Match]:
     """*found* with every copy that is not true to *base* made a literal."""
-    old_view, new_view = memoryview(base), memoryview(new)
     for source, target, length in found:
-        if source != LITERAL and (
-            old_view[source : source + length] != new_view[target : target + length]
-        ):
+        if source != LITERAL and (base[source : source + length] != new[target : target + length]):
             yield (LITERAL, target, length)
         else:
             yield (source, target, length)

@@ -13,6 +13,7 @@ from blake3 import blake3
 from ibtfs.errors import IbtfsError
 from ibtfs.format.entry import BLOCKS
 from ibtfs.format.extents import HOLE
+from ibtfs.format.index import Reference
 from ibtfs.store.browse import PIECE, check_digest
 from ibtfs.store.content import Contents
 from ibtfs.store.states import Entry, entry_xattrs
@@ -89,40 +90,46 @@ class EntryWriter:
         """Write a file piece by piece, keeping its holes, and compare its digest."""
         hasher = blake3()
         sparse = is_sparse(entry)
+        zeros_are_holes = sparse and self._has_more_holes(entry)
         assert entry.content is not None  # _small has dealt with empty files
         for offset in range(0, entry.size, PIECE):
             length = min(PIECE, entry.size - offset)
-            if sparse:
-                self._with_holes(entry, descriptor, offset, length, hasher)
-                continue
             data = self._contents.read(entry.content, offset, length)
             hasher.update(data)
-            _write(descriptor, data)
+            if not sparse:
+                _write(descriptor, data)
+            elif zeros_are_holes:
+                _write_around_zeros(descriptor, data)
+            else:
+                self._write_around_holes(entry.content, descriptor, offset, data)
         if sparse:
             os.ftruncate(descriptor, entry.size)
         check_digest(self._contents, entry, hasher.digest())
 
-    def _with_holes(
-        self, entry: Entry, descriptor: int, offset: int, length: int, hasher: blake3
-    ) -> None:
-        """Write a piece, but not its holes.
+    def _has_more_holes(self, entry: Entry) -> bool:
+        """Whether the original had fewer blocks than the stored content has data.
 
-        Where the same content was stored from a file without holes, blocks of zeros are left out.
+        A content is stored once, with the holes of the file that came first; another file with
+        the same bytes may have had more of them.
         """
         assert entry.content is not None  # _small has dealt with empty files
-        data = self._contents.read(entry.content, offset, length)
-        hasher.update(data)
-        view, position = memoryview(data), 0
-        plain = self._contents.record(entry.content).is_plain
-        for segment in self._contents.segments(entry.content, offset, offset + length):
-            part = view[position : position + segment.length]
-            position += segment.length
+        segments = self._contents.segments(entry.content, 0, entry.size)
+        data = sum(s.length for s in segments if s.owner is not None or s.offset != HOLE)
+        blocks: int = entry.extras[BLOCKS]
+        return data > blocks * 512 + BLOCK
+
+    def _write_around_holes(
+        self, content: Reference, descriptor: int, offset: int, data: bytes
+    ) -> None:
+        """Write a piece that begins at *offset*, but not its holes."""
+        position = 0
+        for segment in self._contents.segments(content, offset, offset + len(data)):
+            end = position + segment.length
             if segment.owner is None and segment.offset == HOLE:
                 os.lseek(descriptor, segment.length, os.SEEK_CUR)
-            elif plain:
-                _write_around_zeros(descriptor, part)
             else:
-                _write(descriptor, part)
+                _write(descriptor, data[position:end])
+            position = end
 
     def special(self, entry: Entry, parent: int, name: bytes) -> None:
         """Make a symbolic link, device, FIFO or socket.  Raises RestoreFailed, IntegrityError."""
@@ -195,10 +202,10 @@ def is_sparse(entry: Entry) -> bool:
     return blocks is not None and blocks * 512 < entry.size
 
 
-def _write_around_zeros(descriptor: int, view: memoryview) -> None:
+def _write_around_zeros(descriptor: int, data: bytes) -> None:
     """Write all but blocks of zeros, which become holes."""
-    for first in range(0, len(view), BLOCK):
-        block = view[first : first + BLOCK]
+    for first in range(0, len(data), BLOCK):
+        block = data[first : first + BLOCK]
         if block == _ZERO_BLOCK:
             os.lseek(descriptor, BLOCK, os.SEEK_CUR)
         else:

@@ -19,6 +19,7 @@ from ibtfs.actions.store_large import LargeFile
 from ibtfs.actions.tree_writer import WrittenState, write_directory
 from ibtfs.errors import IntegrityError, SourceError, UsageError
 from ibtfs.format.entry import MODE, SIZE, Stamp
+from ibtfs.format.index import Reference
 from ibtfs.store.run_writer import RunWriter
 from ibtfs.store.states import Entry, StateRef
 
@@ -31,16 +32,24 @@ class Single(NamedTuple):
 
 
 def backup_file(
-    writer: RunWriter, tally: Tally, path: bytes, old: StateRef | None, options: TreeOptions
+    writer: RunWriter,
+    tally: Tally,
+    path: bytes,
+    old: StateRef | None,
+    options: TreeOptions,
+    damaged: frozenset[Reference],
 ) -> Single | None:
-    """Store the one file at *path*, links followed; None after a dry run.  Raises SourceError."""
+    """Store the one file at *path*, links followed; None after a dry run.
+
+    What is *damaged* counts as changed.  Raises SourceError.
+    """
     real, name = os.path.realpath(path), os.path.basename(path)
     parent, found_parent = open_source(os.path.dirname(real))
     try:
         found = os.lstat(os.path.basename(real), dir_fd=parent)
         stamp = stamp_of(os.path.basename(real), found)
         place = Place(parent, found_parent.st_dev, 0, name)
-        return _store_file(writer, tally, stamp, place, old, options)
+        return _store_file(writer, tally, stamp, place, old, options, damaged)
     except OSError as error:
         raise SourceError(f"{os.fsdecode(path)}: {source_error(error)}") from error
     finally:
@@ -54,6 +63,7 @@ def _store_file(
     place: Place,
     old: StateRef | None,
     options: TreeOptions,
+    damaged: frozenset[Reference],
 ) -> Single | None:
     """Store the file listed as *stamp* under the name that *place* has as its path."""
     systems, counts, name = FileSystems(), tally.counts, place.path
@@ -63,6 +73,7 @@ def _store_file(
     inodes = systems.keeps_inodes(place.device) if options.inodes is None else options.inodes
     shown = (name, *stamp[MODE:])
     is_same = not options.reread and before is not None
+    is_same = is_same and before is not None and before.content not in damaged
     if is_same and before and same_stamp(shown, before.stamp, inodes=inodes):
         entry, kind = before, "unchanged"
     elif options.dry_run:

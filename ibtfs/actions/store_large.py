@@ -19,7 +19,7 @@ from ibtfs.actions.flatten import Draft, at_bound, flattened
 from ibtfs.actions.holes import Piece
 from ibtfs.actions.matcher import Matcher
 from ibtfs.actions.payload import Payload
-from ibtfs.errors import IntegrityError
+from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.extents import BASE, HOLE, OWN, SOURCE, ZEROS
 from ibtfs.format.frames import LARGE, LITERALS
 from ibtfs.format.index import ContentRecord, Reference
@@ -30,6 +30,7 @@ from ibtfs.store.vault import (
     SlabDigests,
     encode_slabs,
     load_slabs,
+    read_slabs,
     slab_digest,
 )
 
@@ -55,9 +56,9 @@ class _Known:
 
 @dataclass
 class StoredLarge:
-    """What became of a large file: its content, how long it was, bytes added."""
+    """What became of a large file: its content (None: it was empty), its length, bytes added."""
 
-    ref: Reference
+    ref: Reference | None
     size: int
     stored: int
 
@@ -118,10 +119,13 @@ class LargeFile:
     def _known(self, ref: Reference) -> _Known | None:
         """A content to compare with, if this run may use it and its slabs were kept."""
         record = None if self.writer.is_open(ref) else self.writer.usable(ref)
-        if record is None or record.slabs < 0:
+        if record is None:
             return None
         try:
-            digests = load_slabs(self.writer.repository, record, ref.archive)
+            if record.slabs >= 0:
+                digests = load_slabs(self.writer.repository, record, ref.archive)
+            else:  # it was small, or stored for something else: made from its stored bytes
+                digests = read_slabs(self.writer.contents, ref, record.size)
         except IntegrityError:
             return None
         return _Known(ref, record, digests)
@@ -178,7 +182,7 @@ class LargeFile:
         part = self._part
         if part is not None and number - part.first >= len(part.digests):
             self._part, self._seeking = None, True
-        if self._seeking and self._base is None:
+        if self._seeking:
             self._seeking = False
             self._adopt(number, digest)
         if self._base is not None and self._base.has(number, digest, length):
@@ -195,7 +199,7 @@ class LargeFile:
         """Look for a content that begins with this slab: as base if it is alike, else a part."""
         for ref in self.writer.heads(digest):
             known = self._known(ref)
-            if known is None:
+            if known is None or (self._base is not None and known.record.size != self.size):
                 continue
             heads = (n for n in range(len(known.digests)) if known.digests[n] != ZERO_DIGEST)
             known.first = number - next(heads, 0)
@@ -206,18 +210,23 @@ class LargeFile:
             elif known.first == 0 and not self._payload.own:
                 self._base = known
                 self._payload.restart(LITERALS)
+                if self._matcher is not None:
+                    self._matcher.close()
                 self._matcher = self._new_matcher()
                 return
 
     def _finish(self, digest: bytes, size: int) -> StoredLarge:
         payload = self._payload
+        if not size:
+            return StoredLarge(None, 0, 0)  # emptied, or cut short, since it was looked at
         found = self.writer.find(digest, size)
         if found is not None:
             return StoredLarge(found, size, payload.total)
         ranges = payload.builder.ranges
         base = self._base if any(item.code == BASE for item in ranges) else None
         flat = base is not None and at_bound(base.record)
-        bodies = encode_slabs(self._digests, base.digests if base and not flat else None)
+        listed = base is not None and base.record.slabs >= 0 and not flat
+        bodies = encode_slabs(self._digests, base.digests if base and listed else None)
         slabs = self.writer.archive.add_slabs(bodies)
         if base is not None and flat:
             draft = Draft(
@@ -229,7 +238,13 @@ class LargeFile:
                 payload.sources,
                 slabs,
             )
-            ref, own = flattened(self.writer, draft, payload.start)
+            try:
+                ref, own = flattened(self.writer, draft, payload.start)
+            except IntegrityError as error:
+                raise SourceError(
+                    f"is built upon contents that are damaged ({error}): run check, and back up "
+                    "again, to store it anew"
+                ) from error
             return StoredLarge(ref, size, payload.total - payload.own + own)
         record = ContentRecord(
             digest, size, payload.stream, payload.start, payload.own,

@@ -12,7 +12,7 @@ from ibtfs.format.rdelta import LITERAL, Match
 from ibtfs.store.run_writer import RunWriter
 
 SMALL_LIMIT = 128 << 10
-"""Whole contents up to this size share frames; larger ones have their own."""
+"""Whole contents up to this size share frames of 1 MiB; larger ones lie in smaller frames."""
 FINE_BLOCK, COARSE_BLOCK = 64, 128
 COARSE_ABOVE = 256 << 10
 DELTA_LEAST = 256
@@ -68,7 +68,10 @@ def _store_delta(
     start = writer.archive.position(LITERALS)
     build_ops(draft.builder, ops, data, writer)
     if at_bound(base):
-        return flattened(writer, draft, start)
+        try:
+            return flattened(writer, draft, start)
+        except IntegrityError:
+            return None
     length = writer.archive.position(LITERALS) - start
     record = ContentRecord(name, len(data), LITERALS, start, length, draft.depth, old)
     return writer.add_content(record, draft.builder.finish()), length

@@ -176,4 +176,4 @@ def _decode_mapped(
 
 
 def _sane(numbers: Sequence[Any]) -> bool:
-    return all(type(n) is int and 0 <= n < CONTENT_LIMIT for n in numbers)
+    return all(type(n) is int and 0 <= n <= CONTENT_LIMIT for n in numbers)

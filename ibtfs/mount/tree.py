@@ -31,8 +31,9 @@ from ibtfs.errors import (
     ObjectMissing,
     PointGone,
 )
-from ibtfs.format.entry import BLOCKS, GROUP, expected_blocks
+from ibtfs.format.entry import BLOCKS, GROUP, HASH_SIZE, XATTRS, expected_blocks
 from ibtfs.format.extents import HOLE
+from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.mount.node import Attributes, Node, Statistics
 from ibtfs.store.browse import located, root_entry
@@ -280,14 +281,28 @@ class EntryNode:
         )  # fmt: skip
 
     def _inode(self) -> int:
+        """The same for all links to a file, and for an unchanged entry in every point."""
         entry = self.entry
-        facts = repr((*entry[1:6], entry.content, entry.state and entry.state.digest[:16],
-                      entry.target, entry.rdev, entry.extras)).encode()  # fmt: skip
+        # where a reference is packed depends on the page that it lies in; flags say how it was read
+        extras = {key: entry.extras[key] for key in (XATTRS, BLOCKS) if key in entry.extras}
+        state = entry.state.digest[:HASH_SIZE] if entry.state else b""
+        facts = (*entry[1:6], state, entry.target, entry.rdev, extras)
         if entry.links > 1 and entry.state is None:
             group = b"%d:%d" % (entry.extras.get(GROUP, 0), entry.inode)
-            scope = self._root()._where
-            return self._view.inode(b"links", scope, group, facts)
-        return self._view.inode(b"path", self._where, facts)
+            contents = self._digest(entry.content), self._digest(entry.xattrs_content)
+            text = repr((*facts, *contents)).encode()
+            return self._view.inode(b"links", self._root()._where, group, text)
+        text = repr((*facts, entry.content, entry.xattrs_content)).encode()
+        return self._view.inode(b"path", self._where, text)
+
+    def _digest(self, ref: Reference | None) -> bytes:
+        """The digest of a content: links may refer to copies of the same one."""
+        if ref is None:
+            return b""
+        try:
+            return self._view.contents.record(ref).digest
+        except IntegrityError:
+            return repr(ref).encode()
 
     def _root(self) -> EntryNode:
         node = self

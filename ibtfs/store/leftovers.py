@@ -24,6 +24,10 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
         if folder != "locks" or storage.age(part) > FOREIGN_SECONDS
     ]
     archives = {name: _stray(repository, name) for name in storage.list("archives")}
+    points = set(repository.point_ids())
+    for point_id in storage.list("tags"):
+        if point_id not in points:
+            stray += [f"tags/{point_id}/{tag}" for tag in storage.list(f"tags/{point_id}")]
     if others_at_work(storage, lock):
         return 0
     for name, names in archives.items():
@@ -31,6 +35,8 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
         stray += [item for item in names if item.endswith(PART) or not whole]
     for name in stray:
         storage.delete(name)
+    for point_id in set(storage.list("tags")) - points:
+        storage.delete_folder(f"tags/{point_id}")
     for name, names in archives.items():
         if names:
             storage.delete_folder(f"archives/{name}")

@@ -1,19 +1,22 @@
 """The SigVault: digests of the slabs of large contents, from which the next deltas are made.
 
-A slab is 64 KiB of a content at a multiple of 64 KiB; its digest is 24 bytes of BLAKE3, or 24
-zero bytes for a slab of zeros.  A content with a base lists only the slabs that differ from its
+A slab is 64 KiB of a content at a multiple of 64 KiB, the last one cut short; its digest is 24
+bytes of BLAKE3, or 24 zero bytes for a whole slab of zeros.  A content with a base lists only the slabs that differ from its
 base's at the same place.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.frames import SLABS
-from ibtfs.format.index import ContentRecord
+from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.format.packing import expect_ints, pack, unpack_tuple
 from ibtfs.store.archive import ArchiveReader
+from ibtfs.store.content import Contents
 from ibtfs.store.repository import Repository
 
 SLAB = 64 << 10
@@ -22,12 +25,14 @@ ZERO_DIGEST = bytes(SLAB_DIGEST)
 SLABS_A_RECORD = 1 << 16
 """A record lists at most so many slabs, to stay below the limit of a frame."""
 
+READ = 1 << 20
 _ZEROS = bytes(SLAB)
 
 
 def slab_digest(data: bytes | memoryview) -> bytes:
     """The digest of one slab, which may be cut short by the end of its content."""
-    if data == _ZEROS:
+    # a memoryview would be compared byte by byte
+    if len(data) == SLAB and not data[0] and bytes(data) == _ZEROS:
         return ZERO_DIGEST
     return blake3(data).digest(SLAB_DIGEST)
 
@@ -70,47 +75,82 @@ def encode_slabs(digests: SlabDigests, base: SlabDigests | None) -> list[bytes]:
 
 
 def load_slabs(repository: Repository, record: ContentRecord, archive_id: str) -> SlabDigests:
-    """The slab digests of a content, through its chain.
+    """The slab digests of a content: through its chain, down to a content that lists all of its.
 
-    Raises FormatDamaged, ObjectMissing; FormatDamaged too if some base never had any.
+    Raises FormatDamaged, ObjectMissing.
     """
-    chain = [(archive_id, record)]
-    while record.base is not None:
-        archive_id = record.base.archive
-        record = repository.archive(archive_id).content(record.base.number)
-        if record.depth >= chain[-1][1].depth:
-            raise FormatDamaged(f"archives/{archive_id}: a chain of bases that does not descend")
-        chain.append((archive_id, record))
+    parts: list[tuple[ContentRecord, list[_Part]]] = []
+    while True:
+        archive = repository.archive(archive_id)
+        listed = _listed(archive, record)
+        parts.append((record, listed))
+        if record.base is None or all(part.numbers is None for part in listed):
+            break
+        base = repository.archive(record.base.archive).content(record.base.number)
+        if base.depth >= record.depth:
+            raise FormatDamaged(f"{archive.where}: a chain of bases that does not descend")
+        archive_id, record = record.base.archive, base
     digests = SlabDigests()
-    for name, link in reversed(chain):
-        _overlay(digests, repository.archive(name), link)
+    for link, listed in reversed(parts):
+        _overlay(digests, link.size, listed, f"archives/{archive_id}/sigs: slabs of a content")
     return digests
 
 
-def _overlay(digests: SlabDigests, archive: ArchiveReader, record: ContentRecord) -> None:
-    """Turn *digests* of the base into those of *record*."""
+class _Part(NamedTuple):
+    """One record of the vault: the slabs that it lists (None: all of its range), and digests."""
+
+    numbers: tuple[int, ...] | None
+    digests: bytes
+
+
+def _listed(archive: ArchiveReader, record: ContentRecord) -> list[_Part]:
+    """The vault's records of one content."""
     where = f"{archive.where}/sigs: slabs of a content"
-    count = slab_count(record.size)
     if record.slabs < 0:
         raise FormatDamaged(f"{where}: there are none")
-    del digests.data[count * SLAB_DIGEST :]
-    for part, first in enumerate(range(0, count, SLABS_A_RECORD)):
-        last = min(first + SLABS_A_RECORD, count)
+    parts = []
+    for part in range((slab_count(record.size) + SLABS_A_RECORD - 1) // SLABS_A_RECORD):
         numbers, chosen = unpack_tuple(archive.body(SLABS, record.slabs + part), where, 2)[:2]
-        # grown as records are read: a size that is not true costs no memory
+        if numbers is not None:
+            numbers = expect_ints(numbers, where)
+        if type(chosen) is not bytes:
+            raise FormatDamaged(f"{where}: not digests")
+        parts.append(_Part(numbers, chosen))
+    return parts
+
+
+def _overlay(digests: SlabDigests, size: int, parts: list[_Part], where: str) -> None:
+    """Turn *digests* of the base into those of a content of *size* bytes."""
+    count = slab_count(size)
+    del digests.data[count * SLAB_DIGEST :]
+    for first, (numbers, chosen) in zip(range(0, count, SLABS_A_RECORD), parts):
+        last = min(first + SLABS_A_RECORD, count)
+        rows = range(first, last) if numbers is None else numbers
+        if len(chosen) != len(rows) * SLAB_DIGEST:
+            raise FormatDamaged(f"{where}: as many digests as slabs are expected")
+        if rows and not (first <= min(rows) and max(rows) < last):
+            raise FormatDamaged(f"{where}: a slab beyond the end")
         missing = last * SLAB_DIGEST - len(digests.data)
         digests.data.extend(bytes(max(missing, 0)))
-        rows = range(first, last) if numbers is None else expect_ints(numbers, where)
-        if type(chosen) is not bytes or len(chosen) != len(rows) * SLAB_DIGEST:
-            raise FormatDamaged(f"{where}: as many digests as slabs are expected")
         if isinstance(rows, range):
             digests.data[first * SLAB_DIGEST : last * SLAB_DIGEST] = chosen
             continue
         for row, slab in enumerate(rows):
-            if not first <= slab < last:
-                raise FormatDamaged(f"{where}: a slab beyond the end")
             digest = chosen[row * SLAB_DIGEST : (row + 1) * SLAB_DIGEST]
             digests.data[slab * SLAB_DIGEST : (slab + 1) * SLAB_DIGEST] = digest
+
+
+def read_slabs(contents: Contents, ref: Reference, size: int) -> SlabDigests:
+    """The slab digests of a content that has none in a vault, from its stored bytes.
+
+    Raises IntegrityError.
+    """
+    digests = SlabDigests()
+    for first in range(0, size, READ):
+        data = contents.read(ref, first, READ)
+        for offset in range(0, len(data), SLAB):
+            digests.append(slab_digest(data[offset : offset + SLAB]))
+    return digests
 
 
 def head_digest(archive: ArchiveReader, record: ContentRecord) -> bytes:

@@ -69,7 +69,7 @@ class _Apply:
 
         The last two are what an interruption leaves.
         """
-        for path in self._diff.paths:
+        for path in {*self._diff.paths, *self._diff.folders}:
             found = self._tree.find(path)
             rows = [rows[path] for rows in (self._old, self._new) if path in rows]
             if found is not None and not any(_looks_like(found, row) for row in rows):
@@ -107,11 +107,13 @@ class _Apply:
 
     def dress(self) -> None:
         """Set the metadata of the rest; directories last, what is in them before them."""
-        folders = [path for path in self._diff.touched if self._new[path].is_dir]
+        folders = {*self._diff.folders, *self._diff.created_dirs}
         for path in self._diff.touched:
-            if not self._new[path].is_dir:
+            if self._new[path].is_dir:
+                folders.add(path)
+            else:
                 self._settle(path)
-        for path in sorted({*folders, *self._diff.created_dirs}, reverse=True):
+        for path in sorted(folders, reverse=True):
             with self._tree.folder(path) as descriptor, _failing(path):
                 _dress(self._new[path], descriptor)
                 os.fsync(descriptor)
@@ -148,19 +150,14 @@ class _Apply:
                 log.warning("%r stays: it holds what the diff does not know", os.fsdecode(path))
 
     def _move(self, source: bytes, target: bytes) -> None:
-        """Rename a file, or copy one that has other names as well."""
-        found = self._tree.find(source)
-        if found is None:
+        """Rename a file, unless that was done before."""
+        if self._tree.find(source) is None:
             if not self._is_done(target):
                 raise WrongBase(f"{os.fsdecode(source)!r} is missing")
             self._settle(target)
             return
         if self._digest(source) != self._diff.new.digest(target):
             raise WrongBase(f"{os.fsdecode(source)!r} has other bytes than the diff expects")
-        if found.st_nlink > 1:
-            self._write(target, self._pieces(source))
-            self._unlink(source)
-            return
         with (
             self._tree.parent(source) as (old, name),
             self._tree.parent(target) as (new, wanted),
@@ -241,20 +238,15 @@ class _Apply:
 
     @contextmanager
     def _placed(self, path: bytes) -> Iterator[int]:
-        """The folder where an entry is made as PART; moved to *path* when that went well.
-
-        The folder keeps its times; those that are to have others get them at the end.
-        """
+        """The folder where an entry is made as PART; moved to *path* when that went well."""
         with self._tree.parent(path) as (folder, name), _failing(path):
             _discard(folder)
-            before = os.fstat(folder)
             try:
                 yield folder
                 os.rename(PART, name, src_dir_fd=folder, dst_dir_fd=folder)
             except BaseException:
                 _discard(folder)
                 raise
-            os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def _discard(folder: int) -> None:

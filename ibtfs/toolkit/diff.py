@@ -18,7 +18,7 @@ class DiffIndex:
     (or another target, or are of another kind).  *moved* gives the old path of each file that was
     created with the bytes of one that was deleted; these are in neither of the two.
     *created_dirs* come parents first, *deleted_dirs* last.  *touched* is what has other metadata
-    only, and each directory in which something came or went, for that changes its times.
+    only, such as each directory whose time tells that something came or went in it.
 
     Files whose stamps tell nothing are compared by their digests, which the two indexes read if
     they can still; where one cannot be had, a file counts as updated and not as moved.
@@ -48,15 +48,11 @@ class DiffIndex:
         self.created_dirs = tuple(path for path in came if new.rows[path].is_dir)
         self.deleted_dirs = tuple(reversed([path for path in gone if old.rows[path].is_dir]))
         self.updated = tuple(path for path in both if not same_contents(new, old, path))
-        self.touched = self._touched(both, {*came, *gone, *self.updated})
-
-    def _touched(self, both: list[bytes], changed: set[bytes]) -> tuple[bytes, ...]:
-        new, old = self.new.rows, self.old.rows
-        parents = {os.path.dirname(path) for path in changed if path}
-        return tuple(
+        updated = set(self.updated)
+        self.touched = tuple(
             path
             for path in both
-            if path not in changed and (path in parents or _dress(new[path]) != _dress(old[path]))
+            if path not in updated and _dress(new.rows[path]) != _dress(old.rows[path])
         )
 
     @property
@@ -68,6 +64,13 @@ class DiffIndex:
         })  # fmt: skip
 
     @property
+    def folders(self) -> list[bytes]:
+        """The directories of the new state in which something changes, sorted."""
+        rows = self.new.rows
+        parents = {os.path.dirname(path) for path in self.paths if path}
+        return sorted(path for path in parents if path in rows and rows[path].is_dir)
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing changed."""
         return not self.paths
@@ -77,7 +80,8 @@ class DiffIndex:
 
         Reads the digests that are not known yet.
         """
-        new, old = self.new.only(self.paths), self.old.only(self.paths)
+        needed = {*self.paths, *self.folders}
+        new, old = self.new.only(needed), self.old.only(needed)
         return seal("diff", {"new": new.data(), "old": old.data()})
 
     @classmethod

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import ibtfs
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.restore import RestoreOptions, restore
@@ -29,7 +30,8 @@ from ibtfs.store.repository import Repository
 from . import Entry, differences, snapshot
 from .realdata import mixed
 
-CHECKOUT = Path(__file__).resolve().parent.parent.parent
+PACKAGE = Path(ibtfs.__file__).resolve().parent.parent
+"""Where the processes find the same ibtfs as this one."""
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link",
          "linkat", "unlink", "mkdir", "openat")  # fmt: skip
 SWEPT = ("write", "fsync", "rename", "link", "unlink", "mkdir")
@@ -44,7 +46,7 @@ KIB = 1 << 10
 
 def environment(cache: Path) -> dict[str, str]:
     """What the command runs with: its caches below *cache*, nothing written elsewhere."""
-    paths = [os.environ.get("PYTHONPATH", ""), str(CHECKOUT)]
+    paths = [os.environ.get("PYTHONPATH", ""), str(PACKAGE)]
     return {
         **os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONPATH": os.pathsep.join(filter(None, paths)),
@@ -81,7 +83,7 @@ class Call:
     number: int  # of its name, from 1
     path: str
     target: str
-    text: str
+    text: str = field(repr=False)
     result: int
 
 
@@ -123,13 +125,29 @@ def _call(match: re.Match[str], number: int) -> Call:
 
 def phase_of(call: Call, earlier: Sequence[Call]) -> str:
     """Which part of a backup a kill just before *call* hits; *earlier* are the calls before it."""
-    done = [c for c in earlier if c.result == 0]
-    shown = {os.path.basename(c.target) for c in done if c.name == "rename"}
+    shown = {os.path.basename(c.target) for c in earlier if c.target and c.result == 0}
     if "index.1" in shown:
         return MANIFEST
     if "data.1" in shown:
         return INDEX
-    return DATA if any(c.path.endswith("data.1.part") for c in earlier) else START
+    begun = any(c.name == "write" and "/archives/" in c.path for c in earlier)
+    return DATA if begun else START
+
+
+def calls_by_phase(calls: Sequence[Call]) -> dict[str, list[Call]]:
+    """The calls before which a kill hits each phase; those that only read are left out."""
+    found: dict[str, list[Call]] = {phase: [] for phase in (START, *PHASES)}
+    for position, call in enumerate(calls):
+        if call.name in SWEPT:
+            found[phase_of(call, calls[:position])].append(call)
+    return found
+
+
+def spread(items: Sequence[Call], count: int) -> list[Call]:
+    """*count* of *items*, evenly; again from the beginning when there are not so many."""
+    if len(items) >= count:
+        return [items[n * len(items) // count] for n in range(count)]
+    return [*items, *spread(items, count - len(items))] if items else []
 
 
 # ---- scenes --------------------------------------------------------------------------------

@@ -1,0 +1,508 @@
+"""A second reader of repositories, written from ibtfs/format/FORMAT.rst and nothing else.
+
+It imports nothing of ibtfs and shares no code with it, so that the two agree only if the document
+is right. It is simple and not fast, and verifies all that the document says can be verified.
+Damage raises ValueError; what was pruned raises LookupError.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import zstandard
+from blake3 import blake3
+
+HEAD = struct.Struct("<16sBBHI")
+SEALED = struct.Struct("<BBHIQI")
+TRAILER = struct.Struct("<8sHHIQ16s")
+MAGIC = bytes.fromhex("69627466730d0a1a")
+STREAMS = {
+    "small": 1, "large": 2, "literals": 3, "header": 16, "contents": 17, "states": 18, "maps": 19,
+    "slabs": 32, "signatures": 33,
+}  # fmt: skip
+TABLE, MANIFEST = 0, 48
+HOLE, ZEROS, OWN, BASE, SOURCE = range(5)
+RUNS = 1
+ARCHIVE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}")
+POINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}")
+SLAB = 1 << 16
+
+Extents = list[tuple[int, int, int]]
+
+
+def expect(truth: bool, what: str) -> None:
+    """Raise ValueError unless it is as the document says."""
+    if not truth:
+        raise ValueError(what)
+
+
+def unpack(data: bytes) -> Any:
+    """One value of msgpack."""
+
+    def big(kind: int, value: bytes) -> int:
+        expect(kind == 1 and len(value) == 16, "extension type")
+        return int.from_bytes(value, "big", signed=True)
+
+    return msgpack.unpackb(
+        data, ext_hook=big, strict_map_key=False, unicode_errors="surrogateescape"
+    )
+
+
+def pack(value: Any) -> bytes:
+    """*value* in its shortest form."""
+
+    def big(number: int) -> msgpack.ExtType:
+        return msgpack.ExtType(1, number.to_bytes(16, "big", signed=True))
+
+    return msgpack.packb(value, default=big, unicode_errors="surrogateescape")
+
+
+def derive(context: str, material: bytes) -> bytes:
+    """BLAKE3's key derivation."""
+    return blake3(material, derive_key_context=context).digest()
+
+
+def open_frame(key: bytes, stream: int, start: int, count: int, data: bytes) -> tuple[bytes, int]:
+    """The raw bytes of a frame, verified, and its flags."""
+    checksum, told, codec, flags, size = HEAD.unpack_from(data)
+    expect(told == stream, "stream of a frame")
+    stored = data[HEAD.size :]
+    sealed = SEALED.pack(stream, codec, flags, size, start, count)
+    expect(blake3(sealed + stored, key=key).digest(16) == checksum, "checksum of a frame")
+    expect(codec in (0, 1) and flags in (0, RUNS), "codec or flags that are not known")
+    raw = stored
+    if codec == 1:
+        raw = zstandard.ZstdDecompressor().decompress(stored, max_output_size=size)
+    expect(len(raw) == size, "raw size of a frame")
+    return raw, flags
+
+
+def survivors(raw: bytes, start: int, end: int) -> bytes:
+    """Bytes *start* to *end* of a frame that has only runs of its bytes."""
+    (count,) = struct.unpack_from("<I", raw)
+    place = 4 + 8 * count
+    for first, length in struct.iter_unpack("<II", raw[4:place]):
+        if first <= start and end <= first + length:
+            return raw[place + start - first : place + end - first]
+        place += length
+    raise LookupError("bytes that were pruned")
+
+
+@dataclass
+class Row:
+    """A frame in a table."""
+
+    start: int
+    count: int
+    offset: int
+    size: int
+
+
+class ArchiveFile:
+    """One file of frames."""
+
+    def __init__(self, path: str, repository: bytes, name: str) -> None:
+        with open(path, "rb") as file:
+            self.data = file.read()
+        self.key = derive("ibtfs 2026 object key", repository + name.encode())
+        trailer = self.data[-56:]
+        magic, version, flags, size, offset, identity = TRAILER.unpack_from(trailer)
+        expect(magic == MAGIC and version == 1 and flags == 0, "trailer")
+        expect(blake3(trailer[:40], key=self.key).digest(16) == trailer[40:], "its checksum")
+        expect(identity == repository and offset + size + 56 == len(self.data), "its values")
+        raw, _ = open_frame(self.key, TABLE, offset, 1, self.data[offset : offset + size])
+        self.rows: dict[int, list[Row]] = {}
+        for stream, columns in unpack(raw).items():
+            if stream in STREAMS:
+                self.rows[STREAMS[stream]] = list(self._rows(columns))
+
+    def _rows(self, columns: list[list[int]]) -> Iterator[Row]:
+        start = offset = 0
+        for gap, count, hole, size in zip(*columns, strict=True):
+            start, offset = start + gap, offset + hole
+            yield Row(start, count, offset, size)
+            start, offset = start + count, offset + size
+
+    def find(self, stream: int, address: int) -> Row:
+        """The frame that holds *address*."""
+        for row in self.rows.get(stream, []):
+            if row.start <= address < row.start + row.count:
+                return row
+        raise LookupError(f"address {address} of stream {stream} was pruned")
+
+    def frame(self, stream: int, row: Row) -> tuple[bytes, int]:
+        """The raw bytes and flags of the frame in *row*."""
+        data = self.data[row.offset : row.offset + row.size]
+        return open_frame(self.key, stream, row.start, row.count, data)
+
+    def record(self, stream: int, number: int) -> Any:
+        """The value of a record."""
+        row = self.find(stream, number)
+        bodies = unpack(self.frame(stream, row)[0])
+        expect(len(bodies) == row.count, "records of a frame")
+        body = bodies[number - row.start]
+        if body is None:
+            raise LookupError(f"record {number} of stream {stream} was pruned")
+        return unpack(body)
+
+    def bytes(self, stream: int, start: int, end: int) -> bytes:
+        """The bytes at these addresses of a data stream."""
+        pieces = []
+        while start < end:
+            row = self.find(stream, start)
+            stop = min(end, row.start + row.count)
+            raw, flags = self.frame(stream, row)
+            first, last = start - row.start, stop - row.start
+            if flags & RUNS:
+                pieces.append(survivors(raw, first, last))
+            else:
+                expect(len(raw) == row.count, "bytes of a frame")
+                pieces.append(raw[first:last])
+            start = stop
+        return b"".join(pieces)
+
+
+@dataclass
+class Content:
+    """A content record."""
+
+    archive: Archive
+    digest: bytes
+    size: int
+    stream: int
+    start: int
+    length: int
+    depth: int = 0
+    base: Content | None = None
+    sources: tuple[Content, ...] = ()
+    extents: Extents | None = None
+    slabs: int = -1
+
+    def payload(self, start: int, end: int) -> bytes:
+        """Bytes of what it added to its archive."""
+        expect(0 <= start <= end <= self.length, "bytes beyond a payload")
+        file = self.archive.file("data" if self.archive.header["data"] else "index")
+        return file.bytes(self.stream, self.start + start, self.start + end)
+
+    def read(self, start: int, end: int) -> bytes:
+        """Bytes of the content."""
+        expect(0 <= start <= end <= self.size, "bytes beyond a content")
+        if self.extents is None:
+            return self.payload(start, end)
+        pieces, position = [], 0
+        for code, offset, length in self.extents:
+            first, last = max(start - position, 0), min(end - position, length)
+            if first < last:
+                pieces.append(self._range(code, offset + first, last - first))
+            position += length
+        return b"".join(pieces)
+
+    def _range(self, code: int, offset: int, length: int) -> bytes:
+        if code in (HOLE, ZEROS):
+            return bytes(length)
+        if code == OWN:
+            return self.payload(offset, offset + length)
+        if code == BASE:
+            assert self.base is not None
+            expect(self.base.depth == self.depth - 1, "depth of a base")
+            return self.base.read(offset, offset + length)
+        return self.sources[code - SOURCE].payload(offset, offset + length)
+
+    def whole(self) -> bytes:
+        """All of it, its digest compared."""
+        data = self.read(0, self.size)
+        expect(blake3(data).digest() == self.digest, "digest of a content")
+        return data
+
+    def slab_digests(self) -> list[bytes]:
+        """The digests of its slabs, through its chain."""
+        digests = self.base.slab_digests() if self.base else []
+        expect(self.slabs >= 0, "a content of the chain without slabs")
+        count = -(-self.size // SLAB)
+        digests = digests[:count] + [bytes(24)] * (count - len(digests))
+        file = self.archive.file("sigs" if self.archive.header["sigs"] else "index")
+        for part in range(-(-count // 65536)):
+            numbers, joined = file.record(STREAMS["slabs"], self.slabs + part)[:2]
+            if numbers is None:
+                numbers = range(part * 65536, min(count, (part + 1) * 65536))
+            expect(len(joined) == 24 * len(numbers), "digests of slabs")
+            for row, number in enumerate(numbers):
+                digests[number] = joined[24 * row : 24 * row + 24]
+        return digests
+
+
+def decode_map(parts: list[Any], size: int) -> Extents:
+    """The ranges of a map: (code, offset, length)."""
+    ranges: Extents = []
+    position = shift = 0
+    following: dict[int, int] = {}
+    for begin, *columns in parts:
+        expect(begin == position, "place of a part")
+        for length, code, difference in zip(*columns[:3], strict=True):
+            offset = 0
+            if code == BASE:
+                shift += difference
+                offset = position + shift
+            elif code > ZEROS:
+                offset = following.get(code, 0) + difference
+                following[code] = offset + length
+            ranges.append((code, offset, length))
+            position += length
+    expect(position == size, "size of a map")
+    return ranges
+
+
+class Archive:
+    """One archive."""
+
+    def __init__(self, repository: IndependentReader, name: str) -> None:
+        self.repository, self.id = repository, name
+        self._files: dict[str, ArchiveFile] = {}
+        self._contents: dict[int, Content] = {}
+        self.header = self.file("index").record(STREAMS["header"], 0)
+        expect(self.header["archives"][0] == name, "id of an archive")
+
+    def file(self, kind: str) -> ArchiveFile:
+        """The newest generation of one of its files."""
+        if kind not in self._files:
+            folder = f"{self.repository.path}/archives/{self.id}"
+            found = [re.fullmatch(rf"{kind}\.(\d+)", name) for name in os.listdir(folder)]
+            newest = max(int(match[1]) for match in found if match)
+            name = f"archives/{self.id}/{kind}"
+            self._files[kind] = ArchiveFile(f"{folder}/{kind}.{newest}", self.repository.id, name)
+        return self._files[kind]
+
+    def reference(self, packed: int) -> tuple[Archive, int]:
+        """The archive and the number that a reference means."""
+        archive = self.repository.archive(self.header["archives"][packed >> 32])
+        expect(archive.header["epoch"] >= self.header["epoch"], "epoch of what is referred to")
+        return archive, packed & 0xFFFFFFFF
+
+    def referred(self, packed: int) -> Content:
+        """The content that a reference means."""
+        archive, number = self.reference(packed)
+        return archive.content(number)
+
+    def content(self, number: int) -> Content:
+        """Content *number*."""
+        if number not in self._contents:
+            values = self.file("index").record(STREAMS["contents"], number)
+            content = Content(self, *values[:5])
+            if len(values) > 5:
+                depth, base, sources, first, parts, slabs = values[5:11]
+                content.depth, content.slabs = depth, slabs
+                content.base = None if base is None else self.referred(base)
+                content.sources = tuple(map(self.referred, sources))
+                if parts:
+                    numbers = range(first, first + parts)
+                    bodies = [self.file("index").record(STREAMS["maps"], n) for n in numbers]
+                    content.extents = decode_map(bodies, content.size)
+            expect(content.extents is not None or content.length == content.size, "plain content")
+            self._contents[number] = content
+        return self._contents[number]
+
+    def state(self, number: int) -> Any:
+        """A record of stream states."""
+        return self.file("index").record(STREAMS["states"], number)
+
+
+@dataclass
+class Entry:
+    """One row with what it leads to."""
+
+    name: bytes
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    links: int
+    content: Content | None
+    directory: Directory | None
+    target: bytes | None
+    device: int
+    xattrs: Mapping[bytes, bytes]
+    group: int
+    blocks: int
+    flags: int
+
+    @property
+    def link_key(self) -> tuple[Any, ...] | None:
+        """What the links to one file agree in."""
+        if self.links < 2 or stat.S_ISDIR(self.mode):
+            return None
+        digest = self.content.digest if self.content else None
+        return (self.group, self.inode, self.mode, self.uid, self.gid, self.size, self.mtime_ns,
+                digest, self.target, self.device)  # fmt: skip
+
+
+class Directory:
+    """A directory state, all of it read, its digest known."""
+
+    def __init__(self, archive: Archive, number: int) -> None:
+        kind, *values = archive.state(number)
+        expect(kind in (0, 1), "kind of a state")
+        self.entries: list[Entry] = []
+        if kind == 0:
+            self.digest = self._page(archive, values)
+            return
+        digests = []
+        for packed, digest, rows, last in values[0]:
+            before = len(self.entries)
+            other, page = archive.reference(packed)
+            page_kind, *columns = other.state(page)
+            expect(page_kind == 0, "kind of a page")
+            expect(self._page(other, columns)[:24] == digest, "digest of a page")
+            expect(len(self.entries) - before == rows, "rows of a page")
+            expect(self.entries[-1].name == last, "last name of a page")
+            digests.append(digest)
+        self.digest = derive("ibtfs 2026 pages", b"".join(digests))
+
+    def _page(self, archive: Archive, columns: list[Any]) -> bytes:
+        """Add the rows of a page; its digest."""
+        stamps, refs, extras = columns[:3]
+        rows, portable = [], []
+        for number, (stamp, ref) in enumerate(zip(stamps, refs, strict=True)):
+            extra = extras.get(number, {})
+            moved = archive.referred(extra["X"]) if "X" in extra else None
+            entry, token = self._entry(archive, stamp, ref, extra, moved)
+            expect(not self.entries or self.entries[-1].name < entry.name, "order of names")
+            self.entries.append(entry)
+            rows.append([*stamp[:6], stamp[8], token])
+            xattrs = [list(item) for item in sorted(extra.get("x", {}).items())]
+            if xattrs or moved or "b" in extra:
+                digest = moved.digest if moved else None
+                portable.append([number, xattrs, digest, extra.get("b")])
+        return derive("ibtfs 2026 page", pack([rows, portable]))
+
+    def _entry(
+        self, archive: Archive, stamp: list[Any], ref: Any, extra: dict[str, Any],
+        moved: Content | None,
+    ) -> tuple[Entry, Any]:  # fmt: skip
+        """A row, and its token."""
+        mode, size = stamp[1], stamp[4]
+        xattrs = unpack(moved.whole()) if moved else extra.get("x", {})
+        entry = Entry(*stamp, None, None, None, 0, xattrs, extra.get("g", 0),
+                      extra.get("b", usual_blocks(mode, size)), extra.get("f", 0))  # fmt: skip
+        token = ref
+        if stat.S_ISREG(mode):
+            expect((ref is None) == (size == 0), "ref of a file")
+            if ref is not None:
+                entry.content = archive.referred(ref)
+                expect(entry.content.size == size, "size of a file")
+                token = entry.content.digest
+        elif stat.S_ISDIR(mode):
+            packed, token = ref
+            entry.directory = Directory(*archive.reference(packed))
+            expect(entry.directory.digest[:24] == token, "digest of a directory")
+        elif stat.S_ISLNK(mode):
+            entry.target = ref
+        elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            entry.device = ref
+        else:
+            expect(ref is None, "ref of a special file")
+        return entry, token
+
+
+def usual_blocks(mode: int, size: int) -> int:
+    """st_blocks where no extra tells it."""
+    return (size + 4095) // 4096 * 8 if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else 0
+
+
+@dataclass
+class Point:
+    """A backup point: the values of its manifest, and its tags."""
+
+    repository: IndependentReader
+    values: Mapping[str, Any]
+    tags: list[str]
+
+    def root(self) -> Entry:
+        """The row of the source itself."""
+        archive, number = self.values["state"]
+        directory = Directory(self.repository.archive(archive), number)
+        expect(directory.digest == self.values["digest"], "digest of a root")
+        epoch = self.repository.archive(archive).header["epoch"]
+        expect(epoch >= self.values["epoch"], "epoch of a root")
+        extra = self.values["extras"]
+        _, mode, _, _, size, *_ = stamp = self.values["root"]
+        expect(stat.S_ISDIR(mode), "type of a root")
+        return Entry(*stamp, None, directory, None, 0, extra.get("x", {}), extra.get("g", 0),
+                     extra.get("b", usual_blocks(mode, size)), extra.get("f", 0))  # fmt: skip
+
+    def entries(self) -> Iterator[tuple[bytes, Entry]]:
+        """All entries by their paths, the root first."""
+        waiting = [(b"", self.root())]
+        while waiting:
+            path, entry = waiting.pop()
+            yield path, entry
+            if entry.directory is not None:
+                below = entry.directory.entries
+                waiting += [(path + b"/" + e.name if path else e.name, e) for e in below]
+
+
+class IndependentReader:
+    """A repository in a folder."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        with open(f"{path}/ibtfs.json", "rb") as file:
+            config = json.load(file)
+        expect(config["format"] == 1 and not config.get("read_requires"), "format")
+        values = {key: config[key] for key in config if key != "check"}
+        text = json.dumps(values, sort_keys=True, separators=(", ", ": "), ensure_ascii=True)
+        expect(blake3(text.encode()).digest()[:16].hex() == config["check"], "check sum")
+        self.id = bytes.fromhex(config["id"])
+        self._archives: dict[str, Archive] = {}
+
+    def archive(self, name: str) -> Archive:
+        """The archive called *name*."""
+        expect(ARCHIVE.fullmatch(name) is not None, "id of an archive")
+        if name not in self._archives:
+            self._archives[name] = Archive(self, name)
+        return self._archives[name]
+
+    def archives(self) -> list[Archive]:
+        """All archives that exist."""
+        folder = f"{self.path}/archives"
+        names = sorted(filter(ARCHIVE.fullmatch, os.listdir(folder)))
+        has_index = re.compile(r"index\.\d+").fullmatch
+        return [self.archive(n) for n in names if any(map(has_index, os.listdir(f"{folder}/{n}")))]
+
+    def points(self) -> list[Point]:
+        """All points, by sequence and id."""
+        points = []
+        for name in filter(POINT.fullmatch, os.listdir(f"{self.path}/points")):
+            with open(f"{self.path}/points/{name}", "rb") as file:
+                data = file.read()
+            key = derive("ibtfs 2026 object key", self.id + f"points/{name}".encode())
+            values = unpack(open_frame(key, MANIFEST, 0, 1, data)[0])
+            expect(values["id"] == name, "id of a point")
+            points.append(Point(self, values, self._tags(name)))
+        return sorted(points, key=lambda point: (point.values["sequence"], point.values["id"]))
+
+    def _tags(self, point: str) -> list[str]:
+        try:
+            names = os.listdir(f"{self.path}/tags/{point}")
+        except FileNotFoundError:
+            return []
+        return sorted(name for name in names if not name.endswith(".part"))
+
+    def damaged(self) -> list[tuple[str, int]]:
+        """The contents that notes call damaged."""
+        found = []
+        for name in os.listdir(f"{self.path}/damaged"):
+            with open(f"{self.path}/damaged/{name}", "rb") as file:
+                for archive, numbers in json.load(file)["contents"].items():
+                    found += [(archive, number) for number in numbers]
+        return sorted(found)

@@ -1,0 +1,209 @@
+"""The house, as DESIGN.md section 7 draws it: imports go down, and each outside library has a home.
+
+Read from the source by its syntax tree, so imports inside functions count as well.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "ibtfs"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+BELOW = {
+    "errors": set(),
+    "format": {"errors"},
+    "store": {"errors", "format"},
+    "actions": {"errors", "format", "store"},
+    "mount": {"errors", "format", "store"},
+    "toolkit": {"errors", "format", "store", "actions", "mount"},
+    "cli": {"errors", "format", "store", "actions", "mount", "toolkit"},
+    "__init__": set(),
+    "__main__": {"cli"},
+}
+"""What each layer may import, besides itself and the package's own version."""
+
+HOMES = {
+    "msgpack": {"format.packing"},
+    "zstandard": {"format.frames"},
+    "librsync": {"format.rsync"},
+    "pathspec": {"format.patterns"},
+    "sqlite3": {"store.catalog"},
+    "mfusepy": {"mount.fuse."},
+    "fuse": {"mount.fuse."},
+    "click": {"cli."},
+    "rich": {"cli."},
+    "dirtools2": {"toolkit", "toolkit."},
+    "blake3": {"format.", "store.", "actions.", "mount."},
+}
+"""Where an outside library may be imported; a name that ends in a point is a whole folder."""
+
+IMPURE = {"os", "time", "io", "pathlib", "socket", "subprocess", "shutil", "tempfile", "random",
+          "secrets"}  # fmt: skip
+LONGEST_FUNCTION = 50
+LONGEST_MODULE = 400
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of all modules that the module at *path* imports, or takes names from."""
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            yield node.module or ""
+            if (node.module or "").split(".")[0] == "ibtfs":
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def inside(module: str, places: set[str]) -> bool:
+    return any(module == p or (p.endswith(".") and module.startswith(p)) for p in places)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_imports_go_down(path: Path) -> None:
+    layer = name_of(path).split(".")[0]
+    assert layer in BELOW, f"{layer}: which layer is this?"
+    used = {name.split(".")[1] for name in imports(path) if name.startswith("ibtfs.")}
+    used -= {"__version__"}
+    assert used <= BELOW[layer] | {layer}
+
+
+def test_there_are_no_cycles() -> None:
+    known = {f"ibtfs.{name_of(path)}": path for path in MODULES}
+    edges = {
+        name: {
+            used
+            for used in imports(path)
+            if used in known and used != name and not name.startswith(f"{used}.")
+        }
+        for name, path in known.items()
+    }
+    while leaves := {name for name, used in edges.items() if not used}:
+        edges = {name: used - leaves for name, used in edges.items() if name not in leaves}
+    assert not edges, f"These modules import each other in a circle: {sorted(edges)}"
+
+
+@pytest.mark.parametrize("library", HOMES)
+def test_an_outside_library_has_a_home(library: str) -> None:
+    users = {
+        name_of(path)
+        for path in MODULES
+        if library in {name.split(".")[0] for name in imports(path)}
+    }
+    assert {name for name in users if not inside(name, HOMES[library])} == set()
+    if library in {"mfusepy", "fuse", "msgpack", "zstandard", "librsync", "pathspec", "sqlite3"}:
+        assert len(users) <= 1, users
+
+
+def test_every_outside_library_is_known() -> None:
+    """A new dependency is to be thought about."""
+    known = {*HOMES, "ibtfs", *sys.stdlib_module_names}
+    used = {name.split(".")[0] for path in MODULES for name in imports(path)}
+    assert used - known == set()
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if "format" in p.parts], ids=name_of)
+def test_the_format_is_pure(path: Path) -> None:
+    assert {name.split(".")[0] for name in imports(path)} & IMPURE == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_modules_and_functions_are_short_and_told(path: Path) -> None:
+    tree = tree_of(path)
+    assert ast.get_docstring(tree), "no docstring"
+    assert len(path.read_text().splitlines()) <= LONGEST_MODULE
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            length = (node.end_lineno or 0) - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+        assert not isinstance(node, ast.Global), f"line {node.lineno}: global"
+        if isinstance(node, ast.ImportFrom):
+            assert all(alias.name != "*" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", [p for p in MODULES if "cli" not in p.parts], ids=name_of)
+def test_only_the_command_line_talks_and_exits(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        assert called not in {"print", "sys.exit", "exit", "input", "logging.basicConfig"}
+        environment = called in {"os.getenv", "os.environ.get"}
+        assert not environment or name_of(path) in {"__main__", "mount.fuse.structures"}
+
+
+# What can be imported without what
+
+
+def run(code: str, *hidden: str) -> None:
+    """Run *code* in a Python of its own, in which the modules *hidden* cannot be imported."""
+    block = f"import sys\nfor name in {hidden!r}: sys.modules[name] = None\n"
+    result = subprocess.run(
+        [sys.executable, "-c", block + code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+FUSE = ("mfusepy", "fuse")
+SCREEN = ("click", "rich")
+BACKUP_AND_RESTORE = """
+import ctypes, ctypes.util, os, tempfile
+ctypes.util.find_library = lambda name: None
+ctypes.CDLL = ctypes.cdll.LoadLibrary = None
+from ibtfs.actions.backup import BackupOptions, backup
+from ibtfs.actions.check import check
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.restore import RestoreOptions, restore
+from ibtfs.store.repository import Repository
+with tempfile.TemporaryDirectory() as place:
+    os.mkdir(place + "/source")
+    repository = Repository.create(os.fsencode(place + "/repository"), bytes(16))
+    for size in (100, 70_000, 6 << 20):
+        for number in range(3):
+            with open(place + f"/source/{size}", "wb") as file:
+                data = os.urandom(size // 2)
+                file.write(data + b"%d" % number + data)
+            source = os.fsencode(place + "/source")
+            point = backup(repository, source, BackupOptions("h"), Observer()).point
+    restore(repository, point, [], os.fsencode(place + "/back"), RestoreOptions(), Observer())
+    for name in os.listdir(place + "/source"):
+        with open(place + "/source/" + name, "rb") as one:
+            with open(place + "/back/" + name, "rb") as other:
+                assert one.read() == other.read()
+    assert not check(repository, read_data=True, observer=Observer()).damages
+"""
+
+
+def test_a_backup_needs_neither_fuse_nor_librsync_nor_a_screen() -> None:
+    run(BACKUP_AND_RESTORE, "librsync", *FUSE, *SCREEN)
+
+
+def test_restore_and_the_mounted_tree_need_no_librsync() -> None:
+    run("import ibtfs.actions.restore, ibtfs.mount.tree, ibtfs.mount.background", "librsync", *FUSE)
+
+
+@pytest.mark.parametrize("module", [name_of(p) for p in MODULES if "format" in p.parts])
+def test_the_format_works_without_a_disk(module: str) -> None:
+    hidden = ("sqlite3", "shutil", "tempfile", "fcntl", *FUSE, *SCREEN)
+    run(f"import ibtfs.{module}; assert not any('ibtfs.store' in m for m in sys.modules)", *hidden)
+
+
+def test_the_package_itself_is_light() -> None:
+    heavy = ("msgpack", "zstandard", "blake3", "librsync", "pathspec", *FUSE, *SCREEN)
+    run("import ibtfs", *heavy)
