@@ -50,8 +50,8 @@ def sampled_bytes(sample: Sample) -> Iterator[Damage]:
         chosen = {place for place in range(len(data)) if (position + place) % EVERY == 0}
         if data and name.startswith("archives/"):
             end = frames_of(sample, name)[-1][0]
-            chosen |= {0, 16, 17, 18, 20, end, end + 17, len(data) - 1, len(data) - 30}
-            chosen |= {len(data) - 56 + n for n in (0, 8, 10, 12, 16, 24)}
+            chosen |= {0, 17, 20, end + 20, len(data) - 1}  # a head, the table, the check sum
+            chosen |= {len(data) - 56 + n for n in (0, 8, 12, 16, 24)}
         position += len(data)
         for number, place in enumerate(sorted(chosen)):
             yield damage.flip(sample.files, name, place, (1, 255)[number % 2])
@@ -98,7 +98,7 @@ def test_bytes_changed(examiner: Examiner) -> None:
 def test_files_damaged(examiner: Examiner, kind: str) -> None:
     chosen = [item for item in damage.other_damages(examiner.sample) if item.kind == kind]
     assert chosen
-    step = max(1, len(chosen) // 45)
+    step = max(1, len(chosen) // 20)
     assert bad_outcomes(examiner, iter(chosen[::step])) == []
 
 
@@ -136,11 +136,11 @@ leaves = st.one_of(
 values = st.recursive(
     leaves,
     lambda inner: st.one_of(
-        st.lists(inner, max_size=12),
+        st.lists(inner, max_size=8),
         st.dictionaries(st.one_of(st.text(max_size=8), st.binary(max_size=8), integers), inner,
                         max_size=8),
     ),
-    max_leaves=40,
+    max_leaves=20,
 )  # fmt: skip
 ARCHIVE = "20261120T101112Z_host_0a.0"
 HEAD = index.IndexHeader((ARCHIVE, "20261120T101112Z_host_0b.0"), 0, 5, 5, True, True)
@@ -235,7 +235,7 @@ def decodes(name: str, data: bytes) -> bool:
     return True
 
 
-fuzz = settings(max_examples=300, deadline=2000, derandomize=True, database=None,
+fuzz = settings(max_examples=80, deadline=5000, derandomize=True, database=None,
                 suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
 
 

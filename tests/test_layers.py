@@ -40,7 +40,7 @@ HOMES = {
     "click": {"cli."},
     "rich": {"cli."},
     "dirtools2": {"toolkit", "toolkit."},
-    "blake3": {"format.", "store.", "actions.", "mount."},
+    "blake3": {"toolkit.", "format.", "store.", "actions.", "mount."},
 }
 """Where an outside library may be imported; a name that ends in a point is a whole folder."""
 

@@ -127,6 +127,21 @@ def test_the_tour_uses_the_commands_that_a_beginner_needs() -> None:
     assert used == set(COMMANDS) - {"init"}
 
 
+def test_the_python_example_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    blocks = literal_blocks(section("A tour of five minutes"))
+    (example,) = ("\n".join(block) for block in blocks if block[0].startswith("from ibtfs"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "documents").mkdir()
+    (tmp_path / "documents" / "first.txt").write_text("Dear reader,\n")
+    exec(compile(example, "README.rst", "exec"), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"documents [\d_-]+ 1 files", first)
+    assert re.fullmatch(r"documents [\d_-]+ 1 files", second)
+    assert (tmp_path / "restored" / "first.txt").read_text() == "Dear reader,\n"
+
+
 # ---- the tables --------------------------------------------------------------------------------
 
 
@@ -215,7 +230,7 @@ def test_the_first_screen_has_the_two_commands() -> None:
 
 
 def test_the_modules_that_it_names_exist() -> None:
-    named = re.findall(r"^``((?:format|store|actions|mount|cli)/[\w/, ]+)``", README, re.M)
+    named = re.findall(r"^``((?:format|store|actions|mount|toolkit|cli)/[\w/, ]+)``", README, re.M)
     assert len(named) > 15
     for names in named:
         folder, _, rest = names.partition("/")

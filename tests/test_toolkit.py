@@ -64,7 +64,7 @@ from ibtfs.toolkit.vault import block_size
 
 MIB = 1 << 20
 NOT_KEPT = ("xattrs", "nlink", "links")
-"""What a diff does not know; the README of the toolkit says so."""
+"""What a diff does not know; the docstring of the package says so."""
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_file_that_changes_while_it_is_read(source: Path) -> None:
     next(pieces)
     with (source / "a").open("r+b") as file:
         file.write(b"x")
-    with pytest.raises(SourceError, match="^a: "):
+    with pytest.raises(SourceError, match=r"^a: "):
         list(pieces)
     assert index.rows[b"a"].token is None
 

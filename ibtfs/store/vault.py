@@ -1,7 +1,8 @@
 """The SigVault: digests of the slabs of large contents, from which the next deltas are made.
 
 A slab is 64 KiB of a content at a multiple of 64 KiB, the last one cut short; its digest is 24
-bytes of BLAKE3, or 24 zero bytes for a whole slab of zeros.  A content with a base lists only the slabs that differ from its
+bytes of BLAKE3, or 24 zero bytes for a whole slab of zeros.  A content with a base lists only the
+slabs that differ from its
 base's at the same place.
 """
 

@@ -164,6 +164,7 @@ class _Apply:
             _failing(target),
         ):
             os.rename(name, wanted, src_dir_fd=old, dst_dir_fd=new)
+        self._unlink(source)  # renaming one link over another of the same file leaves both
         self._settle(target)
 
     def _update(self, path: bytes) -> None:
