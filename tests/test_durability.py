@@ -78,10 +78,9 @@ class Disk:
             self.wrong.append(f"{relative} gets its name before it is synced")
         kind = os.path.basename(target)
         if kind.startswith(("sigs", "index")):
-            earlier = [f"{os.path.dirname(target)}/{name}.1" for name in ("data", "sigs")]
-            pending = {f"{os.path.dirname(target)}/{n}" for n in self.names[os.path.dirname(target)]}
+            pending = self.names[os.path.dirname(target)] - {kind}
             self.wrong += [f"{relative} appears before {name} is durable"
-                           for name in earlier if name in pending and name != target]  # fmt: skip
+                           for name in ("data.1", "sigs.1") if name in pending]  # fmt: skip
         if relative.startswith("points/"):
             self.wrong += [f"{lost} is not durable when a manifest appears"
                            for lost in self.lost() if "/points/" not in lost]  # fmt: skip

@@ -32,19 +32,40 @@ class Range(NamedTuple):
     length: int
 
 
+class Overlay(NamedTuple):
+    """The ranges of a map that are not copies in place, in columns; *ends* are where they end."""
+
+    starts: list[int]
+    ends: list[int]
+    codes: list[int]
+    offsets: list[int]
+
+
 class ExtentMap:
-    """The ranges of one content, in order; immutable once built, so shared between threads."""
+    """The ranges of one content, in order, in columns; shared between threads, never changed."""
 
-    __slots__ = ("codes", "offsets", "size", "starts")
+    __slots__ = ("codes", "offsets", "overlay", "size", "starts")
 
-    def __init__(self, ranges: Sequence[Range]) -> None:
+    def __init__(
+        self, lengths: Sequence[int], codes: Sequence[int], offsets: Sequence[int]
+    ) -> None:
         """Ranges that continue each other are not joined; see :class:`MapBuilder`."""
-        lengths = [item[2] for item in ranges]
         ends = list(itertools.accumulate(lengths, initial=0))
         self.size = ends.pop()
         self.starts = array("q", ends)
-        self.codes = array("B" if _narrow(ranges) else "H", [item[0] for item in ranges])
-        self.offsets = array("q", [item[1] for item in ranges])
+        self.codes = array("B" if max(codes, default=0) < 256 else "H", codes)
+        self.offsets = array("q", offsets)
+        self.overlay = self._overlay(lengths)
+        """All but the copies that lie where they lay in the base."""
+
+    def _overlay(self, lengths: Sequence[int]) -> Overlay:
+        starts, codes, offsets = self.starts, self.codes, self.offsets
+        rows = [
+            row for row, code in enumerate(codes) if code != BASE or offsets[row] != starts[row]
+        ]
+        firsts = [starts[row] for row in rows]
+        ends = [starts[row] + lengths[row] for row in rows]
+        return Overlay(firsts, ends, [codes[row] for row in rows], [offsets[row] for row in rows])
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -52,7 +73,7 @@ class ExtentMap:
     @property
     def memory_size(self) -> int:
         """About how many bytes it holds in memory."""
-        return 200 + 18 * len(self.starts)
+        return 300 + 18 * len(self.starts) + 160 * len(self.overlay[0])
 
     def window(self, start: int, end: int) -> Iterator[Range]:
         """The ranges between *start* and *end*, cut to fit; *end* may not exceed the size."""
@@ -71,10 +92,6 @@ class ExtentMap:
     def ranges(self) -> Iterator[Range]:
         """All ranges."""
         return self.window(0, self.size)
-
-
-def _narrow(ranges: Sequence[Range]) -> bool:
-    return all(item[0] < 256 for item in ranges)
 
 
 class MapBuilder:
@@ -100,7 +117,9 @@ class MapBuilder:
 
     def finish(self) -> ExtentMap:
         """The map of what was added."""
-        return ExtentMap(self.ranges)
+        lengths = [item.length for item in self.ranges]
+        codes = [item.code for item in self.ranges]
+        return ExtentMap(lengths, codes, [item.offset for item in self.ranges])
 
 
 def encode_parts(extents: ExtentMap) -> list[bytes]:
@@ -135,48 +154,44 @@ def encode_parts(extents: ExtentMap) -> list[bytes]:
 
 def decode_parts(bodies: Sequence[bytes], size: int, sources: int, where: str) -> ExtentMap:
     """The map of a content of *size* bytes with *sources* other sources.  Raises FormatDamaged."""
-    ranges: list[Range] = []
-    expected: dict[int, int] = {}
-    position = 0
+    lengths: list[int] = []
+    codes: list[int] = []
+    deltas: list[int] = []
     for body in bodies:
         begin, *columns = unpack_tuple(body, where, 4)
-        lengths, codes, deltas = (expect_ints(column, where) for column in columns[:3])
-        if begin != position or not len(lengths) == len(codes) == len(deltas) > 0:
+        part = [expect_ints(column, where) for column in columns[:3]]
+        if begin != sum(lengths) or not len(part[0]) == len(part[1]) == len(part[2]) > 0:
             raise FormatDamaged(f"{where}: a part of an extent map does not fit")
-        if len(ranges) + len(lengths) > RANGE_LIMIT or min(lengths) < 1:
+        if len(lengths) + len(part[0]) > RANGE_LIMIT or min(part[0]) < 1:
             raise FormatDamaged(f"{where}: beyond the limits of an extent map")
-        if min(codes) < HOLE or max(codes) >= SOURCE + sources:
-            raise FormatDamaged(f"{where}: a range names a source that the record does not have")
-        position = _decode_rows(zip(lengths, codes, deltas), position, expected, ranges)
-        if position > size:
-            break
-    low = min((item.offset for item in ranges), default=0)
-    high = max((item.offset + item.length for item in ranges), default=0)
-    if low < 0 or high > CONTENT_LIMIT:
+        lengths += part[0]
+        codes += part[1]
+        deltas += part[2]
+    if sum(lengths) != size:
+        raise FormatDamaged(f"{where}: the extent map covers {sum(lengths)} bytes, not {size}")
+    if min(codes, default=0) < HOLE or max(codes, default=0) >= SOURCE + sources:
+        raise FormatDamaged(f"{where}: a range names a source that the record does not have")
+    offsets = _offsets(lengths, codes, deltas)
+    if min(offsets, default=0) < 0 or max(offsets, default=0) > CONTENT_LIMIT - size:
         raise FormatDamaged(f"{where}: a range lies beyond the limits of the format")
-    if position != size:
-        raise FormatDamaged(f"{where}: the extent map covers {position} bytes, not {size}")
-    return ExtentMap(ranges)
+    return ExtentMap(lengths, codes, offsets)
 
 
-def _decode_rows(
-    rows: Iterator[tuple[int, int, int]] | zip[tuple[int, int, int]],
-    position: int,
-    expected: dict[int, int],
-    ranges: list[Range],
-) -> int:
-    """Append the ranges of one part; the position after it."""
-    make = Range._make
-    for length, code, delta in rows:
+def _offsets(lengths: Sequence[int], codes: Sequence[int], deltas: Sequence[int]) -> list[int]:
+    """The offsets of ranges, from how each differs from where it would lie if it went on."""
+    offsets = list(itertools.accumulate(lengths, initial=0))
+    offsets.pop()
+    shift, expected = 0, dict.fromkeys(codes, 0)
+    moved = any(deltas)
+    for row, code in enumerate(codes):
         if code == BASE:
-            shift = expected.get(BASE, 0) + delta
-            expected[BASE] = shift
-            ranges.append(make((code, position + shift, length)))
+            if moved:
+                shift += deltas[row]
+                offsets[row] += shift
         elif code > ZEROS:
-            offset = expected.get(code, 0) + delta
-            expected[code] = offset + length
-            ranges.append(make((code, offset, length)))
+            offset = expected[code] + deltas[row]
+            offsets[row] = offset
+            expected[code] = offset + lengths[row]
         else:
-            ranges.append(make((code, 0, length)))
-        position += length
-    return position
+            offsets[row] = 0
+    return offsets

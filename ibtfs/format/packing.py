@@ -87,6 +87,6 @@ def unpack_bodies(data: bytes, count: int, what: str) -> tuple[bytes | None, ...
 
 def expect_ints(values: Any, what: str) -> tuple[int, ...]:
     """*values* if it is an array of integers.  Raises FormatDamaged."""
-    if type(values) is not tuple or not all(type(value) is int for value in values):
+    if type(values) is not tuple or not set(map(type, values)) <= {int}:
         raise FormatDamaged(f"{what}: not an array of integers")
     return values

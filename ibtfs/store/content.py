@@ -7,28 +7,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged, IntegrityError
-from ibtfs.format.extents import BASE, OWN, SOURCE, ZEROS, ExtentMap
+from ibtfs.format.extents import ExtentMap
 from ibtfs.format.frames import digest
 from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.store.fold import Level, Segment, fold
 from ibtfs.store.repository import Repository
 
 WINDOW = 1 << 20
 """Bytes of a content that are resolved together, and kept so in the cache."""
-
-
-SEGMENT_LIMIT = 1 << 17
-"""Ranges in one window: copies are of 16 bytes and more, so no real content has as many."""
-
-
-class Segment(NamedTuple):
-    """*length* bytes of a content: from *offset* of the payload of *owner*.
-
-    Without an owner they are zeros, and *offset* tells what kind: HOLE or ZEROS.
-    """
-
-    owner: Reference | None
-    offset: int
-    length: int
 
 
 class _Window(NamedTuple):
@@ -78,34 +64,34 @@ class Contents:
         )
 
     def _resolve(self, ref: Reference, number: int) -> _Window:
-        """The segments of window *number*: one step through the map, the rest through the base."""
-        record = self.record(ref)
-        start, end = number * WINDOW, min((number + 1) * WINDOW, record.size)
-        if record.is_plain:
-            return _Window([start], [Segment(ref, start, end - start)])
-        segments: list[Segment] = []
-        base_size = self._base_size(ref, record)
-        for code, offset, length in self.extents(ref, record).window(start, end):
-            if code <= ZEROS:
-                segments.append(Segment(None, code, length))
-            elif code == BASE:
-                if record.base is None or offset + length > base_size:
-                    raise FormatDamaged(f"{_name(ref)}: copies from beyond the end of its base")
-                segments.extend(self.segments(record.base, offset, offset + length))
-            else:
-                owner = ref if code == OWN else record.sources[code - SOURCE]
-                segments.append(Segment(owner, offset, length))
-            if len(segments) > SEGMENT_LIMIT:
-                raise FormatDamaged(f"{_name(ref)}: more ranges in a window than can be")
-        return _joined(start, segments)
+        """The segments of window *number*."""
+        levels = self._chain(ref)
+        start = number * WINDOW
+        end = min(start + WINDOW, levels[0].record.size)
+        return _joined(start, fold(levels, start, end))
 
-    def _base_size(self, ref: Reference, record: ContentRecord) -> int:
-        if record.base is None:
-            return 0
-        base = self.record(record.base)
-        if base.depth != record.depth - 1:
-            raise FormatDamaged(f"{_name(ref)}: its chain of bases does not descend")
-        return base.size
+    def _chain(self, ref: Reference) -> list[Level]:
+        """A content, its base, the base of that, …, with their maps, kept together."""
+        return self._repository.cache.get(
+            ("chain", ref),
+            lambda: self._load_chain(ref),
+            lambda levels: sum(
+                400 + (level.extents.memory_size if level.extents else 0) for level in levels
+            ),
+        )
+
+    def _load_chain(self, ref: Reference) -> list[Level]:
+        levels = []
+        record = self.record(ref)
+        while True:
+            extents = None if record.is_plain else self.extents(ref, record)
+            levels.append(Level(ref, record, extents))
+            if record.base is None:
+                return levels
+            base = self.record(record.base)
+            if base.depth != record.depth - 1:
+                raise FormatDamaged(f"{_name(ref)}: its chain of bases does not descend")
+            ref, record = record.base, base
 
     def read(self, ref: Reference, offset: int, size: int) -> bytes:
         """Up to *size* bytes of a content from *offset*; fewer only at its end.
@@ -219,16 +205,17 @@ def _name(ref: Reference) -> str:
 def _joined(position: int, segments: list[Segment]) -> _Window:
     """A window of *segments*, those that continue each other made one."""
     joined: list[Segment] = []
+    starts: list[int] = []
     for segment in segments:
+        owner, offset, length = segment
         if joined:
-            owner, offset, length = joined[-1]
-            follows = offset + length if owner else offset
-            if segment.owner == owner and segment.offset == follows:
-                joined[-1] = Segment(owner, offset, length + segment.length)
+            last = joined[-1]
+            follows = last[1] + last[2] if owner else offset
+            if owner == last[0] and offset == follows:
+                joined[-1] = Segment(owner, last[1], last[2] + length)
+                position += length
                 continue
         joined.append(segment)
-    starts = []
-    for segment in joined:
         starts.append(position)
-        position += segment.length
+        position += length
     return _Window(starts, joined)

@@ -8,6 +8,7 @@ mounted tree, and tells the outcome: a message that names the file hit, or harml
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random
 import shutil
@@ -226,7 +227,7 @@ def _cut(sample: Sample, name: str, data: bytes) -> Iterator[Damage]:
                         *(offset for offset, _ in rows)}):  # fmt: skip
         if 0 <= size < len(data):
             yield Damage("truncated", (name,), f"cut to {size}", {name: data[:size]})
-    for (a, one), (b, two) in zip(rows, rows[1:-1]):
+    for (a, one), (b, two) in itertools.pairwise(rows[:-1]):
         swapped = data[:a] + data[b : b + two] + data[a : a + one] + data[b + two :]
         if swapped != data:
             yield Damage("frames swapped", (name,), f"frames at {a} and {b}", {name: swapped})
@@ -391,7 +392,7 @@ class Examiner:
         try:
             tally = restore(repository, repository.point(point_id), [], os.fsencode(place),
                             RestoreOptions(), Observer())  # fmt: skip
-            bad = {path: message for path, message in tally.problems}
+            bad = dict(tally.problems)
             for message in bad.values():
                 self._failed(message)
             self._compare(f"restore of {point_id}", point_id, snapshot(place), bad)
