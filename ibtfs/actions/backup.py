@@ -161,6 +161,8 @@ class _Run:
         for tag in dict.fromkeys(self.options.tags):
             self.repository.storage.put_new(f"tags/{run_id}/{tag}", b"")
         point = self._counted(point)
+        if self.past.sequence == 1:
+            self.repository.storage.make_folders()
         self.writer.settle()
         self.lock.verify()
         self.tally.counts["bytes_stored"] += self.repository.commit(point)

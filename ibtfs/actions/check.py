@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from blake3 import blake3
 
 from ibtfs.actions.observer import Observer
-from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, ObjectMissing
+from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError
 from ibtfs.format.entry import (
     HASH_SIZE,
     page_digest,
@@ -250,8 +250,7 @@ class _Check:
 
     def _check_content(self, ref: Reference, *, read_data: bool) -> None:
         record = self._contents.record(ref)
-        if not self._contents.is_whole(ref, record):
-            raise ObjectMissing(f"{_name(ref)}: something that it is built upon cannot be read")
+        self._contents.require_whole(ref, record)
         if not record.is_plain:
             self._contents.extents(ref, record)
         if record.slabs >= 0:

@@ -271,13 +271,20 @@ class Trailer(NamedTuple):
     table_size: int
 
 
-def decode_trailer(key: bytes, data: bytes, file_size: int, where: str) -> Trailer:
+def decode_trailer(
+    key: bytes, repository: bytes, data: bytes, file_size: int, where: str
+) -> Trailer:
     """The trailer, *data* being the last TRAILER_SIZE bytes of a file.  Raises FormatDamaged."""
     if len(data) != TRAILER_SIZE:
         raise FormatDamaged(f"{where}: cut short, {file_size} bytes are left")
-    magic, version, flags, size, offset, _ = _TRAILER.unpack_from(data)
+    magic, version, flags, size, offset, owner = _TRAILER.unpack_from(data)
     if magic != MAGIC:
         raise FormatDamaged(f"{where}: no trailer at the end; cut short or not an archive file")
+    if owner != repository:
+        raise FormatDamaged(
+            f"{where}: belongs to the repository {owner.hex()}, but ibtfs.json says "
+            f"{repository.hex()}: one of the two files is not the right one"
+        )
     if blake3(data[: _TRAILER.size], key=key).digest(16) != data[_TRAILER.size :]:
         raise FormatDamaged(f"{where}: the trailer's checksum does not match")
     if version != FORMAT_VERSION or flags:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from ibtfs.errors import IbtfsError
 from ibtfs.format.entry import Page, PageEntry, encode_page, encode_pages
 from ibtfs.format.extents import ExtentMap, encode_parts
 from ibtfs.format.frames import (
@@ -24,6 +26,8 @@ from ibtfs.format.index import ContentRecord, IndexHeader, Reference, encode_rec
 from ibtfs.format.packing import pack_bodies
 from ibtfs.store.frame_file import FrameFileWriter
 from ibtfs.store.storage import LocalStorage
+
+log = logging.getLogger(__name__)
 
 FRAME_SIZES = {SMALL: 1 << 20, LARGE: 128 << 10, LITERALS: 64 << 10}
 """How many bytes of a data stream make a frame: DESIGN section 2 has the measurements."""
@@ -217,7 +221,12 @@ class ArchiveWriter:
     def abort(self) -> None:
         """Drop what was written, the index first."""
         for kind in ("index", "data", "sigs"):
-            self._files[kind].abort()
+            try:
+                self._files[kind].abort()
+            except IbtfsError as error:
+                # an index that cannot be removed must keep its data; the next run looks again
+                log.warning("What a failed run wrote could not all be removed: %s", error)
+                break
         self._storage.delete_folder(f"archives/{self.id}")
 
 

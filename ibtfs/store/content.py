@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ibtfs.errors import FormatDamaged, IntegrityError
+from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
 from ibtfs.format.extents import ExtentMap
 from ibtfs.format.frames import digest
 from ibtfs.format.index import ContentRecord, Reference
@@ -174,23 +174,28 @@ class Contents:
     def is_whole(self, ref: Reference, record: ContentRecord) -> bool:
         """Whether all that a content needs is there: bases, sources, and frames for payloads."""
         try:
-            while self._has_payloads(ref, record):
-                if record.base is None:
-                    return True
-                base = self.record(record.base)
-                if base.depth != record.depth - 1:
-                    return False
-                ref, record = record.base, base
+            self.require_whole(ref, record)
         except IntegrityError:
-            pass
-        return False
+            return False
+        return True
 
-    def _has_payloads(self, ref: Reference, record: ContentRecord) -> bool:
-        owners = [(ref, record), *((source, self.record(source)) for source in record.sources)]
-        return all(
-            self._repository.archive(owner.archive).covers(found.stream, found.start, found.length)
-            for owner, found in owners
-        )
+    def require_whole(self, ref: Reference, record: ContentRecord) -> None:
+        """Raise IntegrityError, saying what is missing, unless :meth:`is_whole`."""
+        while True:
+            self._require_payload(ref, record)
+            for source in record.sources:
+                self._require_payload(source, self.record(source))
+            if record.base is None:
+                return
+            base = self.record(record.base)
+            if base.depth != record.depth - 1:
+                raise FormatDamaged(f"{_name(ref)}: its chain of bases does not descend")
+            ref, record = record.base, base
+
+    def _require_payload(self, ref: Reference, record: ContentRecord) -> None:
+        archive = self._repository.archive(ref.archive)
+        if not archive.covers(record.stream, record.start, record.length):
+            raise ObjectMissing(f"{_name(ref)}: its payload is not in the archive's data")
 
     def verify(self, ref: Reference, data: bytes, record: ContentRecord) -> None:
         """Raise FormatDamaged unless *data* is the content."""

@@ -41,7 +41,7 @@ class FrameFileReader:
         self._stored = stored
         self._key = object_key(repository, name)
         tail = stored.read(max(stored.size - TRAILER_SIZE, 0), TRAILER_SIZE)
-        trailer = decode_trailer(self._key, tail, stored.size, self.name)
+        trailer = decode_trailer(self._key, repository, tail, stored.size, self.name)
         if trailer.table_size > TABLE_LIMIT + HEAD_SIZE:
             raise FormatDamaged(f"{self.name}: a frame table beyond the limits of the format")
         table = stored.read(trailer.table_offset, trailer.table_size)
@@ -137,8 +137,8 @@ class FrameFileWriter:
         upload.write(
             encode_end(self._key, self._repository, self._tables, upload.size, self._codec)
         )
+        self._finished = True  # from here on it may have its name, even if this fails
         upload.finish()
-        self._finished = True
         return upload.size
 
     def abort(self) -> None:

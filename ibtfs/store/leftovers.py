@@ -3,50 +3,45 @@
 from __future__ import annotations
 
 from ibtfs.store.archive import generations
-from ibtfs.store.lock import FOREIGN_SECONDS, Lock, others_at_work
+from ibtfs.store.durable import PART
+from ibtfs.store.lock import Lock, others_at_work
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage import FOLDERS, PART
+from ibtfs.store.storage import FOLDERS, LocalStorage
 
 
 def remove_leftovers(repository: Repository, lock: Lock) -> int:
-    """Remove hidden parts, and archives without an index; how many objects went.
+    """Remove hidden parts, archives without an index, tags without a point; how many objects.
 
     *lock* is the caller's.  What there is is listed first and locks are looked at afterwards: a
     run that begins later makes only names that are not on the list.  While another run is at work
     nothing is removed.  Files of an archive without an index never were part of the repository.
     """
     storage = repository.storage
-    stray = [
-        part
-        for folder in FOLDERS
-        for part in storage.parts(folder)
-        # a lock that is just being made has no name yet
-        if folder != "locks" or storage.age(part) > FOREIGN_SECONDS
-    ]
-    archives = {name: _stray(repository, name) for name in storage.list("archives")}
-    points = set(repository.point_ids())
-    for point_id in storage.list("tags"):
-        if point_id not in points:
-            stray += [f"tags/{point_id}/{tag}" for tag in storage.list(f"tags/{point_id}")]
+    lock.remove_dead()
+    hidden = [part for folder in (".", *FOLDERS) for part in storage.parts(folder)]
+    tags = {name: _all(storage, f"tags/{name}") for name in storage.list("tags")}
+    archives = {name: _all(storage, f"archives/{name}") for name in storage.list("archives")}
     if others_at_work(storage, lock):
         return 0
-    for name, names in archives.items():
-        whole = bool(names) and "index" in generations(storage, name)
-        stray += [item for item in names if item.endswith(PART) or not whole]
+    points = set(repository.point_ids())
+    stray = [name for name in hidden if _is_left(storage, name)]
+    for point_id, names in tags.items():
+        stray += [name for name in names if name.endswith(PART) or point_id not in points]
+    for archive_id, names in archives.items():
+        whole = "index" in generations(storage, archive_id)
+        stray += [name for name in names if name.endswith(PART) or not whole]
     for name in stray:
         storage.delete(name)
-    for point_id in set(storage.list("tags")) - points:
-        storage.delete_folder(f"tags/{point_id}")
-    for name, names in archives.items():
-        if names:
-            storage.delete_folder(f"archives/{name}")
+    for folder in (*(f"tags/{name}" for name in tags), *(f"archives/{name}" for name in archives)):
+        storage.delete_folder(folder)
     return len(stray)
 
 
-def _stray(repository: Repository, archive_id: str) -> list[str]:
-    """What of an archive's folder is left behind."""
-    storage, folder = repository.storage, f"archives/{archive_id}"
-    stray = list(storage.parts(folder))
-    if "index" not in generations(storage, archive_id):
-        stray += [f"{folder}/{name}" for name in storage.list(folder)]
-    return stray
+def _all(storage: LocalStorage, folder: str) -> list[str]:
+    """Every file in *folder*, hidden ones too."""
+    return [*storage.parts(folder), *(f"{folder}/{name}" for name in storage.list(folder))]
+
+
+def _is_left(storage: LocalStorage, part: str) -> bool:
+    """Whether nobody holds a hidden part; only a lock that is being made is held."""
+    return not part.startswith("locks/") or not storage.is_held(part)

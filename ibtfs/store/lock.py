@@ -18,7 +18,8 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ibtfs.errors import LockLost, RepositoryLocked
-from ibtfs.store.storage import Lease, LocalStorage
+from ibtfs.store.lease import Lease
+from ibtfs.store.storage import LocalStorage
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
 STALE_SECONDS = 30 * 60
@@ -104,6 +105,14 @@ class Lock:
         """Whether the lock called *name* was taken on the machine that took this one."""
         mine, other = parse_holder(self.name), parse_holder(name)
         return mine is not None and other is not None and mine.host == other.host
+
+    def remove_dead(self) -> None:
+        """Remove the locks of processes of this machine that are gone."""
+        for name in self._storage.list("locks"):
+            if name != self.name and self.is_of_same_machine(name):
+                held = self._storage.is_held(f"locks/{name}")
+                if held is not None and not held:
+                    self._storage.delete(f"locks/{name}")
 
     def release(self) -> None:
         """Give the lock back; harmless if it is gone."""

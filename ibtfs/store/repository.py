@@ -26,7 +26,8 @@ from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store.archive import ArchiveReader, generations
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.storage import PART, LocalStorage
+from ibtfs.store.durable import PART
+from ibtfs.store.storage import LocalStorage
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ folder is synced, and the parent of a folder newly made.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import secrets
@@ -17,31 +16,12 @@ import weakref
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
-from ibtfs.errors import IbtfsError, ObjectMissing, ObjectUnreadable
+from ibtfs.errors import ObjectUnreadable
+from ibtfs.store.durable import PART, failed, rename_new, sync_folder
+from ibtfs.store.lease import Lease
 
-PART = ".part"
 STAMP_SETTLES_NS = 100_000_000
 FOLDERS = ("archives", "damaged", "locks", "points", "tags")
-_DAMAGED = (errno.EIO, errno.EISDIR, errno.ELOOP, errno.EUCLEAN, errno.EBADMSG, errno.EINVAL)
-
-
-class StorageFull(IbtfsError):
-    """The disk of the repository has no room; nothing that was stored is touched."""
-
-
-class StorageFailed(IbtfsError):
-    """The disk of the repository refused an operation."""
-
-
-def _failed(error: OSError, name: str, *, reading: bool = False) -> IbtfsError:
-    """*error*, met at the object *name*, as an error of ours."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageFull(f"No space left in the repository, writing {name!r}: free some room")
-    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
-        return ObjectMissing(f"{name}: no such file in the repository")
-    if reading and error.errno in _DAMAGED:
-        return ObjectUnreadable(f"{name}: the disk does not give it: {error.strerror or error}")
-    return StorageFailed(f"{name}: {error.strerror or error}")
 
 
 class StoredObject:
@@ -68,7 +48,7 @@ class StoredObject:
                     break
                 data += more
         except OSError as error:
-            raise _failed(error, self.name, reading=True) from error
+            raise failed(error, self.name, reading=True) from error
         return data
 
     def close(self) -> None:
@@ -99,7 +79,7 @@ class Upload:
             while view:
                 view = view[os.write(self._descriptor, view) :]
         except OSError as error:
-            raise _failed(error, self.name) from error
+            raise failed(error, self.name) from error
         self.size += len(data)
 
     def finish(self) -> None:
@@ -117,7 +97,7 @@ class Upload:
         except FileExistsError:
             raise
         except OSError as error:
-            raise _failed(error, self.name) from error
+            raise failed(error, self.name) from error
 
     def abort(self) -> None:
         """Drop what was written; harmless after finish."""
@@ -137,50 +117,6 @@ class Upload:
     ) -> None:
         if kind is not None:
             self.abort()
-
-
-class Lease:
-    """An empty object that its owner holds, with an flock where the file system has them."""
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        part = f"{path}.{secrets.token_hex(6)}{PART}"
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(part, flags, 0o600)
-        try:
-            self._flock()
-            _rename_new(part, path)
-            _sync_folder(os.path.dirname(path))
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-
-    def _flock(self) -> None:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            pass  # no flock there: the age of the file has to tell
-
-    def is_in_place(self) -> bool:
-        """Whether the object is still there and still this one."""
-        try:
-            there = os.stat(self._path)
-        except OSError:
-            return False
-        return os.path.samestat(there, os.fstat(self._descriptor))
-
-    def refresh(self) -> None:
-        """Make it young again."""
-        os.utime(self._descriptor)
-
-    def release(self) -> None:
-        """Remove it."""
-        if self.is_in_place():
-            try:
-                os.unlink(self._path)
-            except OSError:
-                pass  # the disk went away: it will be found stale
-        os.close(self._descriptor)
 
 
 class LocalStorage:
@@ -208,7 +144,7 @@ class LocalStorage:
             if self._shared:
                 os.fchmod(descriptor, 0o660)
         except OSError as error:
-            raise _failed(error, name) from error
+            raise failed(error, name) from error
         return descriptor
 
     def _make_folder(self, folder: str) -> None:
@@ -224,29 +160,31 @@ class LocalStorage:
             os.mkdir(folder, 0o700)
         if self._shared:
             os.chmod(folder, 0o2770)
-        _sync_folder(os.path.dirname(folder))
+        sync_folder(os.path.dirname(folder))
 
     def reveal(self, part: str, path: str) -> None:
         """Move a durable file into place, and make its name durable.
 
         Raises FileExistsError.
         """
-        _rename_new(part, path)
-        _sync_folder(os.path.dirname(path))
+        rename_new(part, path)
+        sync_folder(os.path.dirname(path))
 
     def make_folders(self) -> None:
         """Make the folders of a new repository, durably, and its own name where it lies."""
         for folder in FOLDERS:
             self._make_folder(self.path(folder))
-        _sync_folder(os.path.dirname(self._text_root))
+        # also what a run made that was cut off before it could sync
+        sync_folder(self._text_root)
+        sync_folder(os.path.dirname(self._text_root))
 
     def sync(self, folders: Iterable[str]) -> None:
         """Make the names in *folders* durable, whoever put them there.  Raises StorageFailed."""
         for folder in folders:
             try:
-                _sync_folder(self.path(folder))
+                sync_folder(self.path(folder))
             except OSError as error:
-                raise _failed(error, folder) from error
+                raise failed(error, folder) from error
 
     def upload(self, name: str) -> Upload:
         """Begin to put *name*, which must be new, as a stream."""
@@ -263,7 +201,7 @@ class LocalStorage:
         try:
             descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError as error:
-            raise _failed(error, name, reading=True) from error
+            raise failed(error, name, reading=True) from error
         return StoredObject(descriptor, name)
 
     def get(self, name: str, limit: int) -> bytes:
@@ -280,7 +218,7 @@ class LocalStorage:
         except FileNotFoundError:
             return []
         except OSError as error:
-            raise _failed(error, folder) from error
+            raise failed(error, folder) from error
         return sorted(name for name in names if not name.endswith(PART))
 
     def folder_stamp(self, folder: str) -> int:
@@ -309,7 +247,7 @@ class LocalStorage:
         try:
             return os.stat(self.path(name)).st_size
         except OSError as error:
-            raise _failed(error, name) from error
+            raise failed(error, name) from error
 
     def delete(self, name: str) -> None:
         """Remove *name*, durably; its folder too if it is left empty.  Missing is fine."""
@@ -319,9 +257,9 @@ class LocalStorage:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise _failed(error, name) from error
+            raise failed(error, name) from error
         folder = os.path.dirname(path)
-        _sync_folder(folder)
+        sync_folder(folder)
 
     def delete_folder(self, folder: str) -> None:
         """Remove *folder* if it is empty."""
@@ -337,7 +275,7 @@ class LocalStorage:
             self._make_folder(os.path.dirname(path))
             return Lease(path)
         except OSError as error:
-            raise _failed(error, name) from error
+            raise failed(error, name) from error
 
     def is_held(self, name: str) -> bool | None:
         """Whether a lease's owner lives on this machine; None if that cannot be told."""
@@ -368,33 +306,3 @@ class LocalStorage:
     def statistics(self) -> os.statvfs_result:
         """What statvfs says of the file system that holds the repository."""
         return os.statvfs(self.root)
-
-
-def _rename_new(part: str, path: str) -> None:
-    """Give *part* the name *path*, or raise FileExistsError."""
-    try:
-        os.link(part, path)
-    except FileExistsError:
-        raise
-    except OSError as error:
-        # FAT and some network file systems have no links; names there are random, so a look is
-        # enough, and an empty file that reserved the name would be a damaged object after a crash
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
-            raise
-        if os.path.lexists(path):
-            raise FileExistsError(path) from error
-        os.rename(part, path)
-    else:
-        os.unlink(part)
-
-
-def _sync_folder(folder: str) -> None:
-    """Make the names in *folder* durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
-            raise
-    finally:
-        os.close(descriptor)
