@@ -138,7 +138,11 @@ class FrameFileWriter:
             encode_end(self._key, self._repository, self._tables, upload.size, self._codec)
         )
         self._finished = True  # from here on it may have its name, even if this fails
-        upload.finish()
+        try:
+            upload.finish()
+        except FileExistsError:
+            self._finished = False  # what has the name is somebody else's
+            raise
         return upload.size
 
     def abort(self) -> None:
