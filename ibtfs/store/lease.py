@@ -34,8 +34,18 @@ class Lease:
             rename_new(part, self._path)
             sync_folder(os.path.dirname(self._path))
         except BaseException:
+            for name in (part, self._path):
+                self._unlink(name)
             os.close(self._descriptor)
             raise
+
+    def _unlink(self, name: str) -> None:
+        """Remove *name* if it is this lease."""
+        try:
+            if os.path.samestat(os.stat(name), os.fstat(self._descriptor)):
+                os.unlink(name)
+        except OSError:
+            pass  # not there, or the disk went away: it will be found without an owner
 
     def _flock(self) -> None:
         try:
@@ -57,9 +67,5 @@ class Lease:
 
     def release(self) -> None:
         """Remove it."""
-        if self.is_in_place():
-            try:
-                os.unlink(self._path)
-            except OSError:
-                pass  # the disk went away: it will be found stale
+        self._unlink(self._path)
         os.close(self._descriptor)
