@@ -340,6 +340,7 @@ def test_extras_and_flags() -> None:
     assert tuple(_column("Extras", "Key")) == known
     assert _numbers("Flags of a row", "Name", "Bit") == {
         "kept": entry.KEPT, "unstable": entry.UNSTABLE, "not read": entry.NOT_READ,
+        "left out": entry.LEFT_OUT,
     }  # fmt: skip
     for mode in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO):
         for size in (0, 1, 4096, 4097):

@@ -203,7 +203,10 @@ class _Run:
         entry, written = tree.store(root, self._old_state(), since_ns)
         if not self.options.tree.dry_run and len(tree.state_archives) > STATE_ARCHIVES:
             self.writer.close_archive()
-            written = rewrite_states(self.writer, written.ref)
+            try:
+                written = rewrite_states(self.writer, written.ref)
+            except IntegrityError as error:
+                self.tally.observer.note(f"Old states stay where they are, one is damaged: {error}")
         return self._point(run_id, entry, written, tree)
 
     def _tree_options(self, root: int) -> TreeOptions:

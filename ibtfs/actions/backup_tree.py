@@ -21,6 +21,7 @@ from ibtfs.format.entry import (
     GID,
     HASH_SIZE,
     KEPT,
+    LEFT_OUT,
     MODE,
     NAME,
     NOT_READ,
@@ -179,6 +180,7 @@ class TreeBackup:
 
     def _file(self, folder: _Folder, stamp: Stamp, *, known: bool) -> None:
         """Store one file that is new or has changed."""
+        self._writer.beat()
         name = stamp[NAME]
         kind = "changed" if known else "new"
         before = folder.old.find(name) if folder.old and known else None
@@ -245,7 +247,11 @@ class TreeBackup:
             state = self._moved.find(found.st_ino, found.st_mtime_ns)
         old = load_old(self._repo, state)
         child = _Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old)
-        if not self._is_shut(parent, child, found):
+        if self._is_shut(parent, child, found):
+            extras = {**child.entry.extras, FLAGS: child.entry.flags | LEFT_OUT}
+            child.own_row_changed = child.own_row_changed or child.entry.extras != extras
+            child.entry = child.entry._replace(extras=extras)
+        else:
             self._enter(child)
         return child
 
@@ -301,7 +307,20 @@ class TreeBackup:
         for name, entry in changed.items():
             present[name] = entry.stamp
         rows = list(map(present.__getitem__, sorted(present)))
-        return write_directory(self._writer, rows, changed, old), False
+        try:
+            return write_directory(self._writer, rows, changed, old), False
+        except IntegrityError:
+            self._store_again(folder)
+            rows = [changed[row[NAME]].stamp if row[NAME] in changed else row for row in rows]
+            return write_directory(self._writer, rows, changed, old), False
+
+    def _store_again(self, folder: _Folder) -> None:
+        """Store every file of a folder whose old rows lead to records that cannot be read."""
+        for stamp in folder.stamps:
+            name = stamp[NAME]
+            done = name in folder.changed or name in folder.dropped
+            if not done and not stat.S_ISDIR(stamp[MODE]):
+                self._file(folder, stamp, known=True)
 
     def _same_but_inodes(self, folder: _Folder) -> bool:
         """Whether every row is as it was, where inode numbers do not count."""

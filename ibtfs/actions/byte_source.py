@@ -47,9 +47,30 @@ class FileSource:
                 found = pieces(self._descriptor, position, position + length)
                 if len(found) == 1 and found[0].hole:
                     return Chunk(_ZEROS[:length], found)
-            return Chunk(os.pread(self._descriptor, length, position), found)
+            data = self._read(position, length)
         except OSError as error:
             raise source_error(error) from error
+        if len(data) < length:
+            self._size = position + len(data)  # it was cut short meanwhile: this is the end
+            return Chunk(data, [])
+        return Chunk(data, [_as_read(piece, data, position) for piece in found])
+
+    def _read(self, position: int, length: int) -> bytes:
+        data = os.pread(self._descriptor, length, position)
+        while 0 < len(data) < length:
+            more = os.pread(self._descriptor, length - len(data), position + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+
+def _as_read(piece: Piece, data: bytes, position: int) -> Piece:
+    """*piece*, a hole only if zeros were read there: it may have been written to meanwhile."""
+    first = piece.start - position
+    if piece.hole and data[first : first + piece.length] != _ZEROS[: piece.length]:
+        return piece._replace(hole=False)
+    return piece
 
 
 class StreamSource:

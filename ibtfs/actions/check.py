@@ -30,6 +30,7 @@ from ibtfs.store.vault import load_slabs
 
 PIECE = 1 << 20
 PATHS_KEPT = 100
+_UNKNOWN = object()
 
 
 @dataclass
@@ -140,47 +141,56 @@ class _Check:
         digests, below = [], []
         for page in Directory(self._repository, state.ref).pages():
             digest = self._page(point, page, path)
-            if page.digest and page.digest != digest[:HASH_SIZE]:
+            if digest and page.digest and page.digest != digest[:HASH_SIZE]:
                 raise FormatDamaged(f"{_name(page.ref)}: does not have the digest that it should")
             digests.append(digest)
             for entry in page.entries():
                 if entry.state is not None:
                     below.append((entry.state, _join(path, entry.name)))
+        self._observer.progress(len(below), 0)
+        if not all(digests):
+            return iter(below)  # some contents are damaged, and named; so the digest is not known
         digest = digests[0] if len(digests) == 1 else pages_digest([d[:HASH_SIZE] for d in digests])
         if digest[:HASH_SIZE] != state.digest[:HASH_SIZE]:
             raise FormatDamaged(f"{_name(state.ref)}: does not have the digest that it should")
         self._states[state.ref] = digest
-        self._observer.progress(len(below), 0)
         return iter(below)
 
     def _page(self, point: Point, page: StoredPage, path: bytes) -> bytes:
-        """Check the rows of a page; its digest."""
+        """Check the rows of a page; its digest, empty if a content's cannot be known."""
         tokens: list[object] = []
-        xattrs: dict[int, bytes] = {}
+        xattrs: dict[int, bytes | None] = {}
         for row, entry in enumerate(page.entries()):
             below = _join(path, entry.name)
             tokens.append(self._token(point, page, entry, row, below))
             if entry.xattrs_content is not None:
                 self._xattrs.add(entry.xattrs_content)
                 xattrs[row] = self._content(point, entry.xattrs_content, below, None)
-        return page_digest(page.page, tokens, xattrs)
+        if None in xattrs.values() or any(token is _UNKNOWN for token in tokens):
+            return b""
+        known = {row: digest for row, digest in xattrs.items() if digest is not None}
+        return page_digest(page.page, tokens, known)
 
     def _token(self, point: Point, page: StoredPage, entry: Entry, row: int, path: bytes) -> object:
         if entry.content is not None:
-            return self._content(point, entry.content, path, entry.size)
+            digest = self._content(point, entry.content, path, entry.size)
+            return _UNKNOWN if digest is None else digest
         if entry.state is not None:
             return entry.state.digest
         return page.page.refs[row]
 
-    def _content(self, point: Point, ref: Reference, path: bytes, size: int | None) -> bytes:
-        """The digest of a content that a row refers to; it is checked later, once."""
+    def _content(self, point: Point, ref: Reference, path: bytes, size: int | None) -> bytes | None:
+        """The digest of a content that a row refers to, None if its record cannot be read.
+
+        The content itself is checked later, once.
+        """
         self._users.setdefault(ref, (point.id, path))
         try:
             record = self._contents.record(ref)
         except IntegrityError as error:
             self._damaged_contents.add(ref)
             self.damage(_name(ref), str(error), point=point.id, path=path)
-            raise
+            return None
         if size is not None and record.size != size:
             message = f"{_name(ref)}: is not as long as the row that refers to it"
             self.damage(_name(ref), message, point=point.id, path=path)

@@ -12,11 +12,19 @@ import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ibtfs.actions.destination import (
+    FOLDER,
+    check_destination,
+    existing_folder,
+    make_destination,
+    refuse_overwriting,
+)
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.owners import group_numbers, user_numbers
+from ibtfs.actions.remove import Remover
 from ibtfs.actions.restore_entry import EntryWriter, RestoreFailed, failed
 from ibtfs.errors import IntegrityError, UsageError
-from ibtfs.format.entry import GROUP
+from ibtfs.format.entry import GROUP, LEFT_OUT, NOT_READ, XATTRS
 from ibtfs.format.patterns import Patterns
 from ibtfs.format.point import Point
 from ibtfs.store.browse import find_entry, located, root_entry
@@ -25,7 +33,6 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.states import Directory, Entry
 
 REFUSE, ALWAYS, IF_CHANGED, NEVER = "refuse", "always", "if-changed", "never"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True)
@@ -73,54 +80,40 @@ def restore(
     Entries that fail are counted as problems and the rest goes on.
     """
     entries = [(path, find_entry(repository, point, path)) for path in paths]
-    _refuse(destination, entries, options)
-    work = _Restore(repository, point, options, Tally(observer))
+    check_destination(destination, paths)
+    if options.overwrite == REFUSE:
+        if options.delete:
+            raise UsageError("--delete needs --overwrite: say what becomes of existing files")
+        refuse_overwriting(destination, paths)
+    if options.delete and point.statistics.get("problems"):
+        raise UsageError(
+            "The point is not complete, some files could not be read when it was made: --delete "
+            "would remove them; restore without it"
+        )
     if not options.dry_run:
-        _make_destination(destination)
-    if not paths:
-        work.tree(destination, root_entry(point), b"", own_metadata=not point.single)
-    for path, entry in entries:
-        work.into(destination, entry, path)
+        make_destination(destination)
+    work = _Restore(repository, point, options, Tally(observer), destination)
+    try:
+        if not paths:
+            work.tree(root_entry(point), b"", own_metadata=not point.single)
+        for path, entry in entries:
+            work.into(entry, path)
+    finally:
+        work.close()
     work.say_unset()
     return work.tally
-
-
-def _refuse(
-    destination: bytes, entries: list[tuple[bytes, Entry]], options: RestoreOptions
-) -> None:
-    """Raise UsageError rather than overwrite unasked."""
-    shown = os.fsdecode(destination)
-    if os.path.lexists(destination) and not os.path.isdir(destination):
-        raise UsageError(f"{shown!r} is not a folder")
-    bases = [os.path.basename(path) or b"." for path, _ in entries]
-    if len(set(bases)) != len(bases):
-        raise UsageError("Two of the paths have the same name: restore them one after the other")
-    if options.overwrite != REFUSE:
-        return
-    if options.delete:
-        raise UsageError("--delete needs --overwrite: say how existing files are to be treated")
-    if not entries and os.path.isdir(destination) and os.listdir(destination):
-        raise UsageError(f"{shown!r} is not empty: name a new folder, or say --overwrite")
-    for base in bases:
-        there = os.path.join(destination, base)
-        if os.path.lexists(there):
-            raise UsageError(f"{os.fsdecode(there)!r} exists: name another folder, or --overwrite")
-
-
-def _make_destination(destination: bytes) -> None:
-    try:
-        os.makedirs(destination, mode=0o700, exist_ok=True)
-    except OSError as error:
-        raise RestoreFailed(
-            f"Cannot make {os.fsdecode(destination)!r}: {error.strerror}"
-        ) from error
 
 
 class _Restore:
     """One restore; one thread."""
 
     def __init__(
-        self, repository: Repository, point: Point, options: RestoreOptions, tally: Tally
+        self,
+        repository: Repository,
+        point: Point,
+        options: RestoreOptions,
+        tally: Tally,
+        destination: bytes,
     ) -> None:
         self._repository, self._point, self._options = repository, point, options
         self._contents = Contents(repository)
@@ -128,43 +121,39 @@ class _Restore:
         groups = {} if options.numeric_ids else group_numbers(point.groups)
         self._writer = EntryWriter(self._contents, users, groups)
         self._links: dict[tuple[object, ...], bytes] = {}
-        self._top = -1
+        own = os.stat(repository.path)
+        self._remover = Remover((own.st_dev, own.st_ino))
         self._cut = 0
         self.tally = tally
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+        there = not options.dry_run or os.path.isdir(destination)
+        self._top = os.open(destination, flags) if there else -1
 
-    def tree(self, destination: bytes, entry: Entry, path: bytes, *, own_metadata: bool) -> None:
-        """Restore what the directory *entry* holds into *destination*."""
+    def close(self) -> None:
+        """Release the destination."""
+        if self._top >= 0:
+            os.close(self._top)
+
+    def tree(self, entry: Entry, path: bytes, *, own_metadata: bool) -> None:
+        """Restore what the directory *entry* holds into the destination."""
         chosen = self._options.include is None
-        top = _Folder(entry, path, b"", None, chosen, self._entries(entry, path))
-        if not self._options.dry_run:
-            top.descriptor = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._top = top.descriptor
-        self._links.clear()
+        top = _Folder(entry, path, b"", None, chosen, self._entries(entry, path), self._top)
         self._cut = len(path) + 1 if path else 0
-        try:
-            self._walk(top)
-            if own_metadata and top.descriptor >= 0:
-                self._writer.metadata(entry, top.descriptor)
-        finally:
-            top.close()
+        self._walk(top)
+        if own_metadata and not self._options.dry_run:
+            self._writer.metadata(entry, self._top)
 
-    def into(self, destination: bytes, entry: Entry, path: bytes) -> None:
-        """Restore the one *entry* at *path* into *destination*, under its base name."""
-        name = os.path.basename(path)
-        if not name:
-            self.tree(destination, entry, path, own_metadata=True)
+    def into(self, entry: Entry, path: bytes) -> None:
+        """Restore the one *entry* at *path* into the destination, under its base name."""
+        if not path:
+            self.tree(entry, path, own_metadata=True)
             return
-        parent = entry._replace(name=b"")
-        top = _Folder(parent, os.path.dirname(path), b"", None, True, iter([entry]))
-        if not self._options.dry_run:
-            top.descriptor = os.open(destination, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            self._top = top.descriptor
-        self._links.clear()
-        self._cut = len(top.path) + 1 if top.path else 0
-        try:
-            self._walk(top, delete=False)
-        finally:
-            top.close()
+        parent = entry._replace(name=b"", state=None)
+        chosen = self._options.include is None
+        above = os.path.dirname(path)
+        top = _Folder(parent, above, b"", None, chosen, iter([entry]), self._top)
+        self._cut = len(above) + 1 if above else 0
+        self._walk(top)
 
     def _entries(self, entry: Entry, path: bytes) -> Iterator[Entry]:
         """What a directory holds, files before folders, as it was backed up."""
@@ -178,7 +167,7 @@ class _Restore:
         entries.sort(key=lambda item: item.state is not None)
         return iter(entries)
 
-    def _walk(self, top: _Folder, *, delete: bool = True) -> None:
+    def _walk(self, top: _Folder) -> None:
         stack = [top]
         while stack:
             folder = stack[-1]
@@ -188,7 +177,7 @@ class _Restore:
                 if below is not None:
                     stack.append(below)
                 continue
-            if delete and self._options.delete and folder.chosen:
+            if self._options.delete and folder.chosen:
                 self._delete_others(folder)
             stack.pop()
             if stack:
@@ -221,15 +210,27 @@ class _Restore:
         return None
 
     def _ensure(self, folder: _Folder) -> int:
-        """The descriptor of *folder*, which is made, and all above it, when missing."""
-        if folder.descriptor >= 0 or folder.parent is None or self._options.dry_run:
-            return folder.descriptor
-        parent = self._ensure(folder.parent)
-        try:
-            os.mkdir(folder.name, 0o700, dir_fd=parent)
-        except FileExistsError:
-            self._make_way(parent, folder.name)
-        folder.descriptor = os.open(folder.name, _FOLDER, dir_fd=parent)
+        """The descriptor of *folder*; it is made, and all above it, when missing.
+
+        In a dry run nothing is made, and -1 stands for what is not there.
+        """
+        missing = []
+        at: _Folder | None = folder
+        while at is not None and at.descriptor < 0 and at.parent is not None:
+            missing.append(at)
+            at = at.parent
+        for below in reversed(missing):
+            parent = below.parent.descriptor if below.parent else -1
+            if self._options.dry_run:
+                below.descriptor = existing_folder(parent, below.name)
+                if below.descriptor < 0:
+                    return -1
+                continue
+            try:
+                os.mkdir(below.name, 0o700, dir_fd=parent)
+            except FileExistsError:
+                self._make_way(parent, below.name)
+            below.descriptor = os.open(below.name, FOLDER, dir_fd=parent)
         return folder.descriptor
 
     def _make_way(self, parent: int, name: bytes) -> None:
@@ -246,6 +247,9 @@ class _Restore:
         self.tally.counts["folders"] += folder.chosen
         if folder.descriptor < 0:
             return
+        if self._options.dry_run:
+            folder.close()
+            return
         try:
             self._writer.metadata(folder.entry, folder.descriptor)
         except (OSError, IntegrityError) as error:
@@ -261,7 +265,7 @@ class _Restore:
         if there is not None and self._skips(entry, there):
             counts["skipped"] += 1
             if self._options.overwrite == IF_CHANGED and not self._options.dry_run:
-                self._refresh(entry, parent)
+                self._writer.metadata_at(entry, parent, entry.name)
             return
         if not self._options.dry_run:
             self._put(entry, parent, there, path)
@@ -288,30 +292,35 @@ class _Restore:
         same = same and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns)
         return overwrite == IF_CHANGED and same
 
-    def _refresh(self, entry: Entry, parent: int) -> None:
-        """Set the metadata of a file whose contents stay."""
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        descriptor = os.open(entry.name, flags, dir_fd=parent)
-        try:
-            self._writer.metadata(entry, descriptor)
-        finally:
-            os.close(descriptor)
-
     def _put(self, entry: Entry, parent: int, there: os.stat_result | None, path: bytes) -> None:
         """Make the entry; what is there is replaced only when the new one is whole."""
         if there is None:
             self._make(entry, parent, entry.name, path)
             return
-        name = b".ibtfs-%b" % secrets.token_hex(8).encode()
-        self._make(entry, parent, name, path)
         if stat.S_ISDIR(there.st_mode):
-            self._remove(parent, entry.name, path)
-        os.rename(name, entry.name, src_dir_fd=parent, dst_dir_fd=parent)
-        # renaming one link over another of the same file does nothing, and leaves both
+            self._clear_folder(parent, entry.name)
+        name = b".ibtfs-%b" % secrets.token_hex(8).encode()
         try:
-            os.unlink(name, dir_fd=parent)
-        except FileNotFoundError:
-            pass
+            self._make(entry, parent, name, path)
+            os.rename(name, entry.name, src_dir_fd=parent, dst_dir_fd=parent)
+        finally:
+            # left if that failed; and renaming one link over another of the same file does nothing
+            try:
+                os.unlink(name, dir_fd=parent)
+            except FileNotFoundError:
+                pass
+
+    def _clear_folder(self, parent: int, name: bytes) -> None:
+        """A folder is where something else is to be: it goes only if it is empty, or asked for."""
+        if self._options.delete:
+            self._remover.remove(parent, name)
+            return
+        try:
+            os.rmdir(name, dir_fd=parent)
+        except OSError as error:
+            raise RestoreFailed(
+                "a folder that is not empty is in its place: remove it, or say --delete"
+            ) from error
 
     def _make(self, entry: Entry, parent: int, name: bytes, path: bytes) -> None:
         key = self._link_key(entry)
@@ -330,6 +339,7 @@ class _Restore:
         try:
             os.link(first, name, dst_dir_fd=parent, follow_symlinks=False)
         except OSError:
+            self._writer.unset["hard links"] += 1  # it becomes a file of its own
             return False
         return True
 
@@ -337,43 +347,44 @@ class _Restore:
         """What all links to one file agree in; None for an entry with one link."""
         if entry.links < 2:
             return None
-        digest = self._contents.record(entry.content).digest if entry.content else b""
-        return (
-            entry.extras.get(GROUP, 0), entry.inode, *entry[1:6], digest, entry.target, entry.rdev,
-        )  # fmt: skip
+        contents = [
+            self._contents.record(ref).digest if ref else b""
+            for ref in (entry.content, entry.xattrs_content)
+        ]
+        xattrs = repr(sorted(entry.extras.get(XATTRS, {}).items()))
+        group = entry.extras.get(GROUP, 0), entry.inode
+        return (*group, *entry[1:6], *contents, xattrs, entry.target, entry.rdev)
 
     def _delete_others(self, folder: _Folder) -> None:
-        """Remove what the point does not have from a restored folder."""
-        descriptor = folder.descriptor
-        if descriptor < 0 or folder.entry.state is None:
+        """Remove what the point does not have from a restored folder that it knows all of."""
+        descriptor = self._ensure(folder) if self._options.dry_run else folder.descriptor
+        state, not_known = folder.entry.state, folder.entry.flags & (NOT_READ | LEFT_OUT)
+        if descriptor < 0 or state is None or not_known:
             return
         try:
-            entries = Directory(self._repository, folder.entry.state.ref).entries()
-            wanted = {entry.name for entry in entries}
+            wanted = {entry.name for entry in Directory(self._repository, state.ref).entries()}
         except IntegrityError:
             return  # what is not known to be too much stays
         for text in os.listdir(descriptor):
             name = os.fsencode(text)
-            path = folder.path + b"/" + name if folder.path else name
-            exclude = self._options.exclude
-            if name in wanted or (exclude and exclude.match(path, False)):
-                continue
-            self._remove(descriptor, name, path)
-            self.tally.counts["deleted"] += 1
-            self.tally.observer.file("deleted", path)
+            if name not in wanted:
+                self._delete(folder, descriptor, name)
 
-    def _remove(self, parent: int, name: bytes, path: bytes) -> None:
-        """Remove *name* and all below it."""
-        if not stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
-            os.unlink(name, dir_fd=parent)
-            return
-        descriptor = os.open(name, _FOLDER, dir_fd=parent)
+    def _delete(self, folder: _Folder, descriptor: int, name: bytes) -> None:
+        """Remove one thing that is too much, unless it is excluded; say so if it cannot be."""
+        path = folder.path + b"/" + name if folder.path else name
+        exclude = self._options.exclude
         try:
-            for below in os.listdir(descriptor):
-                self._remove(descriptor, os.fsencode(below), path)
-        finally:
-            os.close(descriptor)
-        os.rmdir(name, dir_fd=parent)
+            is_folder = stat.S_ISDIR(os.lstat(name, dir_fd=descriptor).st_mode)
+            if exclude and exclude.match(path, is_folder):
+                return
+            if not self._options.dry_run:
+                self._remover.remove(descriptor, name)
+        except (OSError, RestoreFailed) as error:
+            self.tally.problem(path, f"cannot be deleted: {error}")
+            return
+        self.tally.counts["deleted"] += 1
+        self.tally.observer.file("deleted", path)
 
     def say_unset(self) -> None:
         """Tell what metadata could not be set."""

@@ -20,9 +20,7 @@ from ibtfs.store.states import Entry, entry_xattrs
 
 WHOLE_PIECE = 4 << 20
 """Files up to this size are checked before anything is written."""
-BLOCK = 4096
 SET_IDS = stat.S_ISUID | stat.S_ISGID
-_ZERO_BLOCK = bytes(BLOCK)
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -90,7 +88,6 @@ class EntryWriter:
         """Write a file piece by piece, keeping its holes, and compare its digest."""
         hasher = blake3()
         sparse = is_sparse(entry)
-        zeros_are_holes = sparse and self._has_more_holes(entry)
         assert entry.content is not None  # _small has dealt with empty files
         for offset in range(0, entry.size, PIECE):
             length = min(PIECE, entry.size - offset)
@@ -98,25 +95,11 @@ class EntryWriter:
             hasher.update(data)
             if not sparse:
                 _write(descriptor, data)
-            elif zeros_are_holes:
-                _write_around_zeros(descriptor, data)
             else:
                 self._write_around_holes(entry.content, descriptor, offset, data)
         if sparse:
             os.ftruncate(descriptor, entry.size)
         check_digest(self._contents, entry, hasher.digest())
-
-    def _has_more_holes(self, entry: Entry) -> bool:
-        """Whether the original had fewer blocks than the stored content has data.
-
-        A content is stored once, with the holes of the file that came first; another file with
-        the same bytes may have had more of them.
-        """
-        assert entry.content is not None  # _small has dealt with empty files
-        segments = self._contents.segments(entry.content, 0, entry.size)
-        data = sum(s.length for s in segments if s.owner is not None or s.offset != HOLE)
-        blocks: int = entry.extras[BLOCKS]
-        return data > blocks * 512 + BLOCK
 
     def _write_around_holes(
         self, content: Reference, descriptor: int, offset: int, data: bytes
@@ -152,9 +135,7 @@ class EntryWriter:
         mine = owner == self._self and os.geteuid() != 0
         if not mine and not self._try("owners", lambda: os.chown(descriptor, *owner)):
             mode &= ~SET_IDS  # what ran as somebody else must not run as whoever restores
-        self._try("modes", lambda: os.chmod(descriptor, mode))
-        for attribute, value in entry_xattrs(entry, self._contents).items():
-            self._xattr(descriptor, attribute, value, follow=True)
+        self._xattrs(entry, descriptor, mode, follow=True)
         self._try("times", lambda: os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns)))
 
     def metadata_at(self, entry: Entry, parent: int, name: bytes) -> None:
@@ -165,12 +146,29 @@ class EntryWriter:
                 "owners", lambda: os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
             )
         path = b"/proc/self/fd/%d/%b" % (parent, name)
-        if not stat.S_ISLNK(entry.mode):
-            self._try("modes", lambda: os.chmod(path, stat.S_IMODE(entry.mode)))
-        for attribute, value in entry_xattrs(entry, self._contents).items():
-            self._xattr(path, attribute, value, follow=False)
+        self._xattrs(entry, path, stat.S_IMODE(entry.mode), follow=False)
         times = (entry.mtime_ns, entry.mtime_ns)
         self._try("times", lambda: os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False))
+
+    def _xattrs(self, entry: Entry, target: int | bytes, mode: int, *, follow: bool) -> None:
+        """Set the mode and the extended attributes, and remove those that the entry does not have.
+
+        What a user may set on a file that may be written comes before the mode, ACLs and
+        capabilities after it, for a change of mode changes them.
+        """
+        wanted = entry_xattrs(entry, self._contents)
+        for text in _listed(target, follow=follow):
+            name = os.fsencode(text)
+            if name not in wanted and name.startswith((b"user.", b"system.posix_acl_")):
+                self._try("ACLs", lambda: os.removexattr(target, text, follow_symlinks=follow))  # noqa: B023
+        late = sorted(wanted, key=lambda name: not name.startswith(b"user."))
+        first = sum(name.startswith(b"user.") for name in late)
+        for name in late[:first]:
+            self._xattr(target, name, wanted[name], follow=follow)
+        if not stat.S_ISLNK(entry.mode):
+            self._try("modes", lambda: os.chmod(target, mode))
+        for name in late[first:]:
+            self._xattr(target, name, wanted[name], follow=follow)
 
     def _xattr(self, target: int | bytes, name: bytes, value: bytes, *, follow: bool) -> None:
         what = "ACLs" if name.startswith(b"system.posix_acl") else "extended attributes"
@@ -196,20 +194,17 @@ class EntryWriter:
         return True
 
 
+def _listed(target: int | bytes, *, follow: bool) -> list[str]:
+    try:
+        return os.listxattr(target, follow_symlinks=follow)
+    except OSError:
+        return []
+
+
 def is_sparse(entry: Entry) -> bool:
     """Whether the original had fewer blocks than its size needs."""
     blocks: int | None = entry.extras.get(BLOCKS)
     return blocks is not None and blocks * 512 < entry.size
-
-
-def _write_around_zeros(descriptor: int, data: bytes) -> None:
-    """Write all but blocks of zeros, which become holes."""
-    for first in range(0, len(data), BLOCK):
-        block = data[first : first + BLOCK]
-        if block == _ZERO_BLOCK:
-            os.lseek(descriptor, BLOCK, os.SEEK_CUR)
-        else:
-            _write(descriptor, block)
 
 
 def _write(descriptor: int, data: bytes | memoryview) -> None:

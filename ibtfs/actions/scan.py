@@ -124,7 +124,8 @@ def exclude_file(root: int) -> list[bytes]:
         descriptor = os.open(EXCLUDE_FILE, flags, dir_fd=root)
     except OSError:
         return []
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        return []
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            return []
         return file.read().split(b"\n")

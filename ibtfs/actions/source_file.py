@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,10 @@ from ibtfs.errors import SourceError
 from ibtfs.format.entry import Stamp
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_XATTRS = (errno.EOPNOTSUPP, errno.ENODATA, errno.EPERM, errno.EACCES, errno.ENOENT,
+              errno.ENOSYS, errno.EINVAL)  # fmt: skip
+LEASE_ATTEMPTS, LEASE_PAUSE = 20, 0.1
+"""Tries, and seconds between them, while a file's lease is given back."""
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -40,7 +45,25 @@ def stamp_of(name: bytes, found: os.stat_result) -> Stamp:
     )  # fmt: skip
 
 
+def look(descriptor: int) -> os.stat_result:
+    """The fstat of an open file.  Raises SourceError."""
+    try:
+        return os.fstat(descriptor)
+    except OSError as error:
+        raise source_error(error) from error
+
+
 def _open(name: bytes, parent: int, flags: int) -> int:
+    """Open; for a while again and again if somebody's lease on the file is in the way."""
+    for _ in range(LEASE_ATTEMPTS):
+        try:
+            return _open_quietly(name, parent, flags)
+        except BlockingIOError:
+            time.sleep(LEASE_PAUSE)
+    return _open_quietly(name, parent, flags)
+
+
+def _open_quietly(name: bytes, parent: int, flags: int) -> int:
     """Open without touching the access time, where that is allowed."""
     try:
         return os.open(name, flags | os.O_NOATIME, dir_fd=parent)
@@ -60,7 +83,7 @@ def opened_file(name: bytes, parent: int, inode: int) -> Iterator[tuple[int, os.
     except OSError as error:
         raise source_error(error) from error
     try:
-        found = os.fstat(descriptor)
+        found = look(descriptor)
         if not stat.S_ISREG(found.st_mode) or found.st_ino != inode:
             raise Replaced("was replaced while it was backed up")
         yield descriptor, found
@@ -106,18 +129,22 @@ def read_all(descriptor: int, size: int) -> bytes:
 def read_xattrs(target: int | bytes, *, follow: bool = True) -> dict[bytes, bytes]:
     """The extended attributes of a descriptor or a path; none where there are none to be had.
 
-    ACLs are among them.  An attribute that vanishes meanwhile, or may not be read, is left out.
+    ACLs are among them.  An attribute that vanishes meanwhile, or may not be read (trusted.* for
+    an ordinary user), is left out.  Raises SourceError.
     """
     try:
         names = os.listxattr(target, follow_symlinks=follow)
-    except OSError:
-        return {}
+    except OSError as error:
+        if error.errno in _NO_XATTRS:
+            return {}
+        raise source_error(error) from error
     values = {}
     for name in names:
         try:
             values[os.fsencode(name)] = os.getxattr(target, name, follow_symlinks=follow)
-        except OSError:
-            continue  # e.g. trusted.* for an ordinary user: not readable is as good as not there
+        except OSError as error:
+            if error.errno not in _NO_XATTRS:
+                raise source_error(error) from error
     return values
 
 

@@ -13,6 +13,7 @@ from ibtfs.actions.holes import has_holes
 from ibtfs.actions.observer import Tally
 from ibtfs.actions.source_file import (
     Replaced,
+    look,
     moved,
     opened_file,
     read_all,
@@ -151,7 +152,7 @@ class FileStorer:
         for attempt in range(2):
             ref, size = self._read(descriptor, found, base)
             looked_ns = time.time_ns()
-            after = os.fstat(descriptor)
+            after = look(descriptor)
             stable = size == found.st_size and not moved(found, after)
             # a large file without a base would be stored twice: keep what was read
             if stable or attempt or (base is None and size > MEMORY_LIMIT):
@@ -228,7 +229,7 @@ class FileStorer:
         With *inline* no content is made of its extended attributes, however large.
         """
         looked_ns = time.time_ns()
-        found = os.fstat(descriptor)
+        found = look(descriptor)
         extras = self._extras(found, read_xattrs(descriptor), place)
         fresh = self.settled(stamp_of(stamp[0], found), place.device, looked_ns)
         if inline:

@@ -9,7 +9,7 @@ file, or the pieces that a run which was cut off had stored already.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from blake3 import blake3
@@ -23,7 +23,7 @@ from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.extents import BASE, HOLE, OWN, SOURCE, ZEROS
 from ibtfs.format.frames import LARGE, LITERALS
 from ibtfs.format.index import ContentRecord, Reference
-from ibtfs.store.run_writer import RunWriter
+from ibtfs.store.run_writer import Holes, RunWriter
 from ibtfs.store.vault import (
     SLAB,
     ZERO_DIGEST,
@@ -197,6 +197,8 @@ class LargeFile:
 
     def _adopt(self, number: int, digest: bytes) -> None:
         """Look for a content that begins with this slab: as base if it is alike, else a part."""
+        if any(item.code == BASE for item in self._payload.builder.ranges):
+            return  # copies from the base at hand are in the map: it cannot be another now
         for ref in self.writer.heads(digest):
             known = self._known(ref)
             if known is None or (self._base is not None and known.record.size != self.size):
@@ -219,9 +221,30 @@ class LargeFile:
         payload = self._payload
         if not size:
             return StoredLarge(None, 0, 0)  # emptied, or cut short, since it was looked at
+        holes = _holes(item[0::2] for item in payload.builder.ranges)
         found = self.writer.find(digest, size)
-        if found is not None:
+        if found is not None and (not holes or holes == self._holes_of(found, size)):
             return StoredLarge(found, size, payload.total)
+        ref, stored = self._record(digest, size)
+        if holes:
+            self.writer.holes[ref] = holes
+        return StoredLarge(ref, size, stored)
+
+    def _holes_of(self, ref: Reference, size: int) -> Holes:
+        """Where the holes of a stored content are: the same bytes may have other holes."""
+        if self.writer.is_open(ref):
+            return self.writer.holes.get(ref, ())
+        try:
+            segments = self.writer.contents.segments(ref, 0, size)
+            return _holes(
+                (HOLE if s.owner is None and not s.offset else OWN, s.length) for s in segments
+            )
+        except IntegrityError:
+            return ()
+
+    def _record(self, digest: bytes, size: int) -> tuple[Reference, int]:
+        """Add the record of the content that was read; payload bytes added for it."""
+        payload = self._payload
         ranges = payload.builder.ranges
         base = self._base if any(item.code == BASE for item in ranges) else None
         flat = base is not None and at_bound(base.record)
@@ -245,12 +268,26 @@ class LargeFile:
                     f"is built upon contents that are damaged ({error}): run check, and back up "
                     "again, to store it anew"
                 ) from error
-            return StoredLarge(ref, size, payload.total - payload.own + own)
+            return ref, payload.total - payload.own + own
         record = ContentRecord(
             digest, size, payload.stream, payload.start, payload.own,
             base.record.depth + 1 if base else 0, base.ref if base else None,
             tuple(payload.sources), slabs=slabs,
         )  # fmt: skip
         plain = len(ranges) == 1 and ranges[0].code == OWN
-        ref = self.writer.add_content(record, None if plain else payload.builder.finish())
-        return StoredLarge(ref, size, payload.total)
+        extents = None if plain else payload.builder.finish()
+        return self.writer.add_content(record, extents), payload.total
+
+
+def _holes(ranges: Iterable[Sequence[int]]) -> Holes:
+    """The (start, length) of the holes among ranges given as (code, length)."""
+    found: list[tuple[int, int]] = []
+    position = 0
+    for code, length in ranges:
+        if code == HOLE:
+            if found and sum(found[-1]) == position:
+                found[-1] = (found[-1][0], found[-1][1] + length)
+            else:
+                found.append((position, length))
+        position += length
+    return tuple(found)

@@ -109,7 +109,19 @@ def main() -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminated)
+    _raise_descriptors()
     cli.main()
+
+
+def _raise_descriptors() -> None:
+    """Allow as many open files as the system lets us: a deep tree needs one a level."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        return  # what was allowed before has to do
 
 
 def _terminated(number: int, _frame: object) -> NoReturn:

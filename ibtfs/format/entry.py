@@ -42,9 +42,10 @@ XATTRS, XATTRS_REF, GROUP, BLOCKS, FLAGS = "x", "X", "g", "b", "f"
 the device (where not 0) that the inode of a row with several links belongs to; st_blocks where it
 is not what the size lets expect; flags."""
 
-KEPT, UNSTABLE, NOT_READ = 1, 2, 4
+KEPT, UNSTABLE, NOT_READ, LEFT_OUT = 1, 2, 4, 8
 """Flags: kept from an earlier point, for it could not be read; changed while it was read; a
-directory that could not be read and is not known from an earlier point."""
+directory that could not be read and is not known from an earlier point; a directory that was left
+empty on purpose: another file system is mounted there, or it is the repository."""
 
 ONE_PAGE = 64
 PAGE_ROWS = 4096

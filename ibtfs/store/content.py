@@ -215,7 +215,7 @@ def _joined(position: int, segments: list[Segment]) -> _Window:
         owner, offset, length = segment
         if joined:
             last = joined[-1]
-            follows = last[1] + last[2] if owner else offset
+            follows = last[1] + last[2] if owner else last[1]
             if owner == last[0] and offset == follows:
                 joined[-1] = Segment(owner, last[1], last[2] + length)
                 position += length

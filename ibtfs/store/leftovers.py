@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ibtfs.errors import IntegrityError
 from ibtfs.store.archive import generations
 from ibtfs.store.durable import PART
 from ibtfs.store.lock import Lock, others_at_work
@@ -24,17 +25,36 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
     if others_at_work(storage, lock):
         return 0
     points = set(repository.point_ids())
+    needed = _needed(repository) if any(map(_has_files, archives.values())) else set()
     stray = [name for name in hidden if _is_left(storage, name)]
     for point_id, names in tags.items():
         stray += [name for name in names if name.endswith(PART) or point_id not in points]
     for archive_id, names in archives.items():
-        whole = "index" in generations(storage, archive_id)
+        # an index that was lost, or is still being copied here, does not make its data left over
+        whole = archive_id in needed or "index" in generations(storage, archive_id)
         stray += [name for name in names if name.endswith(PART) or not whole]
     for name in stray:
         storage.delete(name)
     for folder in (*(f"tags/{name}" for name in tags), *(f"archives/{name}" for name in archives)):
         storage.delete_folder(folder)
     return len(stray)
+
+
+def _has_files(names: list[str]) -> bool:
+    """Whether an archive's files hold more than hidden parts, and no index."""
+    kinds = [name.rpartition("/")[2].partition(".")[0] for name in names if not name.endswith(PART)]
+    return bool(kinds) and "index" not in kinds
+
+
+def _needed(repository: Repository) -> set[str]:
+    """The archives that a manifest or the index of another archive names."""
+    needed = {point.state.archive for point in repository.points().points}
+    for archive_id in repository.archive_ids():
+        try:
+            needed.update(repository.archive(archive_id).header.archives)
+        except IntegrityError:
+            continue  # what it names cannot be told; check names it
+    return needed
 
 
 def _all(storage: LocalStorage, folder: str) -> list[str]:

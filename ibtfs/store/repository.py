@@ -8,6 +8,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ibtfs.errors import (
@@ -27,6 +28,7 @@ from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store.archive import ArchiveReader, generations
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.durable import PART
+from ibtfs.store.select import shown_sources
 from ibtfs.store.storage import LocalStorage
 
 log = logging.getLogger(__name__)
@@ -175,6 +177,11 @@ class Repository:
         for gone in set(self._points).difference(present):
             self._points.pop(gone, None)
         points.sort(key=lambda point: point.order)
+        shown = shown_sources(points)
+        points = [
+            point if shown[point.id] == point.display else replace(point, display=shown[point.id])
+            for point in points
+        ]
         return Points(points, damaged)
 
     def has_point(self, point_id: str) -> bool:

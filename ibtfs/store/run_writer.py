@@ -25,6 +25,9 @@ ARCHIVE_BYTES = 1 << 30
 ARCHIVE_SECONDS = 600
 ARCHIVE_CONTENTS = 250_000
 
+Holes = tuple[tuple[int, int], ...]
+"""Start and length of each hole of a content, in order."""
+
 
 class RunWriter:
     """Writes the archives of one run; used by one thread.
@@ -56,6 +59,8 @@ class RunWriter:
         self._digests: list[bytes] = []
         self._by_digest: dict[bytes, int] = {}
         self.adopted: set[str] = set()
+        self.holes: dict[Reference, Holes] = {}
+        """The holes of contents in the open archive, whose maps cannot be read yet."""
         self.stored_bytes = 0
         self.archive_bytes = ARCHIVE_BYTES
 
@@ -93,7 +98,7 @@ class RunWriter:
             return
         self.stored_bytes += self._current.finish()
         self._current = None
-        self._digests, self._by_digest = [], {}
+        self._digests, self._by_digest, self.holes = [], {}, {}
         self._has_past = True
         self.catalog.feed()
 

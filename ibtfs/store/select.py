@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -16,11 +17,27 @@ LATEST = re.compile(r"latest(?:~(\d{1,6}))?\Z")
 
 
 def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
-    """The points of each source under its display name, in their order."""
-    sources: dict[str, list[Point]] = {}
+    """The points of each source under the name that it is shown by, in their order.
+
+    Sources are told apart by what they are, not by the names they chose: two first backups at the
+    same time may have chosen the same one, and the later of them gets its host's name added.
+    """
+    mine: dict[tuple[str, str | bytes], list[Point]] = {}
     for point in sorted(points, key=lambda point: point.order):
-        sources.setdefault(point.display, []).append(point)
+        mine.setdefault(point.source.identity, []).append(point)
+    sources: dict[str, list[Point]] = {}
+    for group in mine.values():
+        name, host = group[0].display, group[0].source.host
+        candidates = itertools.chain(
+            (name, f"{name}@{host}"), (f"{name}-{n}" for n in itertools.count(2))
+        )
+        sources[next(c for c in candidates if c not in sources)] = group
     return sources
+
+
+def shown_sources(points: Iterable[Point]) -> dict[str, str]:
+    """The name of the source of each point, by the point's id."""
+    return {point.id: name for name, group in by_source(points).items() for point in group}
 
 
 def displayed_names(points: Iterable[Point], zone: tzinfo | None = None) -> dict[str, str]:
