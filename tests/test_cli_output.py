@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -186,3 +188,44 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert cache_folder() == b""
+
+
+def _run(words: list[str], **options: object) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "ibtfs", *words]
+    return subprocess.run(command, check=False, timeout=60, **options)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.parametrize("closed", [0, 1, 2])
+def test_a_standard_stream_that_is_closed(closed: int, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/a").write_bytes(b"1")
+    source, repository = str(tmp_path / "source"), str(tmp_path / "repo")
+    for words in (["backup", source, repository], ["list", repository]):
+        line = " ".join([sys.executable, "-m", "ibtfs", *words, f"{closed}>&-"])
+        done = subprocess.run(["sh", "-c", line], check=False, capture_output=True, timeout=60)
+        assert done.returncode == 0
+        assert b"Unexpected" not in done.stderr + done.stdout
+
+
+def test_a_reader_that_goes_ends_no_backup(tmp_path: Path) -> None:
+    source, repository = tmp_path / "source", str(tmp_path / "repo")
+    source.mkdir()
+    for number in range(3000):
+        (source / f"a name that is rather long, so that a pipe is filled {number}").touch()
+    with subprocess.Popen(
+        [sys.executable, "-m", "ibtfs", "backup", "-v", str(source), repository],
+        stdout=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.read(10)
+        process.stdout.close()
+        process.wait(60)
+    listed = _run(["list", "--json", repository], capture_output=True)
+    assert len(json.loads(listed.stdout)["points"]) == 1
+
+
+def test_a_full_standard_output_is_told(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = _run(["list", "--json", str(tmp_path)], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 10
+    assert b"Traceback" not in done.stderr

@@ -189,6 +189,9 @@ class TreeBackup:
                 entry = self._storer.store(stamp, before, folder.place(name))
             except SourceError as error:
                 self._keep(folder, name, before, error)
+                if name in folder.dropped:  # counted when it was listed, and not in the point
+                    self._tally.counts["files"] -= 1
+                    self._tally.counts["bytes"] -= stamp[SIZE]
                 return
             folder.changed[name] = entry
             if before is not None and same_but_stamps(entry, before):

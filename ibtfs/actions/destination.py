@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 
 from ibtfs.actions.restore_entry import RestoreFailed
 from ibtfs.errors import UsageError
+from ibtfs.store.states import Entry
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """How folders below a destination are opened: never through a link."""
@@ -35,10 +37,13 @@ def _bases(paths: Sequence[bytes]) -> list[bytes]:
     return [os.path.basename(path) or b"." for path in paths]
 
 
-def make_destination(destination: bytes) -> None:
-    """Make the folder, and what is missing above it.  Raises RestoreFailed."""
+def make_destination(destination: bytes, *, private: bool) -> None:
+    """Make the folder, and what is missing above it; *private* until it gets its own metadata.
+
+    Raises RestoreFailed.
+    """
     try:
-        os.makedirs(destination, mode=0o700, exist_ok=True)
+        os.makedirs(destination, mode=0o700 if private else 0o777, exist_ok=True)
     except OSError as error:
         raise RestoreFailed(
             f"Cannot make {os.fsdecode(destination)!r}: {error.strerror}"
@@ -53,3 +58,17 @@ def existing_folder(parent: int, name: bytes) -> int:
         return os.open(name, FOLDER, dir_fd=parent)
     except OSError:
         return -1
+
+
+def is_unchanged(entry: Entry, there: os.stat_result, parent: int) -> bool:
+    """Whether what is in the open folder *parent* looks like *entry*: by type, size and time.
+
+    A symbolic link has to point where it should, a file to have as many links.
+    """
+    if stat.S_IFMT(there.st_mode) != stat.S_IFMT(entry.mode) or there.st_nlink != entry.links:
+        return False
+    if (there.st_size, there.st_mtime_ns) != (entry.size, entry.mtime_ns):
+        return False
+    if stat.S_ISLNK(entry.mode):
+        return os.readlink(entry.name, dir_fd=parent) == entry.target
+    return stat.S_ISREG(entry.mode)

@@ -16,6 +16,7 @@ from ibtfs.actions.destination import (
     FOLDER,
     check_destination,
     existing_folder,
+    is_unchanged,
     make_destination,
     refuse_overwriting,
 )
@@ -91,7 +92,7 @@ def restore(
             "would remove them; restore without it"
         )
     if not options.dry_run:
-        make_destination(destination)
+        make_destination(destination, private=not paths and not point.single)
     work = _Restore(repository, point, options, Tally(observer), destination)
     try:
         if not paths:
@@ -262,8 +263,9 @@ class _Restore:
         counts, observer = self.tally.counts, self.tally.observer
         parent = self._ensure(folder)
         there = self._there(parent, entry.name)
-        if there is not None and self._skips(entry, there):
+        if there is not None and self._skips(entry, there, parent):
             counts["skipped"] += 1
+            self._remember(entry, path)
             if self._options.overwrite == IF_CHANGED and not self._options.dry_run:
                 self._writer.metadata_at(entry, parent, entry.name)
             return
@@ -282,15 +284,12 @@ class _Restore:
         except FileNotFoundError:
             return None
 
-    def _skips(self, entry: Entry, there: os.stat_result) -> bool:
+    def _skips(self, entry: Entry, there: os.stat_result, parent: int) -> bool:
         """Whether what is there stays."""
         overwrite = self._options.overwrite
         if overwrite in (REFUSE, NEVER):
             return True
-        same = stat.S_IFMT(there.st_mode) == stat.S_IFMT(entry.mode)
-        same = same and stat.S_ISREG(entry.mode) and entry.links < 2
-        same = same and (there.st_size, there.st_mtime_ns) == (entry.size, entry.mtime_ns)
-        return overwrite == IF_CHANGED and same
+        return overwrite == IF_CHANGED and is_unchanged(entry, there, parent)
 
     def _put(self, entry: Entry, parent: int, there: os.stat_result | None, path: bytes) -> None:
         """Make the entry; what is there is replaced only when the new one is whole."""
@@ -331,8 +330,14 @@ class _Restore:
             self._writer.file(entry, parent, name)
         else:
             self._writer.special(entry, parent, name)
+        self._remember(entry, path)
+
+    def _remember(self, entry: Entry, path: bytes) -> None:
+        """Where other links to the same file find it."""
+        key = self._link_key(entry)
         if key:
-            self._links[key] = b"/proc/self/fd/%d/%b" % (self._top, path[self._cut :])
+            place = b"/proc/self/fd/%d/%b" % (self._top, path[self._cut :])
+            self._links.setdefault(key, place)
 
     def _link(self, first: bytes, parent: int, name: bytes) -> bool:
         """Make *name* a link to the file restored first of its group; False if it cannot be."""

@@ -61,6 +61,8 @@ def _tell(error: BaseException, words: Sequence[str]) -> int:
             emit_json({"error": failure.message, "exit_code": failure.exit_code})
         except BrokenPipeError:
             return _quiet_pipe()
+        except OSError:
+            complain(failure.message)  # standard output is full: the other may not be
     else:
         complain(failure.message)
         if failure.hint:

@@ -6,6 +6,7 @@ Nothing else is imported before it is needed, so that help and completion are th
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from typing import Any, NamedTuple, NoReturn
@@ -105,12 +106,23 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
 
 def main() -> NoReturn:
     """The entry point of the ``ibtfs`` command."""
+    _open_standard_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminated)
     _raise_descriptors()
     cli.main()
+
+
+def _open_standard_streams() -> None:
+    """Give what was closed by whoever started us a place to go to, or to come from."""
+    if sys.stdin is None:
+        sys.stdin = os.fdopen(os.open(os.devnull, os.O_RDONLY))
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _raise_descriptors() -> None:

@@ -50,10 +50,13 @@ class Reporter(Observer):
         """Name the file, with --verbose."""
         if self._verbose and not self._quiet:
             line = f"{kind:<9} {shown(path)}"
-            if self._as_json:
-                print(line, file=sys.stderr)
-            else:
-                say(line)
+            try:
+                if self._as_json:
+                    print(line, file=sys.stderr)
+                else:
+                    say(line)
+            except OSError:
+                self._verbose = False  # nobody reads it any more: that must not end the work
 
     def progress(self, files: int, size: int) -> None:
         """Count; show it when the last time is long enough ago."""
@@ -80,6 +83,10 @@ class Reporter(Observer):
             self._say(message)
 
     def _say(self, message: str) -> None:
+        with suppress(OSError):  # nobody reads it any more: that must not end the work
+            self._print(message)
+
+    def _print(self, message: str) -> None:
         if self._progress is None:
             complain(message)
         else:

@@ -79,6 +79,7 @@ class RepositoryView:
             return self._known.points
 
     def _read(self) -> dict[bytes, dict[bytes, Point]]:
+        self.repository.require_there()
         points = self.repository.points().points
         names = displayed_names(points)
         return {
@@ -264,8 +265,9 @@ class EntryNode:
 
     def _failed(self, error: IntegrityError) -> Exception:
         """*error* as what the reader is told: the point is gone, or its data is damaged."""
-        has_point = self._view.repository.has_point
-        if isinstance(error, ObjectMissing) and not has_point(self._point.id):
+        repository = self._view.repository
+        gone = isinstance(error, ObjectMissing) and repository.is_there()
+        if gone and not repository.has_point(self._point.id):
             return PointGone(f"The backup point {self._point.id} was removed")
         return located(error, f"point {self._point.id}", self.path)
 

@@ -184,6 +184,16 @@ class Repository:
         ]
         return Points(points, damaged)
 
+    def is_there(self) -> bool:
+        """Whether the repository can still be found: its disk may have been unplugged."""
+        return is_repository(self.path)
+
+    def require_there(self) -> None:
+        """Raise ObjectMissing unless :meth:`is_there`."""
+        if not self.is_there():
+            shown = os.fsdecode(self.path)
+            raise ObjectMissing(f"The repository {shown!r} is gone (a disk unplugged?)")
+
     def has_point(self, point_id: str) -> bool:
         """Whether the manifest is still there."""
         return os.path.lexists(self.storage.path(f"points/{point_id}"))

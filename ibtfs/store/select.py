@@ -87,6 +87,9 @@ def select_among(points: Sequence[Point], words: str, now: datetime) -> Point:
         starts = [p for p in points if p.id.startswith(words) or names[p.id].startswith(words)]
         if len(starts) == 1:
             return starts[0]
+        if len(starts) > 1 and not is_moment(words):
+            some = ", ".join(names[point.id] for point in starts[-5:])
+            raise UsageError(f"{words!r} is the beginning of {len(starts)} points: {some}")
     latest = LATEST.match(words)
     if latest:
         back = int(latest[1] or 0)
