@@ -35,10 +35,10 @@ class Range(NamedTuple):
 class Overlay(NamedTuple):
     """The ranges of a map that are not copies in place, in columns; *ends* are where they end."""
 
-    starts: list[int]
-    ends: list[int]
-    codes: list[int]
-    offsets: list[int]
+    starts: Sequence[int]
+    ends: Sequence[int]
+    codes: Sequence[int]
+    offsets: Sequence[int]
 
 
 class ExtentMap:
@@ -56,16 +56,19 @@ class ExtentMap:
         self.codes = array("B" if max(codes, default=0) < 256 else "H", codes)
         self.offsets = array("q", offsets)
         self.overlay = self._overlay(lengths)
-        """All but the copies that lie where they lay in the base."""
+        """All but the copies that lie where they lay in the base; empty if nothing is copied."""
 
     def _overlay(self, lengths: Sequence[int]) -> Overlay:
         starts, codes, offsets = self.starts, self.codes, self.offsets
-        rows = [
-            row for row, code in enumerate(codes) if code != BASE or offsets[row] != starts[row]
-        ]
-        firsts = [starts[row] for row in rows]
-        ends = [starts[row] + lengths[row] for row in rows]
-        return Overlay(firsts, ends, [codes[row] for row in rows], [offsets[row] for row in rows])
+        rows: list[int] = []
+        if BASE in codes:  # a map that copies nothing is read by its own columns
+            rows = [n for n, code in enumerate(codes) if code != BASE or offsets[n] != starts[n]]
+        return Overlay(
+            array("q", [starts[row] for row in rows]),
+            array("q", [starts[row] + lengths[row] for row in rows]),
+            array("H", [codes[row] for row in rows]),
+            array("q", [offsets[row] for row in rows]),
+        )
 
     def __len__(self) -> int:
         return len(self.starts)
@@ -73,7 +76,7 @@ class ExtentMap:
     @property
     def memory_size(self) -> int:
         """About how many bytes it holds in memory."""
-        return 300 + 18 * len(self.starts) + 160 * len(self.overlay[0])
+        return 300 + 18 * len(self.starts) + 26 * len(self.overlay[0])
 
     def window(self, start: int, end: int) -> Iterator[Range]:
         """The ranges between *start* and *end*, cut to fit; *end* may not exceed the size."""

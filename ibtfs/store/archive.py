@@ -171,15 +171,11 @@ class ArchiveReader:
         return decode_state(self.body(STATES, number), f"{self.where}/index: state {number}")
 
     def extents(self, number: int, record: ContentRecord) -> ExtentMap:
-        """The extent map of content *number*, which must have one."""
-
-        def load() -> ExtentMap:
-            first = record.map_first
-            bodies = [self.body(MAPS, part) for part in range(first, first + record.map_parts)]
-            where = f"{self.where}/index: extent map of content {number}"
-            return decode_parts(bodies, record.size, len(record.sources), where)
-
-        return self._cache.get((self.id, MAPS, -1 - number), load, lambda m: m.memory_size)
+        """The extent map of content *number*, which must have one; not kept, for chains are."""
+        first = record.map_first
+        bodies = [self.body(MAPS, part) for part in range(first, first + record.map_parts)]
+        where = f"{self.where}/index: extent map of content {number}"
+        return decode_parts(bodies, record.size, len(record.sources), where)
 
     def payload(self, stream: int, start: int, length: int) -> list[memoryview]:
         """The *length* bytes of a data stream from *start*, in pieces.
