@@ -94,6 +94,14 @@ def test_bytes_changed(examiner: Examiner) -> None:
     assert bad_outcomes(examiner, sampled_bytes(examiner.sample)) == []
 
 
+def test_every_byte_of_the_configuration(examiner: Examiner) -> None:
+    """A damaged version number once was told without the file's name."""
+    config = range(len(examiner.sample.files["ibtfs.json"]))
+    flips = (damage.flip(examiner.sample.files, "ibtfs.json", place, value)
+             for place in config for value in (1, 2, 255))  # fmt: skip
+    assert bad_outcomes(examiner, flips) == []
+
+
 @pytest.mark.parametrize(
     "kind", ["deleted", "folder", "longer", "zeroed", "truncated", "frames swapped",
              "files swapped", "foreign"],

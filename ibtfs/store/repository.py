@@ -284,12 +284,16 @@ def _decode_config(text: bytes, shown: str) -> dict[str, Any]:
         raise FormatDamaged(f"{shown}/{CONFIG}: a value is of a wrong type")
     if len(repository_id) != 16 or type(shared) is not bool:
         raise FormatDamaged(f"{shown}/{CONFIG}: a value is of a wrong type")
+    if version < 1:
+        raise FormatDamaged(f"{shown}/{CONFIG}: there is no format {version}")
     if version > FORMAT_VERSION:
         raise UnsupportedFormat(
-            f"{shown!r} has format {version}, this ibtfs reads up to {FORMAT_VERSION}: upgrade it"
+            f"{shown}/{CONFIG} says format {version}, and this ibtfs reads up to "
+            f"{FORMAT_VERSION}: upgrade ibtfs (or, if no newer one wrote here, it is damaged)"
         )
-    if needed or version < 1:
-        raise UnsupportedFormat(f"{shown!r} needs features unknown here: {version}, {needed}")
+    if needed:
+        features = ", ".join(map(str, needed))
+        raise UnsupportedFormat(f"{shown}/{CONFIG} asks for what is unknown here: {features}")
     return dict(config)
 
 
