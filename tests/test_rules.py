@@ -281,13 +281,16 @@ def test_a_file_that_changes_while_it_is_read(
     grows: bool, times: int, source: Path, repository: Repository, backup_of: Backup,
     monkeypatch: Patch, tmp_path: Path,
 ) -> None:  # fmt: skip
-    """It is read once more, and then kept as it was read, reported, and looked at next time."""
+    """The short way gives up; it is read twice more at most, kept as it was read, reported,
+    and looked at next time."""
     (source / "log").write_bytes(b"0" * 1000)
     settle()
-    read_all, reads = store_file.read_all, []
+    pread, reads = os.pread, []
 
-    def read_and_change(descriptor: int, size: int) -> bytes:
-        data = read_all(descriptor, size)
+    def read_and_change(descriptor: int, size: int, offset: int) -> bytes:
+        data = pread(descriptor, size, offset)
+        if os.readlink(f"/proc/self/fd/{descriptor}") != str(source / "log"):
+            return data
         reads.append(data)
         if len(reads) <= times:
             with (source / "log").open("r+b") as file:
@@ -295,13 +298,13 @@ def test_a_file_that_changes_while_it_is_read(
                 file.write(b"%d" % len(reads))
         return data
 
-    monkeypatch.setattr(store_file, "read_all", read_and_change)
+    monkeypatch.setattr(os, "pread", read_and_change)
     result = backup_of(source)
     monkeypatch.undo()
     point = the_point(result)
-    assert len(reads) == 2
+    assert len(reads) == (2 if times == 1 else 3)
     stored = row(repository, point, b"log")
-    assert content(repository, point, b"log") == reads[1][: stored.size]
+    assert content(repository, point, b"log") == reads[-1][: stored.size]
     if times == 1:
         assert result.tally.problems == []
         assert_comes_back(repository, point, snapshot(source), tmp_path)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+import time
 from dataclasses import dataclass, field
 
 from ibtfs.actions.filesystems import FileSystems
+from ibtfs.actions.folder import Folder
 from ibtfs.actions.moved import MovedFolders
 from ibtfs.actions.observer import Tally
-from ibtfs.actions.old_directory import OldDirectory, load_old, same_but_stamps, same_stamp
+from ibtfs.actions.old_directory import load_old, same_but_stamps, same_stamp
 from ibtfs.actions.scan import Exclusions, list_folder
 from ibtfs.actions.source_file import Vanished, open_folder, stamp_of
 from ibtfs.actions.store_file import FileStorer, Place, flagged
@@ -34,30 +35,8 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.run_writer import RunWriter
 from ibtfs.store.states import Directory, Entry, StateRef
 
-
-@dataclass
-class _Folder:
-    """A folder being backed up."""
-
-    descriptor: int
-    path: bytes
-    device: int
-    ordinal: int
-    entry: Entry
-    own_row_changed: bool
-    old: OldDirectory | None
-    stamps: list[Stamp] = field(default_factory=list)
-    changed: dict[bytes, Entry] = field(default_factory=dict)
-    dropped: set[bytes] = field(default_factory=set)
-    folders: Iterator[Stamp] = field(default_factory=lambda: iter(()))
-
-    def below(self, name: bytes) -> bytes:
-        """The path of the entry *name*."""
-        return self.path + b"/" + name if self.path else name
-
-    def place(self, name: bytes) -> Place:
-        """Where the entry *name* is met."""
-        return Place(self.descriptor, self.device, self.ordinal, self.below(name))
+LOOK_EVERY = 8
+"""After so many small files it is seen whether the archive is full, and the lock is freshened."""
 
 
 @dataclass
@@ -101,7 +80,7 @@ class TreeBackup:
         stamp = stamp_of(b"", found)
         place = Place(root, found.st_dev, 0, b"")
         entry = self._storer.folder(stamp, root, place, inline=True)
-        stack = [_Folder(root, b"", found.st_dev, 0, entry, True, load_old(self._repo, old))]
+        stack = [Folder(root, b"", found.st_dev, 0, entry, True, load_old(self._repo, old))]
         self._meet([stamp])
         if not self._options.reread:
             self._moved = MovedFolders(self._repo, old, since_ns)
@@ -133,7 +112,7 @@ class TreeBackup:
         self.users.update([stamp[UID] for stamp in stamps])
         self.groups.update([stamp[GID] for stamp in stamps])
 
-    def _enter(self, folder: _Folder, *, fatal: bool = False) -> None:
+    def _enter(self, folder: Folder, *, fatal: bool = False) -> None:
         """List a folder and store what is not a folder in it."""
         self._writer.beat()
         try:
@@ -146,12 +125,23 @@ class TreeBackup:
         self._tally.counts["excluded"] += listing.excluded
         folder.stamps = listing.stamps
         self._meet(folder.stamps)
+        folders = [s for s in folder.stamps if stat.S_ISDIR(s[MODE])]
+        folder.folders = iter(folders)
+        self._compare(folder, needs_rows=bool(folders or listing.failed))
         for name, failure in listing.failed.items():
             self._keep(folder, name, None, failure)
-        folder.folders = iter([s for s in folder.stamps if stat.S_ISDIR(s[MODE])])
         self._files(folder)
 
-    def _files(self, folder: _Folder) -> None:
+    def _compare(self, folder: Folder, *, needs_rows: bool) -> None:
+        """Find whether the stamps are as they were; what is damaged is as if it had not been."""
+        old = folder.old
+        if old is None:
+            return
+        folder.same = old.is_same(folder.stamps)
+        if (needs_rows or not folder.same or self._damaged) and not old.is_readable:
+            folder.old, folder.same = None, False
+
+    def _files(self, folder: Folder) -> None:
         """Store the files that have changed, count the others."""
         counts, observer, old = self._tally.counts, self._tally.observer, folder.old
         files = [s for s in folder.stamps if not stat.S_ISDIR(s[MODE])]
@@ -160,10 +150,12 @@ class TreeBackup:
         inodes = self._inodes(folder.device)
         damaged = old.refers_to(self._damaged) if old and self._damaged else ()
         reread = self._options.reread
-        if old is not None and not reread and not damaged and tuple(folder.stamps) == old.stamps:
+        if folder.same and not reread and not damaged:
             counts["unchanged"] += len(files)
             observer.progress(len(files), 0)
             return
+        if old is None and not self._options.dry_run:
+            files = self._new_files(folder, files)
         for stamp in files:
             name = stamp[NAME]
             before = old.stamp(name) if old else None
@@ -174,11 +166,30 @@ class TreeBackup:
                 self._file(folder, stamp, known=before is not None)
             observer.progress(1, 0)
 
+    def _new_files(self, folder: Folder, files: list[Stamp]) -> list[Stamp]:
+        """Store the small files of a new folder, the short way; what is left of *files*."""
+        observer, quick, changed = self._tally.observer, self._storer.quick, folder.changed
+        place, left, looked_ns = folder.place(b""), [], time.time_ns()
+        for number, stamp in enumerate(files):
+            entry = quick(stamp, place, looked_ns)
+            if entry is None:
+                left.append(stamp)
+                continue
+            changed[stamp[NAME]] = entry
+            observer.file("new", folder.below(stamp[NAME]))
+            observer.progress(1, stamp[SIZE])
+            if number % LOOK_EVERY == 0:
+                self._writer.beat()
+                if self._writer.is_due:
+                    self._writer.close_archive()
+        self._tally.counts["new"] += len(files) - len(left)
+        return left
+
     def _inodes(self, device: int) -> bool:
         told = self._options.inodes
         return self._systems.keeps_inodes(device) if told is None else told
 
-    def _file(self, folder: _Folder, stamp: Stamp, *, known: bool) -> None:
+    def _file(self, folder: Folder, stamp: Stamp, *, known: bool) -> None:
         """Store one file that is new or has changed."""
         self._writer.beat()
         name = stamp[NAME]
@@ -204,7 +215,7 @@ class TreeBackup:
         if kind != "unchanged":
             self._tally.observer.file(kind, folder.below(name))
 
-    def _keep(self, folder: _Folder, name: bytes, before: Entry | None, error: SourceError) -> None:
+    def _keep(self, folder: Folder, name: bytes, before: Entry | None, error: SourceError) -> None:
         """Keep the previous row of what could not be read, and say so; what vanished goes."""
         self._tally.problem(folder.below(name), str(error))
         if before is None and folder.old is not None:
@@ -215,16 +226,18 @@ class TreeBackup:
         else:
             folder.changed[name] = kept._replace(name=name)
 
-    def _keep_folder(self, folder: _Folder, error: SourceError) -> None:
+    def _keep_folder(self, folder: Folder, error: SourceError) -> None:
         """A folder that was opened and cannot be listed: as if nothing in it had changed."""
         self._tally.problem(folder.path, str(error))
+        if folder.old is not None and not folder.old.is_readable:
+            folder.old = None
         flag = KEPT if folder.old else NOT_READ
         folder.entry = flagged(folder.entry, flag) or folder.entry
         folder.own_row_changed = True
         if folder.old is not None:
-            folder.stamps = list(folder.old.stamps)
+            folder.stamps, folder.same = list(folder.old.stamps), True
 
-    def _open_child(self, parent: _Folder, stamp: Stamp) -> _Folder | None:
+    def _open_child(self, parent: Folder, stamp: Stamp) -> Folder | None:
         """Enter the folder listed as *stamp*; None if it is not to be, or cannot be, entered."""
         name = stamp[NAME]
         before = parent.old.find(name) if parent.old else None
@@ -249,7 +262,7 @@ class TreeBackup:
         if state is None and self._inodes(found.st_dev):
             state = self._moved.find(found.st_ino, found.st_mtime_ns)
         old = load_old(self._repo, state)
-        child = _Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old)
+        child = Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old)
         if self._is_shut(parent, child, found):
             extras = {**child.entry.extras, FLAGS: child.entry.flags | LEFT_OUT}
             child.own_row_changed = child.own_row_changed or child.entry.extras != extras
@@ -264,7 +277,7 @@ class TreeBackup:
             self.devices.append(path)
         return self.devices.index(path)
 
-    def _is_shut(self, parent: _Folder, child: _Folder, found: os.stat_result) -> bool:
+    def _is_shut(self, parent: Folder, child: Folder, found: os.stat_result) -> bool:
         """Whether *child* is kept as an empty folder: a mount point, or the repository."""
         exclusions, observer = self._options.exclusions, self._tally.observer
         if (found.st_dev, found.st_ino) in exclusions.identities:
@@ -279,7 +292,7 @@ class TreeBackup:
         return False
 
     def _unreadable_folder(
-        self, parent: _Folder, stamp: Stamp, before: Entry | None, error: SourceError
+        self, parent: Folder, stamp: Stamp, before: Entry | None, error: SourceError
     ) -> None:
         """Keep what is known of a folder that cannot be entered; it must not look deleted."""
         if before is not None or isinstance(error, Vanished):
@@ -293,15 +306,14 @@ class TreeBackup:
         row = Entry(*stamp, None, state, b"", 0, {FLAGS: NOT_READ}, None)
         parent.changed[stamp[NAME]] = row._replace(ctime_ns=0)
 
-    def _finish(self, folder: _Folder) -> tuple[WrittenState, bool]:
+    def _finish(self, folder: Folder) -> tuple[WrittenState, bool]:
         """Write the state of a folder whose children are all done, or refer to the old one."""
         old, changed = folder.old, folder.changed
         self._count_gone(folder)
-        if old is not None and not changed and not folder.dropped:
-            same = tuple(folder.stamps) == tuple(old.stamps)
-            if same or self._same_but_inodes(folder):
-                self._note_archives(old)
-                return WrittenState(old.state.ref, old.state.digest), True
+        untouched = old is not None and not changed and not folder.dropped
+        if old is not None and untouched and (folder.same or self._same_but_inodes(folder)):
+            self.state_archives.update(old.archives())
+            return WrittenState(old.state.ref, old.state.digest), True
         if self._options.dry_run:
             return WrittenState(Reference("", 0), bytes(32)), False
         present = {
@@ -317,7 +329,7 @@ class TreeBackup:
             rows = [changed[row[NAME]].stamp if row[NAME] in changed else row for row in rows]
             return write_directory(self._writer, rows, changed, old), False
 
-    def _store_again(self, folder: _Folder) -> None:
+    def _store_again(self, folder: Folder) -> None:
         """Store every file of a folder whose old rows lead to records that cannot be read."""
         for stamp in folder.stamps:
             name = stamp[NAME]
@@ -325,7 +337,7 @@ class TreeBackup:
             if not done and not stat.S_ISDIR(stamp[MODE]):
                 self._file(folder, stamp, known=True)
 
-    def _same_but_inodes(self, folder: _Folder) -> bool:
+    def _same_but_inodes(self, folder: Folder) -> bool:
         """Whether every row is as it was, where inode numbers do not count."""
         old = folder.old
         if old is None or len(old.stamps) != len(folder.stamps) or self._options.reread:
@@ -334,24 +346,17 @@ class TreeBackup:
             return False
         return all(map(lambda a, b: same_stamp(a, b, inodes=False), folder.stamps, old.stamps))
 
-    def _note_archives(self, old: OldDirectory) -> None:
-        self.state_archives.add(old.state.ref.archive)
-        if len(old.pages) > 1:
-            self.state_archives.update(page.ref.archive for page in old.pages)
-
-    def _give(self, parent: _Folder, child: _Folder, written: WrittenState, *, same: bool) -> None:
+    def _give(self, parent: Folder, child: Folder, written: WrittenState, *, same: bool) -> None:
         """Tell the parent what became of a child folder."""
         if same and not child.own_row_changed:
             return
         state = StateRef(written.ref, written.digest[:HASH_SIZE])
         parent.changed[child.entry.name] = child.entry._replace(state=state)
 
-    def _count_gone(self, folder: _Folder) -> None:
+    def _count_gone(self, folder: Folder) -> None:
         """Count the files that were there at the last backup and are not now."""
         old = folder.old
-        if old is None or (
-            len(old.stamps) == len(folder.stamps) and old.stamps == tuple(folder.stamps)
-        ):
+        if old is None or folder.same:
             return
         present = {stamp[NAME] for stamp in folder.stamps} | set(folder.changed)
         gone = [s for s in old.stamps if s[NAME] not in present or s[NAME] in folder.dropped]

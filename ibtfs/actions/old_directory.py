@@ -2,29 +2,55 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Sequence
 
 from ibtfs.errors import IntegrityError
-from ibtfs.format.entry import CTIME, INODE, LINKS, NAME, Stamp
+from ibtfs.format.entry import CTIME, INODE, LINKS, NAME, Stamp, is_page, is_page_of
+from ibtfs.format.frames import STATES
 from ibtfs.format.index import Reference
 from ibtfs.store.repository import Repository
 from ibtfs.store.states import Directory, Entry, StateRef, StoredPage
 
 
 class OldDirectory:
-    """All pages of one stored directory, read at once."""
+    """One stored directory; its pages are decoded, all at once, when they are first needed.
+
+    Most directories have not changed, and that shows in the packed bytes already.
+    """
 
     def __init__(self, repository: Repository, state: StateRef) -> None:
         """Raises IntegrityError."""
-        self.state = state
-        self.pages: list[StoredPage] = list(Directory(repository, state.ref).pages())
-        self.stamps: Sequence[Stamp] = (
-            self.pages[0].page.stamps
-            if len(self.pages) == 1
-            else tuple(itertools.chain.from_iterable(page.page.stamps for page in self.pages))
-        )
+        self.state, self._repository = state, repository
+        self._body = repository.archive(state.ref.archive).body(STATES, state.ref.number)
         self._rows: dict[bytes, tuple[StoredPage, int]] | None = None
+
+    @functools.cached_property
+    def pages(self) -> list[StoredPage]:
+        """Its pages, in order.  Raises IntegrityError."""
+        return list(Directory(self._repository, self.state.ref).pages())
+
+    @functools.cached_property
+    def stamps(self) -> Sequence[Stamp]:
+        """The stamps of all rows.  Raises IntegrityError."""
+        if len(self.pages) == 1:
+            return self.pages[0].page.stamps
+        return tuple(itertools.chain.from_iterable(page.page.stamps for page in self.pages))
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether all of it can be decoded; then nothing else here raises."""
+        try:
+            return len(self.stamps) >= 0
+        except IntegrityError:
+            return False
+
+    def is_same(self, stamps: Sequence[Stamp]) -> bool:
+        """Whether it has just these *stamps*; a page is not decoded for it."""
+        if is_page_of(self._body, stamps):
+            return True
+        return not is_page(self._body) and self.is_readable and tuple(stamps) == self.stamps
 
     def _row(self, name: bytes) -> tuple[StoredPage, int] | None:
         if self._rows is None:
@@ -51,6 +77,11 @@ class OldDirectory:
             if page.digest and page.page.stamps[-1][NAME] == name:
                 return page if page.page.stamps == tuple(stamps) else None
         return None
+
+    def archives(self) -> set[str]:
+        """The archives that its state and its pages lie in; of one page it need not be decoded."""
+        mine = {self.state.ref.archive}
+        return mine if is_page(self._body) else mine | {page.ref.archive for page in self.pages}
 
     def refers_to(self, contents: frozenset[Reference]) -> set[bytes]:
         """The names whose contents are among *contents*."""

@@ -8,9 +8,10 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from ibtfs.errors import SourceError
-from ibtfs.format.entry import Stamp
+from ibtfs.format.entry import NAME, SIZE, Stamp
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_XATTRS = (errno.EOPNOTSUPP, errno.ENODATA, errno.EPERM, errno.EACCES, errno.ENOENT,
@@ -91,6 +92,38 @@ def opened_file(name: bytes, parent: int, inode: int) -> Iterator[tuple[int, os.
         os.close(descriptor)
 
 
+class QuickRead(NamedTuple):
+    """A small regular file as it was listed: its bytes, st_blocks, extended attributes."""
+
+    data: bytes
+    blocks: int
+    xattrs: dict[bytes, bytes]
+
+
+def read_as_listed(stamp: Stamp, parent: int) -> QuickRead | None:
+    """The file listed as *stamp* in folder *parent*, in as few system calls as can be.
+
+    None unless it is, after reading, in all just as it was listed; then it is for the caller to
+    look closer.  Four calls and a close in place of eight: a fifth of a first backup's time.
+    """
+    name, size = stamp[NAME], stamp[SIZE]
+    try:
+        descriptor = os.open(name, _FILE | os.O_NOATIME, dir_fd=parent)
+    except OSError:
+        return None
+    try:
+        data = os.pread(descriptor, size + 1, 0)
+        xattrs = read_xattrs(descriptor) if os.listxattr(descriptor) else {}
+        found = os.fstat(descriptor)
+    except (OSError, SourceError):
+        return None
+    finally:
+        os.close(descriptor)
+    if len(data) != size or stamp_of(name, found) != stamp:
+        return None
+    return QuickRead(data, found.st_blocks, xattrs)
+
+
 def open_folder(name: bytes, parent: int) -> tuple[int, os.stat_result]:
     """A folder in *parent*, and its fstat.  Raises SourceError."""
     try:
@@ -113,10 +146,13 @@ def open_source(path: bytes) -> tuple[int, os.stat_result]:
 
 
 def read_all(descriptor: int, size: int) -> bytes:
-    """The file from its beginning: all of it, or one byte more than *size* if it grew."""
+    """The file from its beginning: all of it, or one byte more than *size* if it grew.
+
+    Less than was asked for is the end, if it is where the end should be.
+    """
     try:
         data = os.pread(descriptor, size + 1, 0)
-        while 0 < len(data) <= size:
+        while 0 < len(data) < size:
             more = os.pread(descriptor, size + 1 - len(data), len(data))
             if not more:
                 break

@@ -17,12 +17,13 @@ from ibtfs.actions.source_file import (
     moved,
     opened_file,
     read_all,
+    read_as_listed,
     read_xattrs,
     source_error,
     stamp_of,
 )
 from ibtfs.actions.store_large import LargeFile
-from ibtfs.actions.store_small import store_bytes
+from ibtfs.actions.store_small import SMALL_LIMIT, store_bytes
 from ibtfs.format.entry import (
     BLOCKS,
     CTIME,
@@ -89,6 +90,37 @@ class FileStorer:
             if stat.S_ISDIR(fresh[MODE]):
                 raise
             return self._store(fresh, old, place)
+
+    def quick(self, stamp: Stamp, place: Place, looked_ns: int) -> Entry | None:
+        """The row of a small file that was not there before, stored; None if it is not so simple.
+
+        Then nothing was stored, and :meth:`store` is to look closer.  *looked_ns* is a moment
+        before this; the name of *place* does not matter.
+        """
+        size = stamp[SIZE]
+        if (
+            stamp[LINKS] != 1
+            or size > min(SMALL_LIMIT, MEMORY_LIMIT)
+            or not stat.S_ISREG(stamp[MODE])
+        ):
+            return None
+        read = read_as_listed(stamp, place.parent)
+        if read is None or read.blocks * 512 < size:  # the latter: it may be sparse
+            return None
+        content = None
+        if size:
+            content, stored = store_bytes(self._writer, read.data, None)
+            self._tally.counts["bytes_read"] += size
+            self._tally.counts["bytes_added"] += stored
+        extras: Extras = {}
+        if read.xattrs:
+            extras[XATTRS] = read.xattrs
+        if read.blocks != (size + 4095) // 4096 * 8:
+            extras[BLOCKS] = read.blocks
+        fresh = self.settled(stamp, place.device, looked_ns)
+        if extras:
+            return self._entry(fresh, content, b"", 0, extras)
+        return Entry._make((*fresh, content, None, b"", 0, extras, None))
 
     def _look_again(self, stamp: Stamp, place: Place) -> Stamp:
         try:

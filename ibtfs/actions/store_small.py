@@ -34,17 +34,8 @@ def store_bytes(writer: RunWriter, data: bytes, old: Reference | None) -> tuple[
         stored = _store_delta(writer, data, name, old)
         if stored is not None:
             return stored
-    return _store_whole(writer, data, name), len(data)
-
-
-def _store_whole(writer: RunWriter, data: bytes, name: bytes) -> Reference:
-    archive = writer.archive
-    size = len(data)
-    if size <= SMALL_LIMIT:
-        return writer.add_content(ContentRecord(name, size, SMALL, archive.add_small(data), size))
-    start = archive.position(LARGE)
-    archive.append(LARGE, data)
-    return writer.add_content(ContentRecord(name, size, LARGE, start, size))
+    stream = SMALL if len(data) <= SMALL_LIMIT else LARGE
+    return writer.add_whole(stream, name, data), len(data)
 
 
 def _store_delta(

@@ -81,15 +81,16 @@ def _entries(
 
 def build_page(writer: RunWriter, entries: Sequence[Entry]) -> tuple[Page, bytes]:
     """The page of *entries*, references packed by the open archive, and its 32-byte digest."""
-    packed = writer.archive.packed
+    packed, digest_of = writer.archive.packed, writer.digest_of
     refs: list[Any] = []
     tokens: list[Any] = []
     extras: dict[int, dict[str, Any]] = {}
     xattrs: dict[int, bytes] = {}
     for row, entry in enumerate(entries):
-        if entry.content is not None:
-            refs.append(packed(entry.content))
-            tokens.append(writer.digest_of(entry.content))
+        content = entry.content
+        if content is not None:
+            refs.append(packed(content))
+            tokens.append(digest_of(content))
         elif entry.state is not None:
             refs.append((packed(entry.state.ref), entry.state.digest))
             tokens.append(entry.state.digest)
@@ -101,7 +102,7 @@ def build_page(writer: RunWriter, entries: Sequence[Entry]) -> tuple[Page, bytes
             if entry.xattrs_content is not None:
                 extras[row][XATTRS_REF] = packed(entry.xattrs_content)
                 xattrs[row] = writer.digest_of(entry.xattrs_content)
-    page = Page(tuple(entry.stamp for entry in entries), tuple(refs), extras)
+    page = Page(tuple([entry[:9] for entry in entries]), tuple(refs), extras)
     return page, page_digest(page, tokens, xattrs)
 
 

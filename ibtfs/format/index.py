@@ -120,6 +120,11 @@ class ContentRecord(NamedTuple):
         return not self.map_parts
 
 
+def encode_plain(digest: bytes, size: int, stream: int, start: int) -> bytes:
+    """The body of the record of a content whose payload is itself."""
+    return pack((digest, size, stream, start, size))
+
+
 def encode_record(record: ContentRecord, ordinal: Any) -> bytes:
     """The body of *record*; *ordinal* gives the ordinal of an archive id.
 
@@ -128,15 +133,16 @@ def encode_record(record: ContentRecord, ordinal: Any) -> bytes:
     too_much = len(record.sources) > SOURCE_LIMIT or record.depth > DEPTH_LIMIT
     if too_much or record.size > CONTENT_LIMIT:
         raise LimitExceeded(f"A content of {record.size} bytes is beyond the format's limits")
+    if not record.map_parts and record.slabs < 0:
+        return pack(record[:5])
     values: list[Any] = list(record[:5])
-    if record.map_parts or record.slabs >= 0:
-        refs = (record.base, *record.sources) if record.base else record.sources
-        packed = [(ordinal(ref.archive) << 32) | ref.number for ref in refs]
-        values += [
-            record.depth, packed[0] if record.base else None,
-            packed[1:] if record.base else packed,
-            record.map_first, record.map_parts, record.slabs,
-        ]  # fmt: skip
+    refs = (record.base, *record.sources) if record.base else record.sources
+    packed = [(ordinal(ref.archive) << 32) | ref.number for ref in refs]
+    values += [
+        record.depth, packed[0] if record.base else None,
+        packed[1:] if record.base else packed,
+        record.map_first, record.map_parts, record.slabs,
+    ]  # fmt: skip
     return pack(values)
 
 

@@ -22,7 +22,13 @@ from ibtfs.format.frames import (
     STATES,
     Codec,
 )
-from ibtfs.format.index import ContentRecord, IndexHeader, Reference, encode_record
+from ibtfs.format.index import (
+    ContentRecord,
+    IndexHeader,
+    Reference,
+    encode_plain,
+    encode_record,
+)
 from ibtfs.format.packing import pack_bodies
 from ibtfs.store.frame_file import FrameFileWriter
 from ibtfs.store.storage import LocalStorage
@@ -53,6 +59,11 @@ class _Lane:
 
     def append(self, data: bytes | memoryview) -> None:
         """Add *data*; the caller does not change it afterwards."""
+        held = self.held + len(data)
+        if held < self._limit and self._stream == SMALL:
+            self._pieces.append(data)
+            self.held = held
+            return
         if self.held and self._stream == SMALL and self.held + len(data) > self._limit:
             self.flush()  # a small content is not cut in two
         view = memoryview(data)
@@ -136,7 +147,8 @@ class ArchiveWriter:
     @property
     def data_bytes(self) -> int:
         """Payload bytes so far, before compression."""
-        return sum(lane.end for lane in self._lanes.values())
+        small, large, literals = self._lanes.values()
+        return small.end + large.end + literals.end
 
     @property
     def age(self) -> float:
@@ -154,7 +166,9 @@ class ArchiveWriter:
 
     def packed(self, ref: Reference) -> int:
         """*ref* as the number by which this index refers to it."""
-        return (self.ordinal(ref.archive) << 32) | ref.number
+        archive, number = ref
+        known = self._ordinals.get(archive)
+        return ((self.ordinal(archive) if known is None else known) << 32) | number
 
     def position(self, stream: int) -> int:
         """The address at which the next payload of data stream *stream* begins."""
@@ -164,11 +178,13 @@ class ArchiveWriter:
         """Add payload bytes; *data* must not change afterwards."""
         self._lanes[stream].append(data)
 
-    def add_small(self, data: bytes) -> int:
-        """Add a whole payload to the small stream; its address."""
-        lane = self._lanes[SMALL]
+    def add_whole(self, stream: int, name: bytes, data: bytes) -> int:
+        """Add a content with digest *name*, whole, to a data stream; its number."""
+        lane = self._lanes[stream]
         lane.append(data)
-        return lane.end - len(data)
+        size = len(data)
+        body = encode_plain(name, size, stream, lane.start + lane.held - size)
+        return self._records[CONTENTS].append(body)
 
     def add_content(self, record: ContentRecord, extents: ExtentMap | None = None) -> Reference:
         """Add a content record, and its map; payload and slabs are already there."""

@@ -158,8 +158,9 @@ class RunWriter:
 
     def digest_of(self, ref: Reference) -> bytes:
         """The digest of a content, stored by this run or before."""
-        if self.is_open(ref):
-            return self._digests[ref.number]
+        archive, number = ref
+        if self._current is not None and archive == self._current.id:
+            return self._digests[number]
         return self.contents.record(ref).digest
 
     def add_content(self, record: ContentRecord, extents: ExtentMap | None = None) -> Reference:
@@ -168,6 +169,14 @@ class RunWriter:
         self._digests.append(record.digest)
         self._by_digest[record.digest] = ref.number
         return ref
+
+    def add_whole(self, stream: int, name: bytes, data: bytes) -> Reference:
+        """Add a content with digest *name*, not stored yet, whole, to a data stream."""
+        archive = self.archive
+        number = archive.add_whole(stream, name, data)
+        self._digests.append(name)
+        self._by_digest[name] = number
+        return Reference(archive.id, number)
 
     def add_page(self, page: Page) -> Reference:
         """Add a page, its references packed by the open archive."""

@@ -1,0 +1,41 @@
+"""A folder while it is backed up: what it is now, what it was, and what has changed in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ibtfs.actions.old_directory import OldDirectory
+from ibtfs.actions.store_file import Place
+from ibtfs.format.entry import Stamp
+from ibtfs.store.states import Entry
+
+
+@dataclass
+class Folder:
+    """A folder being backed up.
+
+    *same*: its stamps are as they were in *old*; *changed* are new rows by name, *dropped* names
+    that were listed and are not in the point, *folders* those still to be entered.
+    """
+
+    descriptor: int
+    path: bytes
+    device: int
+    ordinal: int
+    entry: Entry
+    own_row_changed: bool
+    old: OldDirectory | None
+    stamps: list[Stamp] = field(default_factory=list)
+    same: bool = False
+    changed: dict[bytes, Entry] = field(default_factory=dict)
+    dropped: set[bytes] = field(default_factory=set)
+    folders: Iterator[Stamp] = field(default_factory=lambda: iter(()))
+
+    def below(self, name: bytes) -> bytes:
+        """The path of the entry *name*."""
+        return self.path + b"/" + name if self.path else name
+
+    def place(self, name: bytes) -> Place:
+        """Where the entry *name* is met."""
+        return Place(self.descriptor, self.device, self.ordinal, self.below(name))
