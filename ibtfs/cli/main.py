@@ -34,6 +34,7 @@ COMMANDS = {
     "ls": _Lazy("ls", "List the files in a backup point."),
     "cat": _Lazy("cat", "Write a file of a backup point to standard output."),
     "restore": _Lazy("restore", "Restore a backup point, or parts of it, to a folder."),
+    "delta": _Lazy("delta", "Write the difference of two versions of a file for rdiff."),
     "mount": _Lazy("mount", "Show all backup points as ordinary, read-only folders."),
     "umount": _Lazy("umount", "Take a mounted repository away."),
     "check": _Lazy("check", "Check a repository for damage."),
