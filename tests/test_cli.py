@@ -236,7 +236,7 @@ def test_no_repository(words: list[str], tmp_path: Path) -> None:
     name, *rest = words
     result = run(name, tmp_path / "none", *rest, code=10)
     assert result.stdout == ""
-    assert re.fullmatch(r"ibtfs: [^\n]+ is not an ibtfs repository[^\n]*\n", result.stderr)
+    assert re.fullmatch(r"ibtfs: No such repository: [^\n]+ does not exist\n", result.stderr)
     if name != "cat":
         assert run_json(name, tmp_path / "none", *rest, code=10)["error"]
 
@@ -323,7 +323,7 @@ def test_reader_that_has_seen_enough(repo: Path) -> None:
             command(*words), stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60
         )
         os.close(writing)
-        assert (result.returncode, result.stderr) == (1, b"")
+        assert (result.returncode, result.stderr) == (141, b"")
 
 
 # What commands do

@@ -7,6 +7,7 @@ import re
 import secrets
 import stat
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from ibtfs.actions.source_file import open_source, source_error
 from ibtfs.actions.tree_writer import WrittenState
 from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.frames import Codec
-from ibtfs.format.patterns import Patterns
+from ibtfs.format.patterns import Patterns, check_lines
 from ibtfs.format.point import Point, Source
 from ibtfs.store.archive_writer import compression_pool
 from ibtfs.store.catalog import Catalog
@@ -98,7 +99,11 @@ def backup(
 
 
 def look_back(repository: Repository, source: Source, options: BackupOptions) -> Past:
-    """The parent, sequence, epoch and display name of a run that begins now."""
+    """The parent, sequence, epoch and display name of a run that begins now.
+
+    Full runs at the same time may get the same epoch: they then share contents with each other,
+    but refer to nothing that was there before either of them, which is all that an epoch promises.
+    """
     points = repository.points().points
     mine = [point for point in points if point.source.identity == source.identity]
     parent = mine[-1] if mine else None
@@ -184,6 +189,7 @@ class _Run:
     def _statistics(self) -> dict[str, int]:
         counts = self.tally.counts
         counts["bytes_stored"] += self.writer.stored_bytes
+        counts = counts + Counter(unchanged=counts["moved"])  # a reader knows of no others
         keys = ("files", "folders", "bytes", "new", "changed", "unchanged", "gone", "problems")
         return {key: counts[key] for key in (*keys, "bytes_read", "bytes_stored")} | {
             "milliseconds": int((time.monotonic() - self.began) * 1000)
@@ -215,6 +221,7 @@ class _Run:
         lines = exclude_file(root)
         if lines:
             name = os.fsdecode(os.path.join(self.source, EXCLUDE_FILE))
+            check_lines(lines, name)
             self.tally.observer.note(f"Patterns in {name} are honoured")
         patterns = Patterns.from_lines([*lines, *self.options.patterns])
         own = filter(None, (self.repository.path, self.options.cache))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from ibtfs.actions.filesystems import FileSystems
 from ibtfs.actions.folder import Folder
+from ibtfs.actions.gone import Gone
 from ibtfs.actions.moved import MovedFolders
 from ibtfs.actions.observer import Tally
 from ibtfs.actions.old_directory import load_old, same_but_stamps, same_stamp
@@ -33,7 +34,7 @@ from ibtfs.format.entry import (
 from ibtfs.format.index import Reference
 from ibtfs.store.repository import Repository
 from ibtfs.store.run_writer import RunWriter
-from ibtfs.store.states import Directory, Entry, StateRef
+from ibtfs.store.states import Entry, StateRef
 
 LOOK_EVERY = 8
 """After so many small files it is seen whether the archive is full, and the lock is freshened."""
@@ -67,6 +68,7 @@ class TreeBackup:
         self.groups: set[int] = set()
         self.state_archives: set[str] = set()
         self._moved = MovedFolders(writer.repository, None, 0)
+        self._gone = Gone(writer.repository, tally)
 
     def store(
         self, root: int, old: StateRef | None, since_ns: int = 0
@@ -98,6 +100,7 @@ class TreeBackup:
                 os.close(folder.descriptor)
                 stack.pop()
                 if not stack:
+                    self._gone.finish()
                     return entry, written
                 self._give(stack[-1], folder, written, same=same)
         finally:
@@ -150,8 +153,9 @@ class TreeBackup:
         inodes = self._inodes(folder.device)
         damaged = old.refers_to(self._damaged) if old and self._damaged else ()
         reread = self._options.reread
+        same_kind = "moved" if folder.moved else "unchanged"
         if folder.same and not reread and not damaged:
-            counts["unchanged"] += len(files)
+            counts[same_kind] += len(files)
             observer.progress(len(files), 0)
             return
         if old is None and not self._options.dry_run:
@@ -161,7 +165,7 @@ class TreeBackup:
             before = old.stamp(name) if old else None
             is_same = not reread and name not in damaged
             if is_same and same_stamp(stamp, before, inodes=inodes):
-                counts["unchanged"] += 1
+                counts[same_kind] += 1
             else:
                 self._file(folder, stamp, known=before is not None)
             observer.progress(1, 0)
@@ -211,7 +215,7 @@ class TreeBackup:
                 self._writer.close_archive()
         else:
             self._tally.counts["bytes_read"] += stamp[SIZE]
-        self._tally.counts[kind] += 1
+        self._tally.counts["moved" if folder.moved and kind == "unchanged" else kind] += 1
         if kind != "unchanged":
             self._tally.observer.file(kind, folder.below(name))
 
@@ -258,11 +262,11 @@ class TreeBackup:
         dry = self._options.dry_run
         entry = before if before and same else None
         entry = entry or self._storer.folder(fresh, descriptor, place, inline=dry)
-        state = before.state if before else None
-        if state is None and self._inodes(found.st_dev):
-            state = self._moved.find(found.st_ino, found.st_mtime_ns)
+        state, moved = before.state if before else None, parent.moved
+        if state is None:
+            state, moved = self._moved_state(found), True
         old = load_old(self._repo, state)
-        child = Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old)
+        child = Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old, moved)
         if self._is_shut(parent, child, found):
             extras = {**child.entry.extras, FLAGS: child.entry.flags | LEFT_OUT}
             child.own_row_changed = child.own_row_changed or child.entry.extras != extras
@@ -270,6 +274,15 @@ class TreeBackup:
         else:
             self._enter(child)
         return child
+
+    def _moved_state(self, found: os.stat_result) -> StateRef | None:
+        """What a folder that is new here was at another place, if it was."""
+        if not self._inodes(found.st_dev):
+            return None
+        state = self._moved.find(found.st_ino, found.st_mtime_ns)
+        if state is not None:
+            self._gone.moved(found.st_ino, state)
+        return state
 
     def _ordinal(self, path: bytes) -> int:
         """The number of the device that begins at *path*, the same in every run."""
@@ -363,19 +376,4 @@ class TreeBackup:
         for stamp in gone:
             entry = old.find(stamp[NAME])
             if entry is not None:
-                self._gone(entry, folder.below(stamp[NAME]))
-
-    def _gone(self, entry: Entry, path: bytes) -> None:
-        """Count what is gone with *entry*, and all below it."""
-        waiting = [(entry, path)]
-        while waiting:
-            entry, path = waiting.pop()
-            if entry.state is None:
-                self._tally.counts["gone"] += 1
-                self._tally.observer.file("gone", path)
-                continue
-            try:
-                below = list(Directory(self._repo, entry.state.ref).entries())
-            except IntegrityError:
-                continue
-            waiting.extend(zip(below, (path + b"/" + item.name for item in below)))
+                self._gone.missing(entry, folder.below(stamp[NAME]))

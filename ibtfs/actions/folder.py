@@ -16,7 +16,8 @@ class Folder:
     """A folder being backed up.
 
     *same*: its stamps are as they were in *old*; *changed* are new rows by name, *dropped* names
-    that were listed and are not in the point, *folders* those still to be entered.
+    that were listed and are not in the point, *folders* those still to be entered; *moved*: *old*
+    is what it was at another place.
     """
 
     descriptor: int
@@ -26,6 +27,7 @@ class Folder:
     entry: Entry
     own_row_changed: bool
     old: OldDirectory | None
+    moved: bool = False
     stamps: list[Stamp] = field(default_factory=list)
     same: bool = False
     changed: dict[bytes, Entry] = field(default_factory=dict)

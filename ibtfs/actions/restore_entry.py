@@ -28,8 +28,17 @@ class RestoreFailed(IbtfsError):
     """One entry could not be restored; the rest goes on."""
 
 
+class DestinationFull(IbtfsError):
+    """There is no room for what is restored, so nothing more is tried."""
+
+
 def failed(error: OSError) -> RestoreFailed:
-    """*error* as one of ours."""
+    """*error* as one of ours.  Raises DestinationFull if all that follows would fail as well."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise DestinationFull(
+            "No space left where the files are restored to: free some room, then restore again "
+            "with --overwrite if-changed"
+        ) from error
     return RestoreFailed(f"cannot be restored: {error.strerror or error}")
 
 

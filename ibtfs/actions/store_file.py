@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ibtfs.actions.byte_source import FileSource
@@ -42,6 +43,7 @@ from ibtfs.format.entry import (
 )
 from ibtfs.format.index import Reference
 from ibtfs.format.packing import pack
+from ibtfs.store import states
 from ibtfs.store.run_writer import RunWriter
 from ibtfs.store.states import Entry
 
@@ -49,6 +51,9 @@ MEMORY_LIMIT = 4 << 20
 """Files up to this size are read whole."""
 XATTRS_INLINE = 256
 """Extended attributes of more bytes than this become a content of their own."""
+XATTRS_ROOT = 1 << 20
+"""The root's extended attributes lie in the manifest, which is bounded."""
+_XATTR_OVERHEAD = 10  # bytes that packing adds to each
 
 
 class Place(NamedTuple):
@@ -106,6 +111,8 @@ class FileStorer:
             return None
         read = read_as_listed(stamp, place.parent)
         if read is None or read.blocks * 512 < size:  # the latter: it may be sparse
+            return None
+        if read.xattrs and _packed_bytes(read.xattrs) > states.XATTRS_LIMIT:
             return None
         content = None
         if size:
@@ -172,6 +179,7 @@ class FileStorer:
             fresh = (*fresh[:CTIME], 0, *fresh[INODE:])
             extras[FLAGS] = UNSTABLE
             self._tally.problem(place.path, "changed while it was read; stored as it was read")
+        fresh = self._bounded(fresh, extras, place, states.XATTRS_LIMIT)
         return self._entry(fresh, read.content, b"", 0, extras)
 
     def _contents(
@@ -231,6 +239,7 @@ class FileStorer:
             fresh = (*fresh[:SIZE], len(target), *fresh[MTIME:])
         device = stat.S_ISCHR(found.st_mode) or stat.S_ISBLK(found.st_mode)
         extras = self._extras(found, xattrs, place)
+        fresh = self._bounded(fresh, extras, place, states.XATTRS_LIMIT)
         return self._entry(fresh, None, target, found.st_rdev if device else 0, extras)
 
     def _extras(self, found: os.stat_result, xattrs: dict[bytes, bytes], place: Place) -> Extras:
@@ -243,6 +252,21 @@ class FileStorer:
         if found.st_blocks != expected_blocks(found.st_mode, found.st_size):
             extras[BLOCKS] = found.st_blocks
         return extras
+
+    def _bounded(self, stamp: Stamp, extras: Extras, place: Place, limit: int) -> Stamp:
+        """*stamp*; extended attributes that could not be read back leave *extras*, and are told.
+
+        The stamp is zeroed then, so that the next run looks, and tells, again.
+        """
+        size = _packed_bytes(extras.get(XATTRS, {}))
+        if size <= limit:
+            return stamp
+        del extras[XATTRS]
+        self._tally.problem(
+            place.path,
+            f"has {size:,} bytes of extended attributes, and {limit:,} can be stored: without them",
+        )
+        return (*stamp[:CTIME], 0, *stamp[INODE:])
 
     def _entry(
         self, stamp: Stamp, content: Reference | None, target: bytes, rdev: int, extras: Extras
@@ -264,9 +288,17 @@ class FileStorer:
         found = look(descriptor)
         extras = self._extras(found, read_xattrs(descriptor), place)
         fresh = self.settled(stamp_of(stamp[0], found), place.device, looked_ns)
+        is_root = inline and not place.path
+        limit = XATTRS_ROOT if is_root else states.XATTRS_LIMIT
+        fresh = self._bounded(fresh, extras, place, limit)
         if inline:
             return Entry(*fresh, None, None, b"", 0, extras, None)
         return self._entry(fresh, None, b"", 0, extras)
+
+
+def _packed_bytes(xattrs: Mapping[bytes, bytes]) -> int:
+    """How many bytes *xattrs* take when packed, at most."""
+    return sum(len(name) + len(value) + _XATTR_OVERHEAD for name, value in xattrs.items())
 
 
 def flagged(old: Entry | None, flag: int) -> Entry | None:

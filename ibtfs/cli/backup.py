@@ -17,7 +17,7 @@ from ibtfs.cli.failures import INCOMPLETE
 from ibtfs.cli.output import complain, say, shown
 from ibtfs.cli.points import tell_damaged
 from ibtfs.cli.progress import Reporter
-from ibtfs.cli.words import FileName, LocalPath, Name, Size, Tag, Text
+from ibtfs.cli.words import FileName, LocalPath, Name, Size, SourceName, Tag, Text
 from ibtfs.errors import IbtfsError, NotARepository, SourceError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Outcome:
 @click.command("backup", cls=Command, examples=EXAMPLES)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, type=LocalPath())
 @repository_argument
-@option("--name", type=Name(), section=IDENTITY,
+@option("--name", type=SourceName(), section=IDENTITY,
         help="Call the source NAME, wherever it lies; for one SOURCE.")  # fmt: skip
 @option("--host", type=Name(), section=IDENTITY,
         help="The machine that the source belongs to; by default this one.")  # fmt: skip
@@ -87,7 +87,7 @@ class Outcome:
         section=WAY, help="Whether inode numbers tell that a file is the same: as the kind of "
         "file system lets expect, always, or never.")  # fmt: skip
 @option("-n", "--dry-run", is_flag=True, section=WAY,
-        help="Read and compare, but store nothing.")  # fmt: skip
+        help="Compare and say what would be done; read no contents, store nothing.")  # fmt: skip
 @output_options
 @click.pass_context
 def command(
@@ -192,10 +192,14 @@ def _options(ctx: click.Context) -> BackupOptions:
 
 
 def _pattern_lines(path: str) -> list[bytes]:
-    """The lines of a file of patterns; ``-`` is standard input."""
+    """The lines of a file of patterns; ``-`` is standard input.  Raises UsageError."""
+    from ibtfs.format.patterns import check_lines
+
     with click.open_file(path, "rb") as file:
         data: bytes = file.read()
-    return data.split(b"\n")
+    lines = data.split(b"\n")
+    check_lines(lines, "standard input" if path == "-" else path)
+    return lines
 
 
 def _refuse_repository(sources: Sequence[bytes], repository: bytes) -> None:

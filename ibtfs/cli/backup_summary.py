@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ibtfs.store.repository import Repository
 
 COUNTS = (
-    "files", "folders", "bytes", "new", "changed", "unchanged", "gone", "excluded",
+    "files", "folders", "bytes", "new", "changed", "unchanged", "gone", "moved", "excluded",
     "mounts_left_out", "bytes_read", "bytes_stored",
 )  # fmt: skip
 
@@ -37,14 +37,14 @@ def print_result(repo: Repository, source: bytes, result: BackupResult, *, quiet
     counts = result.tally.counts
     if not quiet:
         where = _title(repo, source, result)
-        kinds = ", ".join(f"{counts[k]:,} {k}" for k in ("new", "changed", "unchanged", "gone"))
+        always = ("new", "changed", "unchanged", "gone")
+        shown_kinds = [*always, "moved"] if counts["moved"] else always
+        kinds = ", ".join(f"{counts[k]:,} {k}" for k in shown_kinds)
         say(where)
         say(f"  {kinds}; {counted(counts['files'], 'file')} in "
             f"{counted(counts['folders'], 'folder')}, {human_size(counts['bytes'])}")  # fmt: skip
         _print_left_out(counts["excluded"], counts["mounts_left_out"])
-        say(f"  {human_size(counts['bytes_read'])} read, "
-            f"{human_size(counts['bytes_stored'])} stored, "
-            f"in {human_seconds(result.seconds)}")  # fmt: skip
+        say(f"  {_amounts(result)}, in {human_seconds(result.seconds)}")
         _print_next(repo, result)
     if result.tally.problems:
         complain(
@@ -59,6 +59,13 @@ def _title(repo: Repository, source: bytes, result: BackupResult) -> str:
     about = json_point(repo, result.point)
     kind = "full" if result.full else "incremental"
     return f"{printable(about['source'])}: backup point {about['name']} ({kind})"
+
+
+def _amounts(result: BackupResult) -> str:
+    read, stored = (human_size(result.tally.counts[k]) for k in ("bytes_read", "bytes_stored"))
+    if result.point is None:
+        return f"would read {read}, and would store what is new in that"
+    return f"{read} read, {stored} stored"
 
 
 def _print_left_out(excluded: int, mounts: int) -> None:

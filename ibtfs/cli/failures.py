@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -13,6 +14,11 @@ from ibtfs.cli.output import complain, emit_json
 from ibtfs.errors import IbtfsError
 
 FAILURE, USAGE, INCOMPLETE, INTERRUPTED = 1, 2, 3, 130
+READER_GONE = 128 + signal.SIGPIPE
+
+
+class ReaderGone(Exception):
+    """Whoever read standard output has seen enough."""
 
 
 class Failure(NamedTuple):
@@ -33,7 +39,7 @@ def exit_code_of(run: Callable[[], object], words: Sequence[str]) -> int:
         sys.stdout.flush()
     except SystemExit:
         raise
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         return _quiet_pipe()
     except BaseException as error:
         return _tell(error, words)
@@ -47,7 +53,7 @@ def _quiet_pipe() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError:
         pass
-    return FAILURE
+    return READER_GONE
 
 
 def _tell(error: BaseException, words: Sequence[str]) -> int:

@@ -10,13 +10,16 @@ import click
 from ibtfs.cli.command import Command, json_option, repository_argument
 from ibtfs.cli.failures import FAILURE
 from ibtfs.cli.output import (
+    cut,
     emit_json,
+    fitting,
     human_age,
     human_size,
     json_bytes,
     json_time,
     printable,
     say,
+    screen_width,
     shown,
     table,
 )
@@ -32,6 +35,8 @@ EXAMPLES = """
 """
 HEADER = ("POINT", "AGE", "FILES", "SIZE", "STORED", "KIND", "ID", "TAGS", "COMMENT")
 RIGHT = frozenset({1, 2, 3, 4})
+DISPENSABLE = (6, 2, 4, 5, 8, 7, 3, 1)
+"""Columns that are left out on a narrow terminal, in this order; the name of the point stays."""
 
 
 @click.command("list", cls=Command, examples=EXAMPLES)
@@ -92,16 +97,21 @@ def _row(repo: Repository, point: Point, name: str) -> dict[str, Any]:
 def _print(repo: Repository, points: Points, names: dict[str, str]) -> None:
     from ibtfs.store.select import by_source
 
-    sources = by_source(points.points)
+    sources, width = by_source(points.points), screen_width()
     if not sources:
         say(f"No backup points yet; make one: ibtfs backup SOURCE {shown(repo.path)}")
     for number, (display, mine) in enumerate(sorted(sources.items())):
         origin = mine[-1].source
         if number:
             say()
-        say(f"{printable(display)}  ({printable(origin.host)}:{shown(origin.path)})")
-        lines = [_line(repo, point, names[point.id]) for point in mine]
-        say(table(HEADER, lines, RIGHT))
+        title = f"{printable(display)}  ({printable(origin.host)}:{shown(origin.path)})"
+        say(cut(title, width))
+        rows = [HEADER, *(_line(repo, point, names[point.id]) for point in mine)]
+        kept = fitting(rows, width, DISPENSABLE)
+        header, *lines = [[row[column] for column in kept] for row in rows]
+        right = frozenset(place for place, column in enumerate(kept) if column in RIGHT)
+        for line in table(header, lines, right).splitlines():
+            say(cut(line, width))
 
 
 def _line(repo: Repository, point: Point, name: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from ibtfs import __version__
-from ibtfs.cli.failures import debug_in_environment, exit_code_of
+from ibtfs.cli.failures import ReaderGone, debug_in_environment, exit_code_of
 
 PROGRAM = "ibtfs"
 
@@ -78,6 +78,15 @@ class LazyGroup(click.Group):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Add the examples as they are written."""
         formatter.write("\n" + EXAMPLES)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; click itself would make a failure of a reader that goes away."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError as error:
+            raise ReaderGone from error
+        return result
 
     def main(self, *args: Any, **options: Any) -> NoReturn:
         """Run the command that the arguments name, and exit with its code."""

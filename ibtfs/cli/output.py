@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
@@ -117,6 +118,32 @@ def human_age(seconds: float) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 file``, ``1,200 files``."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def screen_width() -> int:
+    """How many columns the terminal has; 0 if standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
+def cut(text: str, width: int) -> str:
+    """*text*, no longer than *width*; 0 is any width."""
+    return text if not width or len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def fitting(rows: Sequence[Sequence[str]], width: int, dispensable: Sequence[int]) -> list[int]:
+    """Which columns of *rows*, the first being their header, fit into *width*; 0 is any width.
+
+    Columns without contents go first, then *dispensable* ones in their order.
+    """
+    columns = list(zip(*rows))
+    widths = [max(map(len, column)) for column in columns]
+    kept = list(range(len(columns)))
+    empty = [number for number, column in enumerate(columns) if not any(column[1:])]
+    for number in dict.fromkeys([*empty, *dispensable]):
+        if not width or sum(widths[n] + 2 for n in kept) - 2 <= width:
+            break
+        kept.remove(number)
+    return kept
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], right: frozenset[int]) -> str:

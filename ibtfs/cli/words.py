@@ -90,6 +90,19 @@ class Name(Text):
         return name
 
 
+class SourceName(Name):
+    """A name for a source: a folder of the mount, and not to be taken for a point or a moment."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """*value*, checked."""
+        name = super().convert(value, param, ctx)
+        if name.startswith((".", "@")):
+            self.fail(f"{value!r} begins with {value[0]!r}, which a source's may not", param, ctx)
+        if name == "latest" or name.startswith("latest~"):
+            self.fail(f"{value!r} always means the newest point: choose another", param, ctx)
+        return name
+
+
 class Tag(Name):
     """A name that does not begin with a dot: names of tags that do would be hidden."""
 

@@ -76,6 +76,15 @@ class Patterns:
         return False
 
 
+def check_lines(lines: Iterable[str | bytes], name: str) -> None:
+    """Raise UsageError, with the line's number, if one of the file called *name* is no pattern."""
+    for number, line in enumerate(lines, 1):
+        try:
+            _rule(line)
+        except UsageError as error:
+            raise UsageError(f"{name}, line {number}: {error}") from error
+
+
 def _rule(line: str | bytes) -> _Rule | None:
     raw = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
     glob = _TRAILING_SPACES.sub(rb"\1", raw.removesuffix(b"\n").removesuffix(b"\r"))

@@ -105,6 +105,8 @@ class Repository:
     def open(cls, path: bytes, *, cache_bytes: int = CACHE_BYTES) -> Repository:
         """The repository at *path*, absolute.  Raises NotARepository, UnsupportedFormat."""
         shown = os.fsdecode(path)
+        if not os.path.lexists(path):
+            raise NotARepository(f"No such repository: {shown!r} does not exist")
         try:
             text = LocalStorage(path).get(CONFIG, CONFIG_LIMIT)
         except IbtfsError as error:
@@ -114,15 +116,23 @@ class Repository:
         return cls(storage, config, cache_bytes=cache_bytes)
 
     def require_writable(self) -> None:
-        """Raise UnsupportedFormat if only a newer ibtfs may write to this repository."""
+        """Raise UnsupportedFormat if only a newer ibtfs may write here, RepositoryError if none."""
         if self._write_requires:
             needs = ", ".join(map(str, self._write_requires))
             raise UnsupportedFormat(f"The repository may be written by a newer ibtfs only: {needs}")
+        reason = self.storage.refusal()
+        if reason:
+            raise RepositoryError(f"The repository {self.path_shown!r} is not writable: {reason}")
 
     @property
     def path(self) -> bytes:
         """Where it lies, absolute."""
         return self.storage.root
+
+    @property
+    def path_shown(self) -> str:
+        """Where it lies, as text."""
+        return os.fsdecode(self.path)
 
     def archive(self, archive_id: str) -> ArchiveReader:
         """The reader of an archive; nothing is opened before it is asked for something."""

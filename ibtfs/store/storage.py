@@ -170,6 +170,18 @@ class LocalStorage:
         rename_new(part, path)
         sync_folder(os.path.dirname(path))
 
+    def refusal(self) -> str:
+        """Why nothing can be written here; empty if that may be tried."""
+        if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+            return "its file system is mounted read-only"
+        folders = [self._text_root, *map(self.path, FOLDERS)]
+        shut = [
+            path
+            for path in folders
+            if os.path.lexists(path) and not os.access(path, os.W_OK | os.X_OK)
+        ]
+        return f"this user may not write to {shut[0]!r}" if shut else ""
+
     def make_folders(self) -> None:
         """Make the folders of a new repository, durably, and its own name where it lies."""
         for folder in FOLDERS:
