@@ -103,7 +103,12 @@ class StoredPage(NamedTuple):
 
 
 class Directory:
-    """One directory state; its pages are read when they are needed.  Threads may share it."""
+    """One directory state; its pages are read when they are needed.  Threads may share it.
+
+    What is read has the checksums of its frames, and those cover its place.  The location-free
+    digests of pages are compared by ``check`` alone: they need the record of every content, which
+    a listing never reads, and 69 bytes hashed a file (3.5 % of a restore of files of 2 KB).
+    """
 
     def __init__(self, repository: Repository, ref: Reference) -> None:
         self._repository = repository
