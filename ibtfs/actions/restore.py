@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ibtfs.actions.destination import (
@@ -23,9 +25,11 @@ from ibtfs.actions.destination import (
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.owners import group_numbers, user_numbers
 from ibtfs.actions.remove import Remover
+from ibtfs.actions.restore_batch import THREADS, Folder, is_quick, start
 from ibtfs.actions.restore_entry import EntryWriter, RestoreFailed, failed
+from ibtfs.actions.restore_links import LinkGroups, made_link
 from ibtfs.errors import IntegrityError, UsageError
-from ibtfs.format.entry import GROUP, LEFT_OUT, NOT_READ, XATTRS
+from ibtfs.format.entry import LEFT_OUT, NOT_READ
 from ibtfs.format.patterns import Patterns
 from ibtfs.format.point import Point
 from ibtfs.store.browse import find_entry, located, root_entry
@@ -33,6 +37,8 @@ from ibtfs.store.content import Contents
 from ibtfs.store.repository import Repository
 from ibtfs.store.states import Directory, Entry
 
+LEAVING = 32
+"""Folders whose files are being made by threads at most, before their own metadata are set."""
 REFUSE, ALWAYS, IF_CHANGED, NEVER = "refuse", "always", "if-changed", "never"
 
 
@@ -51,24 +57,6 @@ class RestoreOptions:
     exclude: Patterns | None = None
     dry_run: bool = False
     numeric_ids: bool = False
-
-
-@dataclass
-class _Folder:
-    """A folder being restored; it is made when something is to be put in it."""
-
-    entry: Entry
-    path: bytes
-    name: bytes
-    parent: _Folder | None
-    chosen: bool
-    waiting: Iterator[Entry]
-    descriptor: int = -1
-
-    def close(self) -> None:
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
 
 
 def restore(
@@ -93,20 +81,22 @@ def restore(
         )
     if not options.dry_run:
         make_destination(destination, private=not paths and not point.single)
-    work = _Restore(repository, point, options, Tally(observer), destination)
-    try:
-        if not paths:
-            work.tree(root_entry(point), b"", own_metadata=not point.single)
-        for path, entry in entries:
-            work.into(entry, path)
-    finally:
-        work.close()
-    work.say_unset()
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="restore") as pool:
+        work = _Restore(repository, point, options, Tally(observer), destination, pool)
+        try:
+            if not paths:
+                work.tree(root_entry(point), b"", own_metadata=not point.single)
+            for path, entry in entries:
+                work.into(entry, path)
+        finally:
+            pool.shutdown(cancel_futures=True)
+            work.close()
+    work.writer.tell_unset(work.tally)
     return work.tally
 
 
 class _Restore:
-    """One restore; one thread."""
+    """One restore; one thread, and those of *pool* for small files and for reading ahead."""
 
     def __init__(
         self,
@@ -115,20 +105,22 @@ class _Restore:
         options: RestoreOptions,
         tally: Tally,
         destination: bytes,
+        pool: Executor,
     ) -> None:
         self._repository, self._point, self._options = repository, point, options
+        self._pool = pool
         self._contents = Contents(repository)
         users = {} if options.numeric_ids else user_numbers(point.users)
         groups = {} if options.numeric_ids else group_numbers(point.groups)
-        self._writer = EntryWriter(self._contents, users, groups)
-        self._links: dict[tuple[object, ...], bytes] = {}
+        self.writer = EntryWriter(self._contents, users, groups, pool)
         own = os.stat(repository.path)
         self._remover = Remover((own.st_dev, own.st_ino))
-        self._cut = 0
         self.tally = tally
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         there = not options.dry_run or os.path.isdir(destination)
         self._top = os.open(destination, flags) if there else -1
+        self._links = LinkGroups(self._contents, self._top)
+        self._leaving: deque[Folder] = deque()
 
     def close(self) -> None:
         """Release the destination."""
@@ -138,11 +130,13 @@ class _Restore:
     def tree(self, entry: Entry, path: bytes, *, own_metadata: bool) -> None:
         """Restore what the directory *entry* holds into the destination."""
         chosen = self._options.include is None
-        top = _Folder(entry, path, b"", None, chosen, self._entries(entry, path), self._top)
-        self._cut = len(path) + 1 if path else 0
+        top = Folder(entry, path, b"", None, chosen, self._entries(entry, path), self._top)
+        top.fresh = chosen and self._options.overwrite == REFUSE and not self._options.dry_run
+        self._start_quick(top)
+        self._links.cut = len(path) + 1 if path else 0
         self._walk(top)
         if own_metadata and not self._options.dry_run:
-            self._writer.metadata(entry, self._top)
+            self.writer.metadata(entry, self._top)
 
     def into(self, entry: Entry, path: bytes) -> None:
         """Restore the one *entry* at *path* into the destination, under its base name."""
@@ -152,8 +146,8 @@ class _Restore:
         parent = entry._replace(name=b"", state=None)
         chosen = self._options.include is None
         above = os.path.dirname(path)
-        top = _Folder(parent, above, b"", None, chosen, iter([entry]), self._top)
-        self._cut = len(above) + 1 if above else 0
+        top = Folder(parent, above, b"", None, chosen, iter([entry]), self._top)
+        self._links.cut = len(above) + 1 if above else 0
         self._walk(top)
 
     def _entries(self, entry: Entry, path: bytes) -> Iterator[Entry]:
@@ -168,7 +162,7 @@ class _Restore:
         entries.sort(key=lambda item: item.state is not None)
         return iter(entries)
 
-    def _walk(self, top: _Folder) -> None:
+    def _walk(self, top: Folder) -> None:
         stack = [top]
         while stack:
             folder = stack[-1]
@@ -182,9 +176,15 @@ class _Restore:
                 self._delete_others(folder)
             stack.pop()
             if stack:
-                self._leave(folder)
+                self._leaving.append(folder)
+                if len(self._leaving) > LEAVING:
+                    self._leave(self._leaving.popleft())
+            else:
+                self._collect(folder)
+        while self._leaving:
+            self._leave(self._leaving.popleft())
 
-    def _step(self, folder: _Folder, entry: Entry) -> _Folder | None:
+    def _step(self, folder: Folder, entry: Entry) -> Folder | None:
         """Restore one entry; a folder to go on with, if it is one."""
         path = folder.path + b"/" + entry.name if folder.path else entry.name
         options, is_folder = self._options, entry.state is not None
@@ -196,27 +196,26 @@ class _Restore:
         )
         try:
             if is_folder:
-                below = _Folder(entry, path, entry.name, folder, chosen, self._entries(entry, path))
+                below = Folder(entry, path, entry.name, folder, chosen, self._entries(entry, path))
                 if chosen:
                     self._ensure(below)
+                    self._start_quick(below)
                 return below
             if chosen:
                 self._file(folder, entry, path)
         except (RestoreFailed, IntegrityError) as error:
-            if isinstance(error, IntegrityError):
-                error = located(error, self._point.id, path)
-            self.tally.problem(path, str(error))
+            self._problem(path, error)
         except OSError as error:
-            self.tally.problem(path, str(failed(error)))
+            self._problem(path, failed(error))
         return None
 
-    def _ensure(self, folder: _Folder) -> int:
+    def _ensure(self, folder: Folder) -> int:
         """The descriptor of *folder*; it is made, and all above it, when missing.
 
         In a dry run nothing is made, and -1 stands for what is not there.
         """
         missing = []
-        at: _Folder | None = folder
+        at: Folder | None = folder
         while at is not None and at.descriptor < 0 and at.parent is not None:
             missing.append(at)
             at = at.parent
@@ -229,10 +228,45 @@ class _Restore:
                 continue
             try:
                 os.mkdir(below.name, 0o700, dir_fd=parent)
+                below.fresh = True
             except FileExistsError:
                 self._make_way(parent, below.name)
             below.descriptor = os.open(below.name, FOLDER, dir_fd=parent)
         return folder.descriptor
+
+    def _start_quick(self, folder: Folder) -> None:
+        """Have threads make those files of a fresh folder that need no thought."""
+        if not folder.fresh or self._options.exclude:
+            return
+        waiting = list(folder.waiting)
+        quick = [entry for entry in waiting if is_quick(entry)]
+        folder.waiting = iter([entry for entry in waiting if not is_quick(entry)])
+        folder.batches.extend(start(self._pool, self.writer, quick, folder.descriptor))
+
+    def _collect(self, folder: Folder) -> None:
+        """Wait for the files that threads make in *folder*, and count them.
+
+        Raises DestinationFull.
+        """
+        counts, observer = self.tally.counts, self.tally.observer
+        prefix = folder.path + b"/" if folder.path else b""
+        for batch in folder.batches:
+            failures = batch.failures.result()
+            for entry in batch.entries:
+                error = failures.get(entry.name)
+                if error is not None:
+                    self._problem(prefix + entry.name, error)
+                    continue
+                counts["files"] += 1
+                counts["bytes"] += entry.size
+                observer.file("restored", prefix + entry.name)
+                observer.progress(1, entry.size)
+
+    def _problem(self, path: bytes, error: RestoreFailed | IntegrityError) -> None:
+        """Count and tell what became of *path*."""
+        if isinstance(error, IntegrityError):
+            error = located(error, self._point.id, path)
+        self.tally.problem(path, str(error))
 
     def _make_way(self, parent: int, name: bytes) -> None:
         """Something is where a folder is to be: fine if it is a folder."""
@@ -243,8 +277,9 @@ class _Restore:
         os.unlink(name, dir_fd=parent)
         os.mkdir(name, 0o700, dir_fd=parent)
 
-    def _leave(self, folder: _Folder) -> None:
+    def _leave(self, folder: Folder) -> None:
         """A folder's metadata come last, for what is put in it changes its times."""
+        self._collect(folder)
         self.tally.counts["folders"] += folder.chosen
         if folder.descriptor < 0:
             return
@@ -252,22 +287,22 @@ class _Restore:
             folder.close()
             return
         try:
-            self._writer.metadata(folder.entry, folder.descriptor)
+            self.writer.metadata(folder.entry, folder.descriptor)
         except (OSError, IntegrityError) as error:
             self.tally.problem(folder.path, str(error))
         finally:
             folder.close()
 
-    def _file(self, folder: _Folder, entry: Entry, path: bytes) -> None:
+    def _file(self, folder: Folder, entry: Entry, path: bytes) -> None:
         """Restore what is not a folder, as the overwrite policy says."""
         counts, observer = self.tally.counts, self.tally.observer
         parent = self._ensure(folder)
         there = self._there(parent, entry.name)
         if there is not None and self._skips(entry, there, parent):
             counts["skipped"] += 1
-            self._remember(entry, path)
+            self._links.remember(entry, path)
             if self._options.overwrite == IF_CHANGED and not self._options.dry_run:
-                self._writer.metadata_at(entry, parent, entry.name)
+                self.writer.metadata_at(entry, parent, entry.name)
             return
         if not self._options.dry_run:
             self._put(entry, parent, there, path)
@@ -322,45 +357,18 @@ class _Restore:
             ) from error
 
     def _make(self, entry: Entry, parent: int, name: bytes, path: bytes) -> None:
-        key = self._link_key(entry)
-        first = self._links.get(key) if key else None
-        if first is not None and self._link(first, parent, name):
-            return
+        first = self._links.first(entry)
+        if first is not None:
+            if made_link(first, parent, name):
+                return
+            self.writer.unset["hard links"] += 1  # it becomes a file of its own
         if stat.S_ISREG(entry.mode):
-            self._writer.file(entry, parent, name)
+            self.writer.file(entry, parent, name)
         else:
-            self._writer.special(entry, parent, name)
-        self._remember(entry, path)
+            self.writer.special(entry, parent, name)
+        self._links.remember(entry, path)
 
-    def _remember(self, entry: Entry, path: bytes) -> None:
-        """Where other links to the same file find it."""
-        key = self._link_key(entry)
-        if key:
-            place = b"/proc/self/fd/%d/%b" % (self._top, path[self._cut :])
-            self._links.setdefault(key, place)
-
-    def _link(self, first: bytes, parent: int, name: bytes) -> bool:
-        """Make *name* a link to the file restored first of its group; False if it cannot be."""
-        try:
-            os.link(first, name, dst_dir_fd=parent, follow_symlinks=False)
-        except OSError:
-            self._writer.unset["hard links"] += 1  # it becomes a file of its own
-            return False
-        return True
-
-    def _link_key(self, entry: Entry) -> tuple[object, ...] | None:
-        """What all links to one file agree in; None for an entry with one link."""
-        if entry.links < 2:
-            return None
-        contents = [
-            self._contents.record(ref).digest if ref else b""
-            for ref in (entry.content, entry.xattrs_content)
-        ]
-        xattrs = repr(sorted(entry.extras.get(XATTRS, {}).items()))
-        group = entry.extras.get(GROUP, 0), entry.inode
-        return (*group, *entry[1:6], *contents, xattrs, entry.target, entry.rdev)
-
-    def _delete_others(self, folder: _Folder) -> None:
+    def _delete_others(self, folder: Folder) -> None:
         """Remove what the point does not have from a restored folder that it knows all of."""
         descriptor = self._ensure(folder) if self._options.dry_run else folder.descriptor
         state, not_known = folder.entry.state, folder.entry.flags & (NOT_READ | LEFT_OUT)
@@ -375,7 +383,7 @@ class _Restore:
             if name not in wanted:
                 self._delete(folder, descriptor, name)
 
-    def _delete(self, folder: _Folder, descriptor: int, name: bytes) -> None:
+    def _delete(self, folder: Folder, descriptor: int, name: bytes) -> None:
         """Remove one thing that is too much, unless it is excluded; say so if it cannot be."""
         path = folder.path + b"/" + name if folder.path else name
         exclude = self._options.exclude
@@ -390,11 +398,3 @@ class _Restore:
             return
         self.tally.counts["deleted"] += 1
         self.tally.observer.file("deleted", path)
-
-    def say_unset(self) -> None:
-        """Tell what metadata could not be set."""
-        for what, count in self._writer.unset.items():
-            self.tally.counts[f"unset_{what.replace(' ', '_')}"] = count
-            self.tally.observer.note(
-                f"The {what} of {count} entries could not be set (restore as root to set them)"
-            )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
-from collections import Counter
-from collections.abc import Callable, Mapping
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
 
 from blake3 import blake3
 
+from ibtfs.actions.observer import Tally
 from ibtfs.errors import IbtfsError
 from ibtfs.format.entry import BLOCKS
 from ibtfs.format.extents import HOLE
@@ -20,6 +24,8 @@ from ibtfs.store.states import Entry, entry_xattrs
 
 WHOLE_PIECE = 4 << 20
 """Files up to this size are checked before anything is written."""
+READ_AHEAD = 4
+"""Pieces of a large file that are read while others are written."""
 SET_IDS = stat.S_ISUID | stat.S_ISGID
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -46,12 +52,15 @@ class EntryWriter:
     """Creates entries and sets their metadata.
 
     *users* and *groups* say which number a stored number is here.  What may not be set is counted
-    in *unset* and is no failure: an ordinary user cannot set everything.
+    in *unset* and is no failure: an ordinary user cannot set everything.  Threads may share it;
+    *pool* reads large files ahead.
     """
 
     def __init__(
-        self, contents: Contents, users: Mapping[int, int], groups: Mapping[int, int]
-    ) -> None:
+        self, contents: Contents, users: Mapping[int, int], groups: Mapping[int, int],
+        pool: Executor,
+    ) -> None:  # fmt: skip
+        self._pool, self._lock = pool, threading.Lock()
         self._contents, self._users, self._groups = contents, users, groups
         self._self = (os.geteuid(), os.getegid())
         self.unset: Counter[str] = Counter()
@@ -62,7 +71,11 @@ class EntryWriter:
         Nothing is left of it when its bytes turn out not to be what was stored.
         Raises RestoreFailed, IntegrityError.
         """
-        first = self._small(entry)
+        first = None
+        if entry.content is None:
+            first = b""
+        elif entry.size <= WHOLE_PIECE and not is_sparse(entry):
+            first = self._contents.whole(entry.content, entry.size)
         try:
             descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
         except OSError as error:
@@ -83,24 +96,16 @@ class EntryWriter:
             raise
         return entry.size
 
-    def _small(self, entry: Entry) -> bytes | None:
-        """The checked contents of a small file without holes; None for others."""
-        if entry.content is None:
-            return b""
-        if entry.size > WHOLE_PIECE or is_sparse(entry):
-            return None
-        data = self._contents.read(entry.content, 0, entry.size)
-        check_digest(self._contents, entry, blake3(data).digest())
-        return data
-
     def _large(self, entry: Entry, descriptor: int) -> None:
-        """Write a file piece by piece, keeping its holes, and compare its digest."""
+        """Write a file piece by piece, keeping its holes, and compare its digest.
+
+        Threads read ahead: decompressing takes longer than writing and comparing together.
+        """
         hasher = blake3()
         sparse = is_sparse(entry)
-        assert entry.content is not None  # _small has dealt with empty files
-        for offset in range(0, entry.size, PIECE):
-            length = min(PIECE, entry.size - offset)
-            data = self._contents.read(entry.content, offset, length)
+        assert entry.content is not None  # file has dealt with empty files
+        read = functools.partial(self._contents.read, entry.content, size=PIECE)
+        for offset, data in ahead(self._pool, read, range(0, entry.size, PIECE)):
             hasher.update(data)
             if not sparse:
                 _write(descriptor, data)
@@ -141,11 +146,26 @@ class EntryWriter:
     def metadata(self, entry: Entry, descriptor: int) -> None:
         """Owner, mode, xattrs, times of an open file or directory.  Raises OSError."""
         owner, mode = self._owner(entry), stat.S_IMODE(entry.mode)
-        mine = owner == self._self and os.geteuid() != 0
+        mine = owner == self._self and self._is_owned(descriptor)
         if not mine and not self._try("owners", lambda: os.chown(descriptor, *owner)):
             mode &= ~SET_IDS  # what ran as somebody else must not run as whoever restores
         self._xattrs(entry, descriptor, mode, follow=True)
         self._try("times", lambda: os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns)))
+
+    def tell_unset(self, tally: Tally) -> None:
+        """Count, and say, what metadata could not be set."""
+        for what, count in self.unset.items():
+            tally.counts[f"unset_{what.replace(' ', '_')}"] = count
+            tally.observer.note(
+                f"The {what} of {count} entries could not be set (restore as root to set them)"
+            )
+
+    def _is_owned(self, descriptor: int) -> bool:
+        """Whether it is ours already: to look is a quarter of the work of setting it."""
+        if self._self[0] != 0:
+            return True
+        found = os.fstat(descriptor)
+        return (found.st_uid, found.st_gid) == self._self
 
     def metadata_at(self, entry: Entry, parent: int, name: bytes) -> None:
         """Owner, mode, xattrs, times of a special file.  Raises OSError."""
@@ -165,8 +185,13 @@ class EntryWriter:
         What a user may set on a file that may be written comes before the mode, ACLs and
         capabilities after it, for a change of mode changes them.
         """
+        listed = _listed(target, follow=follow)
+        if not listed and not entry.extras and entry.xattrs_content is None:
+            if not stat.S_ISLNK(entry.mode):
+                self._try("modes", lambda: os.chmod(target, mode))
+            return
         wanted = entry_xattrs(entry, self._contents)
-        for text in _listed(target, follow=follow):
+        for text in listed:
             name = os.fsencode(text)
             if name not in wanted and name.startswith((b"user.", b"system.posix_acl_")):
                 self._try("ACLs", lambda: os.removexattr(target, text, follow_symlinks=follow))  # noqa: B023
@@ -191,16 +216,39 @@ class EntryWriter:
         try:
             change()
         except OverflowError:
-            self.unset[what] += 1
+            self._not_set(what)
             return False
         except OSError as error:
             allowed = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSPC,
                        errno.E2BIG, errno.ERANGE)  # fmt: skip
             if error.errno not in allowed:
                 raise
-            self.unset[what] += 1
+            self._not_set(what)
             return False
         return True
+
+    def _not_set(self, what: str) -> None:
+        with self._lock:
+            self.unset[what] += 1
+
+
+def ahead(
+    pool: Executor, read: Callable[[int], bytes], offsets: Iterable[int]
+) -> Iterator[tuple[int, bytes]]:
+    """Each of *offsets* with what *read* gives for it, some of it read by *pool* beforehand."""
+    waiting: deque[tuple[int, Future[bytes]]] = deque()
+    try:
+        for offset in offsets:
+            waiting.append((offset, pool.submit(read, offset)))
+            if len(waiting) > READ_AHEAD:
+                first, found = waiting.popleft()
+                yield first, found.result()
+        while waiting:
+            first, found = waiting.popleft()
+            yield first, found.result()
+    finally:
+        for _, found in waiting:
+            found.cancel()
 
 
 def _listed(target: int | bytes, *, follow: bool) -> list[str]:

@@ -149,10 +149,9 @@ def encode_record(record: ContentRecord, ordinal: Any) -> bytes:
 def decode_record(body: bytes, header: IndexHeader, where: str) -> ContentRecord:
     """The record in *body*, its references resolved by *header*.  Raises FormatDamaged."""
     values = unpack_tuple(body, where, 5)
-    digest, *numbers = values[:5]
-    if type(digest) is not bytes or len(digest) != 32 or not _sane(numbers):
+    digest, size, stream, start, length = values[:5]
+    if type(digest) is not bytes or len(digest) != 32 or not _sane((size, stream, start, length)):
         raise FormatDamaged(f"{where}: not a content record")
-    size, stream, start, length = numbers
     if stream not in DATA_STREAMS or not size:
         raise FormatDamaged(f"{where}: not a content record")
     if len(values) == 5:
@@ -182,4 +181,4 @@ def _decode_mapped(
 
 
 def _sane(numbers: Sequence[Any]) -> bool:
-    return all(type(n) is int and 0 <= n <= CONTENT_LIMIT for n in numbers)
+    return set(map(type, numbers)) == {int} and 0 <= min(numbers) <= max(numbers) <= CONTENT_LIMIT

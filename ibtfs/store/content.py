@@ -100,6 +100,25 @@ class Contents:
         """
         return b"".join(self.pieces(ref, offset, size))
 
+    def whole(self, ref: Reference, size: int) -> bytes:
+        """All *size* bytes of a content, compared with its digest.
+
+        Raises ObjectMissing, FormatDamaged; tries other copies of the same content before.
+        """
+        record = self.record(ref)
+        if record.is_plain:
+            try:
+                data = b"".join(self._payload(ref, record, 0, record.size))
+                if len(data) == size and digest(data) == record.digest:
+                    return data
+            except IntegrityError:
+                pass  # below, copies are tried
+        data = self.read(ref, 0, size)
+        self.verify(ref, data, record)
+        if record.size != size:
+            raise FormatDamaged(f"{_name(ref)}: {record.size} bytes where a row says {size}")
+        return data
+
     def pieces(self, ref: Reference, offset: int, size: int) -> list[bytes | memoryview]:
         """As :meth:`read`, in pieces that are not joined."""
         try:
