@@ -18,7 +18,7 @@ from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 from support.trees import Sparse, make_tree
 
-from ibtfs.actions import filesystems, flatten, store_file
+from ibtfs.actions import export_delta, filesystems, flatten, store_file
 from ibtfs.actions.export_delta import DeltaExport, Version
 from ibtfs.cli.main import cli
 from ibtfs.format.point import Point
@@ -198,7 +198,6 @@ def test_contents_stored_apart_are_compared_by_librsync(fast_path: Path) -> None
 def test_without_librsync_it_is_correct_though_large(
     fast_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ibtfs.actions import export_delta
     from ibtfs.errors import LibraryMissing
 
     def missing(*_: object) -> None:
@@ -232,6 +231,24 @@ def test_holes_and_zeros_are_copied_from_the_old_zeros(fast_path: Path) -> None:
         assert patched(fast_path, bases[0], delta) == bases[1]
         if old in points[:2] and new in points[:3]:
             assert export.delta_bytes < 1500
+
+
+def test_a_large_hole_is_not_searched_piece_by_piece(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    game, data = Generations(fast_path), random.Random(8).randbytes(30 * MIB)
+    game.add(data)
+    game.add(data + bytes(20 * MIB))
+    searched, match = [], export_delta.match
+
+    def counted(base: bytes, new: bytes, *, block_size: int) -> Any:
+        searched.append(len(new))
+        return match(base, new, block_size=block_size)
+
+    monkeypatch.setattr(export_delta, "match", counted)
+    assert game.check(0, 1).literal_bytes == 20 * MIB  # the old one has no zeros to copy
+    assert len(searched) <= 2
+    assert game.check(1, 0).delta_bytes < 100
 
 
 def _pieces(repository: Repository, point: Point) -> list[bytes]:

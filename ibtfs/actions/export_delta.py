@@ -46,6 +46,7 @@ class DeltaExport:
     def __init__(self, repository: Repository, old: Version, new: Version) -> None:
         self._contents = Contents(repository)
         self._old, self._new = old, new
+        self._zeros_missed = False
         self.copied_bytes = self.literal_bytes = self.delta_bytes = 0
 
     def pieces(self) -> Iterator[Data]:
@@ -120,8 +121,13 @@ class DeltaExport:
                 if low >= high:
                     yield LITERAL, start, length
                     continue
-                base, data = read_old(low, high - low), read_new(start, length)
-                for source, target, count in match(base, data, block_size=NEAR_BLOCK):
+                data = read_new(start, length)
+                if self._is_vain(data):
+                    yield LITERAL, start, length
+                    continue
+                found = match(read_old(low, high - low), data, block_size=NEAR_BLOCK)
+                self._learn(data, found)
+                for source, target, count in found:
                     yield (source if source == LITERAL else source + low), start + target, count
 
     def _far(self, matches: Iterable[Match]) -> Iterator[Match]:
@@ -139,8 +145,24 @@ class DeltaExport:
                     continue
                 for start in range(position, position + size, FAR_PIECE):
                     data = read_new(start, min(FAR_PIECE, position + size - start))
-                    for source, target, count in signature.matches(data):
+                    if self._is_vain(data):
+                        yield LITERAL, start, len(data)
+                        continue
+                    found = signature.matches(data)
+                    self._learn(data, found)
+                    for source, target, count in found:
                         yield from self._checked(read_old, data, (source, target, count), start)
+
+    def _is_vain(self, data: bytes) -> bool:
+        """Whether *data* is zeros, and the old content had none when they were last looked for.
+
+        A hole of gigabytes is then not searched for piece by piece.
+        """
+        return self._zeros_missed and data == bytes(len(data))
+
+    def _learn(self, data: bytes, found: list[Match]) -> None:
+        if all(place == LITERAL for place, _, _ in found) and data == bytes(len(data)):
+            self._zeros_missed = True
 
     @staticmethod
     def _checked(
