@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import os
 import random
+import re
 import shutil
 import sqlite3
 import stat
@@ -194,7 +195,7 @@ def django_releases(destination: Path, versions: tuple[str, ...] = DJANGO) -> It
             shutil.unpack_archive(archive, unpacked, kind)
             inside = [*unpacked.iterdir()]
             release = inside[0] if len(inside) == 1 else unpacked
-            _replace_tree(release, destination)
+            replace_tree(release, destination)
         yield destination
 
 
@@ -211,7 +212,7 @@ def _download(requirement: str, folder: Path) -> Path:
     raise RuntimeError("\n".join(failures))
 
 
-def _replace_tree(new: Path, old: Path) -> None:
+def replace_tree(new: Path, old: Path) -> None:
     """Make *old* what *new* is, as an upgrade does: what is gone removed, the rest written."""
     old.mkdir(parents=True, exist_ok=True)
     wanted = {path.relative_to(new) for path in new.rglob("*")}
@@ -251,8 +252,16 @@ def _rows(rng: random.Random) -> Iterator[tuple[str, str, bytes]]:
         yield f"{rng.getrandbits(64):016x}", note, rng.randbytes(rng.randrange(80))
 
 
-def change_rows(path: Path, rng: random.Random, *, rows: int = 3000) -> None:
-    """Update *rows* rows at random places, delete a tenth as many, insert as many of these."""
+def change_rows(
+    path: Path,
+    rng: random.Random,
+    *,
+    rows: int = 3000,
+    deleted: int | None = None,
+    appended: int | None = None,
+) -> None:
+    """Update *rows* rows at random places; delete and append rows, by default a tenth as many."""
+    deleted, appended = (rows // 10 if count is None else count for count in (deleted, appended))
     database = sqlite3.connect(path, isolation_level=None)
     database.executescript("PRAGMA synchronous = OFF; BEGIN;")
     (last,) = database.execute("SELECT max(id) FROM item").fetchone()
@@ -260,10 +269,10 @@ def change_rows(path: Path, rng: random.Random, *, rows: int = 3000) -> None:
     for name, note, data in itertools.islice(source, rows):
         values = (name, note, data, rng.randrange(1, last + 1))
         database.execute("UPDATE item SET name = ?, note = ?, data = ? WHERE id = ?", values)
-    gone = [(rng.randrange(1, last + 1),) for _ in range(rows // 10)]
+    gone = [(rng.randrange(1, last + 1),) for _ in range(deleted)]
     database.executemany("DELETE FROM item WHERE id = ?", gone)
     database.executemany("INSERT INTO item (name, note, data) VALUES (?, ?, ?)",
-                         itertools.islice(source, rows // 10))  # fmt: skip
+                         itertools.islice(source, appended))  # fmt: skip
     database.execute("COMMIT")
     database.close()
 
@@ -294,6 +303,47 @@ def change_inside(path: Path, rng: random.Random, *, files: int = 20) -> None:
         rounds = [line.split("/")[5] for line in listing.splitlines() if "/round-" in line]
         commands += [f"rm /{name}/{number}" for name in rounds for number in range(files // 2)]
         _debugfs(path, commands)
+
+
+def edit_inside(path: Path, rng: random.Random, *, files: int = 40, log: int = MIB) -> None:
+    """Edit *files* files in the image, as an editor saves: written anew; write *log* bytes of log.
+
+    Each edit overwrites a few bytes inside and appends some. Files of odd names are left alone.
+    """
+    names = [name for name in _files_inside(path, "/") if re.fullmatch(r"[\w./+-]+", name)]
+    with tempfile.TemporaryDirectory() as scratch:
+        commands = [f"dump {name} {scratch}/{n}" for n, name in enumerate(rng.sample(names, files))]
+        _debugfs(path, commands)
+        edits = []
+        for number, command in enumerate(commands):
+            copy, name = Path(scratch, str(number)), command.split()[1]
+            patch(copy, rng, length=100)
+            append(copy, text_like(rng.getrandbits(32), rng.randrange(1, 200)))
+            edits += [f"rm {name}", f"write {copy} {name}"]
+        written = Path(scratch, "log")
+        growing_log(written, rng, size=log)
+        _debugfs(path, [*edits, f"write {written} /log-{rng.getrandbits(48):x}"])
+
+
+def _files_inside(image: Path, folder: str) -> Iterator[str]:
+    """Yield the paths of regular files of some size below *folder*, level by level."""
+    level = [folder]
+    while level:
+        # a line for each entry: /inode/mode/uid/gid/name/size/
+        printed = _debugfs(image, [f"ls -p {name}" for name in level])
+        entries, at = [], iter(level)
+        where = ""
+        for line in printed.splitlines():
+            part = line.split("/")
+            if len(part) != 8:
+                continue
+            if part[5] == ".":
+                where = next(at).rstrip("/")
+            elif part[2].startswith("100") and int(part[6] or 0) > 1000:
+                yield f"{where}/{part[5]}"
+            elif part[2].startswith("040") and part[5] not in ("..", "lost+found"):
+                entries.append(f"{where}/{part[5]}")
+        level = [name for name in entries if re.fullmatch(r"[\w./+-]+", name)]
 
 
 def _debugfs(image: Path, commands: list[str]) -> str:
