@@ -20,7 +20,16 @@ class Chunk(NamedTuple):
 
 
 class ByteSource(Protocol):
-    """Gives a content from beginning to end."""
+    """Gives a content from beginning to end.
+
+    *ready*: its bytes are there for the asking, so a thread may read them ahead.  One that waits
+    for a pipe could not be stopped.
+    """
+
+    @property
+    def ready(self) -> bool:
+        """Whether reading never waits for somebody else."""
+        ...
 
     def chunk(self, position: int) -> Chunk:
         """Up to CHUNK bytes from *position*, empty at the end, short only there.
@@ -32,6 +41,8 @@ class ByteSource(Protocol):
 
 class FileSource:
     """The first *size* bytes of an open file."""
+
+    ready = True
 
     def __init__(self, descriptor: int, size: int, *, sparse: bool) -> None:
         self._descriptor, self._size, self._sparse = descriptor, size, sparse
@@ -75,6 +86,8 @@ def _as_read(piece: Piece, data: bytes, position: int) -> Piece:
 
 class StreamSource:
     """A pipe, read once to its end."""
+
+    ready = False
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream

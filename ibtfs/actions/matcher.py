@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ibtfs.actions.delta import literal_bytes, match
+from ibtfs.actions.delta import PAGE, literal_bytes, match, match_in_place
 from ibtfs.actions.payload import Payload
 from ibtfs.errors import IntegrityError, LibraryMissing
 from ibtfs.format.extents import BASE
@@ -12,7 +12,7 @@ from ibtfs.format.rsync import Signature, SignatureWriter
 from ibtfs.store.content import Contents
 from ibtfs.store.vault import SLAB
 
-NEAR_BLOCK = 128
+NEAR_BLOCK, WIDE_BLOCK = 64, 128
 NEAR_MARGIN = 4 << 10
 FAR_AFTER = 16
 """So many slabs in a row that are mostly new end near matching."""
@@ -58,32 +58,38 @@ class Matcher:
 
     def _near(self, data: bytes, start: int) -> None:
         """Match one slab around the place where the last match was."""
-        found, low = self._window(data, start, NEAR_MARGIN)
-        if literal_bytes(found) > len(data) // 4:
-            wide, wide_low = self._window(data, start, SLAB)
-            if literal_bytes(wide) < literal_bytes(found):
+        base, low = self._window(len(data), start, NEAR_MARGIN)
+        at = start + self._shift - low
+        found = match_in_place(base, at, data, block_size=NEAR_BLOCK) if at >= 0 else []
+        if at < 0 or literal_bytes(found) > len(data) // 4:
+            base, wide_low = self._window(len(data), start, SLAB)
+            wide = match(base, data, block_size=WIDE_BLOCK)
+            if not found or literal_bytes(wide) < literal_bytes(found):
                 found, low = wide, wide_low
         self._emit(data, [(s if s == LITERAL else s + low, t, n) for s, t, n in found])
-        copies = [item for item in found if item[0] != LITERAL]
+        # what moved inside a page of a database says nothing of the pages that follow
+        copies = [item for item in found if item[0] != LITERAL and item[2] >= PAGE]
         if copies:
             source, target, _ = copies[-1]
             self._shift = low + source - start - target
         self._poor = self._poor + 1 if literal_bytes(found) > len(data) // 2 else 0
         self._far = self._poor >= FAR_AFTER
 
-    def _window(
-        self, data: bytes, start: int, margin: int
-    ) -> tuple[list[tuple[int, int, int]], int]:
-        """Matches of *data* in the base around *start*, and where the window begins."""
+    def _window(self, length: int, start: int, margin: int) -> tuple[bytes, int]:
+        """The base around where *length* bytes at *start* are expected, and where that begins."""
         low = max(start + self._shift - margin, 0)
-        high = min(start + self._shift + len(data) + margin, self._base_size)
+        high = min(start + self._shift + length + margin, self._base_size)
         if low >= high:
-            return [(LITERAL, 0, len(data))], 0
+            return b"", low
         try:
-            base = self._contents.read(self._base, low, high - low)
+            return self._contents.read(self._base, low, high - low), low
         except IntegrityError:
-            return [(LITERAL, 0, len(data))], 0  # what cannot be read is no base
-        return match(base, data, block_size=NEAR_BLOCK), low
+            return b"", low  # what cannot be read is no base
+
+    def read_ahead(self, start: int, length: int) -> None:
+        """Bring into the cache what :meth:`add` will read for data at *start*; any thread."""
+        if not self._far and not self._whole:
+            self._window(length, start, NEAR_MARGIN)
 
     def _emit(self, data: bytes, found: list[tuple[int, int, int]]) -> None:
         view = memoryview(data)

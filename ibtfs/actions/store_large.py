@@ -1,7 +1,8 @@
 """Storing contents that do not fit in memory: one pass, slab by slab.
 
-A slab whose digest is the base's at the same place is a copy.  One that differs is matched in
-small blocks against the base's own bytes around the place where the last match was.  After 16
+A thread reads, hashes and fetches the base's bytes one chunk ahead.  A slab whose digest is the
+base's at the same place is a copy.  Of one that differs the pages that do are matched in small
+blocks against the base's own bytes around the place where the last match was.  After 16
 slabs in a row that are mostly new, librsync looks for the rest in the whole base, by a signature
 made of it.  A content without a base may be found by the digest of its first slab: a copy of a
 file, or the pieces that a run which was cut off had stored already.
@@ -9,8 +10,10 @@ file, or the pieces that a run which was cut off had stored already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import concurrent.futures
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -52,6 +55,14 @@ class _Known:
         if not 0 <= mine < len(self.digests) or self.digests[mine] != digest:
             return False
         return min(SLAB, self.record.size - mine * SLAB) == length
+
+
+class _Read(NamedTuple):
+    """A chunk of the source, its holes, and the digests of its slabs."""
+
+    data: bytes
+    holes: list[Piece]
+    digests: list[bytes]
 
 
 @dataclass
@@ -97,18 +108,45 @@ class LargeFile:
         """Go through the source; its digest and length."""
         hasher = blake3()
         position = 0
-        while True:
-            data, holes = self.source.chunk(position)
-            if not data:
-                break
-            hasher.update(data)
-            self._slabs(data, position, holes)
-            position += len(data)
+        for read in self._chunks(hasher):
+            self._slabs(read, position)
+            position += len(read.data)
             self.writer.beat()
-            self.progress(len(data))
+            self.progress(len(read.data))
         if self._matcher is not None:
             self._matcher.flush()
         return hasher.digest(), position
+
+    def _chunks(self, hasher: blake3) -> Iterator[_Read]:
+        """What the source holds, piece by piece; the next one is read while one is worked on."""
+        position, following = 0, None
+        try:
+            while True:
+                read = following.result() if following else self._chunk(position, hasher)
+                following = None
+                if not read.data:
+                    return
+                position += len(read.data)
+                if self.source.ready:
+                    following = self.writer.submit(self._chunk, position, hasher)
+                yield read
+        finally:
+            if following is not None and not following.cancel():
+                concurrent.futures.wait([following])  # it uses what the caller is to close
+
+    def _chunk(self, position: int, hasher: blake3) -> _Read:
+        """Read, hash and look at the next chunk; runs in another thread, one at a time."""
+        data, holes = self.source.chunk(position)
+        hasher.update(data)
+        view = memoryview(data)
+        slabs = [view[first : first + SLAB] for first in range(0, len(data), SLAB)]
+        digests = [slab_digest(slab) for slab in slabs]
+        base, matcher = self._base, self._matcher
+        if base is not None and matcher is not None:
+            for number, (slab, digest) in enumerate(zip(slabs, digests), position // SLAB):
+                if digest != ZERO_DIGEST and not base.has(number, digest, len(slab)):
+                    matcher.read_ahead(number * SLAB, len(slab))
+        return _Read(data, holes, digests)
 
     def _new_matcher(self) -> Matcher | None:
         if self._base is None:
@@ -130,18 +168,17 @@ class LargeFile:
             return None
         return _Known(ref, record, digests)
 
-    def _slabs(self, data: bytes, position: int, found: list[Piece]) -> None:
-        view = memoryview(data)
-        for offset in range(0, len(data), SLAB):
-            slab = view[offset : offset + SLAB]
-            start = position + offset
+    def _slabs(self, read: _Read, position: int) -> None:
+        view = memoryview(read.data)
+        for number, digest in enumerate(read.digests):
+            slab = view[number * SLAB : (number + 1) * SLAB]
+            start = position + number * SLAB
             inside = [
-                p for p in found if p.start < start + len(slab) and start < p.start + p.length
+                p for p in read.holes if p.start < start + len(slab) and start < p.start + p.length
             ]
-            self._slab(slab, start, [p.cut(start, start + len(slab)) for p in inside])
+            self._slab(slab, digest, start, [p.cut(start, start + len(slab)) for p in inside])
 
-    def _slab(self, slab: memoryview, start: int, found: list[Piece]) -> None:
-        digest = slab_digest(slab)
+    def _slab(self, slab: memoryview, digest: bytes, start: int, found: list[Piece]) -> None:
         number = start // SLAB
         self._digests.append(digest)
         if self._payload.is_full:

@@ -10,9 +10,9 @@ Algorithm: rsync's (Tridgell 1998) with librsync's RabinKarp rolling sum and BLA
 magic 0x72730147.
 
 Threads: all functions may be called from any thread and release the interpreter lock while the C
-library works.  A ``Signature`` may be shared by threads for matching (librsync only reads it; its
-statistics alone race), not closed while another uses it.  A ``SignatureWriter`` belongs to one
-thread at a time.
+library works, except on a few KB at once.  A ``Signature`` may be shared by threads for matching
+(librsync only reads it; its statistics alone race), not closed while another uses it.  A
+``SignatureWriter`` belongs to one thread at a time.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _HEADER_BYTES = 12  # of a signature: magic, block size, strong size
 _WEAK_BYTES = 4
 _INPUT_STEP = 1 << 20  # librsync copies what it has not scanned yet, so it gets no more at once
 _OUTPUT_STEP = 1 << 16
+_SMALL = 1 << 14  # so many bytes are done before another thread has the interpreter
 _MEMORY_ERROR = 102  # RS_MEM_ERROR
 _INTERNAL_ERROR = 107  # RS_INTERNAL_ERROR
 _DAMAGE = frozenset((103, 104, 105, 106, 108))  # ended early, bad magic, unknown, corrupt, value
@@ -176,6 +177,7 @@ class _Library:
         package = _import_package()
         size, pointer, number = ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int
         self._loaded: Any = package._librsync
+        self._held: Any = ctypes.PyDLL(self._loaded._name, handle=self._loaded._handle)
         self._error: Any = package.LibrsyncError
         self.done: int = package.RS_DONE
         self.blocked: int = package.RS_BLOCKED
@@ -184,19 +186,28 @@ class _Library:
         self.byref: Any = ctypes.byref
         self.addressof: Any = ctypes.addressof
         self.byte: Any = ctypes.c_char
-        self.sig_begin = self._declare("rs_sig_begin", pointer, size, size, number)
-        self.loadsig_begin = self._declare("rs_loadsig_begin", pointer, pointer)
+        self.sig_begin = self._quick("rs_sig_begin", pointer, size, size, number)
+        self.loadsig_begin = self._quick("rs_loadsig_begin", pointer, pointer)
         self.build_hash_table = self._declare("rs_build_hash_table", number, pointer)
-        self.free_sumset = self._declare("rs_free_sumset", None, pointer)
-        self.delta_begin = self._declare("rs_delta_begin", pointer, pointer)
+        self.build_small_table = self._quick("rs_build_hash_table", number, pointer)
+        self.free_sumset = self._quick("rs_free_sumset", None, pointer)
+        self.delta_begin = self._quick("rs_delta_begin", pointer, pointer)
         self.job_iter = self._declare("rs_job_iter", number, pointer, pointer)
-        self.job_free = self._declare("rs_job_free", number, pointer)
+        self.small_iter = self._quick("rs_job_iter", number, pointer, pointer)
+        self.job_free = self._quick("rs_job_free", number, pointer)
         self._declare("rs_trace_set_level", None, number)(package.syslog.LOG_EMERG)
         self.get_buffer: Any = ctypes.pythonapi["PyObject_GetBuffer"]
         self.get_buffer.argtypes = (ctypes.py_object, pointer, number)
         self.release_buffer: Any = ctypes.pythonapi["PyBuffer_Release"]
         self.release_buffer.argtypes, self.release_buffer.restype = (pointer,), None
         self.py_buffer: Any = pointer * 16  # Py_buffer takes 80 bytes, the address comes first
+
+    def _quick(self, name: str, result: Any, *arguments: Any) -> Any:
+        """A function that takes microseconds: it keeps the interpreter lock, for another thread
+        would take it in the meantime and keep it for much longer."""
+        function = self._held[name]
+        function.restype, function.argtypes = result, arguments
+        return function
 
     def _declare(self, name: str, result: Any, *arguments: Any) -> Any:
         function = self._loaded[name]
@@ -243,13 +254,14 @@ class _Job:
         output = bytearray(room)
         address = library.addressof(library.byte.from_buffer(output))
         pieces = []
+        iterate = library.small_iter if size <= _SMALL else library.job_iter
         while True:
             if not buffers.avail_in:
                 buffers.avail_in = min(size, _INPUT_STEP)
                 size -= buffers.avail_in
                 buffers.eof_in = last and not size
             buffers.next_out, buffers.avail_out = address, room
-            result = library.job_iter(self._job, library.byref(buffers))
+            result = iterate(self._job, library.byref(buffers))
             if buffers.avail_out < room:
                 pieces.append(bytes(output[: room - buffers.avail_out]))
             if result == library.done:
@@ -292,7 +304,8 @@ def _load_sums(signature: Data) -> int:
     try:
         with _Job(library.loadsig_begin(library.byref(sums))) as job:
             job.feed(signature, last=True, room=1)
-        result = library.build_hash_table(sums)
+        build = library.build_small_table if len(signature) <= _SMALL else library.build_hash_table
+        result = build(sums)
         if result != library.done:
             raise library.failure(result)
         return int(sums.value or 0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections.abc import Callable
 from types import TracebackType
+from typing import ParamSpec, TypeVar
 
 from ibtfs.errors import IntegrityError
 from ibtfs.format.entry import Page, PageEntry
@@ -25,6 +26,8 @@ ARCHIVE_BYTES = 1 << 30
 ARCHIVE_SECONDS = 600
 ARCHIVE_CONTENTS = 250_000
 
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 Holes = tuple[tuple[int, int], ...]
 """Start and length of each hole of a content, in order."""
 
@@ -78,6 +81,12 @@ class RunWriter:
             )
             self._count += 1
         return self._current
+
+    def submit(
+        self, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> concurrent.futures.Future[Result]:
+        """Have *work* done by one of the threads that compress."""
+        return self._pool.submit(work, *args, **kwargs)
 
     @property
     def is_due(self) -> bool:
