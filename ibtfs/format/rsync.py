@@ -39,6 +39,7 @@ _HEADER_BYTES = 12  # of a signature: magic, block size, strong size
 _WEAK_BYTES = 4
 _INPUT_STEP = 1 << 20  # librsync copies what it has not scanned yet, so it gets no more at once
 _OUTPUT_STEP = 1 << 16
+_LEAST = 8  # bytes: about what a range takes in a map
 _SMALL = 1 << 14  # so many bytes are done before another thread has the interpreter
 _MEMORY_ERROR = 102  # RS_MEM_ERROR
 _INTERNAL_ERROR = 107  # RS_INTERNAL_ERROR
@@ -66,8 +67,8 @@ def fine_matches(base: Data, new: Data, *, block_size: int) -> list[Match]:
     if block_size < 1:
         raise ValueError(f"A block of {block_size} bytes is impossible")
     base, new = bytes(base), bytes(new)
-    start = common_prefix(base, new)
-    base_end = len(base) - common_suffix(base[start:], new[start:])
+    start = _worth(common_prefix(base, new), len(new))
+    base_end = len(base) - _worth(common_suffix(base[start:], new[start:]), len(new) - start)
     new_end = len(new) - (len(base) - base_end)
     matches = [(0, 0, start)] if start else []
     window = (start, base_end) if 2 * (base_end - start) >= new_end - start else (0, len(base))
@@ -78,6 +79,11 @@ def fine_matches(base: Data, new: Data, *, block_size: int) -> list[Match]:
     if new_end < len(new):
         matches.append((base_end, new_end, len(new) - new_end))
     return refine(matches, base, new)
+
+
+def _worth(size: int, whole: int) -> int:
+    """*size*, or 0 if a copy of so few bytes, not the *whole*, costs more than the bytes."""
+    return size if size >= min(_LEAST, whole) else 0
 
 
 class SignatureWriter:
