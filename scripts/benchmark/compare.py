@@ -56,6 +56,16 @@ def count(folder: Path) -> tuple[int, int]:
     return files, size
 
 
+def entries(folder: Path) -> int:
+    """Return how many entries there are below *folder*."""
+    return sum(len(folders) + len(names) for _, folders, names in os.walk(folder))
+
+
+def same(one: Path, other: Path) -> bool:
+    """Tell whether two files have the same contents."""
+    return _same(os.fsencode(one), os.fsencode(other))
+
+
 def _folder(expected: bytes, found: bytes, path: bytes, precision_ns: int) -> Iterator[str]:
     one, other = ({item.name: item for item in os.scandir(top)} for top in (expected, found))
     for name in sorted(one.keys() ^ other.keys()):

@@ -84,7 +84,7 @@ def _verdict(results: Results, target: Target) -> Verdict:
     if target.kind == "times":
         base = results.row(target.set, target.than, "ibtfs")
         other = getattr(base, target.figure) if base else None
-        text = f"{_figure(target)} at most {target.bound:g} times that of: {target.than}"
+        text = f"{_figure(target)} at most {target.bound:.3g} times that of: {target.than}"
         return _judged(target, text, own, _ratio(own, other))
     if target.kind == "floor":
         floor = best(rows, "seconds", NATIVE)
@@ -94,9 +94,9 @@ def _verdict(results: Results, target: Target) -> Verdict:
     other = getattr(peer, target.figure) if peer else None
     whose = f"of {peer.tool if peer else ' or '.join(target.among)}"
     if target.kind == "faster":
-        text = f"at least {target.bound:g} times the speed {whose}"
+        text = f"at least {target.bound:.3g} times the speed {whose}"
         return _judged(target, text, own, _ratio(other, own), at_least=True)
-    text = f"{_figure(target)} at most {target.bound:g} of that {whose}"
+    text = f"{_figure(target)} at most {target.bound:.3g} of that {whose}"
     return _judged(target, text, own, _ratio(own, other))
 
 
@@ -119,5 +119,5 @@ def _figure(target: Target) -> str:
 
 def _amount(target: Target) -> str:
     if target.figure == "seconds":
-        return f"{target.bound:g} s"
+        return f"{target.bound:.3g} s"
     return f"{target.bound / MB:g} MB" if target.bound >= MB else f"{target.bound:,.0f} bytes"
