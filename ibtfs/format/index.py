@@ -93,6 +93,10 @@ def is_archive_id(value: Any) -> bool:
     return type(value) is str and ARCHIVE_ID.match(value) is not None
 
 
+_DIGEST_HEAD = b"\xc4\x20"
+"""How msgpack begins 32 bytes."""
+
+
 class ContentRecord(NamedTuple):
     """One content: what it is, and where its bytes are.
 
@@ -159,6 +163,14 @@ def decode_record(body: bytes, header: IndexHeader, where: str) -> ContentRecord
             raise FormatDamaged(f"{where}: a plain content is not as long as its payload")
         return ContentRecord(digest, size, stream, start, length)
     return _decode_mapped(ContentRecord(digest, size, stream, start, length), values, header, where)
+
+
+def record_digest(body: bytes) -> bytes | None:
+    """The digest in *body*, taken from where it mostly stands; None if it is not there.
+
+    A page that is written anew needs the digests of all its rows, and nothing else of them.
+    """
+    return body[3:35] if body[1:3] == _DIGEST_HEAD and len(body) >= 35 else None
 
 
 def _decode_mapped(

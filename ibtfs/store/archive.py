@@ -26,7 +26,7 @@ from ibtfs.format.frames import (
     Frame,
     surviving,
 )
-from ibtfs.format.index import ContentRecord, IndexHeader, decode_record
+from ibtfs.format.index import ContentRecord, IndexHeader, decode_record, record_digest
 from ibtfs.format.packing import unpack_bodies
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.frame_file import FrameFileReader
@@ -155,6 +155,10 @@ class ArchiveReader:
         """Content record *number*.  Raises ObjectMissing, FormatDamaged."""
         where = f"{self.where}/index: content {number}"
         return decode_record(self.body(CONTENTS, number), self.header, where)
+
+    def content_digest(self, number: int) -> bytes:
+        """The digest of content *number*.  Raises ObjectMissing, FormatDamaged."""
+        return record_digest(self.body(CONTENTS, number)) or self.content(number).digest
 
     def contents(self) -> Iterator[tuple[int, ContentRecord]]:
         """All content records that are left, with their numbers, in order."""

@@ -170,7 +170,7 @@ class RunWriter:
         archive, number = ref
         if self._current is not None and archive == self._current.id:
             return self._digests[number]
-        return self.contents.record(ref).digest
+        return self.repository.archive(archive).content_digest(number)
 
     def add_content(self, record: ContentRecord, extents: ExtentMap | None = None) -> Reference:
         """Add a content whose payload was appended to the open archive."""
