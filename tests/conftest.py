@@ -28,9 +28,10 @@ from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.restore import RestoreOptions, restore
 from ibtfs.format.point import Point
 from ibtfs.mount import background
+from ibtfs.mount.entry_node import point_node
 from ibtfs.mount.fuse import MountOptions, serve
 from ibtfs.mount.node import Node
-from ibtfs.mount.tree import RepositoryView, point_node
+from ibtfs.mount.tree import RepositoryView
 from ibtfs.store.repository import Repository
 
 SLOW = ("test_rules", "test_big_file", "test_fuse", "test_histories")

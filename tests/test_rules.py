@@ -45,7 +45,8 @@ from ibtfs.actions.scan import Exclusions, Listing
 from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.entry import INODE, KEPT, MODE, MTIME, NAME, NOT_READ, UNSTABLE, Stamp
 from ibtfs.format.point import Point
-from ibtfs.mount.tree import RepositoryView, point_node
+from ibtfs.mount.entry_node import point_node
+from ibtfs.mount.tree import RepositoryView
 from ibtfs.store import run_writer
 from ibtfs.store.browse import find_entry
 from ibtfs.store.catalog import Catalog

@@ -29,8 +29,9 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.restore import RestoreOptions, restore
 from ibtfs.errors import IbtfsError
 from ibtfs.format import entry as entry_format
+from ibtfs.mount.entry_node import point_node
 from ibtfs.mount.node import Node
-from ibtfs.mount.tree import RepositoryView, point_node
+from ibtfs.mount.tree import RepositoryView
 from ibtfs.store import archive_writer, run_writer
 from ibtfs.store.frame_file import FrameFileReader
 from ibtfs.store.repository import Repository

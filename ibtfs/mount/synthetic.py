@@ -1,0 +1,54 @@
+"""Nodes of the mounted tree that no backup stored: what they have in common."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+
+from ibtfs.errors import EntryNotFound, NotADirectory
+from ibtfs.mount.node import Attributes, Node
+
+DIRECTORY_MODE = stat.S_IFDIR | 0o755
+LINK_MODE = stat.S_IFLNK | 0o777
+
+
+class SyntheticNode:
+    """What a node does not do; the nodes that no backup stored override what they do."""
+
+    stable = False
+
+    def lookup(self, name: bytes) -> Node:
+        """Raises NotADirectory."""
+        raise NotADirectory(f"Not a directory, so it holds no {os.fsdecode(name)!r}")
+
+    def children(self) -> Sequence[tuple[bytes, Node]]:
+        """Raises NotADirectory."""
+        raise NotADirectory("Not a directory")
+
+    def target(self) -> bytes:
+        """Raises EntryNotFound."""
+        raise EntryNotFound("Not a symbolic link")
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Raises EntryNotFound."""
+        raise EntryNotFound(f"Not a file: no bytes {offset} to {offset + size}")
+
+    def next_data(self, offset: int) -> int:
+        """Nothing is ever in a hole."""
+        return offset
+
+    def next_hole(self, offset: int) -> int:
+        """Nothing is ever in a hole."""
+        return offset
+
+    def xattrs(self) -> Mapping[bytes, bytes]:
+        """None."""
+        return {}
+
+
+def folder_attributes(inode: int, folders: int, mtime_ns: int) -> Attributes:
+    """Those of a folder that holds *folders* others, and belongs to who mounts."""
+    return Attributes(
+        inode, DIRECTORY_MODE, 2 + folders, os.getuid(), os.getgid(), 0, 4096, 8, mtime_ns, mtime_ns
+    )
