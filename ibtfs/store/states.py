@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ibtfs.errors import EntryNotFound, FormatDamaged
@@ -14,6 +14,7 @@ from ibtfs.format.entry import (
     XATTRS_REF,
     Extras,
     Page,
+    PageEntry,
     Stamp,
     decode_page,
 )
@@ -97,6 +98,10 @@ class StoredPage(NamedTuple):
         xattrs = header.reference(packed, where) if packed is not None else None
         return Entry(*stamp, content, state, target, rdev, extras, xattrs)
 
+    def reference(self, packed: Any) -> Reference:
+        """The record that a number in one of its rows names.  Raises FormatDamaged."""
+        return self.archive.header.reference(packed, self.ref.archive)
+
     def entries(self) -> Iterator[Entry]:
         """All rows, in order of name."""
         return map(self.entry, range(len(self.page.stamps)))
@@ -129,12 +134,18 @@ class Directory:
             return len(self._only.page.stamps)
         return sum(entry.rows for entry in self._pages)
 
-    def pages(self) -> Iterator[StoredPage]:
-        """Its pages, in order."""
+    @property
+    def page_digests(self) -> frozenset[bytes]:
+        """The digests of its pages, if there are several: equal pages have equal rows."""
+        return frozenset(entry.digest for entry in self._pages)
+
+    def pages(self, known: Container[bytes] = frozenset()) -> Iterator[StoredPage]:
+        """Its pages, in order, but for those whose digests are *known*, which are not read."""
         if self._only is not None:
             yield self._only
         else:
-            yield from map(self._load, range(len(self._pages)))
+            wanted = (n for n, entry in enumerate(self._pages) if entry.digest not in known)
+            yield from map(self._load, wanted)
 
     @classmethod
     def cached(cls, repository: Repository, ref: Reference) -> Directory:
@@ -150,16 +161,17 @@ class Directory:
         return 300 + 420 * rows
 
     def _load(self, number: int) -> StoredPage:
-        return self._repository.cache.get(
-            ("page", self._archive.id, self._pages[number].ref),
-            lambda: self._read(number),
-            lambda found: 420 * len(found.page.stamps),
-        )
-
-    def _read(self, number: int) -> StoredPage:
         entry = self._pages[number]
         where = f"archives/{self._archive.id}/index"
         ref = self._archive.header.reference(entry.ref, where)
+        # by where it lies: directories of many points share it
+        return self._repository.cache.get(
+            ("page", ref, entry.digest, entry.rows, entry.last),
+            lambda: self._read(ref, entry),
+            lambda found: 420 * len(found.page.stamps),
+        )
+
+    def _read(self, ref: Reference, entry: PageEntry) -> StoredPage:
         archive = self._repository.archive(ref.archive)
         where = f"archives/{ref.archive}/index: state {ref.number}"
         page = decode_page(archive.body(STATES, ref.number), where)

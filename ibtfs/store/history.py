@@ -1,0 +1,177 @@
+"""The points of one source as one line of time: what a path was in each, and what is gone.
+
+Everything goes level by level through distinct directory states, which are known by their
+digests: a state that many points share is looked into once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from ibtfs.errors import EntryNotFound, IntegrityError, NotADirectory, ObjectMissing
+from ibtfs.format.entry import HASH_SIZE
+from ibtfs.format.point import Point
+from ibtfs.store.browse import root_entry
+from ibtfs.store.compare import Comparison
+from ibtfs.store.content import Contents
+from ibtfs.store.past import Gone, Past
+from ibtfs.store.patience import Patience
+from ibtfs.store.repository import Repository
+from ibtfs.store.states import Directory, Entry, StateRef
+
+FOUND_BYTES: Final = 700
+
+Sighting = Entry | IntegrityError | None
+"""What a path was in one point: an entry, nothing, or what keeps it from being known."""
+
+
+class Version(NamedTuple):
+    """An entry as it was from its *first* point to its *last*, in *points* of them.
+
+    Points between them may lack it.  *entry* is what the first point has of it; where that cannot
+    be known there is an *error* instead.  *previous* is the entry of the version before.
+    """
+
+    first: Point
+    last: Point
+    points: int
+    entry: Entry | None
+    error: IntegrityError | None
+    previous: Entry | None
+
+
+class History:
+    """What the *points* of one source, oldest first, say of a path; threads may share it."""
+
+    def __init__(self, repository: Repository, contents: Contents, points: Sequence[Point]) -> None:
+        self.repository, self.contents = repository, contents
+        self.points = tuple(points)
+        self.comparison = Comparison(repository, contents)
+
+    def sightings(self, path: bytes) -> list[Sighting]:
+        """What *path*, relative to the source, was in each point; ``b""`` is the source itself."""
+        seen: list[Sighting] = [root_entry(point) for point in self.points]
+        for name in path.split(b"/") if path else ():
+            refs: dict[bytes, list[StateRef]] = {}
+            for sighting in seen:
+                if isinstance(sighting, tuple) and sighting.state is not None:
+                    states = refs.setdefault(sighting.state.digest[:HASH_SIZE], [])
+                    if sighting.state not in states[-1:]:
+                        states.append(sighting.state)
+            found = {digest: self._find(states, name) for digest, states in refs.items()}
+            seen = [_below(sighting, found) for sighting in seen]
+        return [self._unless_gone(s, p) for s, p in zip(seen, self.points, strict=True)]
+
+    def _find(self, states: Sequence[StateRef], name: bytes) -> Sighting:
+        """The entry called *name* of a directory that may be stored in several places."""
+        failure: IntegrityError | None = None
+        for state in dict.fromkeys(states):
+            try:
+                return self.repository.cache.get(
+                    ("named", state.ref, name),
+                    lambda state=state: self._look(state, name),  # type: ignore[misc]
+                    lambda _: FOUND_BYTES,
+                )
+            except IntegrityError as error:
+                failure = error
+        return failure
+
+    def _look(self, state: StateRef, name: bytes) -> Entry | None:
+        try:
+            return Directory.cached(self.repository, state.ref).find(name)
+        except EntryNotFound:
+            return None
+
+    def _unless_gone(self, sighting: Sighting, point: Point) -> Sighting:
+        """Nothing, where something is missing because the point was removed meanwhile."""
+        if isinstance(sighting, ObjectMissing) and not self.repository.has_point(point.id):
+            return None
+        return sighting
+
+    def versions(self, path: bytes, *, directories: bool) -> list[Version]:
+        """The distinct versions of *path*, oldest first.
+
+        Where the path lacks for some points and is as before afterwards, it is one version.
+        *directories* false leaves out what is a directory.
+        """
+        found: list[Version] = []
+        for point, sighting in zip(self.points, self.sightings(path), strict=True):
+            if isinstance(sighting, IntegrityError):
+                self._add(found, point, None, sighting)
+            elif sighting is not None and (directories or sighting.state is None):
+                self._add(found, point, sighting, None)
+        return found
+
+    def _add(
+        self, found: list[Version], point: Point, entry: Entry | None, error: IntegrityError | None
+    ) -> None:
+        last = found[-1] if found else None
+        previous = last and (last.entry or last.previous)
+        if last and self._continues(last.entry, entry):
+            found[-1] = last._replace(last=point, points=last.points + 1)
+            return
+        found.append(Version(point, point, 1, entry, error, previous))
+
+    def _continues(self, last: Entry | None, entry: Entry | None) -> bool:
+        """Whether *entry* is as it was last; what is not known for several points counts once."""
+        if last is None or entry is None:
+            return last is entry
+        return self.comparison.is_same(last, entry)
+
+    def past(self, path: bytes) -> Past:
+        """All that *path* was as a directory, and whether it ever was something else."""
+        past = Past()
+        for point, sighting in zip(self.points[::-1], self.sightings(path)[::-1], strict=True):
+            if isinstance(sighting, tuple):
+                past.add(point, sighting)
+            elif sighting is not None:
+                past.was_other = True  # nobody knows
+        return past
+
+    def gone(self, path: bytes) -> Gone:
+        """What the directory at *path* held once and does not now.
+
+        Raises EntryNotFound, NotADirectory unless the newest point has a directory there.
+        """
+        now = self.sightings(path)[-1]
+        if isinstance(now, IntegrityError):
+            raise now
+        if now is None:
+            raise EntryNotFound(f"Not in the newest point: {os.fsdecode(path)!r}")
+        if now.state is None:
+            raise NotADirectory(f"{os.fsdecode(path)!r} is not a directory")
+        return gone_of(self.repository, self.past(path))
+
+
+def gone_of(repository: Repository, past: Past) -> Gone:
+    """What a directory with this *past* held once and does not in the newest of its states."""
+    newest, *older = past.states.values()
+    return Gone(repository, newest, older)
+
+
+def holds_gone(repository: Repository, past: Past, patience: Patience) -> bool:
+    """Whether anything is gone in a directory with this *past*, or below it.
+
+    Stops at the first.  What cannot be read, or is not known in time, counts as gone.
+    """
+    waiting = [past]
+    while waiting:
+        try:
+            gone = gone_of(repository, waiting.pop())
+            while not gone.entries and gone.step():
+                if patience.is_over:
+                    return True
+        except IntegrityError:
+            return True
+        if gone.entries or gone.failures:
+            return True
+        waiting += gone.still.values()
+    return False
+
+
+def _below(sighting: Sighting, found: dict[bytes, Sighting]) -> Sighting:
+    if isinstance(sighting, tuple):
+        return found[sighting.state.digest[:HASH_SIZE]] if sighting.state else None
+    return sighting
