@@ -38,12 +38,21 @@ class Backing(Protocol):
         ...
 
 
-def point_node(view: Backing, name: bytes, point: Point) -> Node:
+def point_node(view: Backing, name: bytes, point: Point) -> EntryNode:
     """The root directory of *point*, shown as *name*."""
     host, identity = point.source.identity
     source = identity if isinstance(identity, bytes) else identity.encode()
     scope = blake3(host.encode() + b"\0" + source, key=view.repository.id * 2).digest(16)
     return EntryNode(view, point, name, None, root_entry(point), scope)
+
+
+def failure(view: Backing, point: Point, path: bytes, error: IntegrityError) -> Exception:
+    """*error* as what the reader is told: the point is gone, or its data is damaged."""
+    repository = view.repository
+    gone = isinstance(error, ObjectMissing) and repository.is_there()
+    if gone and not repository.has_point(point.id):
+        return PointGone(f"The backup point {point.id} was removed")
+    return located(error, f"point {point.id}", path)
 
 
 class EntryNode:
@@ -73,12 +82,7 @@ class EntryNode:
         return b"/".join(reversed(names)) or b"."
 
     def _failed(self, error: IntegrityError) -> Exception:
-        """*error* as what the reader is told: the point is gone, or its data is damaged."""
-        repository = self._view.repository
-        gone = isinstance(error, ObjectMissing) and repository.is_there()
-        if gone and not repository.has_point(self._point.id):
-            return PointGone(f"The backup point {self._point.id} was removed")
-        return located(error, f"point {self._point.id}", self.path)
+        return failure(self._view, self._point, self.path, error)
 
     def attributes(self) -> Attributes:
         """What lstat showed of the original; the inode number is ours."""
@@ -121,7 +125,16 @@ class EntryNode:
             node = node._parent
         return node
 
-    def _child(self, entry: Entry) -> EntryNode:
+    @classmethod
+    def at(cls, view: Backing, point: Point, path: bytes, entry: Entry) -> EntryNode:
+        """The node of *entry*, which *point* has at *path*."""
+        node = point_node(view, b"", point)
+        for name in path.split(b"/") if path else ():
+            node = node.child(entry._replace(name=name))  # of those above only names count
+        return node
+
+    def child(self, entry: Entry) -> EntryNode:
+        """The node of *entry*, which this directory has."""
         where = blake3(self._where + entry.name).digest(16)
         return EntryNode(self._view, self._point, entry.name, self, entry, where)
 
@@ -133,14 +146,14 @@ class EntryNode:
     def lookup(self, name: bytes) -> Node:
         """The entry called *name*.  Raises EntryNotFound, NotADirectory, PointGone."""
         try:
-            return self._child(self._directory().find(name))
+            return self.child(self._directory().find(name))
         except IntegrityError as error:
             raise self._failed(error) from error
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
         """All entries, by name."""
         try:
-            return [(entry.name, self._child(entry)) for entry in self._directory().entries()]
+            return [(entry.name, self.child(entry)) for entry in self._directory().entries()]
         except IntegrityError as error:
             raise self._failed(error) from error
 

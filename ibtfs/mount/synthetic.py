@@ -52,3 +52,33 @@ def folder_attributes(inode: int, folders: int, mtime_ns: int) -> Attributes:
     return Attributes(
         inode, DIRECTORY_MODE, 2 + folders, os.getuid(), os.getgid(), 0, 4096, 8, mtime_ns, mtime_ns
     )
+
+
+class SymlinkNode(SyntheticNode):
+    """A symbolic link that may lead elsewhere the next time."""
+
+    def __init__(self, inode: int, target: bytes, time_ns: int) -> None:
+        self._inode, self._target, self._time_ns = inode, target, time_ns
+
+    def attributes(self) -> Attributes:
+        """As long as its target."""
+        time_ns = self._time_ns
+        return Attributes(
+            self._inode, LINK_MODE, 1, os.getuid(), os.getgid(), 0, len(self._target), 0, time_ns,
+            time_ns,
+        )  # fmt: skip
+
+    def target(self) -> bytes:
+        """Where it leads."""
+        return self._target
+
+
+class DamagedNode(SyntheticNode):
+    """Something that is known to be there, and of which nothing can be read."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def attributes(self) -> Attributes:
+        """Raises what is wrong with it."""
+        raise self._error

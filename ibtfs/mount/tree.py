@@ -6,9 +6,13 @@
       documents/
         2026-11-20_101502/              a backup point, in local time
         latest -> 2026-11-20_101502     symbolic link to the newest
+        @yesterday -> ...               these are found by name, and not listed:
+        .versions/  .changes/  .deleted/
+      @yesterday/                       likewise
 
 New points appear at once, removed ones go.  Inside a point nothing ever changes, so the kernel
-may keep it; names of points and ``latest`` are looked up each time.
+may keep it; names of points and ``latest`` are looked up each time.  The views over many points
+are in :mod:`.moments`, :mod:`.versions`, :mod:`.changes` and :mod:`.deleted`.
 
 Inode numbers are keyed hashes: equal in every mount, and for the same unchanged file or directory
 in every point.
@@ -18,39 +22,46 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Final
 
 from blake3 import blake3
 
 from ibtfs.errors import EntryNotFound, PointGone
 from ibtfs.format.point import Point
+from ibtfs.mount import changes, deleted, versions
 from ibtfs.mount.entry_node import point_node
+from ibtfs.mount.moments import MARK, moment_folder, moment_link
 from ibtfs.mount.node import Attributes, Node, Statistics
-from ibtfs.mount.synthetic import LINK_MODE, SyntheticNode, folder_attributes
+from ibtfs.mount.synthetic import SymlinkNode, SyntheticNode, folder_attributes
+from ibtfs.mount.timeline import Kept, Timeline
+from ibtfs.store.compare import Comparison
 from ibtfs.store.content import Contents
+from ibtfs.store.history import History
 from ibtfs.store.repository import Repository
 from ibtfs.store.select import by_source, displayed_names
 
-LATEST = b"latest"
+LATEST: Final = b"latest"
+MOST_NODES: Final = 5_000
 _INODE_MASK = (1 << 63) - 1
 
 
-class _Sources(NamedTuple):
-    """The points by source and by the name that they are shown under."""
-
-    stamp: int
-    points: dict[bytes, dict[bytes, Point]]
-
-
 class RepositoryView:
-    """The tree of a repository; threads may share it."""
+    """The tree of a repository; threads may share it.  *clock* says what ``@3d`` goes back from."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(
+        self, repository: Repository, clock: Callable[[], datetime] = datetime.now
+    ) -> None:
         self.repository = repository
         self.contents = Contents(repository)
+        self.comparison = Comparison(repository, self.contents)
+        self.kept = Kept(MOST_NODES)
+        self.now = clock
         self._lock = threading.Lock()
-        self._known = _Sources(0, {})
+        self._stamp = 0
+        self._ids: tuple[str, ...] | None = None
+        self._sources: dict[bytes, Timeline] = {}
         self._key = blake3(repository.id, derive_key_context="ibtfs 2026 inode").digest()
 
     @property
@@ -58,22 +69,45 @@ class RepositoryView:
         """The directory at the mount point."""
         return _Root(self)
 
-    def sources(self) -> dict[bytes, dict[bytes, Point]]:
-        """Points by source and name, as they are now."""
+    def sources(self) -> Mapping[bytes, Timeline]:
+        """The sources by the names that they are shown under, as they are now."""
         with self._lock:
             stamp = self.repository.storage.folder_stamp("points")
-            if not stamp or stamp != self._known.stamp:
-                self._known = _Sources(stamp, self._read())
-            return self._known.points
+            if not stamp or stamp != self._stamp:
+                self.repository.require_there()
+                ids = tuple(self.repository.point_ids())
+                if ids != self._ids:
+                    self._sources, self._ids = self._read(), ids
+                self._stamp = stamp
+            return self._sources
 
-    def _read(self) -> dict[bytes, dict[bytes, Point]]:
-        self.repository.require_there()
+    def _read(self) -> dict[bytes, Timeline]:
         points = self.repository.points().points
         names = displayed_names(points)
         return {
-            os.fsencode(source): {names[point.id].encode(): point for point in mine}
+            os.fsencode(source): self._timeline(
+                os.fsencode(source), {names[point.id].encode(): point for point in mine}
+            )
             for source, mine in by_source(points).items()
         }
+
+    def _timeline(self, source: bytes, points: dict[bytes, Point]) -> Timeline:
+        """What was found out about the points of a source holds until one comes or goes."""
+        known = self._sources.get(source)
+        if known is not None and known.points == points:
+            return known
+        return Timeline(points, History(self.repository, self.contents, list(points.values())))
+
+    def timeline(self, source: bytes) -> Timeline:
+        """The points of *source* as they are now.  Raises PointGone."""
+        timeline = self.sources().get(source)
+        if timeline is None:
+            raise PointGone(f"The last point of {os.fsdecode(source)!r} was removed")
+        return timeline
+
+    def source_names(self) -> Sequence[bytes]:
+        """The sources that are shown, sorted."""
+        return sorted(self.sources())
 
     def inode(self, *parts: bytes) -> int:
         """A number for what *parts* describe; never 0 or 1, which belong to the root."""
@@ -108,14 +142,19 @@ class _Root(SyntheticNode):
         return folder_attributes(1, len(sources), self._view.changed_ns)
 
     def lookup(self, name: bytes) -> Node:
-        """The source called *name*."""
-        if name not in self._view.sources():
-            raise EntryNotFound(f"No source {os.fsdecode(name)!r}")
-        return _Source(self._view, name)
+        """The source called *name*, or the folder of a moment."""
+        if name in self._view.sources():
+            return self._source(name)
+        if name.startswith(MARK):
+            return moment_folder(self._view, name)
+        raise EntryNotFound(f"No source {os.fsdecode(name)!r}")
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
         """The sources."""
-        return [(name, _Source(self._view, name)) for name in sorted(self._view.sources())]
+        return [(name, self._source(name)) for name in self._view.source_names()]
+
+    def _source(self, name: bytes) -> Node:
+        return self._view.kept.get(("source", name), lambda: _Source(self._view, name))
 
 
 class _Source(SyntheticNode):
@@ -124,54 +163,49 @@ class _Source(SyntheticNode):
     def __init__(self, view: RepositoryView, name: bytes) -> None:
         self._view, self._name = view, name
 
-    def _points(self) -> dict[bytes, Point]:
-        points = self._view.sources().get(self._name)
-        if points is None:
-            raise PointGone(f"The last point of {os.fsdecode(self._name)!r} was removed")
-        return points
+    def _timeline(self) -> Timeline:
+        return self._view.timeline(self._name)
 
     def attributes(self) -> Attributes:
         """One link for each point."""
-        points = self._points()
+        points = self._timeline().points
         inode = self._view.inode(b"source", self._name)
         return folder_attributes(inode, len(points), self._view.changed_ns)
 
     def lookup(self, name: bytes) -> Node:
-        """The point called *name*, or ``latest``."""
-        points = self._points()
+        """The point called *name*, ``latest``, a moment, or a view over all points."""
+        timeline = self._timeline()
         if name == LATEST:
-            return _Latest(self._view, self._name, points)
-        point = points.get(name)
-        if point is None:
-            raise EntryNotFound(f"No point {os.fsdecode(name)!r}")
-        return point_node(self._view, self._name + b"/" + name, point)
+            return self._latest(timeline)
+        point = timeline.points.get(name)
+        if point is not None:
+            return self._point(name, point)
+        if name.startswith(MARK):
+            return moment_link(self._view, self._name, name)
+        if name == versions.NAME:
+            return versions.versions_folder(self._view, self._name)
+        if name == changes.NAME:
+            return changes.changes_folder(self._view, self._name)
+        if name == deleted.NAME:
+            return deleted.deleted_folder(self._view, self._name)
+        raise EntryNotFound(f"No point {os.fsdecode(name)!r}")
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
         """The points, oldest first, and ``latest``."""
-        points = self._points()
-        listed: list[tuple[bytes, Node]] = [
-            (name, point_node(self._view, self._name + b"/" + name, point))
-            for name, point in points.items()
-        ]
-        return [*listed, (LATEST, _Latest(self._view, self._name, points))]
+        timeline = self._timeline()
+        listed = [(name, self._point(name, point)) for name, point in timeline.points.items()]
+        return [*listed, (LATEST, self._latest(timeline))]
 
-
-class _Latest(SyntheticNode):
-    """The symbolic link to the newest point."""
-
-    def __init__(self, view: RepositoryView, source: bytes, points: dict[bytes, Point]) -> None:
-        self._view, self._source = view, source
-        self._target, self._point = list(points.items())[-1]
-
-    def attributes(self) -> Attributes:
-        """As long as its target."""
-        time_ns = self._point.time_ns
-        inode = self._view.inode(b"latest", self._source)
-        size = len(self._target)
-        return Attributes(
-            inode, LINK_MODE, 1, os.getuid(), os.getgid(), 0, size, 0, time_ns, time_ns
+    def _point(self, name: bytes, point: Point) -> Node:
+        view = self._view
+        return view.kept.get(
+            ("point", self._name, name, point.id),
+            lambda: point_node(view, self._name + b"/" + name, point),
         )
 
-    def target(self) -> bytes:
-        """The name of the newest point."""
-        return self._target
+    def _latest(self, timeline: Timeline) -> Node:
+        target, point = list(timeline.points.items())[-1]
+        inode, time_ns = self._view.inode(b"latest", self._name), point.time_ns
+        return self._view.kept.get(
+            ("latest", self._name, target, point.id), lambda: SymlinkNode(inode, target, time_ns)
+        )

@@ -168,8 +168,8 @@ class Comparison:
         pairs += [(name, row, None) for name, row in rows.items()]
         pairs.sort(key=lambda pair: pair[0])
         for name, one, other in pairs:
-            old, new = one and one[0].entry(one[1]), other and other[0].entry(other[1])
-            yield from self._changes_of(name, old, new)
+            was, now = one and one[0].entry(one[1]), other and other[0].entry(other[1])
+            yield from self._changes_of(name, was, now)
 
     def _changes_of(self, name: bytes, old: Entry | None, new: Entry | None) -> Iterator[Change]:
         if old is None or new is None:

@@ -125,21 +125,30 @@ class _Reader:
 
 
 class Ever(_Reader):
-    """The *names* that a directory with these *states*, newest first, ever held."""
+    """The *names* that a directory with these *states*, newest first, ever held.
+
+    What was never a directory has no past of its own.
+    """
 
     def __init__(self, repository: Repository, states: Sequence[DatedState]) -> None:
         super().__init__(repository, states, frozenset())
-        self.names: dict[bytes, Past] = {}
+        self.names: dict[bytes, Past | None] = {}
 
     def _take(self, point: Point, page: StoredPage) -> None:
+        names = self.names
         for row, stamp in enumerate(page.page.stamps):
-            past = self.names.get(stamp[NAME])
-            if past is None:
-                past = self.names[stamp[NAME]] = Past()
+            name = stamp[NAME]
+            past = names.get(name)
             if stat.S_ISDIR(stamp[MODE]):
+                if past is None:
+                    past = Past()
+                    past.was_other = name in names
+                    names[name] = past
                 past.add(point, page.entry(row))
-            else:
+            elif past is not None:
                 past.was_other = True
+            else:
+                names[name] = None
 
 
 class Gone(_Reader):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
 
 from ibtfs.errors import AmbiguousSource, EntryNotFound, PointNotFound, UsageError
@@ -77,9 +77,14 @@ def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
     return select_among(next(iter(sources.values())), words, now)
 
 
-def select_among(points: Sequence[Point], words: str, now: datetime) -> Point:
-    """The point of one source that *words* name; see :func:`select_point`."""
-    names = displayed_names(points, now.tzinfo)
+def select_among(
+    points: Sequence[Point], words: str, now: datetime, names: Mapping[str, str] | None = None
+) -> Point:
+    """The point of one source that *words* name; see :func:`select_point`.
+
+    *names* are those that are shown, by id, for who knows them already.
+    """
+    names = displayed_names(points, now.tzinfo) if names is None else names
     for point in points:
         if words in (point.id, names[point.id]):
             return point

@@ -1,0 +1,174 @@
+"""``.versions/PATH/``: the distinct versions of a path, oldest to newest.
+
+Every name that was ever at a path is a directory here.  For a file it holds the versions, each
+under the name of the point that had it first; for a directory, what it ever held.  Where a path
+was both, it has both; a version whose name is taken by something that the directory held gets
+``.file`` appended.  Nothing is gone here: parents may be gone, too.
+
+What cannot be read because of damage is listed where it is known of, and cannot be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from ibtfs.errors import EntryNotFound, IntegrityError
+from ibtfs.mount.entry_node import EntryNode, failure
+from ibtfs.mount.node import Attributes, Node
+from ibtfs.mount.synthetic import DamagedNode, SyntheticNode, folder_attributes
+from ibtfs.mount.timeline import (
+    LISTING_SECONDS,
+    LOOKUP_SECONDS,
+    NOT_COUNTED,
+    Timeline,
+    TimeView,
+    below,
+)
+from ibtfs.store.history import Version
+from ibtfs.store.past import Ever, Past
+from ibtfs.store.patience import Patience
+
+NAME = b".versions"
+TAKEN = b".file"
+
+
+class _Known:
+    """What was found out about one path of a timeline."""
+
+    def __init__(self, timeline: Timeline, path: bytes) -> None:
+        self._timeline, self._path = timeline, path
+        self._links = 0
+
+    @cached_property
+    def past(self) -> Past:
+        return self._timeline.history.past(self._path)
+
+    @cached_property
+    def ever(self) -> Ever:
+        return Ever(self._timeline.history.repository, list(self.past.states.values()))
+
+    @cached_property
+    def versions(self) -> Mapping[bytes, Version]:
+        """The versions that are no directories, by name, oldest first."""
+        found = {}
+        if self.past.was_other:
+            for version in self._timeline.history.versions(self._path, directories=False):
+                name = self._timeline.name(version.first)
+                while self.past.was_directory and self._is_taken(name):
+                    name += TAKEN
+                found[name] = version
+        return found
+
+    @property
+    def weight(self) -> int:
+        """How many names are kept, and a bit."""
+        return 5 + len(self.ever.names) if "ever" in self.__dict__ else 5
+
+    def adopt(self, past: Past | None) -> None:
+        """Take what the directory above knows; None is what was never a directory."""
+        if "past" not in self.__dict__:
+            self.past = past or Past()
+            self.past.was_other = self.past.was_other or past is None
+
+    def _is_taken(self, name: bytes) -> bool:
+        return any(self._timeline.history.sightings(below(self._path, name)))
+
+    def count(self, patience: Patience) -> int:
+        """The links of the folder; tried once."""
+        if not self._links:
+            self._links = NOT_COUNTED
+            if not self.past.was_directory:
+                self._links = 2
+            elif not patience.is_over and self.ever.advance(patience):
+                self._links = 2 + len(self.ever.names)
+        return self._links
+
+
+class VersionsFolder(SyntheticNode):
+    """The versions of one path of a source, or of what is below it.
+
+    Who may look: whoever could look into the directory in all points that have it.
+    """
+
+    def __init__(self, view: TimeView, source: bytes, path: bytes) -> None:
+        self._view, self._source, self._path = view, source, path
+
+    def _timeline(self) -> Timeline:
+        return self._view.timeline(self._source)
+
+    def _known(self, timeline: Timeline) -> _Known:
+        return timeline.known.get((NAME, self._path), lambda: _Known(timeline, self._path))
+
+    def attributes(self) -> Attributes:
+        """Its mtime changes when its listing may have."""
+        known = self._known(self._timeline())
+        links, past = known.count(Patience(LOOKUP_SECONDS)), known.past
+        time_ns = self._view.changed_ns
+        if past.was_directory:
+            time_ns += len(known.ever.names)
+        inode = self._view.inode(b"versions", self._source, self._path)
+        found = folder_attributes(inode, 0, time_ns)._replace(nlink=links)
+        if past.was_directory:
+            found = found._replace(mode=stat.S_IFDIR | past.mode, uid=past.uid, gid=past.gid)
+        return found
+
+    def lookup(self, name: bytes) -> Node:
+        """What was ever called *name* in the directory, or the version called so."""
+        timeline = self._timeline()
+        known = self._known(timeline)
+        if known.past.was_directory:
+            path = below(self._path, name)
+            seen = list(filter(None, timeline.history.sightings(path)))
+            if not all(isinstance(sighting, IntegrityError) for sighting in seen):
+                return self._below(name)
+            if seen and name not in known.versions and name not in known.ever.names:
+                error = next(s for s in seen if isinstance(s, IntegrityError))
+                raise failure(self._view, timeline.ordered[-1], path, error)
+            if seen and name not in known.versions:
+                return self._below(name)
+        version = known.versions.get(name)
+        if version is None:
+            raise EntryNotFound(f"No version {os.fsdecode(name)!r} of {os.fsdecode(self._path)!r}")
+        return self._version(version)
+
+    def children(self) -> Sequence[tuple[bytes, Node]]:
+        """What the directory ever held, by name, and the versions, oldest first."""
+        timeline = self._timeline()
+        known = self._known(timeline)
+        listed: list[tuple[bytes, Node]] = []
+        if known.past.was_directory:
+            is_complete = known.ever.advance(Patience(LISTING_SECONDS))
+            counting = Patience(LISTING_SECONDS)
+            for name, past in sorted(known.ever.names.items()):
+                child = self._below(name)
+                inside = child._known(timeline)
+                if is_complete:
+                    inside.adopt(past)
+                inside.count(counting)
+                listed.append((name, child))
+        versions = [(name, self._version(version)) for name, version in known.versions.items()]
+        return [*listed, *versions]
+
+    def _below(self, name: bytes) -> VersionsFolder:
+        path = below(self._path, name)
+        return self._view.kept.get(
+            (NAME, self._source, path), lambda: VersionsFolder(self._view, self._source, path)
+        )
+
+    def _version(self, version: Version) -> Node:
+        view, path, point, entry = self._view, self._path, version.first, version.entry
+        if entry is None:
+            error = version.error or IntegrityError("Not known")
+            return DamagedNode(failure(view, point, path, error))
+        return view.kept.get(
+            ("version", self._source, path, point.id),
+            lambda: EntryNode.at(view, point, path, entry),
+        )
+
+
+def versions_folder(view: TimeView, source: bytes) -> Node:
+    """The folder ``.versions`` of a source."""
+    return view.kept.get((NAME, source, b""), lambda: VersionsFolder(view, source, b""))
