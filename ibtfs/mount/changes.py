@@ -26,6 +26,7 @@ from ibtfs.mount.entry_node import EntryNode, failure, point_node
 from ibtfs.mount.node import Attributes, Node
 from ibtfs.mount.synthetic import SymlinkNode, SyntheticNode, folder_attributes
 from ibtfs.mount.timeline import (
+    COUNTING_SECONDS,
     LISTING_SECONDS,
     LOOKUP_SECONDS,
     NOT_COUNTED,
@@ -161,7 +162,7 @@ class ChangedFolder(SyntheticNode):
     def attributes(self) -> Attributes:
         """Those of the directory, but for what it holds."""
         if not self._links:
-            self.count(Patience(LOOKUP_SECONDS))
+            self.count(Patience(COUNTING_SECONDS))
         sides, shown = self._sides, self._shown
         ids = (sides.kind, sides.old.id if sides.old else "", sides.new.id)
         inode = sides.view.inode(b"changed", *(text.encode() for text in ids), shown.path)

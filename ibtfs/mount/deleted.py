@@ -17,6 +17,7 @@ from ibtfs.mount.entry_node import EntryNode, failure
 from ibtfs.mount.node import Attributes, Node
 from ibtfs.mount.synthetic import SyntheticNode, folder_attributes
 from ibtfs.mount.timeline import (
+    COUNTING_SECONDS,
     LISTING_SECONDS,
     LOOKUP_SECONDS,
     NOT_COUNTED,
@@ -94,7 +95,7 @@ class DeletedFolder(SyntheticNode):
     def attributes(self) -> Attributes:
         """Its mtime changes when its listing may have."""
         known = self._known()
-        known.count(Patience(LOOKUP_SECONDS))
+        known.count(Patience(COUNTING_SECONDS))
         past, gone = known.past, known.gone
         time_ns = self._view.changed_ns + len(gone.entries) + len(gone.still)
         inode = self._view.inode(b"deleted", self._source, self._path)

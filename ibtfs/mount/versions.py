@@ -20,8 +20,8 @@ from ibtfs.mount.entry_node import EntryNode, failure
 from ibtfs.mount.node import Attributes, Node
 from ibtfs.mount.synthetic import DamagedNode, SyntheticNode, folder_attributes
 from ibtfs.mount.timeline import (
+    COUNTING_SECONDS,
     LISTING_SECONDS,
-    LOOKUP_SECONDS,
     NOT_COUNTED,
     Timeline,
     TimeView,
@@ -41,6 +41,7 @@ class _Known:
     def __init__(self, timeline: Timeline, path: bytes) -> None:
         self._timeline, self._path = timeline, path
         self._links = 0
+        self._hint: Past | None = None
 
     @cached_property
     def past(self) -> Past:
@@ -67,11 +68,21 @@ class _Known:
         """How many names are kept, and a bit."""
         return 5 + len(self.ever.names) if "ever" in self.__dict__ else 5
 
-    def adopt(self, past: Past | None) -> None:
-        """Take what the directory above knows; None is what was never a directory."""
-        if "past" not in self.__dict__:
-            self.past = past or Past()
-            self.past.was_other = self.past.was_other or past is None
+    def adopt(self, past: Past | None, *, is_complete: bool) -> None:
+        """Take what the directory above knows of it; None is what was never a directory.
+
+        What is not complete lets in nobody else for now.
+        """
+        shown = past or Past()
+        if is_complete and "past" not in self.__dict__:
+            shown.was_other = shown.was_other or past is None
+            self.past = shown
+        self._hint = shown if is_complete else shown.copy_for_owner()
+
+    @property
+    def shown(self) -> Past:
+        """What attributes are made from: they are not worth a search."""
+        return self._hint if self._hint and "past" not in self.__dict__ else self.past
 
     def _is_taken(self, name: bytes) -> bool:
         return any(self._timeline.history.sightings(below(self._path, name)))
@@ -80,10 +91,11 @@ class _Known:
         """The links of the folder; tried once."""
         if not self._links:
             self._links = NOT_COUNTED
-            if not self.past.was_directory:
-                self._links = 2
-            elif not patience.is_over and self.ever.advance(patience):
-                self._links = 2 + len(self.ever.names)
+            if not patience.is_over:
+                if not self.shown.was_directory:
+                    self._links = 2
+                elif self.ever.advance(patience):
+                    self._links = 2 + len(self.ever.names)
         return self._links
 
 
@@ -105,10 +117,8 @@ class VersionsFolder(SyntheticNode):
     def attributes(self) -> Attributes:
         """Its mtime changes when its listing may have."""
         known = self._known(self._timeline())
-        links, past = known.count(Patience(LOOKUP_SECONDS)), known.past
-        time_ns = self._view.changed_ns
-        if past.was_directory:
-            time_ns += len(known.ever.names)
+        links, past = known.count(Patience(COUNTING_SECONDS)), known.shown
+        time_ns = self._view.changed_ns + known.weight
         inode = self._view.inode(b"versions", self._source, self._path)
         found = folder_attributes(inode, 0, time_ns)._replace(nlink=links)
         if past.was_directory:
@@ -145,8 +155,7 @@ class VersionsFolder(SyntheticNode):
             for name, past in sorted(known.ever.names.items()):
                 child = self._below(name)
                 inside = child._known(timeline)
-                if is_complete:
-                    inside.adopt(past)
+                inside.adopt(past, is_complete=is_complete)
                 inside.count(counting)
                 listed.append((name, child))
         versions = [(name, self._version(version)) for name, version in known.versions.items()]

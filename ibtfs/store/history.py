@@ -52,35 +52,46 @@ class History:
 
     def sightings(self, path: bytes) -> list[Sighting]:
         """What *path*, relative to the source, was in each point; ``b""`` is the source itself."""
-        seen: list[Sighting] = [root_entry(point) for point in self.points]
-        for name in path.split(b"/") if path else ():
-            refs: dict[bytes, list[StateRef]] = {}
-            for sighting in seen:
-                if isinstance(sighting, tuple) and sighting.state is not None:
-                    states = refs.setdefault(sighting.state.digest[:HASH_SIZE], [])
-                    if sighting.state not in states[-1:]:
-                        states.append(sighting.state)
-            found = {digest: self._find(states, name) for digest, states in refs.items()}
-            seen = [_below(sighting, found) for sighting in seen]
+        names = path.split(b"/") if path else []
+        failed: dict[tuple[int, bytes], IntegrityError] = {}
+        found: dict[tuple[int, bytes], Sighting] = {}
+        # point by point, not level by level: what a run wrote lies together
+        seen = [self._follow(root_entry(point), names, found, failed) for point in self.points]
+        if failed:  # the same state may be stored elsewhere as well
+            seen = [self._follow(root_entry(point), names, found, failed) for point in self.points]
         return [self._unless_gone(s, p) for s, p in zip(seen, self.points, strict=True)]
 
-    def _find(self, states: Sequence[StateRef], name: bytes) -> Sighting:
-        """The entry called *name* of a directory that may be stored in several places."""
-        failure: IntegrityError | None = None
-        for state in dict.fromkeys(states):
-            try:
-                return self.repository.cache.get(
-                    ("named", state.ref, name),
-                    lambda state=state: self._look(state, name),  # type: ignore[misc]
-                    lambda _: FOUND_BYTES,
-                )
-            except IntegrityError as error:
-                failure = error
-        return failure
+    def _follow(
+        self, entry: Entry, names: Sequence[bytes], found: dict[tuple[int, bytes], Sighting],
+        failed: dict[tuple[int, bytes], IntegrityError],
+    ) -> Sighting:  # fmt: skip
+        """What *names* lead to, one below the other; states *found* before are not read."""
+        seen: Sighting = entry
+        for level, name in enumerate(names):
+            if not isinstance(seen, tuple):
+                return seen
+            if seen.state is None:
+                return None
+            key = (level, seen.state.digest[:HASH_SIZE])
+            if key not in found:
+                try:
+                    found[key] = self._find(seen.state, name)
+                except IntegrityError as error:
+                    failed[key] = error
+                    return error
+            seen = found[key]
+        return seen
+
+    def _find(self, state: StateRef, name: bytes) -> Entry | None:
+        """The entry called *name* of a directory."""
+        return self.repository.cache.get(
+            ("named", state.ref, name), lambda: self._look(state, name), lambda _: FOUND_BYTES
+        )
 
     def _look(self, state: StateRef, name: bytes) -> Entry | None:
         try:
-            return Directory.cached(self.repository, state.ref).find(name)
+            # not kept: there may be one for each point, and each is asked for one name
+            return Directory(self.repository, state.ref).find(name)
         except EntryNotFound:
             return None
 
@@ -169,9 +180,3 @@ def holds_gone(repository: Repository, past: Past, patience: Patience) -> bool:
             return True
         waiting += gone.still.values()
     return False
-
-
-def _below(sighting: Sighting, found: dict[bytes, Sighting]) -> Sighting:
-    if isinstance(sighting, tuple):
-        return found[sighting.state.digest[:HASH_SIZE]] if sighting.state else None
-    return sighting

@@ -64,6 +64,15 @@ class Past:
         listed = entry.xattrs_content is not None or ACCESS_ACL in entry.extras.get(XATTRS, ())
         self._private = self._private or moved or listed
 
+    def copy_for_owner(self) -> Past:
+        """The same for attributes, closed to everybody else: not all may have been added yet."""
+        copy = Past()
+        copy.states, copy.was_other, copy.uid, copy.gid = (
+            self.states, self.was_other, self.uid, self.gid
+        )  # fmt: skip
+        copy._mode, copy._private = self._mode, True
+        return copy
+
     @property
     def was_directory(self) -> bool:
         """Whether it ever was one."""
