@@ -33,6 +33,8 @@ COMMANDS = {
     "list": _Lazy("list_points", "List the backup points of a repository."),
     "ls": _Lazy("ls", "List the files in a backup point."),
     "cat": _Lazy("cat", "Write a file of a backup point to standard output."),
+    "diff": _Lazy("diff", "Show what differs between two backup points, or a point and now."),
+    "versions": _Lazy("versions", "List the versions of a file, oldest first."),
     "restore": _Lazy("restore", "Restore a backup point, or parts of it, to a folder."),
     "delta": _Lazy("delta", "Write the difference of two versions of a file for rdiff."),
     "mount": _Lazy("mount", "Show all backup points as ordinary, read-only folders."),

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
-from ibtfs.errors import IntegrityError
+from ibtfs.errors import IbtfsError, IntegrityError
 from ibtfs.format.entry import HASH_SIZE, LINKS, MODE, NAME, SIZE, XATTRS, XATTRS_REF
 from ibtfs.format.index import Reference
 from ibtfs.store.content import Contents
@@ -61,7 +61,7 @@ class PathChange(NamedTuple):
 
     path: bytes
     change: Change
-    error: IntegrityError | None = None
+    error: IbtfsError | None = None
 
 
 def same_state(one: StateRef | None, other: StateRef | None) -> bool:
