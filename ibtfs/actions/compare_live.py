@@ -183,7 +183,7 @@ class LiveComparison:
         if before is not None:
             yield PathChange(path, Change(name, before, None))
             for below in self._comparison.tree_changes(before, None):
-                yield below._replace(path=path + b"/" + below.path)
+                yield below._replace(path=_below(path, below.path) if below.path else path)
         if live is not None:
             yield PathChange(path, Change(name, None, live))
 
