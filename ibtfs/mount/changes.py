@@ -7,7 +7,7 @@
         created/  updated/  deleted/
       2026-11-18_101502..2026-11-20_101502/    found by name and not listed, for any two points
 
-Names and words for points, ``latest`` and moments too, are links to these.  What changed between
+``latest``, ``latest~2`` and moments with their ``@`` are links to these.  What changed between
 two points never changes, so all below is stable.  A folder that holds nothing of its kind is not
 shown, unless that could not be told in time, or because of damage.
 """
@@ -23,6 +23,7 @@ from typing import NamedTuple
 from ibtfs.errors import EntryNotFound, IntegrityError, NotFound, UsageError
 from ibtfs.format.point import Point
 from ibtfs.mount.entry_node import EntryNode, failure, point_node
+from ibtfs.mount.moments import MARK
 from ibtfs.mount.node import Attributes, Node
 from ibtfs.mount.synthetic import SymlinkNode, SyntheticNode, folder_attributes
 from ibtfs.mount.timeline import (
@@ -35,6 +36,7 @@ from ibtfs.mount.timeline import (
 )
 from ibtfs.store.compare import KINDS, Change, Kind
 from ibtfs.store.patience import Patience
+from ibtfs.store.select import LATEST
 from ibtfs.store.states import Entry, StateRef
 
 NAME = b".changes"
@@ -71,9 +73,18 @@ class ChangesFolder(SyntheticNode):
         return [(name, self._of(timeline, point)) for name, point in timeline.points.items()]
 
     def _select(self, timeline: Timeline, words: bytes) -> Point:
-        text = os.fsdecode(words.removeprefix(b"@"))
+        """The point that is shown as *words*, or that they mean if they have a mark.
+
+        Without one only ``latest`` is understood: a name would mean a moment, and lead elsewhere
+        when its point is removed.
+        """
+        if words in timeline.points:
+            return timeline.points[words]
+        text = os.fsdecode(words)
+        if not words.startswith(MARK) and not LATEST.match(text):
+            raise EntryNotFound(f"No point {text!r}")
         try:
-            return timeline.select(text, self._view.now())
+            return timeline.select(text.removeprefix("@"), self._view.now())
         except (NotFound, UsageError) as error:
             raise EntryNotFound(str(error)) from error
 
