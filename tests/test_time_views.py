@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import shutil
@@ -19,6 +18,7 @@ from conftest import Backup, back_up, create, mounted, reopened, the_point
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import Entry, snapshot
+from support.random_source import RandomSource
 
 from ibtfs.errors import EntryNotFound, IntegrityError, PointGone
 from ibtfs.format.point import Point
@@ -90,15 +90,13 @@ class Model:
     """A source that changes at random, and its points as trees and bytes."""
 
     def __init__(self, place: Path, rng: random.Random) -> None:
-        self.source, self.rng = place / "source", rng
-        self.source.mkdir()
+        self.random_source = RandomSource(place / "source", rng)
+        self.source = self.random_source.path
         self.trees: list[Tree] = []
         self.data: list[Shown] = []
-        self._clock = itertools.count(1)
 
     def step(self) -> None:
-        for _ in range(self.rng.choice((0, 1, 2, 5, 9))):
-            self._change()
+        self.random_source.step()
         self.trees.append(snapshot(self.source))
         self.data.append({path: self._facts(path) for path in self.trees[-1]})
 
@@ -110,33 +108,6 @@ class Model:
         is_link = stat.S_ISLNK(found.st_mode)
         data = os.readlink(full) if is_link else Path(os.fsdecode(full)).read_bytes()
         return (found.st_mode, found.st_size, found.st_mtime_ns, data)
-
-    def _change(self) -> None:
-        rng = self.rng
-        path = self.source.joinpath(*(rng.choice("abc") for _ in range(rng.randrange(1, 4))))
-        for parent in reversed(path.relative_to(self.source).parents):
-            folder = self.source / parent
-            if folder.is_symlink() or not folder.is_dir():
-                folder.unlink(missing_ok=True)
-                folder.mkdir()
-        act = rng.choice(("write", "write", "write", "remove", "chmod", "folder", "link", "touch"))
-        if act in {"chmod", "touch"} and os.path.lexists(path):
-            if act == "chmod" and not path.is_symlink():
-                path.chmod(rng.choice((0o755, 0o700, 0o711)))
-            else:
-                moment = next(self._clock) * SECOND
-                os.utime(path, ns=(moment, moment), follow_symlinks=False)
-            return
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
-        if act == "write":
-            path.write_bytes(b"x" * rng.randrange(3))
-        elif act == "folder":
-            path.mkdir()
-        elif act == "link":
-            path.symlink_to(rng.choice("xy"))
 
     def changes(self, old: int | None, new: int) -> dict[str, set[bytes]]:
         """The paths that were created, updated and deleted."""

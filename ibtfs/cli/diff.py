@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from ibtfs.cli.failures import FAILURE, INCOMPLETE
 from ibtfs.cli.output import complain, emit_json, json_bytes, say, say_name, shown
 from ibtfs.cli.points import POINT_HELP, chosen_point, json_point
 from ibtfs.cli.words import LocalPath
+from ibtfs.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +84,10 @@ def _live(
 ) -> Iterator[PathChange]:
     from ibtfs.actions.compare_live import LiveComparison
 
+    if not os.path.lexists(source):
+        raise SourceError(
+            f"{shown(source)}: no such file or folder; --source-path says where the source lies now"
+        )
     return LiveComparison(repo, point, exclude).changes(source)
 
 
@@ -110,7 +116,9 @@ class _Teller:
 
         path, change, error = found
         if error is not None:
-            self._exit_code = FAILURE if isinstance(error, IntegrityError) else INCOMPLETE
+            if isinstance(error, IntegrityError):
+                self._exit_code = FAILURE
+            self._exit_code = self._exit_code or INCOMPLETE
             self._problems.append({**json_bytes(path), "message": str(error)})
             if not self._as_json:
                 complain(f"{shown(path) or '.'}: {error}")
@@ -133,8 +141,10 @@ class _Teller:
         """Tell how many there were; the exit code."""
         counts = {kind: self._counts[kind] for kind in SIGNS}
         if self._as_json:
-            emit_json({**result, "changes": self._rows, **counts, "problems": self._problems,
-                       "exit_code": self._exit_code})  # fmt: skip
+            result |= {"changes": self._rows, **counts, "problems": self._problems}
+            if self._exit_code == FAILURE:
+                result["error"] = "; ".join(problem["message"] for problem in self._problems)
+            emit_json({**result, "exit_code": self._exit_code})
         else:
             say(", ".join(f"{count:,} {kind}" for kind, count in counts.items()))
         return self._exit_code

@@ -69,9 +69,11 @@ def command(*, repository: bytes, path: bytes, source: str | None, as_json: bool
     exit_code = FAILURE if any(version.error for version in versions) else 0
     if as_json:
         rows = [_row(history, version, names) for version in versions]
-        since = {"gone_since": names[gone.id] if gone else None}
-        emit_json({"source": display, **json_bytes(inside), "versions": rows, **since,
-                   "exit_code": exit_code})  # fmt: skip
+        result: dict[str, Any] = {"source": display, **json_bytes(inside), "versions": rows}
+        result["gone_since"] = names[gone.id] if gone else None
+        if exit_code:
+            result["error"] = "; ".join(str(v.error) for v in versions if v.error)
+        emit_json({**result, "exit_code": exit_code})
     else:
         _print(history, versions, names, gone)
     return exit_code
