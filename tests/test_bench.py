@@ -17,8 +17,10 @@ from pathlib import Path
 import pytest
 from benchmark import chart, compare
 from benchmark.measure import PR_SET_CHILD_SUBREAPER, Command, Failure, Measurer
+from benchmark.mounting import Mounts, is_alive
 from benchmark.results import Record, Results
 from benchmark.targets import Target, verdicts
+from benchmark.tools import Ibtfs
 from support.trees import Directory, File, Symlink, make_tree
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -91,6 +93,7 @@ def measurer(tmp_path: Path) -> Iterator[Measurer]:
 
 def test_memory_is_that_of_the_largest_process_and_not_of_this_one(measurer: Measurer) -> None:
     ballast = bytearray(os.urandom(1 << 20) * 64)
+    assert [measurer.one(Command(["false"]))[0] for _ in range(30)] == [1] * 30
     _, nothing = measurer.one(Command(["true"]))
     assert 0 < nothing.peak_bytes < 8 << 20 < len(ballast)
     large = [sys.executable, "-c", "len(b'x' * (50 << 20))"]
@@ -99,6 +102,26 @@ def test_memory_is_that_of_the_largest_process_and_not_of_this_one(measurer: Mea
     assert 50 << 20 < figures.peak_bytes < 100 << 20
     with pytest.raises(Failure, match="not done after"):
         measurer.run([Command(["sleep", "20"], timeout=0.1)])
+
+
+def test_a_mount_is_measured_and_taken_away(bench: Path, measurer: Measurer) -> None:
+    make_tree(bench / "source", {"file": b"content"})
+    tool = Ibtfs(bench / "ibtfs", bench / "tool")
+    tool.place.mkdir()
+    measurer.environment = {**tool.environment(), "PYTHONPATH": str(CHECKOUT)}
+    tool.environment = lambda: measurer.environment  # type: ignore[method-assign]
+    measurer.run(tool.backup(bench / "source"))
+    mounts = Mounts(bench / "mount")
+    with mounts.mounted(tool) as mount:
+        (point,) = mount.points()
+        assert (mount.inside(point, bench / "source") / "file").read_bytes() == b"content"
+        assert mount.processes
+        assert 10 << 20 < mount.peak_bytes() < 100 << 20
+    assert not os.path.ismount(bench / "mount")
+    assert not any(is_alive(process) for process in mount.processes)
+    tool.repository.rename(bench / "gone")
+    with pytest.raises(Failure, match="did not mount"), mounts.mounted(tool):
+        pass
 
 
 CHANGES = {

@@ -19,7 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PR_SET_CHILD_SUBREAPER = 36
-START = 'log=$1; shift; "$@" >"$log" 2>&1 & echo $!'
+# the command waits for a word until the shell is gone: the shell might take its end for itself
+START = """
+exec 3<&0
+log=$1; shift
+(read -r word <&3; exec 3<&-; exec "$@" </dev/null) >"$log" 2>&1 &
+echo $!
+"""
 LONGEST = 2 * 3600.0  # seconds; nothing here takes that long, unless it hangs
 
 
@@ -78,15 +84,19 @@ class Measurer:
 
         Raises Failure when it takes longer than its timeout; it is killed, with its group.
         """
-        start = time.monotonic()
         line = ["/bin/sh", "-c", START, "sh", str(self.log), *map(str, command.words)]
         shell = subprocess.Popen(
-            line, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, cwd=command.folder,
+            line, stdout=subprocess.PIPE, stdin=subprocess.PIPE, cwd=command.folder,
             env=self.environment, start_new_session=True,
         )  # fmt: skip
-        told, _ = shell.communicate()
-        process = int(told)
+        assert shell.stdin is not None
+        assert shell.stdout is not None
+        process = int(shell.stdout.readline())
+        shell.wait()
+        start = time.monotonic()
         try:
+            shell.stdin.write(b"go\n")
+            shell.stdin.close()
             ended = _ends(process, command.timeout)
         except BaseException:
             ended = False
@@ -96,6 +106,7 @@ class Measurer:
                 os.killpg(shell.pid, signal.SIGKILL)
             _, status, usage = os.wait4(process, 0)
             seconds = time.monotonic() - start
+            shell.stdout.close()
             _reap()
         if not ended:
             raise Failure(f"{_shown(command)}: not done after {command.timeout:.0f} s")

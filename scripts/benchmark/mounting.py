@@ -90,10 +90,10 @@ class Mounts:
             take_away = ["fusermount3", "-u", "-z", str(self.path)]
             subprocess.run(take_away, capture_output=True, timeout=60, check=False)
         end = time.monotonic() + 10
-        while time.monotonic() < end and any(map(_is_alive, left)):
+        while time.monotonic() < end and any(map(is_alive, left)):
             time.sleep(0.02)
         for number in left:
-            if _is_alive(number):
+            if is_alive(number):
                 with suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
         with suppress(subprocess.TimeoutExpired):
@@ -128,7 +128,8 @@ def _processes(path: Path) -> tuple[int, ...]:
     return tuple(found)
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
+    """Tell whether the process runs; one that has ended and waits for its parent does not."""
     try:
         state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:

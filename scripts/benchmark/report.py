@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmark.results import Results, Row, best
 from benchmark.targets import Verdict
 
-LINE = "{:<22} {:<13} {:>9} {:>9} {:>7} {:>8} {:>8} {:>11} {:>8} {:>9}"
+LINE = "{:<32} {:<13} {:>9} {:>9} {:>7} {:>8} {:>8} {:>11} {:>8} {:>9}"
 HEADINGS = ("STEP", "TOOL", "SECONDS", "/ IBTFS", "/ BEST", "CPU S", "PEAK MB", "STORED KB",
             "/ IBTFS", "CACHE KB")  # fmt: skip
 NOTES = (
@@ -31,7 +31,7 @@ def tables(results: Results, verdicts: Sequence[Verdict], about: dict[str, str])
         for name, step in results.steps():
             if name == set_name:
                 yield from _step(results.rows(name, step))
-                yield from (f"{'':<22} {text}" for text in _judgements(verdicts, name, step))
+                yield from (f"{'':<32} {text}" for text in _judgements(verdicts, name, step))
 
 
 def summary(results: Results, verdicts: Sequence[Verdict]) -> Iterator[str]:
@@ -78,7 +78,7 @@ def _step(rows: Sequence[Row]) -> Iterator[str]:
     seconds, stored = (own.seconds, own.stored_bytes) if own else (None, None)
     for number, row in enumerate(rows):
         if row.wrong:
-            yield f"{row.step if number == 0 else '':<22} {row.tool:<13} WRONG: {row.wrong[0]}"
+            yield f"{row.step if number == 0 else '':<32} {row.tool:<13} WRONG: {row.wrong[0]}"
             continue
         yield LINE.format(
             row.step if number == 0 else "", row.tool, f"{row.seconds:.2f}",
