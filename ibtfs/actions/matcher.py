@@ -16,6 +16,9 @@ NEAR_BLOCK, WIDE_BLOCK = 64, 128
 NEAR_MARGIN = 4 << 10
 FAR_AFTER = 16
 """So many slabs in a row that are mostly new end near matching."""
+APPENDED = 32
+"""What follows the end of the base is taken for new, up to this part of the base: to sign all of a
+log costs a hundred times what was appended to it.  Only more than that may be worth a search."""
 FAR_BLOCK = 1 << 10
 FAR_BUFFER = 4 << 20
 READ = 1 << 20
@@ -31,6 +34,7 @@ class Matcher:
         self._payload, self._size = payload, size
         self._shift = 0
         self._poor = 0
+        self._appended = 0
         self._far = False
         self._signature: Signature | None = None
         self._waiting: list[bytes] = []
@@ -58,6 +62,10 @@ class Matcher:
 
     def _near(self, data: bytes, start: int) -> None:
         """Match one slab around the place where the last match was."""
+        if self._appended < self._base_size // APPENDED and start + self._shift >= self._base_size:
+            self._appended += len(data)
+            self._emit(data, [(LITERAL, 0, len(data))])
+            return
         base, low = self._window(len(data), start, NEAR_MARGIN)
         at = start + self._shift - low
         found = match_in_place(base, at, data, block_size=NEAR_BLOCK) if at >= 0 else []
