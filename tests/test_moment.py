@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -255,3 +256,24 @@ def test_ages_never_lie_ahead() -> None:
     for hours in range(24 * 366):
         now = NOW + timedelta(hours=hours)
         assert parse_moment("1h", now) < parse_moment("now", now)
+
+
+@pytest.mark.parametrize(
+    "template", ["%Y", "%-M-%-S", "%-S", "%H:%M", "%j%p", "%Z", "same", "x%-M"]
+)
+def test_names_by_a_template_are_unique_and_stay(template: str) -> None:
+    rng = random.Random(template)
+    times = sorted(rng.randrange(10**6) * 10**9 for _ in range(300))
+    for zone in (None, timezone.utc):
+        names = point_names(times, zone, template)
+        assert len(set(names)) == len(names)
+        assert point_names(times[:100], zone, template) == names[:100]  # later ones change nothing
+        assert all(name and "/" not in name for name in names)
+
+
+def test_where_a_template_makes_no_name_the_usual_one_is_taken() -> None:
+    assert point_names([0, 0], timezone.utc, "") == ["1970-01-01_000000", "1970-01-01_000000-2"]
+    usual = point_names([0, 1], None)
+    assert point_names([0, 1], None, "%Z") == usual  # a naive time has no zone's name
+    assert point_names([0, 1], None, ".%Y") == usual
+    assert point_names([0, 1], timezone.utc, "%Z") == ["UTC", "UTC-2"]

@@ -26,7 +26,12 @@ FORMS = (
 )
 """The accepted forms, for messages and help."""
 
+LATEST = "latest"
+"""What the newest point of a source is called besides its own name."""
+
 _SECOND_NS = 1_000_000_000
+_SAMPLES_NS = (0, 1_795_169_702 * _SECOND_NS)  # a midnight, and no midnight
+_LONGEST_NAME = 200  # room is left for what tells equal names apart
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DAYS_AGO = {"today": 0, "yesterday": 1}
@@ -102,18 +107,52 @@ def point_name(time_ns: int, zone: tzinfo | None) -> str:
     return name
 
 
-def point_names(times_ns: Iterable[int], zone: tzinfo | None) -> list[str]:
+def point_names(times_ns: Iterable[int], zone: tzinfo | None, template: str = "") -> list[str]:
     """Return the displayed names of the points of one source, in order of sequence.
 
-    No two are the same: the second point of one second gets ``-2``, the third ``-3``.
+    No two are the same: the second point of one name gets ``-2``, the third ``-3``.  *template*,
+    as of strftime, makes other names; where it makes none that can be shown, the usual one is.
     """
-    seen: dict[str, int] = {}
+    given: set[str] = set()
+    counts: dict[str, int] = {}
     names = []
     for time_ns in times_ns:
-        name = point_name(time_ns, zone)
-        count = seen[name] = seen.get(name, 0) + 1
-        names.append(name if count == 1 else f"{name}-{count}")
+        name = unique = _named(time_ns, zone, template)
+        while unique in given:
+            counts[name] = counts.get(name, 1) + 1
+            unique = f"{name}-{counts[name]}"
+        given.add(unique)
+        names.append(unique)
     return names
+
+
+def check_template(template: str) -> None:
+    """Raise UsageError unless *template* makes names that a point can be shown under."""
+    for time_ns in _SAMPLES_NS:
+        try:
+            name = _formatted(time_ns, timezone.utc, template)
+        except (ValueError, UnicodeError) as error:
+            raise UsageError(f"{template!r} is no format for the names of points") from error
+        if not _is_showable(name):
+            raise UsageError(
+                f"{template!r} would make {name!r}: the name of a point holds no '/' or line break,"
+                f" does not begin with '.' or '@', and is neither empty nor {LATEST!r}"
+            )
+
+
+def _named(time_ns: int, zone: tzinfo | None, template: str) -> str:
+    name = _formatted(time_ns, zone, template) if template else ""
+    return name if _is_showable(name) else point_name(time_ns, zone)
+
+
+def _formatted(time_ns: int, zone: tzinfo | None, template: str) -> str:
+    return datetime.fromtimestamp(time_ns // _SECOND_NS, zone).strftime(template)
+
+
+def _is_showable(name: str) -> bool:
+    # what begins with '.' or '@' is no point: these names are for other views
+    plain = name.isprintable() and "/" not in name and not name.startswith((".", "@"))
+    return plain and name not in ("", LATEST) and len(name.encode()) <= _LONGEST_NAME
 
 
 def format_local(time_ns: int, zone: tzinfo | None) -> str:

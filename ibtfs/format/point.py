@@ -72,6 +72,12 @@ class Point:
         """Sort key within a source: sequence, then id; recorded times order nothing."""
         return (self.sequence, self.id)
 
+    @property
+    def root_path(self) -> bytes:
+        """The path that the root had: of a single file, that of the folder it lay in."""
+        path = self.source.path
+        return (path.rpartition(b"/")[0] or b"/") if self.single else path
+
 
 def encode_point(point: Point, repository: bytes, codec: Codec) -> bytes:
     """The manifest's bytes."""

@@ -33,6 +33,7 @@ from ibtfs.mount.timeline import (
     NOT_COUNTED,
     Timeline,
     TimeView,
+    way_back,
 )
 from ibtfs.store.compare import KINDS, Change, Kind
 from ibtfs.store.patience import Patience
@@ -94,7 +95,7 @@ class ChangesFolder(SyntheticNode):
 
     def _pair(self, old: Point | None, new: Point) -> Node:
         key = ("pair", self._source, old and old.id, new.id)
-        return self._view.kept.get(key, lambda: _Pair(self._view, old, new))
+        return self._view.kept.get(key, lambda: _Pair(self._view, self._source, old, new))
 
     def _link(self, name: bytes, target: bytes) -> Node:
         inode = self._view.inode(b"changes link", self._source, name)
@@ -108,8 +109,8 @@ class _Pair(SyntheticNode):
 
     stable = True
 
-    def __init__(self, view: TimeView, old: Point | None, new: Point) -> None:
-        self._view, self._old, self._new = view, old, new
+    def __init__(self, view: TimeView, source: bytes, old: Point | None, new: Point) -> None:
+        self._view, self._source, self._old, self._new = view, source, old, new
 
     @cached_property
     def _folders(self) -> dict[bytes, Node]:
@@ -117,10 +118,13 @@ class _Pair(SyntheticNode):
 
     def _folder(self, kind: Kind) -> Node:
         sides = _Sides(self._view, kind, self._old, self._new)
-        old = self._old and point_node(self._view, b"", self._old)
-        new = point_node(self._view, b"", self._new)
+        old = self._old and self._tree_of(self._old)
+        new = self._tree_of(self._new)
         shown = old if kind == "deleted" and old else new
         return ChangedFolder(sides, shown, old.entry.state if old else None, new.entry.state)
+
+    def _tree_of(self, point: Point) -> EntryNode:
+        return point_node(self._view, b"", point, way_back(self._view, self._source, point, 3))
 
     def attributes(self) -> Attributes:
         """Three folders, as old as the newer point."""

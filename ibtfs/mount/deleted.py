@@ -24,6 +24,7 @@ from ibtfs.mount.timeline import (
     Timeline,
     TimeView,
     below,
+    way_back,
 )
 from ibtfs.store.history import holds_gone
 from ibtfs.store.past import Gone, Last, Past
@@ -99,9 +100,10 @@ class DeletedFolder(SyntheticNode):
         past, gone = known.past, known.gone
         time_ns = self._view.changed_ns + len(gone.entries) + len(gone.still)
         inode = self._view.inode(b"deleted", self._source, self._path)
-        return folder_attributes(inode, 0, time_ns)._replace(
+        found = folder_attributes(inode, 0, time_ns)._replace(
             nlink=known.links, mode=stat.S_IFDIR | past.mode, uid=past.uid, gid=past.gid
         )
+        return self._view.options.presented(found)
 
     def lookup(self, name: bytes) -> Node:
         """What was called *name* and is gone, or the directory in which something is gone."""
@@ -149,7 +151,9 @@ class DeletedFolder(SyntheticNode):
         view, path = self._view, below(self._path, name)
         return view.kept.get(
             ("gone", self._source, path, last.point.id),
-            lambda: EntryNode.at(view, last.point, path, last.entry),
+            lambda: EntryNode.at(
+                view, last.point, path, last.entry, way_back(view, self._source, last.point, 1)
+            ),
         )
 
     def _below(self, name: bytes) -> DeletedFolder:

@@ -13,11 +13,16 @@ from ibtfs.format.entry import BLOCKS, GROUP, HASH_SIZE, XATTRS, expected_blocks
 from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
+from ibtfs.mount.inodes import Claim
+from ibtfs.mount.links import inside
 from ibtfs.mount.node import Attributes, Node
+from ibtfs.mount.view_options import ViewOptions
 from ibtfs.store.browse import located, root_entry
 from ibtfs.store.content import WINDOW, Contents
 from ibtfs.store.repository import Repository
 from ibtfs.store.states import Directory, Entry, entry_xattrs
+
+ACLS = b"system.posix_acl_"
 
 
 class Backing(Protocol):
@@ -33,17 +38,26 @@ class Backing(Protocol):
         """The bytes of their files."""
         ...
 
+    @property
+    def options(self) -> ViewOptions:
+        """How they are shown."""
+        ...
+
     def inode(self, *parts: bytes) -> int:
         """A number for what *parts* describe."""
         ...
 
+    def claim(self, *parts: bytes) -> Claim:
+        """The same, for what must not share its number with anything else."""
+        ...
 
-def point_node(view: Backing, name: bytes, point: Point) -> EntryNode:
-    """The root directory of *point*, shown as *name*."""
+
+def point_node(view: Backing, name: bytes, point: Point, way: bytes = b"") -> PointNode:
+    """The root directory of *point*, shown as *name*; *way* as of PointNode."""
     host, identity = point.source.identity
     source = identity if isinstance(identity, bytes) else identity.encode()
     scope = blake3(host.encode() + b"\0" + source, key=view.repository.id * 2).digest(16)
-    return EntryNode(view, point, name, None, root_entry(point), scope)
+    return PointNode(view, point, name, scope, way)
 
 
 def failure(view: Backing, point: Point, path: bytes, error: IntegrityError) -> Exception:
@@ -61,7 +75,7 @@ class EntryNode:
     *where* is the 16-byte hash of its source and path, equal in every point.
     """
 
-    __slots__ = ("_name", "_parent", "_point", "_view", "_where", "entry")
+    __slots__ = ("_claim", "_name", "_parent", "_point", "_view", "_where", "entry")
     stable = True
 
     def __init__(
@@ -70,6 +84,7 @@ class EntryNode:
     ) -> None:  # fmt: skip
         self._view, self._point, self._name, self._parent = view, point, name, parent
         self.entry, self._where = entry, where
+        self._claim: Claim | None = None
 
     @property
     def path(self) -> bytes:
@@ -86,29 +101,41 @@ class EntryNode:
 
     def attributes(self) -> Attributes:
         """What lstat showed of the original; the inode number is ours."""
-        entry = self.entry
+        entry, options = self.entry, self._view.options
         blocks = entry.extras.get(BLOCKS)
         if blocks is None:
             blocks = expected_blocks(entry.mode, entry.size)
-        return Attributes(
-            self._inode(), entry.mode, entry.links, entry.uid, entry.gid, entry.rdev, entry.size,
-            blocks, entry.mtime_ns, entry.ctime_ns or entry.mtime_ns,
+        size = len(self.target()) if options.inside_links and entry.target else entry.size
+        return options.presented(
+            Attributes(
+                self._inode(), entry.mode, entry.links, entry.uid, entry.gid, entry.rdev, size,
+                blocks, entry.mtime_ns, entry.ctime_ns or entry.mtime_ns,
+            )
         )  # fmt: skip
 
     def _inode(self) -> int:
         """The same for all links to a file, and for an unchanged entry in every point."""
         entry = self.entry
+        if entry.links == 1 and entry.state is None:
+            return self._view.inode(*self._described())
+        if self._claim is None:
+            self._claim = self._view.claim(*self._described())
+        return self._claim.number
+
+    def _described(self) -> tuple[bytes, ...]:
+        """What the inode number stands for."""
+        entry = self.entry
         # where a reference is packed depends on the page that it lies in; flags say how it was read
         extras = {key: entry.extras[key] for key in (XATTRS, BLOCKS) if key in entry.extras}
         state = entry.state.digest[:HASH_SIZE] if entry.state else b""
-        facts = (*entry[1:6], state, entry.target, entry.rdev, extras)
+        facts = (*entry[1:6], state, self.target(), entry.rdev, extras)
         if entry.links > 1 and entry.state is None:
             group = b"%d:%d" % (entry.extras.get(GROUP, 0), entry.inode)
             contents = self._digest(entry.content), self._digest(entry.xattrs_content)
             text = repr((*facts, *contents)).encode()
-            return self._view.inode(b"links", self._root()._where, group, text)
+            return b"links", self._root()._where, group, text
         text = repr((*facts, entry.content, entry.xattrs_content)).encode()
-        return self._view.inode(b"path", self._where, text)
+        return b"path", self._where, text
 
     def _digest(self, ref: Reference | None) -> bytes:
         """The digest of a content: links may refer to copies of the same one."""
@@ -126,9 +153,9 @@ class EntryNode:
         return node
 
     @classmethod
-    def at(cls, view: Backing, point: Point, path: bytes, entry: Entry) -> EntryNode:
-        """The node of *entry*, which *point* has at *path*."""
-        node = point_node(view, b"", point)
+    def at(cls, view: Backing, point: Point, path: bytes, entry: Entry, way: bytes) -> EntryNode:
+        """The node of *entry*, which *point* has at *path*; *way* as of PointNode."""
+        node: EntryNode = point_node(view, b"", point, way)
         for name in path.split(b"/") if path else ():
             node = node.child(entry._replace(name=name))  # of those above only names count
         return node
@@ -159,7 +186,14 @@ class EntryNode:
 
     def target(self) -> bytes:
         """Where a symbolic link points."""
-        return self.entry.target
+        target = self.entry.target
+        if not (target and self._view.options.inside_links):
+            return target
+        depth, node = -1, self
+        while node._parent is not None:
+            depth, node = depth + 1, node._parent
+        way = node.way if isinstance(node, PointNode) else b""
+        return inside(target, self._point.root_path, depth, way)
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of a regular file.  Raises IntegrityError, PointGone."""
@@ -204,6 +238,22 @@ class EntryNode:
     def xattrs(self) -> Mapping[bytes, bytes]:
         """The extended attributes.  Raises IntegrityError, PointGone."""
         try:
-            return entry_xattrs(self.entry, self._view.contents)
+            found = entry_xattrs(self.entry, self._view.contents)
         except IntegrityError as error:
             raise self._failed(error) from error
+        if self._view.options.umask is None:
+            return found
+        return {name: value for name, value in found.items() if not name.startswith(ACLS)}
+
+
+class PointNode(EntryNode):
+    """The root of a backup point, or of a tree of some of what a point has.
+
+    Where it is not shown as the point, *way* leads from its place to the point, with ``/``.
+    """
+
+    __slots__ = ("way",)
+
+    def __init__(self, view: Backing, point: Point, name: bytes, where: bytes, way: bytes) -> None:
+        super().__init__(view, point, name, None, root_entry(point), where)
+        self.way = way

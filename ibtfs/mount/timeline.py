@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol, TypeVar
 
+from ibtfs.format.moment import LATEST
 from ibtfs.format.point import Point
 from ibtfs.mount.entry_node import Backing
 from ibtfs.store.compare import Comparison
@@ -126,7 +127,7 @@ class TimeView(Backing, Protocol):
         ...
 
     def now(self) -> datetime:
-        """The time, naive, in the system's zone."""
+        """The time, in the zone of the names; naive in the system's."""
         ...
 
     def timeline(self, source: bytes) -> Timeline:
@@ -136,6 +137,14 @@ class TimeView(Backing, Protocol):
     def source_names(self) -> Sequence[bytes]:
         """The sources that are shown, sorted."""
         ...
+
+
+def way_back(view: TimeView, source: bytes, point: Point, folders: int) -> bytes:
+    """The way from a tree that lies *folders* below the folder of *source* to *point*."""
+    if not view.options.inside_links:
+        return b""  # nobody goes it
+    name = view.timeline(source).names.get(point.id, LATEST)
+    return b"../" * folders + name.encode() + b"/"
 
 
 def below(path: bytes, name: bytes) -> bytes:

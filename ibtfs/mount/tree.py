@@ -14,8 +14,8 @@ New points appear at once, removed ones go.  Inside a point nothing ever changes
 may keep it; names of points and ``latest`` are looked up each time.  The views over many points
 are in :mod:`.moments`, :mod:`.versions`, :mod:`.changes` and :mod:`.deleted`.
 
-Inode numbers are keyed hashes: equal in every mount, and for the same unchanged file or directory
-in every point.
+Inode numbers (:mod:`ibtfs.mount.inodes`) are equal in every mount, and for the same unchanged file
+or directory in every point.
 """
 
 from __future__ import annotations
@@ -23,46 +23,53 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import Final
 
-from blake3 import blake3
-
 from ibtfs.errors import EntryNotFound, PointGone
+from ibtfs.format import moment
 from ibtfs.format.point import Point
 from ibtfs.mount import changes, deleted, versions
 from ibtfs.mount.entry_node import point_node
+from ibtfs.mount.inodes import Claim, Inodes
 from ibtfs.mount.moments import MARK, moment_folder, moment_link
 from ibtfs.mount.node import Attributes, Node, Statistics
 from ibtfs.mount.synthetic import SymlinkNode, SyntheticNode, folder_attributes
 from ibtfs.mount.timeline import Kept, Timeline
+from ibtfs.mount.view_options import ViewOptions
 from ibtfs.store.compare import Comparison
 from ibtfs.store.content import Contents
 from ibtfs.store.history import History
 from ibtfs.store.repository import Repository
 from ibtfs.store.select import by_source, displayed_names
 
-LATEST: Final = b"latest"
+LATEST: Final = moment.LATEST.encode()
 MOST_NODES: Final = 5_000
-_INODE_MASK = (1 << 63) - 1
 
 
 class RepositoryView:
-    """The tree of a repository; threads may share it.  *clock* says what ``@3d`` goes back from."""
+    """The tree of a repository; threads may share it.
+
+    *clock*, given the time zone of the names, says what ``@3d`` goes back from.
+    """
 
     def __init__(
-        self, repository: Repository, clock: Callable[[], datetime] = datetime.now
+        self,
+        repository: Repository,
+        options: ViewOptions | None = None,
+        clock: Callable[[tzinfo | None], datetime] = datetime.now,
     ) -> None:
         self.repository = repository
+        self.options = options or ViewOptions()
         self.contents = Contents(repository)
         self.comparison = Comparison(repository, self.contents)
         self.kept = Kept(MOST_NODES)
-        self.now = clock
+        self._clock = clock
         self._lock = threading.Lock()
         self._stamp = 0
         self._ids: tuple[str, ...] | None = None
         self._sources: dict[bytes, Timeline] = {}
-        self._key = blake3(repository.id, derive_key_context="ibtfs 2026 inode").digest()
+        self._inodes = Inodes(repository.id)
 
     @property
     def root(self) -> Node:
@@ -82,14 +89,15 @@ class RepositoryView:
             return self._sources
 
     def _read(self) -> dict[bytes, Timeline]:
-        points = self.repository.points().points
-        names = displayed_names(points)
-        return {
-            os.fsencode(source): self._timeline(
-                os.fsencode(source), {names[point.id].encode(): point for point in mine}
-            )
-            for source, mine in by_source(points).items()
-        }
+        points, options = self.repository.points().points, self.options
+        # of all points: a name must not depend on what else is shown
+        names = displayed_names(points, options.zone, options.point_format)
+        found = {}
+        for source, mine in by_source(points).items():
+            shown = {names[p.id].encode(): p for p in mine if options.shows(p)}
+            if shown and options.shows_source(source):
+                found[os.fsencode(source)] = self._timeline(os.fsencode(source), shown)
+        return found
 
     def _timeline(self, source: bytes, points: dict[bytes, Point]) -> Timeline:
         """What was found out about the points of a source holds until one comes or goes."""
@@ -105,16 +113,21 @@ class RepositoryView:
             raise PointGone(f"The last point of {os.fsdecode(source)!r} was removed")
         return timeline
 
+    def now(self) -> datetime:
+        """The time, in the zone of the names; naive in the system's."""
+        return self._clock(self.options.zone)
+
     def source_names(self) -> Sequence[bytes]:
         """The sources that are shown, sorted."""
         return sorted(self.sources())
 
     def inode(self, *parts: bytes) -> int:
-        """A number for what *parts* describe; never 0 or 1, which belong to the root."""
-        hasher = blake3(key=self._key)
-        for part in parts:
-            hasher.update(len(part).to_bytes(4, "little") + part)
-        return (int.from_bytes(hasher.digest(8), "little") & _INODE_MASK) | 2
+        """A number for what *parts* describe."""
+        return self._inodes.number(*parts)
+
+    def claim(self, *parts: bytes) -> Claim:
+        """A number for what *parts* describe, that nothing else has as long as it is held."""
+        return self._inodes.claim(*parts)
 
     @property
     def changed_ns(self) -> int:
@@ -139,7 +152,8 @@ class _Root(SyntheticNode):
     def attributes(self) -> Attributes:
         """One link for each source."""
         sources = self._view.sources()
-        return folder_attributes(1, len(sources), self._view.changed_ns)
+        found = folder_attributes(1, len(sources), self._view.changed_ns)
+        return self._view.options.presented(found)
 
     def lookup(self, name: bytes) -> Node:
         """The source called *name*, or the folder of a moment."""
@@ -162,6 +176,7 @@ class _Source(SyntheticNode):
 
     def __init__(self, view: RepositoryView, name: bytes) -> None:
         self._view, self._name = view, name
+        self._claim = view.claim(b"source", name)
 
     def _timeline(self) -> Timeline:
         return self._view.timeline(self._name)
@@ -169,8 +184,8 @@ class _Source(SyntheticNode):
     def attributes(self) -> Attributes:
         """One link for each point."""
         points = self._timeline().points
-        inode = self._view.inode(b"source", self._name)
-        return folder_attributes(inode, len(points), self._view.changed_ns)
+        found = folder_attributes(self._claim.number, len(points), self._view.changed_ns)
+        return self._view.options.presented(found)
 
     def lookup(self, name: bytes) -> Node:
         """The point called *name*, ``latest``, a moment, or a view over all points."""

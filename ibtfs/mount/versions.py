@@ -26,6 +26,7 @@ from ibtfs.mount.timeline import (
     Timeline,
     TimeView,
     below,
+    way_back,
 )
 from ibtfs.store.history import Version
 from ibtfs.store.past import Ever, Past
@@ -123,7 +124,7 @@ class VersionsFolder(SyntheticNode):
         found = folder_attributes(inode, 0, time_ns)._replace(nlink=links)
         if past.was_directory:
             found = found._replace(mode=stat.S_IFDIR | past.mode, uid=past.uid, gid=past.gid)
-        return found
+        return self._view.options.presented(found)
 
     def lookup(self, name: bytes) -> Node:
         """What was ever called *name* in the directory, or the version called so."""
@@ -174,7 +175,7 @@ class VersionsFolder(SyntheticNode):
             return DamagedNode(failure(view, point, path, error))
         return view.kept.get(
             ("version", self._source, path, point.id),
-            lambda: EntryNode.at(view, point, path, entry),
+            lambda: EntryNode.at(view, point, path, entry, way_back(view, self._source, point, 2)),
         )
 
 

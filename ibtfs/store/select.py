@@ -40,14 +40,16 @@ def shown_sources(points: Iterable[Point]) -> dict[str, str]:
     return {point.id: name for name, group in by_source(points).items() for point in group}
 
 
-def displayed_names(points: Iterable[Point], zone: tzinfo | None = None) -> dict[str, str]:
+def displayed_names(
+    points: Iterable[Point], zone: tzinfo | None = None, template: str = ""
+) -> dict[str, str]:
     """The name that each point is shown under, by its id; unique within a source.
 
-    *zone* is the time zone of the names; the system's by default.
+    *zone* is the time zone of the names, the system's by default; *template* as of point_names.
     """
     names: dict[str, str] = {}
     for mine in by_source(points).values():
-        shown = point_names([point.time_ns for point in mine], zone)
+        shown = point_names([point.time_ns for point in mine], zone, template)
         names.update(zip((point.id for point in mine), shown))
     return names
 
@@ -123,7 +125,7 @@ def relative_path(point: Point, path: bytes) -> bytes:
     Empty for the source itself.  Raises EntryNotFound, UsageError.
     """
     if path.startswith(b"/"):
-        source = os.path.dirname(point.source.path) if point.single else point.source.path
+        source = point.root_path
         prefix = source.rstrip(b"/") + b"/"
         full = os.path.normpath(b"/" + path.lstrip(b"/"))
         if full + b"/" == prefix:

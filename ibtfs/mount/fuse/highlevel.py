@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import Any
 
 from ibtfs import errors
+from ibtfs.mount.acl import ACCESS_ACL, cautious_mode
 from ibtfs.mount.fuse.errnos import ErrorNumbers, Refused
 from ibtfs.mount.fuse.options import MountOptions
 from ibtfs.mount.fuse.signals import ending_signals
@@ -26,6 +27,8 @@ from ibtfs.mount.node import Attributes, Node, View
 # fusepy wants text; this is the encoding that gives every byte back.
 ENCODING = "latin-1"
 BLOCK_SIZE = 128 * 1024
+# One for names of points, which come and go, and for all else, which does not.
+TIMEOUT_SECONDS = 0.5
 READ_ONLY = (
     *("chmod", "chown", "create", "link", "mkdir", "mknod", "removexattr", "rename", "rmdir"),
     *("setxattr", "symlink", "truncate", "unlink", "utimens", "write"),
@@ -39,6 +42,7 @@ def serve(
     fuse = _load()
     operations = Operations(view, options, on_ready)
     others = {"allow_other": True, "default_permissions": True} if options.allow_other else {}
+    others |= {"noexec": True} if options.noexec else {}
     with ending_signals(signal.SIG_DFL):  # libfuse 2 takes those that nobody else has
         try:
             fuse.FUSE(
@@ -49,12 +53,15 @@ def serve(
                 foreground=True,
                 nothreads=options.threads <= 1,
                 nonempty=options.nonempty,
-                fsname=options.fsname.replace(",", "_"),
+                fsname=_escaped(options.fsname),
                 subtype=options.subtype,
                 ro=True,
                 noatime=True,
                 use_ino=True,
                 auto_cache=True,
+                entry_timeout=TIMEOUT_SECONDS,
+                attr_timeout=TIMEOUT_SECONDS,
+                ac_attr_timeout=0,  # whenever a file is opened, see that it is still the same
                 **others,
             )
         except RuntimeError as error:
@@ -63,6 +70,10 @@ def serve(
                 raise errors.MountError(line) from error
     if operations.failure is not None:
         raise operations.failure
+
+
+def _escaped(text: str) -> str:
+    return os.fsencode(text).decode(ENCODING).replace("\\", "\\\\").replace(",", "\\,")
 
 
 def _load() -> Any:
@@ -74,35 +85,76 @@ def _load() -> Any:
 
 
 class PathCache:
-    """Nodes by path: a walk from the root, with what is stable kept.  Thread-safe."""
+    """Nodes by path: a walk from the root, with what is below stable nodes kept.  Thread-safe."""
 
     def __init__(self, root: Node, most: int = 10_000) -> None:
         self._root = root
         self._most = most
         self._lock = threading.Lock()
-        self._found: OrderedDict[bytes, Node] = OrderedDict()
+        # By the uppermost stable node, kept alive by being a value, too, and the path below it:
+        # a name above may come to mean another backup point.
+        self._found: OrderedDict[tuple[int, bytes], tuple[Node, Node]] = OrderedDict()
 
     def node(self, path: bytes) -> Node:
         """The node at *path*.  Raises EntryNotFound, NotADirectory, PointGone."""
-        with self._lock:
-            node = self._found.get(path)
-            if node is not None:
-                self._found.move_to_end(path)
-                return node
-        parent, _, name = path.rpartition(b"/")
-        if not name:
-            return self._root
-        directory = self.node(parent)
-        node = directory.lookup(name)
-        if directory.stable:  # so the name cannot come to mean something else
-            self._keep(path, node)
+        names = [name for name in path.split(b"/") if name]
+        node = self._root
+        for position, name in enumerate(names):
+            if node.stable:
+                return self._below(node, names[position:])
+            node = node.lookup(name)
         return node
 
-    def _keep(self, path: bytes, node: Node) -> None:
+    def _below(self, top: Node, names: list[bytes]) -> Node:
+        known, node = len(names), self._kept(top, names)
+        while node is None:
+            known -= 1
+            node = self._kept(top, names[:known]) if known else top
+        for length in range(known + 1, len(names) + 1):
+            node = node.lookup(names[length - 1])
+            self._keep(top, names[:length], node)
+        return node
+
+    def _kept(self, top: Node, names: list[bytes]) -> Node | None:
+        key = id(top), b"/".join(names)
         with self._lock:
-            self._found[path] = node
+            found = self._found.get(key)
+            if found is None:
+                return None
+            self._found.move_to_end(key)
+            return found[1]
+
+    def _keep(self, top: Node, names: list[bytes], node: Node) -> None:
+        with self._lock:
+            self._found[id(top), b"/".join(names)] = top, node
             while len(self._found) > self._most:
                 self._found.popitem(last=False)
+
+
+class OpenFiles:
+    """The nodes of open files, by their handles: a path may come to mean another.  Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._nodes: dict[int, Node] = {}
+        self._next = 1
+
+    def add(self, node: Node) -> int:
+        """A new handle for *node*."""
+        with self._lock:
+            handle = self._next
+            self._next += 1
+            self._nodes[handle] = node
+            return handle
+
+    def node(self, handle: int) -> Node:
+        """The node that *handle* was given for."""
+        return self._nodes[handle]
+
+    def remove(self, handle: int) -> None:
+        """Let go of *handle*."""
+        with self._lock:
+            self._nodes.pop(handle, None)
 
 
 class Operations:
@@ -117,6 +169,7 @@ class Operations:
         self._options = options
         self._on_ready = on_ready
         self._paths = PathCache(view.root)
+        self._open = OpenFiles()
         self._numbers = ErrorNumbers()
 
     def __call__(self, operation: str, *arguments: Any) -> Any:
@@ -150,7 +203,13 @@ class Operations:
 
     def getattr(self, path: str, _handle: int | None = None) -> dict[str, int]:
         """What stat shows."""
-        return _stat(self._node(path).attributes())
+        node = self._node(path)
+        found = node.attributes()
+        if self._options.allow_other and not stat.S_ISLNK(found.mode):
+            # this kernel interface knows no ACLs: what one denies, nobody may have
+            acl = node.xattrs().get(ACCESS_ACL)
+            found = found if acl is None else found._replace(mode=cautious_mode(found.mode, acl))
+        return _stat(found)
 
     def readlink(self, path: str) -> str:
         """Where a link points."""
@@ -165,9 +224,18 @@ class Operations:
             listed.append((name.decode(ENCODING), _number_and_type(child), 0))
         return iter(listed)
 
-    def read(self, path: str, size: int, offset: int, _handle: int) -> bytes:
+    def open(self, path: str, _flags: int) -> int:
+        """A handle for a file, which stays what it is."""
+        return self._open.add(self._node(path))
+
+    def release(self, _path: str, handle: int) -> int:
+        """Nobody has the file open by *handle* any more."""
+        self._open.remove(handle)
+        return 0
+
+    def read(self, _path: str, size: int, offset: int, handle: int) -> bytes:
         """Bytes of a file."""
-        return self._node(path).read(offset, size)
+        return self._open.node(handle).read(offset, size)
 
     def statfs(self, _path: str) -> dict[str, int]:
         """What df shows."""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ibtfs import errors
+from ibtfs.mount.acl import ACCESS_ACL
 from ibtfs.mount.fuse import wire
 from ibtfs.mount.fuse.errnos import ErrorNumbers, Refused
 from ibtfs.mount.fuse.listings import Directories
@@ -34,7 +35,6 @@ from ibtfs.mount.node import View
 
 # Above this, copying an answer takes longer than getting the interpreter's lock back.
 SMALL_ANSWER = 32 * 1024
-ACCESS_ACL = b"system.posix_acl_access"
 READ_ONLY = (
     *("setattr", "mknod", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "write"),
     *("create", "setxattr", "removexattr", "fallocate", "copy_file_range"),

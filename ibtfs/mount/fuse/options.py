@@ -13,6 +13,7 @@ class MountOptions:
     *allow_other* lets other users in, and then the kernel checks owners, modes and ACLs.
     *xattrs* false makes every question about extended attributes fail at once, which saves two
     round trips a file for ``cp -a`` and ``ls -l``; ACLs still count where others are let in.
+    *noexec* keeps programs in it from being run; set-user-id bits and devices never count.
     *nonempty* matters to libfuse 2 only; libfuse 3 always covers what a directory holds.
     """
 
@@ -22,4 +23,5 @@ class MountOptions:
     subtype: str = "ibtfs"
     xattrs: bool = True
     nonempty: bool = False
+    noexec: bool = False
     binding: Literal["auto", "fuse3", "fuse2"] = "auto"

@@ -156,6 +156,7 @@ def _unmount_even_if_busy(mountpoint: bytes) -> None:
 def _arguments(options: MountOptions) -> list[bytes]:
     words = ["ro", "noatime", "nosuid", "nodev", f"max_read={MAX_READ}"]
     words += [f"fsname={_escaped(options.fsname)}", f"subtype={_escaped(options.subtype)}"]
+    words += ["noexec"] if options.noexec else []
     if options.allow_other:
         words += ["allow_other", "default_permissions"]
     return [b"ibtfs", b"-o", os.fsencode(",".join(words))]
