@@ -17,6 +17,7 @@ from support.random_source import RandomSource
 from test_cli import cache, run, run_json
 
 from ibtfs.actions.compare_live import LiveComparison
+from ibtfs.mount.tree import RepositoryView
 from ibtfs.store.browse import root_entry
 from ibtfs.store.compare import Comparison, PathChange
 from ibtfs.store.content import Contents
@@ -186,3 +187,19 @@ def test_damage_is_told_and_the_rest_shown(repo: Path, source: Path) -> None:
     assert "cannot be read" in run("versions", repo, "edited", code=1).stdout
     answer = run_json("diff", repo, "latest~1", "latest", code=1)
     assert [problem["path"] for problem in answer["problems"]] == [""]
+
+
+def test_standard_input_has_versions_and_differences_too(tmp_path: Path) -> None:
+    repo = tmp_path / "repo"
+    for text in (b"one", b"three"):
+        run("backup", "--stdin-name", "dump.sql", repo, stdin=text)
+    versions = run_json("versions", repo, "dump.sql")["versions"]
+    assert [version["size"] for version in versions] == [3, 5]
+    shown = run("diff", repo, "latest~1", "latest").stdout
+    assert shown == "~ dump.sql  (contents, mtime)\n0 created, 1 updated, 0 deleted\n"
+    view = RepositoryView(Repository.open(os.fsencode(repo)))
+    source = view.root.lookup(b"dump.sql")
+    ((_, old), (_, new)) = source.lookup(b".versions").lookup(b"dump.sql").children()
+    assert (old.read(0, 9), new.read(0, 9)) == (b"one", b"three")
+    latest = source.lookup(b".changes").lookup(list(view.timeline(b"dump.sql").points)[1])
+    assert [name for name, _ in latest.lookup(b"updated").children()] == [b"dump.sql"]

@@ -296,6 +296,19 @@ def test_versions_over_a_thousand_points_read_each_state_once(
     assert len(read.bodies) == 3 + 1
 
 
+def test_what_was_listed_is_looked_up_without_reading(
+    thousand: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = node_at(RepositoryView(thousand).root, "source/.versions/changing")
+    assert names_in(folder) == ["file"]
+    read = StatesRead(monkeypatch)
+    thousand.cache.drop(lambda _: True)
+    assert folder.lookup(b"file").attributes().nlink == 2
+    with pytest.raises(EntryNotFound):
+        folder.lookup(b"absent")
+    assert read.bodies == []
+
+
 def test_what_is_equal_is_not_read_for_changes(
     thousand: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

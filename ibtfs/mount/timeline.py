@@ -24,7 +24,7 @@ Value = TypeVar("Value")
 LISTING_SECONDS: Final = 0.25
 """What a listing may spend on finding out what belongs into it, and as much on link counts."""
 LOOKUP_SECONDS: Final = 0.2
-COUNTING_SECONDS: Final = 0.05
+COUNTING_SECONDS: Final = 0.02
 MOST_NAMES: Final = 300_000
 FEW: Final = 100
 NOT_COUNTED: Final = 1

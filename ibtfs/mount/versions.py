@@ -34,6 +34,7 @@ from ibtfs.store.patience import Patience
 
 NAME = b".versions"
 TAKEN = b".file"
+MOST_LOOKED_UP = 10_000
 
 
 class _Known:
@@ -43,6 +44,7 @@ class _Known:
         self._timeline, self._path = timeline, path
         self._links = 0
         self._hint: Past | None = None
+        self._names: set[bytes] = set()
 
     @cached_property
     def past(self) -> Past:
@@ -59,7 +61,7 @@ class _Known:
         if self.past.was_other:
             for version in self._timeline.history.versions(self._path, directories=False):
                 name = self._timeline.name(version.first)
-                while self.past.was_directory and self._is_taken(name):
+                while self.past.was_directory and self.has(name):
                     name += TAKEN
                 found[name] = version
         return found
@@ -67,7 +69,7 @@ class _Known:
     @property
     def weight(self) -> int:
         """How many names are kept, and a bit."""
-        return 5 + len(self.ever.names) if "ever" in self.__dict__ else 5
+        return 5 + len(self._names) + (len(self.ever.names) if "ever" in self.__dict__ else 0)
 
     def adopt(self, past: Past | None, *, is_complete: bool) -> None:
         """Take what the directory above knows of it; None is what was never a directory.
@@ -85,8 +87,17 @@ class _Known:
         """What attributes are made from: they are not worth a search."""
         return self._hint if self._hint and "past" not in self.__dict__ else self.past
 
-    def _is_taken(self, name: bytes) -> bool:
-        return any(self._timeline.history.sightings(below(self._path, name)))
+    def has(self, name: bytes) -> bool:
+        """Whether the directory ever held *name*, as far as that is known."""
+        if name in self.ever.names or name in self._names:
+            return True
+        if self.ever.is_complete and not self.ever.failures:
+            return False
+        seen = self._timeline.history.sightings(below(self._path, name))
+        found = any(isinstance(sighting, tuple) for sighting in seen)
+        if found and len(self._names) < MOST_LOOKED_UP:
+            self._names.add(name)
+        return found
 
     def count(self, patience: Patience) -> int:
         """The links of the folder; tried once."""
@@ -130,20 +141,21 @@ class VersionsFolder(SyntheticNode):
         """What was ever called *name* in the directory, or the version called so."""
         timeline = self._timeline()
         known = self._known(timeline)
-        if known.past.was_directory:
-            path = below(self._path, name)
-            seen = list(filter(None, timeline.history.sightings(path)))
-            if not all(isinstance(sighting, IntegrityError) for sighting in seen):
-                return self._below(name)
-            if seen and name not in known.versions and name not in known.ever.names:
-                error = next(s for s in seen if isinstance(s, IntegrityError))
-                raise failure(self._view, timeline.ordered[-1], path, error)
-            if seen and name not in known.versions:
-                return self._below(name)
+        if known.past.was_directory and known.has(name):
+            return self._below(name)
         version = known.versions.get(name)
         if version is None:
+            if known.past.was_directory:
+                self._require_known(timeline, name)
             raise EntryNotFound(f"No version {os.fsdecode(name)!r} of {os.fsdecode(self._path)!r}")
         return self._version(version)
+
+    def _require_known(self, timeline: Timeline, name: bytes) -> None:
+        """Raise what is damaged, if that keeps it from being known whether there is *name*."""
+        path = below(self._path, name)
+        for point, sighting in zip(timeline.ordered, timeline.history.sightings(path)):
+            if isinstance(sighting, IntegrityError):
+                raise failure(self._view, point, path, sighting)
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
         """What the directory ever held, by name, and the versions, oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -37,7 +38,8 @@ CONFIG = "ibtfs.json"
 CONFIG_LIMIT = 1 << 20
 MANIFEST_LIMIT = 8 << 20
 CACHE_BYTES = 48 << 20
-ARCHIVES_OPEN = 128
+ARCHIVES_OPEN = 1024
+"""At most; of a process that may not open many files, an eighth of those."""
 NOTE_CONTENTS = 100_000
 LEVEL = 1
 
@@ -64,6 +66,8 @@ class Repository:
         self.shared = bool(config.get("shared"))
         self.level = int(config.get("compression", LEVEL))
         self._lock = threading.Lock()
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
         self._write_requires = list(config.get("write_requires", []))
         self._archives: OrderedDict[str, ArchiveReader] = OrderedDict()
         self._points: dict[str, Point] = {}
@@ -141,7 +145,7 @@ class Repository:
             if reader is None:
                 reader = ArchiveReader(self.storage, self.id, archive_id, self.cache)
                 self._archives[archive_id] = reader
-                if len(self._archives) > ARCHIVES_OPEN:
+                if len(self._archives) > self._most_open:
                     self._archives.popitem(last=False)
             else:
                 self._archives.move_to_end(archive_id)
