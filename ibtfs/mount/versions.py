@@ -87,11 +87,16 @@ class _Known:
         """What attributes are made from: they are not worth a search."""
         return self._hint if self._hint and "past" not in self.__dict__ else self.past
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether all that the directory ever held is known."""
+        return self.ever.is_complete and not self.ever.failures
+
     def has(self, name: bytes) -> bool:
         """Whether the directory ever held *name*, as far as that is known."""
         if name in self.ever.names or name in self._names:
             return True
-        if self.ever.is_complete and not self.ever.failures:
+        if self.is_sure:
             return False
         seen = self._timeline.history.sightings(below(self._path, name))
         found = any(isinstance(sighting, tuple) for sighting in seen)
@@ -145,7 +150,7 @@ class VersionsFolder(SyntheticNode):
             return self._below(name)
         version = known.versions.get(name)
         if version is None:
-            if known.past.was_directory:
+            if known.past.was_directory and not known.is_sure:
                 self._require_known(timeline, name)
             raise EntryNotFound(f"No version {os.fsdecode(name)!r} of {os.fsdecode(self._path)!r}")
         return self._version(version)
