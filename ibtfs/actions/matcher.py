@@ -19,6 +19,8 @@ FAR_AFTER = 16
 APPENDED = 32
 """What follows the end of the base is taken for new, up to this part of the base: to sign all of a
 log costs a hundred times what was appended to it.  Only more than that may be worth a search."""
+AHEAD = 64
+"""Windows of the base that were read ahead and are kept at most."""
 FAR_BLOCK = 1 << 10
 FAR_BUFFER = 4 << 20
 READ = 1 << 20
@@ -35,6 +37,7 @@ class Matcher:
         self._shift = 0
         self._poor = 0
         self._appended = 0
+        self._ahead: dict[tuple[int, int, int], tuple[bytes, int]] = {}
         self._far = False
         self._signature: Signature | None = None
         self._waiting: list[bytes] = []
@@ -66,11 +69,12 @@ class Matcher:
             self._appended += len(data)
             self._emit(data, [(LITERAL, 0, len(data))])
             return
-        base, low = self._window(len(data), start, NEAR_MARGIN)
+        found_ahead = self._ahead.pop((start, len(data), self._shift), None)
+        base, low = found_ahead or self._window(len(data), start, NEAR_MARGIN, self._shift)
         at = start + self._shift - low
         found = match_in_place(base, at, data, block_size=NEAR_BLOCK) if at >= 0 else []
         if at < 0 or literal_bytes(found) > len(data) // 4:
-            base, wide_low = self._window(len(data), start, SLAB)
+            base, wide_low = self._window(len(data), start, SLAB, self._shift)
             wide = match(base, data, block_size=WIDE_BLOCK)
             if not found or literal_bytes(wide) < literal_bytes(found):
                 found, low = wide, wide_low
@@ -83,10 +87,10 @@ class Matcher:
         self._poor = self._poor + 1 if literal_bytes(found) > len(data) // 2 else 0
         self._far = self._poor >= FAR_AFTER
 
-    def _window(self, length: int, start: int, margin: int) -> tuple[bytes, int]:
+    def _window(self, length: int, start: int, margin: int, shift: int) -> tuple[bytes, int]:
         """The base around where *length* bytes at *start* are expected, and where that begins."""
-        low = max(start + self._shift - margin, 0)
-        high = min(start + self._shift + length + margin, self._base_size)
+        low = max(start + shift - margin, 0)
+        high = min(start + shift + length + margin, self._base_size)
         if low >= high:
             return b"", low
         try:
@@ -95,9 +99,13 @@ class Matcher:
             return b"", low  # what cannot be read is no base
 
     def read_ahead(self, start: int, length: int) -> None:
-        """Bring into the cache what :meth:`add` will read for data at *start*; any thread."""
-        if not self._far and not self._whole:
-            self._window(length, start, NEAR_MARGIN)
+        """Read what :meth:`add` will want for data at *start*; one other thread may do it."""
+        if self._far or self._whole:
+            return
+        if len(self._ahead) >= AHEAD:
+            self._ahead.clear()  # what was not asked for: another way was found to store it
+        shift = self._shift
+        self._ahead[start, length, shift] = self._window(length, start, NEAR_MARGIN, shift)
 
     def _emit(self, data: bytes, found: list[tuple[int, int, int]]) -> None:
         view = memoryview(data)
