@@ -65,7 +65,7 @@ def run(*words: object, code: int = 0, stdin: bytes | None = None) -> Result:
 
 
 @pytest.mark.parametrize(
-    "words", [["list"], ["check"], ["ls", "@", "latest"], ["restore", "@", "latest", "/tmp/x"]]
+    "words", [["list"], ["check"], ["ls", "@", "latest"], ["restore", "@", "latest", "elsewhere"]]
 )
 def test_a_repository_that_is_not_there_is_told_so(words: list[str], tmp_path: Path) -> None:
     missing = str(tmp_path / "missing")

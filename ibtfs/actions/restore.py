@@ -99,14 +99,9 @@ class _Restore:
     """One restore; one thread, and those of *pool* for small files and for reading ahead."""
 
     def __init__(
-        self,
-        repository: Repository,
-        point: Point,
-        options: RestoreOptions,
-        tally: Tally,
-        destination: bytes,
-        pool: Executor,
-    ) -> None:
+        self, repository: Repository, point: Point, options: RestoreOptions, tally: Tally,
+        destination: bytes, pool: Executor,
+    ) -> None:  # fmt: skip
         self._repository, self._point, self._options = repository, point, options
         self._pool = pool
         self._contents = Contents(repository)
@@ -123,7 +118,9 @@ class _Restore:
         self._leaving: deque[Folder] = deque()
 
     def close(self) -> None:
-        """Release the destination."""
+        """Release the destination and what is open in it; no thread may be at work there."""
+        for folder in self._leaving:  # left by an error that ended everything
+            folder.close()
         if self._top >= 0:
             os.close(self._top)
 

@@ -11,7 +11,8 @@ file, or the pieces that a run which was cut off had stored already.
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -108,16 +109,18 @@ class LargeFile:
         """Go through the source; its digest and length."""
         hasher = blake3()
         position = 0
-        for read in self._chunks(hasher):
-            self._slabs(read, position)
-            position += len(read.data)
-            self.writer.beat()
-            self.progress(len(read.data))
+        # closed at once when storing fails: until then a thread reads what the caller is to close
+        with contextlib.closing(self._chunks(hasher)) as chunks:
+            for read in chunks:
+                self._slabs(read, position)
+                position += len(read.data)
+                self.writer.beat()
+                self.progress(len(read.data))
         if self._matcher is not None:
             self._matcher.flush()
         return hasher.digest(), position
 
-    def _chunks(self, hasher: blake3) -> Iterator[_Read]:
+    def _chunks(self, hasher: blake3) -> Generator[_Read, None, None]:
         """What the source holds, piece by piece; the next one is read while one is worked on."""
         position, following = 0, None
         try:
