@@ -5,18 +5,26 @@ from __future__ import annotations
 import os
 from typing import BinaryIO, NamedTuple, Protocol
 
-from ibtfs.actions.holes import Piece, pieces
+from ibtfs.actions.holes import Piece, hole_end, pieces
 from ibtfs.actions.source_file import source_error
 
 CHUNK = 1 << 20
+HOLE_CHUNK = 16 << 20
+"""So much of a hole is given at once: it costs no memory, and next to no time."""
 _ZEROS = bytes(CHUNK)
+_HOLE = memoryview(bytes(HOLE_CHUNK))
 
 
 class Chunk(NamedTuple):
     """Some bytes of a source; *holes* tells where data and holes are, if there are any holes."""
 
-    data: bytes
+    data: bytes | memoryview
     holes: list[Piece]
+
+    @property
+    def is_hole(self) -> bool:
+        """Whether all of it lies in one hole."""
+        return len(self.holes) == 1 and self.holes[0].hole
 
 
 class ByteSource(Protocol):
@@ -32,7 +40,7 @@ class ByteSource(Protocol):
         ...
 
     def chunk(self, position: int) -> Chunk:
-        """Up to CHUNK bytes from *position*, empty at the end, short only there.
+        """CHUNK bytes from *position*, or fewer at the end; of a hole some times as many.
 
         Raises SourceError.
         """
@@ -55,9 +63,10 @@ class FileSource:
         try:
             found: list[Piece] = []
             if self._sparse:
+                hole = self._hole(position)
+                if hole:
+                    return Chunk(_HOLE[:hole], [Piece(position, hole, hole=True)])
                 found = pieces(self._descriptor, position, position + length)
-                if len(found) == 1 and found[0].hole:
-                    return Chunk(_ZEROS[:length], found)
             data = self._read(position, length)
         except OSError as error:
             raise source_error(error) from error
@@ -65,6 +74,12 @@ class FileSource:
             self._size = position + len(data)  # it was cut short meanwhile: this is the end
             return Chunk(data, [])
         return Chunk(data, [_as_read(piece, data, position) for piece in found])
+
+    def _hole(self, position: int) -> int:
+        """How many whole chunks, or all that is left of the file, from *position* are a hole."""
+        end = min(position + HOLE_CHUNK, self._size)
+        hole = hole_end(self._descriptor, position, end)
+        return hole - position if hole == end else (hole - position) // CHUNK * CHUNK
 
     def _read(self, position: int, length: int) -> bytes:
         data = os.pread(self._descriptor, length, position)

@@ -46,6 +46,14 @@ def pieces(descriptor: int, start: int, end: int) -> list[Piece]:
     return found
 
 
+def hole_end(descriptor: int, start: int, end: int) -> int:
+    """Where the data after *start* begins, at most *end*; *start* if it is not in a hole.
+
+    Raises OSError.
+    """
+    return _seek(descriptor, start, os.SEEK_DATA, end)
+
+
 def _seek(descriptor: int, start: int, what: int, end: int) -> int:
     """The next data or hole at or after *start*, at most *end*."""
     try:

@@ -13,9 +13,11 @@ from ibtfs.store.content import Contents
 from ibtfs.store.vault import SLAB
 
 NEAR_BLOCK, WIDE_BLOCK = 64, 128
-NEAR_MARGIN = 4 << 10
 FAR_AFTER = 16
-"""So many slabs in a row that are mostly new end near matching."""
+"""So many slabs in a row that are mostly new end near matching, at least."""
+FAR_PART = 32
+"""Of a large base, so many as make this part of it: to sign 2 GB takes 4 seconds, and a disk image
+into which a megabyte was written is not to wait for that."""
 APPENDED = 32
 """What follows the end of the base is taken for new, up to this part of the base: to sign all of a
 log costs a hundred times what was appended to it.  Only more than that may be worth a search."""
@@ -70,7 +72,7 @@ class Matcher:
             self._emit(data, [(LITERAL, 0, len(data))])
             return
         found_ahead = self._ahead.pop((start, len(data), self._shift), None)
-        base, low = found_ahead or self._window(len(data), start, NEAR_MARGIN, self._shift)
+        base, low = found_ahead or self._window(len(data), start, 0, self._shift)
         at = start + self._shift - low
         found = match_in_place(base, at, data, block_size=NEAR_BLOCK) if at >= 0 else []
         if at < 0 or literal_bytes(found) > len(data) // 4:
@@ -85,7 +87,7 @@ class Matcher:
             source, target, _ = copies[-1]
             self._shift = low + source - start - target
         self._poor = self._poor + 1 if literal_bytes(found) > len(data) // 2 else 0
-        self._far = self._poor >= FAR_AFTER
+        self._far = self._poor >= max(FAR_AFTER, self._base_size // SLAB // FAR_PART)
 
     def _window(self, length: int, start: int, margin: int, shift: int) -> tuple[bytes, int]:
         """The base around where *length* bytes at *start* are expected, and where that begins."""
@@ -105,7 +107,7 @@ class Matcher:
         if len(self._ahead) >= AHEAD:
             self._ahead.clear()  # what was not asked for: another way was found to store it
         shift = self._shift
-        self._ahead[start, length, shift] = self._window(length, start, NEAR_MARGIN, shift)
+        self._ahead[start, length, shift] = self._window(length, start, 0, shift)
 
     def _emit(self, data: bytes, found: list[tuple[int, int, int]]) -> None:
         view = memoryview(data)
@@ -131,7 +133,7 @@ class Matcher:
 
     def _sign(self) -> Signature:
         """The signature of the whole base, from its stored bytes."""
-        block = max(FAR_BLOCK, self._base_size >> 20)
+        block = max(FAR_BLOCK, self._base_size >> 19)
         with SignatureWriter(block) as writer:
             parts = [
                 writer.update(self._contents.read(self._base, start, READ))

@@ -2,7 +2,7 @@
 
 A thread reads, hashes and fetches the base's bytes one chunk ahead.  A slab whose digest is the
 base's at the same place is a copy.  Of one that differs the pages that do are matched in small
-blocks against the base's own bytes around the place where the last match was.  After 16
+blocks against the base's own bytes around the place where the last match was.  After many
 slabs in a row that are mostly new, librsync looks for the rest in the whole base, by a signature
 made of it.  A content without a base may be found by the digest of its first slab: a copy of a
 file, or the pieces that a run which was cut off had stored already.
@@ -59,11 +59,15 @@ class _Known:
 
 
 class _Read(NamedTuple):
-    """A chunk of the source, its holes, and the digests of its slabs."""
+    """A chunk of the source, its holes, and the digests of its slabs.
 
-    data: bytes
+    *is_hole*: it is all a hole, and whole slabs.
+    """
+
+    data: bytes | memoryview
     holes: list[Piece]
     digests: list[bytes]
+    is_hole: bool = False
 
 
 @dataclass
@@ -139,8 +143,11 @@ class LargeFile:
 
     def _chunk(self, position: int, hasher: blake3) -> _Read:
         """Read, hash and look at the next chunk; runs in another thread, one at a time."""
-        data, holes = self.source.chunk(position)
+        chunk = self.source.chunk(position)
+        data, holes = chunk
         hasher.update(data)
+        if chunk.is_hole and len(data) % SLAB == 0:
+            return _Read(data, holes, [ZERO_DIGEST] * (len(data) // SLAB), is_hole=True)
         view = memoryview(data)
         slabs = [view[first : first + SLAB] for first in range(0, len(data), SLAB)]
         digests = [slab_digest(slab) for slab in slabs]
@@ -172,6 +179,11 @@ class LargeFile:
         return _Known(ref, record, digests)
 
     def _slabs(self, read: _Read, position: int) -> None:
+        if read.is_hole and not self._payload.is_crowded:
+            for digest in read.digests:
+                self._digests.append(digest)
+            self._emit(HOLE, 0, len(read.data))
+            return
         view = memoryview(read.data)
         for number, digest in enumerate(read.digests):
             slab = view[number * SLAB : (number + 1) * SLAB]

@@ -208,6 +208,23 @@ class ArchiveReader:
             start, row = stop, row + 1
         return pieces
 
+    def frame_at(self, stream: int, address: int) -> tuple[int, memoryview] | None:
+        """The frame of a data stream that holds *address*: where it begins, and its bytes.
+
+        None of one from which some were pruned.  Raises as :meth:`payload`.
+        """
+        return self._again(lambda: self._frame_at(stream, address))
+
+    def _frame_at(self, stream: int, address: int) -> tuple[int, memoryview] | None:
+        opened = self._file(self._kind(stream))
+        table = opened.table(stream)
+        row = table.find(address)
+        if row < 0:
+            raise ObjectMissing(f"{opened.name}: the {STREAMS[stream]} bytes from {address} are gone")
+        first = table.starts[row]
+        frame = self._frame(opened, stream, row, first)
+        return None if frame.flags & FLAG_RUNS else (first, memoryview(frame.raw))
+
     def _kind(self, stream: int) -> str:
         """The file that has *stream*: the index too, if it is small enough not to have its own."""
         if stream in DATA_STREAMS:

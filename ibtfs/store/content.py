@@ -17,6 +17,10 @@ WINDOW = 1 << 20
 """Bytes of a content that are resolved together, and kept so in the cache."""
 
 
+_Stretch = tuple[int, int, memoryview]
+"""A part of a payload: where it begins, where it ends, its bytes (and some beyond)."""
+
+
 class _Window(NamedTuple):
     """The segments of one window, and where each begins, relative to the content."""
 
@@ -138,16 +142,40 @@ class Contents:
         if record.is_plain:
             return list(self._payload(ref, record, offset, end - offset)) if end > offset else []
         pieces: list[bytes | memoryview] = []
-        records = {ref: record}
+        stretches: dict[Reference, _Stretch] = {}
         for owner, start, length in self.segments(ref, offset, end):
             if owner is None:
                 pieces.append(bytes(length))
                 continue
-            found = records.get(owner)
-            if found is None:
-                found = records[owner] = self.record(owner)
-            pieces.extend(self._payload(owner, found, start, length))
+            stop = start + length
+            found = stretches.get(owner)
+            if found is None or start < found[0] or stop > found[1]:
+                stretch = self._stretch(owner, start)
+                if stretch is None or stop > stretch[1]:
+                    pieces.extend(self._payload(owner, self.record(owner), start, length))
+                    continue
+                found = stretches[owner] = stretch
+            low, _, view = found
+            pieces.append(view[start - low : stop - low])
         return pieces
+
+    def _stretch(self, owner: Reference, offset: int) -> _Stretch | None:
+        """The part around *offset* of the payload of *owner* that lies in one frame.
+
+        Most ranges of a window lie in the frame of the range before: found once, they cost a slice.
+        None of what lies beyond the payload, or in a frame that lacks some of its bytes.
+        """
+        record = self.record(owner)
+        if not 0 <= offset < record.length:
+            return None
+        archive = self._repository.archive(owner.archive)
+        frame = archive.frame_at(record.stream, record.start + offset)
+        if frame is None:
+            return None
+        first, view = frame
+        low = max(first - record.start, 0)
+        high = min(first - record.start + len(view), record.length)
+        return low, high, view[low + record.start - first :]
 
     def payload(self, owner: Reference, offset: int, length: int) -> list[memoryview]:
         """*length* bytes of the payload that *owner* added to its archive, in pieces."""

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ibtfs.actions.byte_source import FileSource
+from ibtfs.actions.byte_source import CHUNK, FileSource
 from ibtfs.actions.holes import has_holes
 from ibtfs.actions.source_file import (
     Replaced,
@@ -77,7 +77,8 @@ class Tree:
             source = FileSource(descriptor, found.st_size, sparse=sparse)
             position = 0
             while data := source.chunk(position).data:
-                yield data
+                for first in range(0, len(data), CHUNK):
+                    yield bytes(data[first : first + CHUNK])
                 position += len(data)
             _expect(os.fstat(descriptor), stamp)
 

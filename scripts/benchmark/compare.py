@@ -56,9 +56,13 @@ def count(folder: Path) -> tuple[int, int]:
     return files, size
 
 
-def entries(folder: Path) -> int:
-    """Return how many entries there are below *folder*."""
-    return sum(len(folders) + len(names) for _, folders, names in os.walk(folder))
+def shown_entries(folder: Path) -> int:
+    """Return how many entries there are below *folder* that ``ls -R`` shows: none with a dot."""
+    count = 0
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        count += len(folders) + sum(not name.startswith(".") for name in names)
+    return count
 
 
 def same(one: Path, other: Path) -> bool:
