@@ -188,6 +188,10 @@ def test_extended_attributes(shared: Mounted) -> None:
     with pytest.raises(OSError, match="No data") as caught:
         os.getxattr(path, "user.absent")
     assert caught.value.errno == errno.ENODATA
+    with pytest.raises(OSError, match=r"not supported|No data") as caught:
+        os.getxattr(path, "security.selinux")  # ls -l asks no more once it is not supported
+    where = Path("/sys/fs/selinux")
+    assert caught.value.errno == (errno.ENODATA if where.is_dir() else errno.EOPNOTSUPP)
     assert 'user.text="value"' in run("getfattr", "-d", path).stdout
     assert os.listxattr(shared.point / "odd") == []
 

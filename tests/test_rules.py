@@ -36,7 +36,7 @@ from support.realdata import mixed
 from support.trees import Fifo, File, Hardlink, Sparse, Symlink, make_tree
 
 from ibtfs.actions import backup as backup_module
-from ibtfs.actions import backup_tree, filesystems, source_file, store_file
+from ibtfs.actions import backup_tree, filesystems, source_file, store_file, store_small
 from ibtfs.actions.backup_tree import TreeOptions
 from ibtfs.actions.byte_source import Chunk, FileSource
 from ibtfs.actions.check import check
@@ -44,12 +44,14 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.scan import Exclusions, Listing
 from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.entry import INODE, KEPT, MODE, MTIME, NAME, NOT_READ, UNSTABLE, Stamp
+from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.mount.entry_node import point_node
 from ibtfs.mount.tree import RepositoryView
 from ibtfs.store import run_writer
 from ibtfs.store.browse import find_entry
 from ibtfs.store.catalog import Catalog
+from ibtfs.store.content import Contents
 from ibtfs.store.repository import Repository
 from ibtfs.store.run_writer import RunWriter
 from ibtfs.store.select import displayed_names, select_point
@@ -668,6 +670,7 @@ def test_links_whose_content_was_stored_twice(
     settle()
     backup_of(source)
     monkeypatch.setattr(RunWriter, "find", lambda *_: None)  # as if two runs went on at once
+    monkeypatch.setattr(store_small, "_is_still", lambda *_: False)
     listing = backup_tree.same_stamp
     monkeypatch.setattr(
         backup_tree,
@@ -679,6 +682,50 @@ def test_links_whose_content_was_stored_twice(
     refs = {row(repository, point, path).content for path in (b"a/one", b"b/two")}
     assert len(refs) == 2
     assert_comes_back(repository, point, snapshot(source), tmp_path)
+
+
+def test_what_is_appended_to_needs_no_reading_of_what_was_there(
+    source: Path, repository: Repository, backup_of: Backup, monkeypatch: Patch, tmp_path: Path
+) -> None:
+    make_tree(source, {"grows": b"0123456789" * 100, "differs": b"abcdefghij" * 100})
+    settle()
+    backup_of(source)
+    (source / "grows").write_bytes(b"0123456789" * 100 + b"more")
+    (source / "differs").write_bytes(b"Abcdefghij" * 100 + b"more")
+    settle()
+    read, sizes = Contents.read, []
+
+    def counted(self: Contents, ref: Reference, offset: int, size: int) -> bytes:
+        sizes.append(size)
+        return read(self, ref, offset, size)
+
+    monkeypatch.setattr(Contents, "read", counted)
+    result = backup_of(source)
+    monkeypatch.undo()
+    point = the_point(result)
+    assert sizes == [1000]  # of the one that differs
+    ref = row(repository, point, b"grows").content
+    assert ref is not None
+    record = Contents(reopened(repository)).record(ref)
+    assert (record.length, record.depth) == (4, 1)
+    assert_comes_back(repository, point, snapshot(source), tmp_path)
+
+
+def test_a_file_that_was_only_touched_keeps_its_content(
+    source: Path, repository: Repository, backup_of: Backup, tmp_path: Path
+) -> None:
+    make_tree(source, {"one": b"1" * 1000, "two": b"2" * 1000})
+    settle()
+    first = the_point(backup_of(source))
+    os.utime(source / "one", ns=(1, 1))
+    settle()
+    result = backup_of(source)
+    second = the_point(result)
+    assert result.tally.counts["bytes_added"] == 0
+    rows = [row(repository, point, b"one") for point in (first, second)]
+    assert rows[0].content == rows[1].content
+    assert rows[1].mtime_ns == 1
+    assert_comes_back(repository, second, snapshot(source), tmp_path)
 
 
 # What a run that died leaves to the next

@@ -22,6 +22,7 @@ from support.random_source import RandomSource
 
 from ibtfs.errors import EntryNotFound, IntegrityError, PointGone
 from ibtfs.format.point import Point
+from ibtfs.mount.fuse.options import Binding, MountOptions
 from ibtfs.mount.node import Node
 from ibtfs.mount.tree import RepositoryView
 from ibtfs.store import archive
@@ -34,6 +35,7 @@ from ibtfs.store.select import displayed_names
 Tree = dict[bytes, Entry]
 Shown = dict[bytes, tuple[object, ...]]
 SECOND = 1_000_000_000
+BINDINGS: list[Binding] = ["fuse3", "fuse2"]
 
 
 @pytest.fixture(autouse=True)
@@ -379,9 +381,12 @@ def listed_soon(folder: Path, expected: list[str]) -> None:
     assert found == expected
 
 
-def test_views_follow_the_points(tmp_path: Path, repository: Repository, backup_of: Backup) -> None:
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_views_follow_the_points(
+    binding: Binding, tmp_path: Path, repository: Repository, backup_of: Backup
+) -> None:
     one, two = two_points(tmp_path, backup_of, repository)
-    with mounted(repository, tmp_path / "mnt") as mountpoint:
+    with mounted(repository, tmp_path / "mnt", MountOptions(binding=binding)) as mountpoint:
         source = mountpoint / "source"
         first, second = sorted(os.listdir(source))[:2]
         listed_soon(source / ".versions/kept", [first, second])
@@ -512,11 +517,14 @@ def run(*words: object) -> str:
     ).stdout
 
 
-def test_ordinary_tools(tmp_path: Path, repository: Repository, backup_of: Backup) -> None:
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_ordinary_tools(
+    binding: Binding, tmp_path: Path, repository: Repository, backup_of: Backup
+) -> None:
     two_points(tmp_path, backup_of, repository)
     (tmp_path / "single.txt").write_bytes(b"alone")
     backup_of(tmp_path / "single.txt")
-    with mounted(repository, tmp_path / "mnt") as mountpoint:
+    with mounted(repository, tmp_path / "mnt", MountOptions(binding=binding)) as mountpoint:
         source = mountpoint / "source"
         first, second = sorted(os.listdir(source))[:2]
         assert run("ls", "-a", source).split() == [".", "..", first, second, "latest"]

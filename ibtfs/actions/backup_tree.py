@@ -201,7 +201,7 @@ class TreeBackup:
         before = folder.old.find(name) if folder.old and known else None
         if not self._options.dry_run:
             try:
-                entry = self._storer.store(stamp, before, folder.place(name))
+                entry = self._stored(folder, stamp, before)
             except SourceError as error:
                 self._keep(folder, name, before, error)
                 if name in folder.dropped:  # counted when it was listed, and not in the point
@@ -218,6 +218,14 @@ class TreeBackup:
         self._tally.counts["moved" if folder.moved and kind == "unchanged" else kind] += 1
         if kind != "unchanged":
             self._tally.observer.file(kind, folder.below(name))
+
+    def _stored(self, folder: Folder, stamp: Stamp, before: Entry | None) -> Entry:
+        """The row of a file, stored: the short way, unless a new folder's files have gone it."""
+        place, entry = folder.place(stamp[NAME]), None
+        if folder.old is not None:
+            base = before.content if before else None
+            entry = self._storer.quick(stamp, place, time.time_ns(), base)
+        return entry or self._storer.store(stamp, before, place)
 
     def _keep(self, folder: Folder, name: bytes, before: Entry | None, error: SourceError) -> None:
         """Keep the previous row of what could not be read, and say so; what vanished goes."""

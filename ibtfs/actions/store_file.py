@@ -96,11 +96,13 @@ class FileStorer:
                 raise
             return self._store(fresh, old, place)
 
-    def quick(self, stamp: Stamp, place: Place, looked_ns: int) -> Entry | None:
-        """The row of a small file that was not there before, stored; None if it is not so simple.
+    def quick(
+        self, stamp: Stamp, place: Place, looked_ns: int, base: Reference | None = None
+    ) -> Entry | None:
+        """The row of a small file, stored; None if it is not so simple.
 
         Then nothing was stored, and :meth:`store` is to look closer.  *looked_ns* is a moment
-        before this; the name of *place* does not matter.
+        before this; the name of *place* does not matter.  *base* is what the name held before.
         """
         size = stamp[SIZE]
         if (
@@ -116,7 +118,7 @@ class FileStorer:
             return None
         content = None
         if size:
-            content, stored = store_bytes(self._writer, read.data, None)
+            content, stored = store_bytes(self._writer, read.data, base)
             self._tally.counts["bytes_read"] += size
             self._tally.counts["bytes_added"] += stored
         extras: Extras = {}

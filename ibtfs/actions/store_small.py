@@ -27,6 +27,8 @@ def store_bytes(writer: RunWriter, data: bytes, old: Reference | None) -> tuple[
     *old* is the content that the same path had before, a base for a delta.
     """
     name = digest(data)
+    if old is not None and _is_still(writer, old, name, len(data)):
+        return old, 0
     found = writer.find(name, len(data))
     if found is not None:
         return found, 0
@@ -38,6 +40,12 @@ def store_bytes(writer: RunWriter, data: bytes, old: Reference | None) -> tuple[
     return writer.add_whole(stream, name, data), len(data)
 
 
+def _is_still(writer: RunWriter, old: Reference, name: bytes, size: int) -> bool:
+    """Whether *old* is the content called *name*, and may be referred to: no need to look it up."""
+    record = None if writer.is_open(old) else writer.usable(old)
+    return record is not None and record.digest == name and record.size == size
+
+
 def _store_delta(
     writer: RunWriter, data: bytes, name: bytes, old: Reference
 ) -> tuple[Reference, int] | None:
@@ -45,13 +53,9 @@ def _store_delta(
     base = None if writer.is_open(old) else writer.usable(old)
     if base is None or base.size < DELTA_LEAST or base.size > 16 * len(data) + (1 << 20):
         return None
-    try:
-        bytes_of_base = writer.contents.read(old, 0, base.size)
-        writer.contents.verify(old, bytes_of_base, base)
-    except IntegrityError:
+    ops = _matches(writer, data, old, base)
+    if ops is None:
         return None
-    block = FINE_BLOCK if len(data) <= COARSE_ABOVE else COARSE_BLOCK
-    ops = match(bytes_of_base, data, block_size=block)
     cost = literal_bytes(ops) + OP_BYTES * len(ops) + MAP_BYTES
     if cost > len(data) // 2:
         return None
@@ -66,6 +70,26 @@ def _store_delta(
     length = writer.archive.position(LITERALS) - start
     record = ContentRecord(name, len(data), LITERALS, start, length, draft.depth, old)
     return writer.add_content(record, draft.builder.finish()), length
+
+
+def _matches(
+    writer: RunWriter, data: bytes, old: Reference, base: ContentRecord
+) -> list[Match] | None:
+    """What of *data* is in *old*, whose record is *base*; None if that cannot be read.
+
+    Whether something was only appended shows in the digest of what was there before: then the
+    base is not read, of which a small one costs a frame of 1 MiB.
+    """
+    size = base.size
+    if len(data) > size and digest(memoryview(data)[:size]) == base.digest:
+        return [(0, 0, size), (LITERAL, size, len(data) - size)]
+    try:
+        bytes_of_base = writer.contents.read(old, 0, size)
+        writer.contents.verify(old, bytes_of_base, base)
+    except IntegrityError:
+        return None
+    block = FINE_BLOCK if len(data) <= COARSE_ABOVE else COARSE_BLOCK
+    return match(bytes_of_base, data, block_size=block)
 
 
 def build_ops(builder: MapBuilder, ops: list[Match], data: bytes, writer: RunWriter) -> None:

@@ -220,7 +220,8 @@ class ArchiveReader:
         table = opened.table(stream)
         row = table.find(address)
         if row < 0:
-            raise ObjectMissing(f"{opened.name}: the {STREAMS[stream]} bytes from {address} are gone")
+            name = STREAMS[stream]
+            raise ObjectMissing(f"{opened.name}: the {name} bytes from {address} are gone")
         first = table.starts[row]
         frame = self._frame(opened, stream, row, first)
         return None if frame.flags & FLAG_RUNS else (first, memoryview(frame.raw))

@@ -2,12 +2,14 @@
 
 Owns also what is said about errors in the log: damage and unreachable storage in one line, once
 each; what nobody expected with its traceback.  A name that is not there says nothing.
+And it owns what is answered for an extended attribute that is not there.
 """
 
 from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
 
 from ibtfs import errors
@@ -24,6 +26,26 @@ ERRNOS: tuple[tuple[type[BaseException], int], ...] = (
 # EIO, and one line in the log is enough to know why.
 TROUBLES = (errors.IbtfsError, OSError)
 MOST_REMEMBERED = 1000
+
+
+SELINUX_FILES = "/sys/fs/selinux"
+SELINUX_LABEL = b"security.selinux"
+
+
+class AbsentAttributes:
+    """What to answer for an extended attribute that a file does not have.
+
+    Where no SELinux runs, a label is said to be unsupported, not absent: ``ls -l`` then asks for
+    one file, not for each of 100,000. A label that was stored is given all the same.
+    """
+
+    def __init__(self) -> None:
+        self._labels = os.path.isdir(SELINUX_FILES)
+
+    def number(self, name: bytes) -> int:
+        """The errno for the attribute *name*."""
+        unsupported = name == SELINUX_LABEL and not self._labels
+        return errno.EOPNOTSUPP if unsupported else errno.ENODATA
 
 
 class Refused(Exception):

@@ -19,7 +19,7 @@ from typing import Any
 
 from ibtfs import errors
 from ibtfs.mount.acl import ACCESS_ACL, cautious_mode
-from ibtfs.mount.fuse.errnos import ErrorNumbers, Refused
+from ibtfs.mount.fuse.errnos import AbsentAttributes, ErrorNumbers, Refused
 from ibtfs.mount.fuse.options import MountOptions
 from ibtfs.mount.fuse.signals import ending_signals
 from ibtfs.mount.node import Attributes, Node, View
@@ -170,7 +170,7 @@ class Operations:
         self._on_ready = on_ready
         self._paths = PathCache(view.root)
         self._open = OpenFiles()
-        self._numbers = ErrorNumbers()
+        self._numbers, self._absent = ErrorNumbers(), AbsentAttributes()
 
     def __call__(self, operation: str, *arguments: Any) -> Any:
         """Do *operation*; whatever it raises becomes an OSError with the errno to answer."""
@@ -254,9 +254,10 @@ class Operations:
     def getxattr(self, path: str, name: str, *_: int) -> bytes:
         """An extended attribute."""
         self._refuse_unless_wanted()
-        value = self._node(path).xattrs().get(name.encode(ENCODING))
+        packed = name.encode(ENCODING)
+        value = self._node(path).xattrs().get(packed)
         if value is None:
-            raise Refused(errno.ENODATA)
+            raise Refused(self._absent.number(packed))
         return value
 
     def listxattr(self, path: str) -> list[str]:

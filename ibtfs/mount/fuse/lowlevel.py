@@ -17,7 +17,7 @@ from typing import Any
 from ibtfs import errors
 from ibtfs.mount.acl import ACCESS_ACL
 from ibtfs.mount.fuse import wire
-from ibtfs.mount.fuse.errnos import ErrorNumbers, Refused
+from ibtfs.mount.fuse.errnos import AbsentAttributes, ErrorNumbers, Refused
 from ibtfs.mount.fuse.listings import Directories
 from ibtfs.mount.fuse.nodes import NodeTable, identity_of
 from ibtfs.mount.fuse.options import MountOptions
@@ -57,7 +57,7 @@ class Adapter:
         self._view = view
         self._options = options
         self._directories = Directories(self.nodes)
-        self._numbers = ErrorNumbers()
+        self._numbers, self._absent = ErrorNumbers(), AbsentAttributes()
 
     def operations(self) -> tuple[Operations, list[Any]]:
         """All operations but ``init``, and what must be kept as long as they are in use."""
@@ -194,7 +194,7 @@ class Adapter:
         """An extended attribute, or its size when *size* is 0."""
         value = self._xattrs(nodeid).get(name)
         if value is None:
-            raise Refused(errno.ENODATA)
+            raise Refused(self._absent.number(name))
         return _fitting(value, size)
 
     def listxattr(self, nodeid: int, size: int) -> bytes:
