@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import stat
 import time
 from collections import Counter
@@ -82,7 +81,7 @@ def backup(
     tally = Tally(observer)
     lock = Lock(
         repository.storage, SHARED, host=machine_name(), process=os.getpid(),
-        token=secrets.token_hex(4),
+        token=os.urandom(4).hex(),
     )  # fmt: skip
     with lock, compression_pool() as pool, Catalog(repository, options.cache) as catalog:
         past = look_back(repository, Source(options.host, source, options.name), options)
@@ -138,7 +137,7 @@ def _display(source: Source, points: list[Point]) -> str:
 def new_id(host: str) -> str:
     """A name for a run and its point: time, host and a random part, no more than that."""
     clean = re.sub(r"[^0-9A-Za-z-]", "-", host)[:40] or "host"
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}_{clean}_{secrets.token_hex(5)}"
+    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}_{clean}_{os.urandom(5).hex()}"
 
 
 @dataclass

@@ -221,11 +221,14 @@ class TreeBackup:
 
     def _stored(self, folder: Folder, stamp: Stamp, before: Entry | None) -> Entry:
         """The row of a file, stored: the short way, unless a new folder's files have gone it."""
-        place, entry = folder.place(stamp[NAME]), None
+        place = folder.place(stamp[NAME])
         if folder.old is not None:
             base = before.content if before else None
             entry = self._storer.quick(stamp, place, time.time_ns(), base)
-        return entry or self._storer.store(stamp, before, place)
+            if entry is not None:
+                self._tally.observer.progress(0, stamp[SIZE])
+                return entry
+        return self._storer.store(stamp, before, place)
 
     def _keep(self, folder: Folder, name: bytes, before: Entry | None, error: SourceError) -> None:
         """Keep the previous row of what could not be read, and say so; what vanished goes."""

@@ -5,7 +5,7 @@ Each directory state and each content is looked at once, however many points hav
 
 from __future__ import annotations
 
-import secrets
+import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -316,7 +316,7 @@ class _Check:
         try:
             new = new - self._repository.damaged_contents()
             if new:
-                self._repository.note_damaged(secrets.token_hex(8), sorted(new))
+                self._repository.note_damaged(os.urandom(8).hex(), sorted(new))
         except (IbtfsError, OSError) as error:
             self._observer.note(f"The damage could not be noted in the repository: {error}")
 

@@ -7,7 +7,6 @@ is restored over cannot lead the restore elsewhere.
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -330,7 +329,7 @@ class _Restore:
             return
         if stat.S_ISDIR(there.st_mode):
             self._clear_folder(parent, entry.name)
-        name = b".ibtfs-%b" % secrets.token_hex(8).encode()
+        name = b".ibtfs-%b" % os.urandom(8).hex().encode()
         try:
             self._make(entry, parent, name, path)
             os.rename(name, entry.name, src_dir_fd=parent, dst_dir_fd=parent)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -179,7 +178,7 @@ def _options(ctx: click.Context) -> BackupOptions:
     )
     tree = TreeOptions(exclusions, given["reread"], given["dry_run"], INODES[given["inodes"]])
     return BackupOptions(
-        host=given["host"] or socket.gethostname() or "localhost",
+        host=given["host"] or os.uname().nodename or "localhost",
         name=given["name"] or "",
         tags=tuple(dict.fromkeys(given["tags"])),
         comment=given["comment"] or "",

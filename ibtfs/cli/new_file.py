@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 from collections.abc import Iterable
 
@@ -37,7 +36,7 @@ def write_new_file(
     Raises UsageError if *path* exists by then and *force* is not said, IbtfsError.
     """
     folder, name = os.path.split(path)
-    part = os.path.join(folder, b"." + name[:200] + b"." + secrets.token_hex(6).encode() + b".part")
+    part = os.path.join(folder, b"." + name[:200] + b"." + os.urandom(6).hex().encode() + b".part")
     try:
         with open(part, "xb") as file:
             try:

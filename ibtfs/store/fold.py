@@ -119,10 +119,19 @@ def _follow(levels: Sequence[Level], wanted: _Wanted, found: _Found) -> None:
             found.extend((place, level.ref, offset, size) for offset, size, place in wanted)
             return
         missing: _Wanted = []
-        for offset, size, place in wanted:
-            if offset < 0 or offset + size > level.record.size:
+        starts, ends = level.extents.overlay.starts, level.extents.overlay.ends
+        limit, last = level.record.size, len(starts)
+        for item in wanted:
+            offset, size, _ = item
+            end = offset + size
+            if offset < 0 or end > limit:
                 raise FormatDamaged(f"{_name(level)}: is asked for bytes beyond its end")
-            _cut(level, level.extents, (offset, size, place), missing, found)
+            row = bisect_right(ends, offset)
+            # most ranges lie where this level has nothing of its own: they go on as they are
+            if last and (row == last or starts[row] >= end):
+                missing.append(item)
+            else:
+                _cut(level, level.extents, item, missing, found)
         if len(missing) + len(found) > SEGMENT_LIMIT:
             raise FormatDamaged(f"{_name(level)}: more ranges in a window than can be")
         wanted = missing

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 
 from ibtfs.store.durable import PART, rename_new, sync_folder
 
@@ -18,7 +17,7 @@ class Lease:
         self._path = path
         for attempt in range(LEASE_ATTEMPTS):
             try:
-                self._make(f"{path}.{secrets.token_hex(6)}{PART}")
+                self._make(f"{path}.{os.urandom(6).hex()}{PART}")
             except FileNotFoundError:
                 # somebody who cleans up took it for left behind before it was locked
                 if attempt + 1 == LEASE_ATTEMPTS:

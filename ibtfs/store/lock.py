@@ -9,8 +9,8 @@ sees the other.
 
 from __future__ import annotations
 
+import os
 import re
-import socket
 import time
 from types import TracebackType
 from typing import NamedTuple
@@ -148,7 +148,7 @@ def machine_name() -> str:
             continue
         if token:
             break
-    host = re.sub(r"[^0-9A-Za-z.-]", "-", socket.gethostname())[:50] or "-"
+    host = re.sub(r"[^0-9A-Za-z.-]", "-", os.uname().nodename)[:50] or "-"
     return f"{host}-{blake3(token).hexdigest(4)}" if token else host
 
 

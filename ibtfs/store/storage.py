@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import time
 import weakref
 from collections.abc import Iterable, Iterator
@@ -68,7 +67,7 @@ class Upload:
     def __init__(self, storage: LocalStorage, name: str) -> None:
         self._storage, self.name = storage, name
         self._path = storage.path(name)
-        self._part = f"{self._path}.{secrets.token_hex(6)}{PART}"
+        self._part = f"{self._path}.{os.urandom(6).hex()}{PART}"
         self.size = 0
         self._descriptor = storage.create_part(self._part, name)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
-import socket
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
@@ -131,7 +129,7 @@ def _options(
     cache: AnyPath, *, full: bool,
 ) -> BackupOptions:  # fmt: skip
     return BackupOptions(
-        host=host or socket.gethostname() or "localhost", name=name, tags=tuple(tags),
+        host=host or os.uname().nodename or "localhost", name=name, tags=tuple(tags),
         comment=comment, full=full, patterns=tuple(patterns), cache=os.fsencode(cache),
     )  # fmt: skip
 
@@ -157,7 +155,7 @@ def _backup(
         if is_repository(place) or not os.path.exists(source):
             repository = Repository.open(place)
         else:
-            repository = Repository.create(place, secrets.token_bytes(16))
+            repository = Repository.create(place, os.urandom(16))
     return backup(repository, source, options, observer or Observer())
 
 
