@@ -84,6 +84,7 @@ class MountSet:
     releases: Releases
     run: int = 1
     sources: dict[str, Path] = field(default_factory=dict)
+    copies: int = 0
 
     def go(self) -> None:
         """Measure; each part in a folder that goes afterwards. Raises Failure."""
@@ -182,33 +183,30 @@ class MountSet:
         measurer = Measurer(os.environ, place / "printed")
         for step in ("ls -lR first", "ls -lR again"):
             self.record(step, "native", measurer.run([Command(["ls", "-lR", f"{source}/"])]))
-        copied = place / "copied"
+        copied = self.fresh(place)
         settle(0)
         figures = measurer.run([Command(["cp", "-a", source, copied])])
         self.record("cp -a", "native", figures)
         self.record("cp -a --no-xattrs", "native", figures)
-        shutil.rmtree(copied)
 
     def copy(self, mount: Mount, source: Path, step: str) -> None:
         """Copy the newest point, and compare it with the source."""
-        top, copied = mount.inside(mount.points()[-1], source), mount.tool.place / "copied"
+        top, copied = mount.inside(mount.points()[-1], source), self.fresh(mount.tool.place)
         settle(0)
         figures, _ = self.timed(mount.tool, ["cp", "-a", f"{top}/.", copied])
         precision = PRECISION_NS.get(mount.tool.name, 1)
         self.record(step, mount.tool.name, figures, compare.differences(source, copied, precision))
-        shutil.rmtree(copied)
 
     def copy_big(self, mount: Mount, source: Path, which: str) -> None:
         """Copy the database and the image."""
         top = mount.inside(mount.points()[-1], source)
         for what, path in self.big_files(source):
-            copied = mount.tool.place / "copied"
+            copied = self.fresh(mount.tool.place)
             copied.mkdir()
             settle(0)
             figures, _ = self.timed(mount.tool, ["cp", top / path.name, copied / path.name])
             wrong = () if compare.same(path, copied / path.name) else (f"{path.name} differs",)
             self.record(f"cp {what}{which}", mount.tool.name, figures, wrong)
-            shutil.rmtree(copied)
 
     def read_big(self, mount: Mount, source: Path) -> None:
         """Read both files at random, while the kernel knows nothing of them; then copy them."""
@@ -323,6 +321,12 @@ class MountSet:
                     self.record(f"memory, {memory}", tool.name, peak)
         except (Failure, OSError) as failure:
             self.record(f"mount of {memory or 'it'}", tool.name, Figures(), (str(failure),))
+
+    def fresh(self, place: Path) -> Path:
+        """Return a name for a copy. Copies stay till the part ends: after many files were removed,
+        making others takes ext4 several times as long for minutes."""
+        self.copies += 1
+        return place / f"copied-{self.copies}"
 
     def big_files(self, source: Path) -> list[tuple[str, Path]]:
         """Return the two files by what they are called here."""
