@@ -72,7 +72,8 @@ def failure(view: Backing, point: Point, path: bytes, error: IntegrityError) -> 
 class EntryNode:
     """One entry of a backup point.
 
-    *where* is the 16-byte hash of its source and path, equal in every point.
+    *where* is the 16-byte hash of its source and path, equal in every point; only folders keep
+    theirs, for the kernel may hold a million nodes.
     """
 
     __slots__ = ("_claim", "_name", "_parent", "_point", "_view", "_where", "entry")
@@ -80,7 +81,7 @@ class EntryNode:
 
     def __init__(
         self, view: Backing, point: Point, name: bytes, parent: EntryNode | None,
-        entry: Entry, where: bytes,
+        entry: Entry, where: bytes | None,
     ) -> None:  # fmt: skip
         self._view, self._point, self._name, self._parent = view, point, name, parent
         self.entry, self._where = entry, where
@@ -133,9 +134,19 @@ class EntryNode:
             group = b"%d:%d" % (entry.extras.get(GROUP, 0), entry.inode)
             contents = self._digest(entry.content), self._digest(entry.xattrs_content)
             text = repr((*facts, *contents)).encode()
-            return b"links", self._root()._where, group, text
+            return b"links", self._root()._place(), group, text
         text = repr((*facts, entry.content, entry.xattrs_content)).encode()
-        return b"path", self._where, text
+        return b"path", self._place(), text
+
+    def _place(self) -> bytes:
+        """The hash of its source and path."""
+        if self._where is not None or self._parent is None:
+            return self._where or b""
+        return self._parent._below(self._name)
+
+    def _below(self, name: bytes) -> bytes:
+        """The hash of the source and path of what it has under *name*."""
+        return blake3(self._place() + name).digest(16)
 
     def _digest(self, ref: Reference | None) -> bytes:
         """The digest of a content: links may refer to copies of the same one."""
@@ -162,7 +173,7 @@ class EntryNode:
 
     def child(self, entry: Entry) -> EntryNode:
         """The node of *entry*, which this directory has."""
-        where = blake3(self._where + entry.name).digest(16)
+        where = self._below(entry.name) if entry.state is not None else None
         return EntryNode(self._view, self._point, entry.name, self, entry, where)
 
     def _directory(self) -> Directory:

@@ -29,7 +29,7 @@ class NodeTable:
         # Plain dicts of plain values: there may be millions, and the garbage collector would
         # look at objects of our own again and again.
         self._nodes = {wire.ROOT_ID: root}
-        self._counts = {wire.ROOT_ID: 1}
+        self._counts: dict[int, int] = {}  # of those that are not held once
         # Held nodes stay alive, so meanwhile an id() cannot come to mean another one.
         self._numbers: dict[Identity, int] = {id(root): wire.ROOT_ID}
         self._links: dict[int, Identity] = {}  # of the numbers that are for one target only
@@ -55,7 +55,7 @@ class NodeTable:
                 if nodeid is None:
                     nodeid = self._add(node, identity)
                 else:
-                    counts[nodeid] += 1
+                    counts[nodeid] = counts.get(nodeid, 1) + 1
                 granted.append(nodeid)
         return granted
 
@@ -63,7 +63,6 @@ class NodeTable:
         nodeid = self._numbers[identity] = self._next
         self._next += 1
         self._nodes[nodeid] = node
-        self._counts[nodeid] = 1
         if isinstance(identity, tuple):
             self._links[nodeid] = identity
         return nodeid
@@ -73,15 +72,17 @@ class NodeTable:
         gone: list[Node] = []  # freed outside the lock: a view may do much when a node goes
         with self._lock:
             for nodeid, count in counts:
-                left = self._counts.get(nodeid, 0) - count
+                if nodeid not in self._nodes or nodeid == wire.ROOT_ID:
+                    continue
+                left = self._counts.get(nodeid, 1) - count
                 if left > 0:
                     self._counts[nodeid] = left
-                elif nodeid in self._nodes and nodeid != wire.ROOT_ID:
+                else:
                     gone.append(self._remove(nodeid))
 
     def _remove(self, nodeid: int) -> Node:
         node = self._nodes.pop(nodeid)
-        del self._counts[nodeid]
+        self._counts.pop(nodeid, None)
         del self._numbers[self._links.pop(nodeid, id(node))]
         return node
 

@@ -81,6 +81,7 @@ class Session:
         if self._library.session_mount(self._pointer, self._mountpoint) != 0:
             self._library.session_destroy(self._pointer)
             raise errors.MountError(_why_not(self._mountpoint, self._options))
+        structures.share_one_arena()
         for number in range(max(self._options.threads, 1)):
             thread = threading.Thread(target=self._work, name=f"fuse-{number}", daemon=True)
             self._threads.append(thread)

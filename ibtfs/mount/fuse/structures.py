@@ -18,6 +18,7 @@ from typing import Any
 from ibtfs import errors
 
 # Bits of fuse_conn_info.capable and .want
+_M_ARENA_MAX = -8  # of malloc.h
 CAP_READDIRPLUS = 1 << 13
 CAP_READDIRPLUS_AUTO = 1 << 14
 CAP_NO_OPEN = 1 << 17
@@ -94,6 +95,17 @@ def address(function: Any) -> int | None:
 def memory(where: int, size: int) -> bytes:
     """A copy of *size* bytes that the library points at."""
     return ctypes.string_at(where, size)
+
+
+def share_one_arena() -> None:
+    """Have the C library give memory to all threads from one place.
+
+    By itself it makes an arena for almost every thread, and each keeps what frames of 1 MiB leave
+    in it: 50 MB more, after 100,000 files were read. Only the GNU library is like that.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 class Library:
