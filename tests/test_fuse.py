@@ -22,7 +22,7 @@ from support.fake_view import BLOB, SPARSE, STRANGE, build
 
 from ibtfs import errors
 from ibtfs.mount import background
-from ibtfs.mount.fuse import MountOptions, lowlevel, serve
+from ibtfs.mount.fuse import MountOptions, lowlevel, pruning, serve
 
 BINDINGS = ["fuse3", "fuse2"]
 
@@ -499,6 +499,27 @@ def test_nodes_are_forgotten(mounting: Mounting) -> None:
         time.sleep(0.05)
     assert held() <= 20
     assert len(os.listdir(mounted.point / "many")) == 5000
+
+
+def test_what_was_not_used_for_long_is_taken_back(
+    mounting: Mounting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pruning, "MOST", 1000)
+    monkeypatch.setattr(pruning, "PAUSE_SECONDS", 0.01)
+    mounted = mounting(MountOptions(binding="fuse3"))
+    with (mounted.point / "blob").open("rb") as opened:
+        first = os.lstat(mounted.point / "odd")
+        for _ in range(3):
+            run("ls", "-lR", mounted.path)
+        deadline = time.monotonic() + 5
+        while (held := int(os.getxattr(mounted.path, "user.held"))) > 1000:
+            assert time.monotonic() < deadline, held
+            os.listdir(mounted.point / "sub")
+            time.sleep(0.05)
+        assert opened.read() == BLOB
+    assert os.lstat(mounted.point / "odd") == first
+    assert len(os.listdir(mounted.point / "many")) == 5000
+    assert (mounted.point / "blob").read_bytes() == BLOB
 
 
 def test_failure_is_told(tmp_path: Path) -> None:

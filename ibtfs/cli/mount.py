@@ -27,6 +27,8 @@ EXAMPLES = """
     ibtfs umount /mnt/backups
 """
 MOUNT = "Mount"
+CACHE_BYTES = 32 << 20
+"""Of frames and listings; the kernel keeps what it read besides."""
 
 
 @click.command("mount", cls=Command, examples=EXAMPLES)
@@ -66,7 +68,7 @@ def command(
     from ibtfs.mount.tree import RepositoryView
     from ibtfs.store.repository import Repository
 
-    repo = Repository.open(repository)
+    repo = Repository.open(repository, cache_bytes=CACHE_BYTES)
     shown_as = view_options(
         repo, sources=sources, newer=newer, older=older, point_format=point_format, utc=utc,
         uid=uid, gid=gid, umask=umask, symlinks=symlinks,

@@ -30,6 +30,7 @@ from ibtfs.format.packing import expect_ints, pack, unpack_map
 FORMAT_VERSION = 1
 MAGIC = b"ibtfs\r\n\x1a"
 FRAME_LIMIT = 4 << 20
+LARGE_LEVEL = 3
 TABLE_LIMIT = 64 << 20
 ADDRESS_LIMIT = 1 << 63
 
@@ -67,19 +68,25 @@ def object_key(repository: bytes, name: str) -> bytes:
 
 
 class Codec:
-    """Compresses frames at one zstd level; one object serves many threads."""
+    """Compresses frames at zstd's level *level*; one object serves many threads.
+
+    What belongs to large contents is compressed at LARGE_LEVEL at least.
+    """
 
     def __init__(self, level: int = 1) -> None:
         self._level = level
         self._local = threading.local()
 
-    def compress(self, raw: bytes | memoryview) -> tuple[int, bytes | memoryview]:
-        """The codec chosen for *raw*, and its stored bytes."""
-        compressor = getattr(self._local, "compressor", None)
+    def compress(self, stream: int, raw: bytes | memoryview) -> tuple[int, bytes | memoryview]:
+        """The codec chosen for *raw*, some bytes of *stream*, and its stored bytes."""
+        large = stream in (LARGE, LITERALS)
+        name = "large" if large else "other"
+        compressor = getattr(self._local, name, None)
         if compressor is None:
+            level = max(self._level, LARGE_LEVEL) if large else self._level
             # no content size inside: the frame's head says it, and a reader trusts only that
-            compressor = zstandard.ZstdCompressor(level=self._level, write_content_size=False)
-            self._local.compressor = compressor
+            compressor = zstandard.ZstdCompressor(level=level, write_content_size=False)
+            setattr(self._local, name, compressor)
         packed: bytes = compressor.compress(raw)
         return (ZSTD, packed) if len(packed) < len(raw) else (RAW, raw)
 
@@ -122,7 +129,7 @@ def encode_frame(
     """One frame as it is stored.  Thread-safe.  Raises LimitExceeded."""
     if len(raw) > raw_limit(address.stream):
         raise LimitExceeded(f"A frame of the {STREAMS[address.stream]} would be {len(raw)} bytes")
-    used, stored = codec.compress(raw)
+    used, stored = codec.compress(address.stream, raw)
     sealed = _SEALED.pack(address.stream, used, flags, len(raw), address.start, address.length)
     hasher = blake3(sealed, key=key)
     hasher.update(stored)

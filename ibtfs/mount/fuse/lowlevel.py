@@ -52,6 +52,8 @@ class Adapter:
 
     def __init__(self, library: Library, view: View, options: MountOptions) -> None:
         self.nodes = NodeTable(view.root)
+        self.shown: Callable[[int], None] = lambda _: None
+        """Is told of each stable directory in which the kernel was shown a name."""
         self.capable = 0  # bits of what the kernel can do, known from its first request on
         self._library = library
         self._view = view
@@ -150,6 +152,8 @@ class Adapter:
             return wire.no_entry(), ()
         attributes = node.attributes()
         granted = self.nodes.remember([node], [identity_of(node, attributes)])
+        if directory.stable:
+            self.shown(parent)
         return wire.entry(granted[0], attributes, directory.stable, node.stable), granted
 
     def getattr(self, nodeid: int, _file: int | None) -> bytes:
@@ -188,7 +192,10 @@ class Adapter:
         self, nodeid: int, size: int, offset: int, _file: int | None
     ) -> tuple[bytes, Sequence[int]]:
         """Names in a directory, with the nodes that they lead to."""
-        return self._directories.plus(nodeid, size, offset)
+        data, granted = self._directories.plus(nodeid, size, offset)
+        if granted and self.nodes.node(nodeid).stable:
+            self.shown(nodeid)
+        return data, granted
 
     def getxattr(self, nodeid: int, name: bytes, size: int) -> bytes:
         """An extended attribute, or its size when *size* is 0."""

@@ -45,6 +45,10 @@ class NodeTable:
         except KeyError:
             raise errors.PointGone(f"No node has the number {nodeid}") from None
 
+    def held(self, nodeid: int) -> Node | None:
+        """The node numbered *nodeid*, if the kernel still holds it."""
+        return self._nodes.get(nodeid)
+
     def remember(self, nodes: Sequence[Node], identities: Sequence[Identity]) -> list[int]:
         """The numbers of *nodes*, each of which the kernel will be told of once more."""
         numbers, counts = self._numbers, self._counts

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import logging
 import os
 import shutil
@@ -24,6 +25,7 @@ from ibtfs.mount import background
 from ibtfs.mount.fuse import structures
 from ibtfs.mount.fuse.lowlevel import Adapter
 from ibtfs.mount.fuse.options import MountOptions
+from ibtfs.mount.fuse.pruning import Pruner
 from ibtfs.mount.fuse.signals import ending_signals
 from ibtfs.mount.node import View
 
@@ -74,6 +76,8 @@ class Session:
         if pointer is None:
             raise errors.MountError("libfuse does not accept the mount options")
         self._pointer = pointer
+        self._pruner = Pruner(self._adapter.nodes, functools.partial(library.take_back, pointer))
+        self._adapter.shown = self._pruner.used
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -86,6 +90,8 @@ class Session:
             thread = threading.Thread(target=self._work, name=f"fuse-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
+        self._pruning = threading.Thread(target=self._pruner.run, name="fuse-prune", daemon=True)
+        self._pruning.start()
 
     def confirm(self) -> None:
         """See that the mount answers.  Raises MountError."""
@@ -128,11 +134,13 @@ class Session:
         """Unmount if that was not done from outside, and end the threads."""
         if not (self._answered and self._library.session_exited(self._pointer)):
             _unmount_even_if_busy(self._mountpoint)
+        self._pruner.end()
         self._library.session_exit(self._pointer)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while any(t.is_alive() for t in self._threads) and time.monotonic() < deadline:
             self._wake(interruptible)
-        if not any(thread.is_alive() for thread in self._threads):
+        self._pruning.join(PATIENCE_SECONDS)
+        if not any(thread.is_alive() for thread in (*self._threads, self._pruning)):
             self._library.session_destroy(self._pointer)
 
     def _wake(self, interruptible: bool) -> None:

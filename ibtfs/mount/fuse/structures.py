@@ -123,6 +123,10 @@ class Library:
         reply = (_Request, ctypes.c_char_p, ctypes.c_size_t)
         self.session_mount = _typed(blocking.fuse_session_mount, session, ctypes.c_char_p)
         self.session_destroy = _typed(blocking.fuse_session_destroy, session, result=None)
+        self._inval_entry = _typed(
+            blocking.fuse_lowlevel_notify_inval_entry,
+            *(session, ctypes.c_uint64, ctypes.c_char_p, ctypes.c_size_t),
+        )
         self.session_exit = _typed(quick.fuse_session_exit, session, result=None)
         self.session_exited = _typed(quick.fuse_session_exited, session)
         buffer = ctypes.c_void_p
@@ -138,6 +142,10 @@ class Library:
     def init_callback(self, function: Any) -> Any:
         """*function*(user data, connection) as something that libfuse can call for ``init``."""
         return ctypes.CFUNCTYPE(None, ctypes.c_void_p, self._connection)(function)
+
+    def take_back(self, session: int, folder: int, name: bytes) -> bool:
+        """Have the kernel drop the name of a file; whether it held it."""
+        return bool(self._inval_entry(session, folder, name, len(name)) == 0)
 
     def reply_opened(self, request: int, file_info: int) -> None:
         """Answer that a file or directory is open, and that the kernel may keep its copies."""
