@@ -69,6 +69,25 @@ def test_one_set_with_ibtfs_alone(bench: Path) -> None:
     assert [*(bench / "work").iterdir()] == []
 
 
+def test_what_was_measured_at_other_times_is_joined(bench: Path) -> None:
+    done = run(bench, "--set=log", "--step=full", "--step=unchanged")
+    assert done.returncode == 0, done.stdout + done.stderr
+    first = json.loads((bench / "out.json").read_text())
+    (bench / "out.json").rename(bench / "log.json")
+    moved = {**first, "records": [{**record, "set": "db"} for record in first["records"]]}
+    (bench / "db.json").write_text(json.dumps(moved))
+    done = run(bench, f"--join={bench / 'log.json'}", f"--join={bench / 'db.json'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    both = json.loads((bench / "out.json").read_text())
+    assert both["records"] == first["records"] + moved["records"]
+    assert both["versions"] == first["versions"]
+    assert "db: a SQLite database" in done.stdout
+    (bench / "bad.json").write_text('{"records": [{}]}')
+    done = run(bench, f"--join={bench / 'bad.json'}")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "bad.json is not what bench writes" in done.stdout
+
+
 def test_what_is_restored_wrong_is_told(bench: Path) -> None:
     write_command(bench, "truncate -s -1")
     done = run(bench, "--set=log", "--step=restore")

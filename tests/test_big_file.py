@@ -178,7 +178,7 @@ def test_a_random_read_touches_few_frames(big: Big, generation: int, read: Read)
         data = Contents(repository).read(ref, rng.randrange(size // 2, size - 4096), 4096)
         assert len(data) == 4096
         assert read.frames - before <= 6
-    assert read.raw_bytes / 20 <= 300 * KIB
+    assert read.raw_bytes / 20 <= 1200 * KIB
 
 
 @together

@@ -336,8 +336,8 @@ def damaged(tmp_path: Path) -> tuple[Path, str]:
     """A repository whose one large file is damaged at its beginning, and the archive's id."""
     source = tmp_path / "documents"
     source.mkdir()
-    (source / "large").write_bytes(os.urandom(600_000))
-    (source / "whole").write_bytes(os.urandom(600_000))
+    (source / "large").write_bytes(os.urandom(3_000_000))
+    (source / "whole").write_bytes(os.urandom(3_000_000))
     (source / "small").write_bytes(b"well")
     made = create(tmp_path / "repository")
     run_at(made, source, time.time_ns())
@@ -350,7 +350,7 @@ def damage_is_told(top: Path, log: Any, archive: str) -> None:
     assert len(hit) == 1
     assert is_damaged(point / hit[0])
     with open(point / hit[0], "rb") as file:
-        assert len(os.pread(file.fileno(), 4096, 500_000)) == 4096  # what was not hit
+        assert len(os.pread(file.fileno(), 4096, 2_500_000)) == 4096  # what was not hit
     assert (point / "small").read_bytes() == b"well"
     lines = log().splitlines()
     assert len(lines) == 1

@@ -12,7 +12,7 @@ from ibtfs.format.rdelta import LITERAL, Match
 from ibtfs.store.run_writer import RunWriter
 
 SMALL_LIMIT = 128 << 10
-"""Whole contents up to this size share frames of 1 MiB; larger ones lie in smaller frames."""
+"""Whole contents up to this size share frames that cut none of them; larger ones are cut."""
 FINE_BLOCK, COARSE_BLOCK = 64, 128
 COARSE_ABOVE = 256 << 10
 DELTA_LEAST = 256

@@ -51,7 +51,9 @@ def main() -> NoReturn:
     try:
         ibtfs()
     except SystemExit as end:
-        sys.exit({0: 0, USAGE: WRONG_CALL, INTERRUPTED: USER_INTERRUPT}.get(_code(end), 32))
+        sys.exit(
+            {0: 0, USAGE: WRONG_CALL, INTERRUPTED: USER_INTERRUPT}.get(_code(end), MOUNT_FAILURE)
+        )
 
 
 def _code(end: SystemExit) -> int:

@@ -77,9 +77,6 @@ class PageEntry(NamedTuple):
     last: bytes
 
 
-EMPTY_PAGE = Page((), (), {})
-
-
 def expected_blocks(mode: int, size: int) -> int:
     """The 512-byte blocks that most file systems show for an entry of *size* bytes."""
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):

@@ -50,7 +50,7 @@ class Lock:
     def __init__(
         self, storage: LocalStorage, kind: str, *, host: str, process: int, token: str
     ) -> None:
-        self._storage, self._kind, self._host = storage, kind, host
+        self._storage, self._kind = storage, kind
         clean = re.sub(r"[^0-9A-Za-z.-]", "-", host)[:64] or "-"
         self.name = f"{kind}_{int(time.time())}_{clean}_{process}_{token}"
         self._refreshed = time.monotonic()

@@ -17,7 +17,3 @@ class Patience:
     def is_over(self) -> bool:
         """Whether it has run out."""
         return self._clock() >= self._end
-
-
-ENDLESS = Patience(float("inf"))
-"""For commands, which tell all that there is."""

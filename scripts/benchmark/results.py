@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmark.tools import PEERS, TOOLS
 
@@ -50,6 +51,11 @@ class Results:
     def add(self, record: Record) -> None:
         """Add one."""
         self.records.append(record)
+
+    def take(self, stored: Iterable[dict[str, Any]]) -> None:
+        """Add records as they lie in a JSON file. Raises TypeError, KeyError."""
+        for values in stored:
+            self.add(Record(**{**values, "wrong": tuple(values["wrong"])}))
 
     def steps(self) -> list[tuple[str, str]]:
         """Return each set and step once, in order."""

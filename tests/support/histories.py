@@ -64,9 +64,13 @@ class History:
         return self.log[before:]
 
     def _change(self, change: Callable[[History], str]) -> None:
+        self.trim()
+        self._try(change)
+
+    def trim(self) -> None:
+        """Delete until it is within its bounds again: one change may lead beyond them."""
         while len(self.entries()) + 2 > self.max_entries or self.room() < 0:
             self._try(self.rng.choice((_delete, _delete_subtree)))
-        self._try(change)
 
     def _try(self, change: Callable[[History], str]) -> None:
         try:
