@@ -17,6 +17,7 @@ WINDOW = 1 << 20
 """Bytes of a content that are resolved together, and kept so in the cache."""
 
 
+_ZEROS = bytes(WINDOW)
 _Stretch = tuple[int, int, memoryview]
 """A part of a payload: where it begins, where it ends, its bytes (and some beyond)."""
 
@@ -145,7 +146,7 @@ class Contents:
         stretches: dict[Reference, _Stretch] = {}
         for owner, start, length in self.segments(ref, offset, end):
             if owner is None:
-                pieces.append(bytes(length))
+                pieces.append(_ZEROS if length == WINDOW else bytes(length))
                 continue
             stop = start + length
             found = stretches.get(owner)
