@@ -302,9 +302,10 @@ def test_the_kernel_keeps_what_is_in_a_point(
     assert first["read"] < files + 10  # the large one takes more than one
     assert first["lookup"] + first["getattr"] < 10  # listings bring what stat shows
     again = look()
-    assert again["read"] == again["readdirplus"] == 0
+    few = 5  # of 162: a kernel short of memory may have dropped a page meanwhile
+    assert again["read"] + again["readdirplus"] < few
     assert again.total() < 10
     back_up(repository, source)  # another point does not change that
     after = look()
-    assert after["read"] == after["readdirplus"] == 0
+    assert after["read"] + after["readdirplus"] < few
     assert after.total() < 10
