@@ -18,11 +18,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.fake_view import BLOB, SPARSE, STRANGE, build
+from support.fake_view import BLOB, SPARSE, STRANGE, build, directory
 
 from ibtfs import errors
 from ibtfs.mount import background
 from ibtfs.mount.fuse import MountOptions, lowlevel, pruning, serve
+from ibtfs.mount.fuse.nodes import NodeTable
 
 BINDINGS = ["fuse3", "fuse2"]
 
@@ -520,6 +521,18 @@ def test_what_was_not_used_for_long_is_taken_back(
     assert os.lstat(mounted.point / "odd") == first
     assert len(os.listdir(mounted.point / "many")) == 5000
     assert (mounted.point / "blob").read_bytes() == BLOB
+
+
+def test_folders_that_are_gone_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pruning, "SPARE", 10)
+    nodes = NodeTable(directory({}))
+    pruner = pruning.Pruner(nodes, lambda *_: True)
+    for _ in range(100):
+        folder = directory({})
+        (number,) = nodes.remember([folder], [id(folder)])
+        pruner.used(number)
+        nodes.forget([(number, 1)])
+    assert len(pruner._folders) <= 14
 
 
 def test_failure_is_told(tmp_path: Path) -> None:

@@ -278,6 +278,15 @@ def counted_top(repository: Repository, source: Path, tmp_path: Path) -> Iterato
     assert not thread.is_alive()
 
 
+def kept(look: Callable[[], Counter[str]]) -> Counter[str]:
+    """A look that read nothing again; now and then the kernel drops a page between two looks."""
+    for _ in range(4):
+        found = look()
+        if found["read"] == found["readdirplus"] == 0:
+            return found
+    raise AssertionError(f"Read again each time: {found}")
+
+
 def test_the_kernel_keeps_what_is_in_a_point(
     requests: Counter[str], counted_top: Path, repository: Repository, source: Path
 ) -> None:
@@ -301,11 +310,6 @@ def test_the_kernel_keeps_what_is_in_a_point(
     assert first["readdirplus"] == 2 * folders
     assert first["read"] < files + 10  # the large one takes more than one
     assert first["lookup"] + first["getattr"] < 10  # listings bring what stat shows
-    again = look()
-    few = 5  # of 162: a kernel short of memory may have dropped a page meanwhile
-    assert again["read"] + again["readdirplus"] < few
-    assert again.total() < 10
+    assert kept(look).total() < 10
     back_up(repository, source)  # another point does not change that
-    after = look()
-    assert after["read"] + after["readdirplus"] < few
-    assert after.total() < 10
+    assert kept(look).total() < 10

@@ -670,7 +670,7 @@ def test_links_whose_content_was_stored_twice(
     settle()
     backup_of(source)
     monkeypatch.setattr(RunWriter, "find", lambda *_: None)  # as if two runs went on at once
-    monkeypatch.setattr(store_small, "_is_still", lambda *_: False)
+    monkeypatch.setattr(store_small, "_usable", lambda *_: None)
     listing = backup_tree.same_stamp
     monkeypatch.setattr(
         backup_tree,

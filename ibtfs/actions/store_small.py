@@ -27,31 +27,30 @@ def store_bytes(writer: RunWriter, data: bytes, old: Reference | None) -> tuple[
     *old* is the content that the same path had before, a base for a delta.
     """
     name = digest(data)
-    if old is not None and _is_still(writer, old, name, len(data)):
-        return old, 0
+    base = _usable(writer, old)
+    if old is not None and base is not None and (base.digest, base.size) == (name, len(data)):
+        return old, 0  # only touched: no need to look it up
     found = writer.find(name, len(data))
     if found is not None:
         return found, 0
-    if old is not None and len(data) >= DELTA_LEAST:
-        stored = _store_delta(writer, data, name, old)
+    if old is not None and base is not None and len(data) >= DELTA_LEAST:
+        stored = _store_delta(writer, data, name, old, base)
         if stored is not None:
             return stored
     stream = SMALL if len(data) <= SMALL_LIMIT else LARGE
     return writer.add_whole(stream, name, data), len(data)
 
 
-def _is_still(writer: RunWriter, old: Reference, name: bytes, size: int) -> bool:
-    """Whether *old* is the content called *name*, and may be referred to: no need to look it up."""
-    record = None if writer.is_open(old) else writer.usable(old)
-    return record is not None and record.digest == name and record.size == size
+def _usable(writer: RunWriter, old: Reference | None) -> ContentRecord | None:
+    """The record of *old*, if this run may refer to it and its bytes can be read by now."""
+    return None if old is None or writer.is_open(old) else writer.usable(old)
 
 
 def _store_delta(
-    writer: RunWriter, data: bytes, name: bytes, old: Reference
+    writer: RunWriter, data: bytes, name: bytes, old: Reference, base: ContentRecord
 ) -> tuple[Reference, int] | None:
-    """Store *data* as a delta against *old*; None if it cannot be, or is not worth it."""
-    base = None if writer.is_open(old) else writer.usable(old)
-    if base is None or base.size < DELTA_LEAST or base.size > 16 * len(data) + (1 << 20):
+    """Store *data* as a delta against *old*, whose record is *base*; None if not worth it."""
+    if base.size < DELTA_LEAST or base.size > 16 * len(data) + (1 << 20):
         return None
     ops = _matches(writer, data, old, base)
     if ops is None:

@@ -49,7 +49,8 @@ Frame      Level  database  image     first       restore,      a cold 4 KiB rea
 1 MiB      3      186 MB    49.5 MB   2.1 s CPU   0.6           0.70 ms
 =========  =====  ========  ========  ==========  ============  ==================
 
-The last is smaller than what any other backup tool at hand makes of the same, and no slower.
+The last is smaller than what restic, BorgBackup and rdiff-backup make of the same. In the benchmark
+the first backup of a database took 2.8 s of CPU with it, and 2.0 with the first, on another day.
 """
 RECORD_FRAME = 64 << 10
 INSIDE_INDEX = 64 << 10

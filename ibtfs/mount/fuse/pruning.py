@@ -21,6 +21,8 @@ MOST = 120_000
 """So many nodes, of about 800 bytes each, are held before some are taken back."""
 LEFT = 0.7
 """This part of them is to be left afterwards."""
+SPARE = 1000
+"""So many more folders than nodes, twice, are remembered before those that are gone are dropped."""
 PAUSE_SECONDS = 1.0
 """The kernel's answers to one round come in meanwhile."""
 
@@ -43,6 +45,10 @@ class Pruner:
         with self._lock:
             self._folders[folder] = None
             self._folders.move_to_end(folder)
+            if len(self._folders) > 2 * len(self._nodes) + SPARE:
+                # numbers are never used again: of a mount that stands for months most are gone
+                for number in [n for n in self._folders if self._nodes.held(n) is None]:
+                    del self._folders[number]
         if len(self._nodes) > MOST:
             self._wanted.set()
 
