@@ -226,7 +226,9 @@ def check_root(stamp: Any, where: str) -> None:
     """Raise FormatDamaged unless *stamp* may be that of a source's root."""
     if type(stamp) is not tuple or tuple(map(type, stamp)) != _STAMP_TYPES:
         raise FormatDamaged(f"{where}: not a row")
-    _check_numbers([(value,) for value in stamp], where)
+    for number, limit in _LIMITS:
+        if not 0 <= stamp[number] <= limit:
+            raise FormatDamaged(f"{where}: a row with impossible numbers")
     if not stat.S_ISDIR(stamp[MODE]):
         raise FormatDamaged(f"{where}: the root is not a directory")
 

@@ -91,16 +91,26 @@ class Codec:
         return (ZSTD, packed) if len(packed) < len(raw) else (RAW, raw)
 
 
+class _Decompressors(threading.local):
+    """A decompressor for each thread: making one takes longer than a small frame does."""
+
+    def __init__(self) -> None:
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_DECOMPRESSORS = _Decompressors()
+
+
 def decompress(codec: int, stored: memoryview, raw_size: int, where: str) -> bytes:
     """The *raw_size* bytes that were *stored*.  Raises FormatDamaged."""
     if codec == RAW:
         raw = bytes(stored)
     elif codec == ZSTD:
         try:
-            told = zstandard.get_frame_parameters(stored).content_size
-            if told not in (zstandard.CONTENTSIZE_UNKNOWN, raw_size):
+            told = zstandard.frame_content_size(stored)
+            if told not in (-1, raw_size):
                 raise FormatDamaged(f"{where}: would be {told} bytes, not {raw_size}")
-            raw = zstandard.ZstdDecompressor().decompress(stored, max_output_size=raw_size)
+            raw = _DECOMPRESSORS.decompress(stored, max_output_size=raw_size)
         except (zstandard.ZstdError, ValueError) as error:
             raise FormatDamaged(f"{where}: does not decompress ({error})") from error
     else:

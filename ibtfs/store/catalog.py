@@ -63,6 +63,7 @@ class Catalog:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        self._seen = set()
         try:
             connection.execute("PRAGMA synchronous=OFF")
             connection.executescript(SCHEMA)
@@ -82,14 +83,18 @@ class Catalog:
                     continue
 
     def _feed(self, connection: sqlite3.Connection) -> None:
-        """Read the records of archives not seen yet; forget archives that are gone or pruned."""
-        present = self._repository.index_generations()
+        """Read the records of archives not seen yet; forget archives that are gone or pruned.
+
+        Those that this run has seen stay as they are: its lock keeps them.
+        """
+        seen = self._seen
+        present = self._repository.index_generations(known=seen)
         connection.execute("BEGIN IMMEDIATE")
         try:
             rows = connection.execute("SELECT name, generation, id FROM archives").fetchall()
             known = {(name, generation) for name, generation, _ in rows}
             for name, generation, ordinal in rows:
-                if present.get(name) != generation:
+                if name not in seen and present.get(name) != generation:
                     self._forget(connection, ordinal)
             for name in sorted(name for name in present if (name, present[name]) not in known):
                 self._feed_archive(connection, name, present[name])
@@ -97,7 +102,7 @@ class Catalog:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-        self._seen = set(present)
+        seen.update(present)
 
     def _forget(self, connection: sqlite3.Connection, ordinal: int) -> None:
         for table in ("contents", "heads"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ibtfs.errors import IntegrityError
 from ibtfs.store.archive import generations
 from ibtfs.store.durable import PART
@@ -20,8 +22,8 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
     storage = repository.storage
     lock.remove_dead()
     hidden = [part for folder in (".", *FOLDERS) for part in storage.parts(folder)]
-    tags = {name: _all(storage, f"tags/{name}") for name in storage.list("tags")}
-    archives = {name: _all(storage, f"archives/{name}") for name in storage.list("archives")}
+    tags = {name: storage.all(f"tags/{name}") for name in storage.list("tags")}
+    archives = {name: storage.all(f"archives/{name}") for name in storage.list("archives")}
     if others_at_work(storage, lock):
         return 0
     points = set(repository.point_ids())
@@ -31,7 +33,8 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
         stray += [name for name in names if name.endswith(PART) or point_id not in points]
     for archive_id, names in archives.items():
         # an index that was lost, or is still being copied here, does not make its data left over
-        whole = archive_id in needed or "index" in generations(storage, archive_id)
+        whole = _has_index(names) or archive_id in needed
+        whole = whole or "index" in generations(storage, archive_id)
         stray += [name for name in names if name.endswith(PART) or not whole]
     for name in stray:
         storage.delete(name)
@@ -40,10 +43,13 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
     return len(stray)
 
 
-def _has_files(names: list[str]) -> bool:
+def _has_files(names: Sequence[str]) -> bool:
     """Whether an archive's files hold more than hidden parts, and no index."""
-    kinds = [name.rpartition("/")[2].partition(".")[0] for name in names if not name.endswith(PART)]
-    return bool(kinds) and "index" not in kinds
+    return not _has_index(names) and any(not name.endswith(PART) for name in names)
+
+
+def _has_index(names: Sequence[str]) -> bool:
+    return any("/index." in name and not name.endswith(PART) for name in names)
 
 
 def _needed(repository: Repository) -> set[str]:
@@ -55,11 +61,6 @@ def _needed(repository: Repository) -> set[str]:
         except IntegrityError:
             continue  # what it names cannot be told; check names it
     return needed
-
-
-def _all(storage: LocalStorage, folder: str) -> list[str]:
-    """Every file in *folder*, hidden ones too."""
-    return [*storage.parts(folder), *(f"{folder}/{name}" for name in storage.list(folder))]
 
 
 def _is_left(storage: LocalStorage, part: str) -> bool:

@@ -8,7 +8,7 @@ import os
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -155,10 +155,21 @@ class Repository:
         """The archives that are whole, oldest first by name."""
         return list(self.index_generations())
 
-    def index_generations(self) -> dict[str, int]:
-        """The archives that are whole, oldest first by name, each with its index's generation."""
+    def has_archives(self) -> bool:
+        """Whether any archive is there, whole or not; reads one folder."""
+        return any(map(is_archive_id, self.storage.list("archives")))
+
+    def index_generations(self, known: Container[str] = ()) -> dict[str, int]:
+        """The archives that are whole, oldest first by name, each with its index's generation.
+
+        Those that are *known* are left out, and their folders are not looked into.
+        """
         names = filter(is_archive_id, self.storage.list("archives"))
-        found = ((name, generations(self.storage, name).get("index")) for name in names)
+        found = (
+            (name, generations(self.storage, name).get("index"))
+            for name in names
+            if name not in known
+        )
         return {name: number for name, number in found if number is not None}
 
     def point_ids(self) -> list[str]:

@@ -56,7 +56,7 @@ class RunWriter:
         self.contents = Contents(repository)
         self.catalog = catalog
         self._codec, self._pool, self._damaged = codec, pool, damaged
-        self._has_past = bool(repository.archive_ids())
+        self._has_past = repository.has_archives()
         self._current: ArchiveWriter | None = None
         self._count = 0
         self._digests: list[bytes] = []

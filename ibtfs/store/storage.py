@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from ibtfs.errors import ObjectUnreadable
@@ -245,13 +245,16 @@ class LocalStorage:
         except OSError:
             return 0
 
-    def parts(self, folder: str) -> Iterator[str]:
-        """The hidden names in *folder*: what a run that was cut off left behind."""
+    def parts(self, folder: str) -> Sequence[str]:
+        """The hidden objects in *folder*: what a run that was cut off left behind."""
+        return [name for name in self.all(folder) if name.endswith(PART)]
+
+    def all(self, folder: str) -> Sequence[str]:
+        """The objects in *folder*, hidden ones too, each with its whole name."""
         try:
-            names = os.listdir(self.path(folder))
+            return [f"{folder}/{name}" for name in os.listdir(self.path(folder))]
         except OSError:
-            return
-        yield from (f"{folder}/{name}" for name in names if name.endswith(PART))
+            return []
 
     def size(self, name: str) -> int:
         """The size of *name* in bytes.  Raises ObjectMissing."""
