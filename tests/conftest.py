@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ PIECE = 1 << 20
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # in the background a shell ignores it, and so would the commands that tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
         "markers", "damaged: the repository of this test is damaged on purpose, do not check it"
     )

@@ -133,9 +133,12 @@ def test_start_imports_little(option: str) -> None:
         [sys.executable, "-c", script, option], capture_output=True, text=True, check=True
     )
     count, *modules = result.stderr.split()
+    script = "import sys, click\nprint(*sys.modules)"  # which imports more with some Pythons
+    words = [sys.executable, "-c", script]
+    click_needs = subprocess.run(words, capture_output=True, text=True, check=True).stdout.split()
     heavy = {"rich", "zstandard", "pathspec", "msgpack", "blake3", "librsync", "fuse", "mfusepy",
              "sqlite3", "json", "logging", "subprocess", "traceback", "dirtools2"}  # fmt: skip
-    assert not heavy.intersection(modules)
+    assert not heavy.intersection(modules).difference(click_needs)
     assert not [m for m in modules if m.startswith(("ibtfs.store", "ibtfs.actions", "ibtfs.mount"))]
     assert int(count) < 220
 

@@ -24,8 +24,7 @@ from ibtfs.cli.main import cli
 from ibtfs.format.point import Point
 from ibtfs.format.rdelta import LITERAL, apply_delta, parse_delta
 from ibtfs.store.browse import find_entry
-from ibtfs.store.content import Contents
-from ibtfs.store.fold import Segment
+from ibtfs.store.content import Contents, Segment
 from ibtfs.store.overlap import Places, joined, worthwhile
 from ibtfs.store.repository import Repository
 

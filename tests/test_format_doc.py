@@ -220,6 +220,7 @@ def test_limits() -> None:
     ("words", "value"),
     [
         ("whose base has a depth of {}", flatten.DEPTH_BOUND),
+        ("have {:,} ranges and more", flatten.CHAIN_RANGES),
         ("the {} that give it most bytes", flatten.SOURCES_KEPT),
         ("up to {} are kept", flatten.LARGE_SOURCES_KEPT),
         ("give it {} MiB or more each", flatten.LARGE_SOURCE >> 20),

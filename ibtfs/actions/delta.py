@@ -109,6 +109,31 @@ def verified(found: Iterable[Match], base: bytes, new: bytes) -> Iterator[Match]
             yield (source, target, length)
 
 
+def without_crumbs(found: Iterable[Match], least: int) -> list[Match]:
+    """*found* with copies shorter than *least* bytes made part of the literals around them.
+
+    What continues the match before it is joined first; at both ends of the data short copies stay,
+    for they may go on in the data that lies next.
+    """
+    joined: list[Match] = []
+    for source, target, length in found:
+        before, _, size = joined[-1] if joined else (0, 0, -1)
+        is_literal = source == LITERAL
+        if size >= 0 and (before == LITERAL if is_literal else before + size == source):
+            joined[-1] = (before, joined[-1][1], size + length)
+        else:
+            joined.append((source, target, length))
+    kept = joined[:1]
+    for source, target, length in joined[1:-1]:
+        is_literal = source == LITERAL or length < least
+        before, first, size = kept[-1]
+        if is_literal and before == LITERAL:
+            kept[-1] = (LITERAL, first, size + length)
+        else:
+            kept.append((LITERAL if is_literal else source, target, length))
+    return kept + joined[max(len(joined) - 1, 1) :]
+
+
 def literal_bytes(found: list[Match]) -> int:
     """How many bytes of the new string are not found in the base."""
     return sum(length for source, _, length in found if source == LITERAL)

@@ -16,8 +16,7 @@ from ibtfs.errors import LibraryMissing
 from ibtfs.format.index import Reference
 from ibtfs.format.rdelta import LITERAL, Data, Match, delta_pieces
 from ibtfs.format.rsync import Signature, SignatureWriter
-from ibtfs.store.content import Contents
-from ibtfs.store.fold import Segment
+from ibtfs.store.content import Contents, Segment
 from ibtfs.store.overlap import Places, worthwhile
 from ibtfs.store.repository import Repository
 

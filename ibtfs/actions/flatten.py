@@ -17,6 +17,9 @@ from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.store.run_writer import RunWriter
 
 DEPTH_BOUND = 32
+CHAIN_RANGES = 600_000
+"""Readers keep the maps of a chain in memory, 26 bytes a range: it stays well below their caches,
+for to read it anew for each window would take them half a second a MiB."""
 SOURCES_KEPT = 16
 """How many other payloads a flattened content may use; beyond, the smallest are written anew."""
 LARGE_SOURCE = 64 << 20
@@ -41,9 +44,12 @@ class Draft:
     slabs: int = -1
 
 
-def at_bound(base: ContentRecord) -> bool:
-    """Whether a delta against *base* would be deeper than a chain may be."""
-    return base.depth >= DEPTH_BOUND
+def at_bound(base: ContentRecord, ranges: int = 0) -> bool:
+    """Whether a delta against *base* would be deeper than a chain may be, or have more ranges.
+
+    *ranges* is how many the chain has up to *base*; of small contents there never are as many.
+    """
+    return base.depth >= DEPTH_BOUND or ranges >= CHAIN_RANGES
 
 
 def flattened(writer: RunWriter, draft: Draft, start: int) -> tuple[Reference, int]:

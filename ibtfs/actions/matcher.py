@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ibtfs.actions.delta import PAGE, literal_bytes, match, match_in_place
+from ibtfs.actions.delta import PAGE, literal_bytes, match, match_in_place, without_crumbs
 from ibtfs.actions.payload import Payload
 from ibtfs.errors import IntegrityError, LibraryMissing
 from ibtfs.format.extents import BASE
@@ -13,6 +13,10 @@ from ibtfs.store.content import Contents
 from ibtfs.store.vault import SLAB
 
 NEAR_BLOCK, WIDE_BLOCK = 64, 128
+SHORT_COPY = 128
+"""A shorter copy between literals is stored as literals too.  In a database of 256 MB, at 96, 160,
+256 and 512 bytes, a change had 12, 24, 37 and 49 % fewer ranges, each of which every later reader
+looks at, and took 1, 7, 22 and 43 % more bytes."""
 FAR_AFTER = 16
 """So many slabs in a row that are mostly new end near matching, at least."""
 FAR_PART = 32
@@ -111,7 +115,7 @@ class Matcher:
 
     def _emit(self, data: bytes, found: list[tuple[int, int, int]]) -> None:
         view = memoryview(data)
-        for source, target, length in found:
+        for source, target, length in without_crumbs(found, SHORT_COPY):
             if source == LITERAL:
                 for first in range(target, target + length, SLAB):
                     self._payload.append(view[first : min(first + SLAB, target + length)])

@@ -294,12 +294,19 @@ class LargeFile:
         except IntegrityError:
             return ()
 
+    def _ranges(self, base: Reference) -> int:
+        """How many ranges the chain of *base* has; 0 where it cannot be read."""
+        try:
+            return self.writer.contents.chain_ranges(base)
+        except IntegrityError:
+            return 0
+
     def _record(self, digest: bytes, size: int) -> tuple[Reference, int]:
         """Add the record of the content that was read; payload bytes added for it."""
         payload = self._payload
         ranges = payload.builder.ranges
         base = self._base if any(item.code == BASE for item in ranges) else None
-        flat = base is not None and at_bound(base.record)
+        flat = base is not None and at_bound(base.record, self._ranges(base.ref))
         listed = base is not None and base.record.slabs >= 0 and not flat
         bodies = encode_slabs(self._digests, base.digests if base and listed else None)
         slabs = self.writer.archive.add_slabs(bodies)

@@ -7,7 +7,6 @@ packed integer columns, for one of a large file has hundreds of thousands of ran
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from array import array
 from collections.abc import Iterator, Sequence
@@ -32,69 +31,53 @@ class Range(NamedTuple):
     length: int
 
 
-class Overlay(NamedTuple):
-    """The ranges of a map that are not copies in place, in columns; *ends* are where they end."""
-
-    starts: Sequence[int]
-    ends: Sequence[int]
-    codes: Sequence[int]
-    offsets: Sequence[int]
-
-
 class ExtentMap:
-    """The ranges of one content, in order, in columns; shared between threads, never changed."""
+    """The ranges of one content, in order, in columns; shared between threads, never changed.
 
-    __slots__ = ("codes", "offsets", "overlay", "size", "starts")
+    Copies that lie where they lay in the base are not kept: they are what lies between the others.
+    *starts* and *ends* say where in the content each range lies; behind the last start stands the
+    content's size.  *copies* says whether anything is copied from the base.
+    """
+
+    __slots__ = ("codes", "copies", "count", "ends", "offsets", "size", "starts")
 
     def __init__(
         self, lengths: Sequence[int], codes: Sequence[int], offsets: Sequence[int]
     ) -> None:
         """Ranges that continue each other are not joined; see :class:`MapBuilder`."""
-        ends = list(itertools.accumulate(lengths, initial=0))
-        self.size = ends.pop()
-        self.starts = array("q", ends)
-        self.codes = array("B" if max(codes, default=0) < 256 else "H", codes)
-        self.offsets = array("q", offsets)
-        self.overlay = self._overlay(lengths)
-        """All but the copies that lie where they lay in the base; empty if nothing is copied."""
-
-    def _overlay(self, lengths: Sequence[int]) -> Overlay:
-        starts, codes, offsets = self.starts, self.codes, self.offsets
-        rows: list[int] = []
-        if BASE in codes:  # a map that copies nothing is read by its own columns
+        ends = array("q", itertools.accumulate(lengths))
+        starts = array("q", [0, *ends])
+        self.size, self.count = starts[-1], len(lengths)
+        self.copies = BASE in codes
+        kind = "B" if max(codes, default=0) < 256 else "H"
+        self.starts: array[int] = starts
+        self.ends: Sequence[int] = memoryview(starts)[1:]
+        self.codes, self.offsets = array(kind, codes), array("q", offsets)
+        if self.copies:
             rows = [n for n, code in enumerate(codes) if code != BASE or offsets[n] != starts[n]]
-        return Overlay(
-            array("q", [starts[row] for row in rows]),
-            array("q", [starts[row] + lengths[row] for row in rows]),
-            array("H", [codes[row] for row in rows]),
-            array("q", [offsets[row] for row in rows]),
-        )
+            self.starts = array("q", [*map(starts.__getitem__, rows), self.size])
+            self.ends = array("q", map(ends.__getitem__, rows))
+            self.codes = array(kind, map(codes.__getitem__, rows))
+            self.offsets = array("q", map(offsets.__getitem__, rows))
 
     def __len__(self) -> int:
-        return len(self.starts)
+        return self.count
 
     @property
     def memory_size(self) -> int:
         """About how many bytes it holds in memory."""
-        return 300 + 18 * len(self.starts) + 26 * len(self.overlay[0])
-
-    def window(self, start: int, end: int) -> Iterator[Range]:
-        """The ranges between *start* and *end*, cut to fit; *end* may not exceed the size."""
-        starts, codes, offsets, size = self.starts, self.codes, self.offsets, self.size
-        row = max(bisect.bisect_right(starts, start) - 1, 0)
-        last = len(starts) - 1
-        while start < end:
-            stop = starts[row + 1] if row < last else size
-            code = codes[row]
-            cut = min(stop, end)
-            offset = offsets[row] + start - starts[row] if code > ZEROS else 0
-            yield Range(code, offset, cut - start)
-            start = cut
-            row += 1
+        return 400 + (26 if self.copies else 18) * len(self.ends)
 
     def ranges(self) -> Iterator[Range]:
-        """All ranges."""
-        return self.window(0, self.size)
+        """All ranges; copies in place that continue each other are one."""
+        position = 0
+        for start, end, code, offset in zip(self.starts, self.ends, self.codes, self.offsets):
+            if start > position:
+                yield Range(BASE, position, start - position)
+            yield Range(code, offset if code > ZEROS else 0, end - start)
+            position = end
+        if position < self.size:
+            yield Range(BASE, position, self.size - position)
 
 
 class MapBuilder:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
 from ibtfs.format.extents import ExtentMap
 from ibtfs.format.frames import digest
 from ibtfs.format.index import ContentRecord, Reference
-from ibtfs.store.fold import Level, Segment, fold
+from ibtfs.store.fold import Found, Level, fold
 from ibtfs.store.repository import Repository
 
 WINDOW = 1 << 20
@@ -20,23 +20,46 @@ WINDOW = 1 << 20
 _ZEROS = bytes(WINDOW)
 _Stretch = tuple[int, int, memoryview]
 """A part of a payload: where it begins, where it ends, its bytes (and some beyond)."""
+_NOWHERE: _Stretch = (0, -1, memoryview(b""))
+ROW_BYTES = 200
+RECORD_BYTES = 700
+"""About what a row of a window, and a record, weigh in memory."""
+
+
+class Segment(NamedTuple):
+    """*length* bytes of a content: from *offset* of the payload of *owner*.
+
+    Without an owner they are zeros, and *offset* tells what kind: HOLE or ZEROS.
+    """
+
+    owner: Reference | None
+    offset: int
+    length: int
+
+
+_Row = tuple["Reference | None", int, int]
+"""The values of a Segment; making one of those takes as long as all else that is done with it."""
 
 
 class _Window(NamedTuple):
     """The segments of one window, and where each begins, relative to the content."""
 
     starts: list[int]
-    segments: list[Segment]
+    rows: list[_Row]
 
-    def cut(self, start: int, end: int) -> Iterator[Segment]:
-        """The segments between *start* and *end*, cut to fit."""
-        row = bisect_right(self.starts, start) - 1
-        while start < end:
-            owner, offset, length = self.segments[row]
-            begin = self.starts[row]
-            stop = min(begin + length, end)
-            yield Segment(owner, offset + start - begin if owner else offset, stop - start)
-            start, row = stop, row + 1
+    def cut(self, start: int, end: int) -> list[_Row]:
+        """The segments between *start* and *end*, of which there is a byte, cut to fit."""
+        first, stop = bisect_right(self.starts, start) - 1, bisect_left(self.starts, end)
+        rows = self.rows[first:stop]
+        owner, offset, length = rows[-1]
+        beyond = self.starts[stop - 1] + length - end
+        if beyond > 0:
+            rows[-1] = owner, offset, length - beyond
+        before = start - self.starts[first]
+        if before:
+            owner, offset, length = rows[0]
+            rows[0] = owner, offset + before if owner else offset, length - before
+        return rows
 
 
 class Contents:
@@ -44,6 +67,7 @@ class Contents:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self._last_chain: list[Level] = []
 
     def record(self, ref: Reference) -> ContentRecord:
         """The record of *ref*.  Raises ObjectMissing, FormatDamaged."""
@@ -55,17 +79,22 @@ class Contents:
 
     def segments(self, ref: Reference, start: int, end: int) -> Iterator[Segment]:
         """Where the bytes from *start* to *end* of a content lie; *end* within the content."""
+        for rows in self._rows(ref, start, end):
+            yield from map(Segment._make, rows)
+
+    def _rows(self, ref: Reference, start: int, end: int) -> Iterator[list[_Row]]:
+        """As :meth:`segments`, window by window."""
         while start < end:
             number = start // WINDOW
             stop = min(end, (number + 1) * WINDOW)
-            yield from self._window(ref, number).cut(start, stop)
+            yield self._window(ref, number).cut(start, stop)
             start = stop
 
     def _window(self, ref: Reference, number: int) -> _Window:
         return self._repository.cache.get(
             ("window", ref, number),
             lambda: self._resolve(ref, number),
-            lambda window: 150 * len(window.starts) + 100,
+            lambda window: ROW_BYTES * len(window.starts) + 100,
         )
 
     def _resolve(self, ref: Reference, number: int) -> _Window:
@@ -73,16 +102,34 @@ class Contents:
         levels = self._chain(ref)
         start = number * WINDOW
         end = min(start + WINDOW, levels[0].record.size)
-        return _joined(start, fold(levels, start, end))
+        return _joined(fold(levels, start, end))
 
     def _chain(self, ref: Reference) -> list[Level]:
         """A content, its base, the base of that, …, with their maps, kept together."""
+        last = self._last_chain
+        if not last or last[0].ref != ref:
+            last = self._last_chain = self._kept_chain(ref)
+        return last
+
+    def _kept_chain(self, ref: Reference) -> list[Level]:
+        # beside the cache the last one is held: a long one must not be driven out between windows
         return self._repository.cache.get(
             ("chain", ref),
             lambda: self._load_chain(ref),
             lambda levels: sum(
                 400 + (level.extents.memory_size if level.extents else 0) for level in levels
             ),
+        )
+
+    def chain_ranges(self, ref: Reference) -> int:
+        """How many ranges the maps of a content and of its bases have, but for the last of them.
+
+        That is what keeping the chain takes of memory, and folding it of time.
+        """
+        return sum(
+            len(level.extents.ends)
+            for level in self._chain(ref)
+            if level.extents is not None and level.record.base is not None
         )
 
     def _load_chain(self, ref: Reference) -> list[Level]:
@@ -144,21 +191,30 @@ class Contents:
             return list(self._payload(ref, record, offset, end - offset)) if end > offset else []
         pieces: list[bytes | memoryview] = []
         stretches: dict[Reference, _Stretch] = {}
-        for owner, start, length in self.segments(ref, offset, end):
+        for rows in self._rows(ref, offset, end):
+            self._gather(rows, stretches, pieces)
+        return pieces
+
+    def _gather(
+        self,
+        rows: list[_Row],
+        stretches: dict[Reference, _Stretch],
+        pieces: list[bytes | memoryview],
+    ) -> None:
+        """Add the bytes of *rows* to *pieces*; *stretches* are the last that were used."""
+        for owner, start, length in rows:
             if owner is None:
                 pieces.append(_ZEROS if length == WINDOW else bytes(length))
                 continue
+            low, high, view = stretches.get(owner, _NOWHERE)
             stop = start + length
-            found = stretches.get(owner)
-            if found is None or start < found[0] or stop > found[1]:
+            if start < low or stop > high:
                 stretch = self._stretch(owner, start)
                 if stretch is None or stop > stretch[1]:
                     pieces.extend(self._payload(owner, self.record(owner), start, length))
                     continue
-                found = stretches[owner] = stretch
-            low, _, view = found
+                low, high, view = stretches[owner] = stretch
             pieces.append(view[start - low : stop - low])
-        return pieces
 
     def _stretch(self, owner: Reference, offset: int) -> _Stretch | None:
         """The part around *offset* of the payload of *owner* that lies in one frame.
@@ -166,7 +222,9 @@ class Contents:
         Most ranges of a window lie in the frame of the range before: found once, they cost a slice.
         None of what lies beyond the payload, or in a frame that lacks some of its bytes.
         """
-        record = self.record(owner)
+        record = self._repository.cache.get(
+            ("record", owner), lambda: self.record(owner), lambda _: RECORD_BYTES
+        )
         if not 0 <= offset < record.length:
             return None
         archive = self._repository.archive(owner.archive)
@@ -255,20 +313,17 @@ def _name(ref: Reference) -> str:
     return f"archives/{ref.archive}: content {ref.number}"
 
 
-def _joined(position: int, segments: list[Segment]) -> _Window:
-    """A window of *segments*, those that continue each other made one."""
-    joined: list[Segment] = []
+def _joined(found: list[Found]) -> _Window:
+    """A window of what was *found*, in which what continues each other is made one."""
+    rows: list[_Row] = []
     starts: list[int] = []
-    for segment in segments:
-        owner, offset, length = segment
-        if joined:
-            last = joined[-1]
-            follows = last[1] + last[2] if owner else last[1]
-            if owner == last[0] and offset == follows:
-                joined[-1] = Segment(owner, last[1], last[2] + length)
-                position += length
-                continue
-        joined.append(segment)
-        starts.append(position)
-        position += length
-    return _Window(starts, joined)
+    last_owner: Reference | None = None
+    follows = -1
+    for position, owner, offset, length in found:
+        if offset == follows and owner == last_owner:
+            rows[-1] = owner, rows[-1][1], rows[-1][2] + length
+        else:
+            rows.append((owner, offset, length))
+            starts.append(position)
+        last_owner, follows = owner, offset + length if owner else offset
+    return _Window(starts, rows)

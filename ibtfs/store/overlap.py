@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ibtfs.format.index import Reference
 from ibtfs.format.rdelta import LITERAL, Match
-from ibtfs.store.fold import Segment
+from ibtfs.store.content import Segment
 
 LEAST_ZEROS = 64
 """A run of zeros shorter than this is not copied again and again to make a longer one."""
