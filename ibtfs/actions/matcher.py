@@ -13,10 +13,10 @@ from ibtfs.store.content import Contents
 from ibtfs.store.vault import SLAB
 
 NEAR_BLOCK, WIDE_BLOCK = 64, 128
-SHORT_COPY = 128
+SHORT_COPY = 256
 """A shorter copy between literals is stored as literals too.  In a database of 256 MB, at 96, 160,
-256 and 512 bytes, a change had 12, 24, 37 and 49 % fewer ranges, each of which every later reader
-looks at, and took 1, 7, 22 and 43 % more bytes."""
+256 and 512 bytes, a change had 12, 24, 37 and 49 % fewer ranges, and took 1, 7, 22 and 43 % more
+bytes; each range is looked at by everybody who reads what lies there, for 30 generations."""
 FAR_AFTER = 16
 """So many slabs in a row that are mostly new end near matching, at least."""
 FAR_PART = 32

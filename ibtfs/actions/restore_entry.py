@@ -119,14 +119,15 @@ class EntryWriter:
         self, content: Reference, descriptor: int, offset: int, data: bytes
     ) -> None:
         """Write a piece that begins at *offset*, but not its holes."""
-        position = 0
+        view = memoryview(data)
+        begin = position = 0
         for segment in self._contents.segments(content, offset, offset + len(data)):
-            end = position + segment.length
             if segment.owner is None and segment.offset == HOLE:
+                _write(descriptor, view[begin:position])
                 os.lseek(descriptor, segment.length, os.SEEK_CUR)
-            else:
-                _write(descriptor, data[position:end])
-            position = end
+                begin = position + segment.length
+            position += segment.length
+        _write(descriptor, view[begin:])
 
     def special(self, entry: Entry, parent: int, name: bytes) -> None:
         """Make a symbolic link, device, FIFO or socket.  Raises RestoreFailed, IntegrityError."""
