@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import random
+from pathlib import Path
 
 import pytest
+from blake3 import blake3
+from conftest import back_up, the_point
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +18,10 @@ from ibtfs.format.extents import BASE, HOLE, OWN, SOURCE, ZEROS, ExtentMap, MapB
 from ibtfs.format.frames import LITERALS
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.format.rdelta import LITERAL, Match
+from ibtfs.store.content import Contents
 from ibtfs.store.fold import Level, fold
+from ibtfs.store.repository import Repository
+from ibtfs.store.states import Directory
 
 SOURCES = (Reference("other", 1), Reference("other", 2))
 LEAST = 20
@@ -124,4 +131,48 @@ def test_crumbs_become_literals_and_nothing_else_changes(found: list[Match]) -> 
     assert len(before) == len(after)
     assert all(new in (old, LITERAL) for old, new in zip(before, after))
     assert all(s == LITERAL or length >= LEAST for s, _, length in kept[1:-1])
+    for source, target, length in found:
+        if source != LITERAL and length >= LEAST:
+            assert after[target : target + length] == before[target : target + length]
     assert all(a != LITERAL or b != LITERAL for (a, *_), (b, *_) in itertools.pairwise(kept[:-1]))
+
+
+# Through a repository
+
+
+def test_small_changes_all_over_generation_after_generation(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """Each cuts what the last one left: a window comes to have more pieces than any one map."""
+    source, versions = tmp_path / "source", []
+    source.mkdir()
+    data = bytearray(random.Random(1).randbytes(1 << 20))
+    for generation in range(18):
+        for first in range(12 * generation % 256, len(data), 256):
+            data[first] ^= 1
+        (source / "records").write_bytes(data)
+        versions.append((the_point(back_up(repository, source)), blake3(data).digest()))
+    contents = Contents(repository)
+    for point, expected in versions:
+        (entry,) = Directory(repository, point.state).entries()
+        assert entry.content is not None
+        assert blake3(contents.whole(entry.content, entry.size)).digest() == expected
+
+
+def test_nothing_lies_beyond_the_end_of_a_content(repository: Repository, tmp_path: Path) -> None:
+    """A row may promise more than there is: that is damage, and no endless search for a hole."""
+    source = tmp_path / "source"
+    source.mkdir()
+    with (source / "sparse").open("wb") as file:
+        file.write(b"data" * 1000)
+        file.truncate(3 << 20)
+    point = the_point(back_up(repository, source))
+    (entry,) = Directory(repository, point.state).entries()
+    assert entry.content is not None
+    contents = Contents(repository)
+    assert (
+        sum(segment.length for segment in contents.segments(entry.content, 0, 3 << 20)) == 3 << 20
+    )
+    for start, end in ((0, (3 << 20) + 1), (3 << 20, 4 << 20), (5 << 20, 6 << 20)):
+        with pytest.raises(FormatDamaged, match="more are expected"):
+            list(contents.segments(entry.content, start, end))

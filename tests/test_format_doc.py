@@ -27,7 +27,7 @@ from ibtfs.format.extents import ExtentMap, Range
 from ibtfs.format.frames import Address, Codec, StreamTable
 from ibtfs.format.index import ContentRecord, IndexHeader, Reference
 from ibtfs.format.packing import pack, unpack, unpack_map
-from ibtfs.store import archive_writer, content, fold, lock, repository, run_writer, states, vault
+from ibtfs.store import archive_writer, content, lock, repository, run_writer, states, vault
 from ibtfs.store.archive import ArchiveReader
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.frame_file import FrameFileReader
@@ -203,7 +203,6 @@ def test_limits() -> None:
         "parts of a map": index.PART_LIMIT,
         "ranges of a part, as written": extents.PART_RANGES,
         "ranges of a map": extents.RANGE_LIMIT,
-        "ranges in 1 MiB of a content, bases followed": fold.SEGMENT_LIMIT,
         "size of a content": extents.CONTENT_LIMIT,
         "rows of a page": entry.PAGE_ROWS,
         "bytes of a name": entry.NAME_LIMIT,

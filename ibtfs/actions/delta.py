@@ -119,7 +119,8 @@ def without_crumbs(found: Iterable[Match], least: int) -> list[Match]:
     for source, target, length in found:
         before, _, size = joined[-1] if joined else (0, 0, -1)
         is_literal = source == LITERAL
-        if size >= 0 and (before == LITERAL if is_literal else before + size == source):
+        follows = is_literal if before == LITERAL else before + size == source
+        if size >= 0 and follows:
             joined[-1] = (before, joined[-1][1], size + length)
         else:
             joined.append((source, target, length))

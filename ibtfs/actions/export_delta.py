@@ -90,7 +90,7 @@ class DeltaExport:
         if version.ref is None:
             return iter(())
         record = self._contents.record(version.ref)
-        if record.is_plain:
+        if record.is_plain and record.size == version.size:
             return iter([Segment(version.ref, 0, version.size)])
         return self._contents.segments(version.ref, 0, version.size)
 

@@ -18,8 +18,8 @@ from ibtfs.store.run_writer import RunWriter
 
 DEPTH_BOUND = 32
 CHAIN_RANGES = 600_000
-"""Readers keep the maps of a chain in memory, 26 bytes a range: it stays well below their caches,
-for to read it anew for each window would take them half a second a MiB."""
+"""Readers keep the maps of a chain in memory: 26 bytes a range, and 18 for those of the last base,
+which RANGE_LIMIT bounds; 34 MB at most."""
 SOURCES_KEPT = 16
 """How many other payloads a flattened content may use; beyond, the smallest are written anew."""
 LARGE_SOURCE = 64 << 20
@@ -47,7 +47,8 @@ class Draft:
 def at_bound(base: ContentRecord, ranges: int = 0) -> bool:
     """Whether a delta against *base* would be deeper than a chain may be, or have more ranges.
 
-    *ranges* is how many the chain has up to *base*; of small contents there never are as many.
+    *ranges* is how many the chain would have then, but for the last base; the depth alone bounds
+    those of small contents.
     """
     return base.depth >= DEPTH_BOUND or ranges >= CHAIN_RANGES
 

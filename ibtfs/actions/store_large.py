@@ -24,7 +24,7 @@ from ibtfs.actions.holes import Piece
 from ibtfs.actions.matcher import Matcher
 from ibtfs.actions.payload import Payload
 from ibtfs.errors import IntegrityError, SourceError
-from ibtfs.format.extents import BASE, HOLE, OWN, SOURCE, ZEROS
+from ibtfs.format.extents import BASE, HOLE, OWN, SOURCE, ZEROS, Range
 from ibtfs.format.frames import LARGE, LITERALS
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.run_writer import Holes, RunWriter
@@ -294,19 +294,20 @@ class LargeFile:
         except IntegrityError:
             return ()
 
-    def _ranges(self, base: Reference) -> int:
-        """How many ranges the chain of *base* has; 0 where it cannot be read."""
+    def _ranges(self, base: Reference, mine: Sequence[Range]) -> int:
+        """How many ranges the chain would have, with *mine*; 0 where it cannot be read."""
         try:
-            return self.writer.contents.chain_ranges(base)
+            past = self.writer.contents.chain_ranges(base)
         except IntegrityError:
             return 0
+        return past + len(mine) - sum(1 for item in mine if item.code == BASE)
 
     def _record(self, digest: bytes, size: int) -> tuple[Reference, int]:
         """Add the record of the content that was read; payload bytes added for it."""
         payload = self._payload
         ranges = payload.builder.ranges
         base = self._base if any(item.code == BASE for item in ranges) else None
-        flat = base is not None and at_bound(base.record, self._ranges(base.ref))
+        flat = base is not None and at_bound(base.record, self._ranges(base.ref, ranges))
         listed = base is not None and base.record.slabs >= 0 and not flat
         bodies = encode_slabs(self._digests, base.digests if base and listed else None)
         slabs = self.writer.archive.add_slabs(bodies)

@@ -91,11 +91,14 @@ class Codec:
         return (ZSTD, packed) if len(packed) < len(raw) else (RAW, raw)
 
 
+SMALL_FRAME = 128 << 10
+
+
 class _Decompressors(threading.local):
     """A decompressor for each thread: making one takes longer than a small frame does."""
 
     def __init__(self) -> None:
-        self.decompress = zstandard.ZstdDecompressor().decompress
+        self.small = zstandard.ZstdDecompressor().decompress
 
 
 _DECOMPRESSORS = _Decompressors()
@@ -110,7 +113,10 @@ def decompress(codec: int, stored: memoryview, raw_size: int, where: str) -> byt
             told = zstandard.frame_content_size(stored)
             if told not in (-1, raw_size):
                 raise FormatDamaged(f"{where}: would be {told} bytes, not {raw_size}")
-            raw = _DECOMPRESSORS.decompress(stored, max_output_size=raw_size)
+            # one keeps a buffer as large as its largest frame: too much for each of many threads
+            small = raw_size <= SMALL_FRAME
+            decompress = _DECOMPRESSORS.small if small else zstandard.ZstdDecompressor().decompress
+            raw = decompress(stored, max_output_size=raw_size)
         except (zstandard.ZstdError, ValueError) as error:
             raise FormatDamaged(f"{where}: does not decompress ({error})") from error
     else:

@@ -87,11 +87,13 @@ class Catalog:
 
         Those that this run has seen stay as they are: its lock keeps them.
         """
-        seen = self._seen
-        present = self._repository.index_generations(known=seen)
         connection.execute("BEGIN IMMEDIATE")
         try:
             rows = connection.execute("SELECT name, generation, id FROM archives").fetchall()
+            # looked at now, for waiting may have taken long; and what was seen may have been
+            # removed by another process that looked earlier
+            seen = self._seen.intersection(name for name, _, _ in rows)
+            present = self._repository.index_generations(known=seen)
             known = {(name, generation) for name, generation, _ in rows}
             for name, generation, ordinal in rows:
                 if name not in seen and present.get(name) != generation:
@@ -102,7 +104,7 @@ class Catalog:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
-        seen.update(present)
+        self._seen = seen.union(present)
 
     def _forget(self, connection: sqlite3.Connection, ordinal: int) -> None:
         for table in ("contents", "heads"):

@@ -17,6 +17,8 @@ WINDOW = 1 << 20
 """Bytes of a content that are resolved together, and kept so in the cache."""
 
 
+CHAINS_HELD = 2
+"""So that two versions of a file can be compared.  Writers bound what one takes, see flatten."""
 _ZEROS = bytes(WINDOW)
 _Stretch = tuple[int, int, memoryview]
 """A part of a payload: where it begins, where it ends, its bytes (and some beyond)."""
@@ -67,7 +69,7 @@ class Contents:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._last_chain: list[Level] = []
+        self._chains: tuple[list[Level], ...] = ()
 
     def record(self, ref: Reference) -> ContentRecord:
         """The record of *ref*.  Raises ObjectMissing, FormatDamaged."""
@@ -78,12 +80,18 @@ class Contents:
         return self._repository.archive(ref.archive).extents(ref.number, record)
 
     def segments(self, ref: Reference, start: int, end: int) -> Iterator[Segment]:
-        """Where the bytes from *start* to *end* of a content lie; *end* within the content."""
+        """Where the bytes from *start* to *end* of a content lie.
+
+        Raises FormatDamaged, also where the content ends before.
+        """
         for rows in self._rows(ref, start, end):
             yield from map(Segment._make, rows)
 
     def _rows(self, ref: Reference, start: int, end: int) -> Iterator[list[_Row]]:
-        """As :meth:`segments`, window by window."""
+        """As :meth:`segments`, window by window.  Raises FormatDamaged beyond the content's end."""
+        size = self._chain(ref)[0].record.size
+        if end > size:
+            raise FormatDamaged(f"{_name(ref)}: has {size} bytes where more are expected")
         while start < end:
             number = start // WINDOW
             stop = min(end, (number + 1) * WINDOW)
@@ -106,13 +114,16 @@ class Contents:
 
     def _chain(self, ref: Reference) -> list[Level]:
         """A content, its base, the base of that, …, with their maps, kept together."""
-        last = self._last_chain
-        if not last or last[0].ref != ref:
-            last = self._last_chain = self._kept_chain(ref)
-        return last
+        held = self._chains
+        for levels in held:
+            if levels[0].ref == ref:
+                return levels
+        levels = self._kept_chain(ref)
+        self._chains = (levels, *held[: CHAINS_HELD - 1])
+        return levels
 
     def _kept_chain(self, ref: Reference) -> list[Level]:
-        # beside the cache the last one is held: a long one must not be driven out between windows
+        # the last ones are held beside the cache: a long one must not be driven out between windows
         return self._repository.cache.get(
             ("chain", ref),
             lambda: self._load_chain(ref),
@@ -124,7 +135,7 @@ class Contents:
     def chain_ranges(self, ref: Reference) -> int:
         """How many ranges the maps of a content and of its bases have, but for the last of them.
 
-        That is what keeping the chain takes of memory, and folding it of time.
+        With those of the last, that is what the chain takes of memory, and folding it of time.
         """
         return sum(
             len(level.extents.ends)

@@ -17,9 +17,6 @@ from ibtfs.errors import FormatDamaged
 from ibtfs.format.extents import BASE, ZEROS, ExtentMap
 from ibtfs.format.index import ContentRecord, Reference
 
-SEGMENT_LIMIT = 1 << 17
-"""Ranges in one window: copies are of 16 bytes and more, so no real content has as many."""
-
 
 class Level(NamedTuple):
     """One content of a chain; without *extents* its payload is the content."""
@@ -46,7 +43,8 @@ _Wanted = list[tuple[int, int, int]]
 def fold(levels: Sequence[Level], start: int, end: int) -> list[Found]:
     """Where the bytes of the first content of *levels* between *start* and *end* lie, in order.
 
-    Raises FormatDamaged.
+    Each range that is found, or looked for, has a byte of its own of what is asked for: that bounds
+    their number, whatever the maps say.  Raises FormatDamaged.
     """
     found: _Found = []
     wanted: _Wanted = []
@@ -63,8 +61,6 @@ def fold(levels: Sequence[Level], start: int, end: int) -> list[Found]:
             wanted = _follow(level, wanted, found)
         if starts and level.extents is not None:
             _take(level, level.extents, (starts, ends), found, wanted)
-        if len(wanted) + len(found) > SEGMENT_LIMIT:
-            raise FormatDamaged(f"{_name(level)}: more ranges in a window than can be")
     if starts or wanted:
         raise FormatDamaged(f"{_name(levels[-1])}: copies from a base that it does not have")
     found.sort()

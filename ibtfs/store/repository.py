@@ -159,6 +159,10 @@ class Repository:
         """Whether any archive is there, whole or not; reads one folder."""
         return any(map(is_archive_id, self.storage.list("archives")))
 
+    def is_whole(self, archive_id: str) -> bool:
+        """Whether an archive has its index now."""
+        return "index" in generations(self.storage, archive_id)
+
     def index_generations(self, known: Container[str] = ()) -> dict[str, int]:
         """The archives that are whole, oldest first by name, each with its index's generation.
 

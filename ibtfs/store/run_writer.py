@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from ibtfs.errors import IntegrityError
+from ibtfs.errors import IntegrityError, ObjectMissing
 from ibtfs.format.entry import Page, PageEntry
 from ibtfs.format.extents import ExtentMap
 from ibtfs.format.frames import Codec
@@ -112,7 +112,15 @@ class RunWriter:
         self.catalog.feed()
 
     def settle(self) -> None:
-        """Make durable what this run refers to, and somebody else may have put there just now."""
+        """Make durable what this run refers to, and somebody else may have put there just now.
+
+        Raises ObjectMissing if another run has taken back what it had put there.
+        """
+        for name in sorted(self.adopted):
+            if not self.repository.is_whole(name):
+                raise ObjectMissing(
+                    f"archives/{name} is gone: the backup that wrote it failed; back up again"
+                )
         folders = [f"archives/{name}" for name in sorted(self.adopted)]
         self.repository.storage.sync(["archives", *folders] if folders else [])
 
