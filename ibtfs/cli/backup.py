@@ -127,6 +127,7 @@ def command(
         outcome.results.append((source, result, reporter.notes))
         if not as_json:
             print_result(repo, source, result, quiet=quiet)
+    repo.remember_points()
     if as_json:
         emit_results(repo, outcome.results, outcome.failures, outcome.exit_code, created=created)
     return outcome.exit_code
@@ -215,7 +216,7 @@ def _repository(
     from ibtfs.store.repository import Repository, check_place, is_repository
 
     if is_repository(path):
-        return Repository.open(path), False
+        return Repository.open(path, cache_folder=options.cache), False
     if dry_run:
         raise NotARepository(
             f"There is no repository {shown(path)} yet to compare with: a first backup would make "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.mount_choices import choices, view_options
 from ibtfs.cli.mount_log import logging_work
@@ -68,7 +69,8 @@ def command(
     from ibtfs.mount.tree import RepositoryView
     from ibtfs.store.repository import Repository
 
-    repo = Repository.open(repository, cache_bytes=CACHE_BYTES)
+    copies = cache_folder(make=False)
+    repo = Repository.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
     shown_as = view_options(
         repo, sources=sources, newer=newer, older=older, point_format=point_format, utc=utc,
         uid=uid, gid=gid, umask=umask, symlinks=symlinks,

@@ -79,6 +79,29 @@ class Point:
         return (path.rpartition(b"/")[0] or b"/") if self.single else path
 
 
+FIELDS_VERSION = 1
+"""Of the rows below, which only copies outside of repositories have; goes up when they change."""
+PointRow = tuple[Any, ...]
+
+
+def row_of_point(point: Point) -> PointRow:
+    """All that *point* says, as one value that packs; for copies that are trusted."""
+    source = point.source
+    return (
+        point.id, point.sequence, point.epoch, point.time_ns, point.utc_offset,
+        (source.host, source.path, source.name), point.display, point.root, tuple(point.state),
+        point.digest, point.root_extras, point.devices, dict(point.users), dict(point.groups),
+        dict(point.statistics), point.single, point.full, point.parent, point.comment,
+    )  # fmt: skip
+
+
+def point_of_row(row: PointRow) -> Point:
+    """The inverse of :func:`row_of_point`; nothing is checked."""
+    before, source, display, root, state, *after = row[:5], *row[5:]
+    values = (*before, Source(*source), display, root, Reference(*state), *after)
+    return Point(*values)
+
+
 def encode_point(point: Point, repository: bytes, codec: Codec) -> bytes:
     """The manifest's bytes."""
     values = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store.archive import ArchiveReader, generations
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.durable import PART
+from ibtfs.store.known_points import KnownPoints
 from ibtfs.store.select import shown_sources
 from ibtfs.store.storage import LocalStorage
 
@@ -58,7 +60,12 @@ class Repository:
     """
 
     def __init__(
-        self, storage: LocalStorage, config: dict[str, Any], *, cache_bytes: int = CACHE_BYTES
+        self,
+        storage: LocalStorage,
+        config: dict[str, Any],
+        *,
+        cache_bytes: int = CACHE_BYTES,
+        cache_folder: bytes = b"",
     ) -> None:
         self.storage = storage
         self.id = bytes.fromhex(config["id"])
@@ -71,6 +78,7 @@ class Repository:
         self._write_requires = list(config.get("write_requires", []))
         self._archives: OrderedDict[str, ArchiveReader] = OrderedDict()
         self._points: dict[str, Point] = {}
+        self._known = KnownPoints(cache_folder, self.id) if cache_folder else None
 
     @classmethod
     def create(
@@ -106,8 +114,13 @@ class Repository:
         return cls(storage, config)
 
     @classmethod
-    def open(cls, path: bytes, *, cache_bytes: int = CACHE_BYTES) -> Repository:
-        """The repository at *path*, absolute.  Raises NotARepository, UnsupportedFormat."""
+    def open(
+        cls, path: bytes, *, cache_bytes: int = CACHE_BYTES, cache_folder: bytes = b""
+    ) -> Repository:
+        """The repository at *path*, absolute.  Raises NotARepository, UnsupportedFormat.
+
+        In *cache_folder* is a copy of manifests, to start faster where there are many points.
+        """
         shown = os.fsdecode(path)
         if not os.path.lexists(path):
             raise NotARepository(f"No such repository: {shown!r} does not exist")
@@ -117,7 +130,7 @@ class Repository:
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
         config = _decode_config(text, shown)
         storage = LocalStorage(path, shared=bool(config.get("shared")))
-        return cls(storage, config, cache_bytes=cache_bytes)
+        return cls(storage, config, cache_bytes=cache_bytes, cache_folder=cache_folder)
 
     def require_writable(self) -> None:
         """Raise UnsupportedFormat if only a newer ibtfs may write here, RepositoryError if none."""
@@ -185,11 +198,28 @@ class Repository:
         point = self._points.get(point_id)
         if point is None:
             try:
-                data = self.storage.get(f"points/{point_id}", MANIFEST_LIMIT)
+                point = self._points[point_id] = self._read_point(point_id)
             except ObjectMissing as error:
                 raise PointNotFound(f"No backup point {point_id!r}") from error
-            point = self._points[point_id] = decode_point(data, point_id, self.id)
         return point
+
+    def _read_point(self, point_id: str) -> Point:
+        name = f"points/{point_id}"
+        if self._known is not None:
+            point = self._known.get(point_id, self.storage.stamp(name))
+            if point is not None:
+                return point
+        return decode_point(self.storage.get(name, MANIFEST_LIMIT), point_id, self.id)
+
+    def remember_points(self) -> None:
+        """Keep a copy of the manifests that were read, where there is a folder for it."""
+        if self._known is None or not self._known.lacks(self._points):
+            return
+        found = {}
+        for point_id, point in self._points.items():
+            with contextlib.suppress(IbtfsError):  # removed meanwhile
+                found[point_id] = self.storage.stamp(f"points/{point_id}"), point
+        self._known.keep(found)
 
     def points(self) -> Points:
         """All points, by sequence within their sources; damaged manifests apart."""
