@@ -12,6 +12,7 @@ from ibtfs.errors import IntegrityError, NotADirectory, ObjectMissing, PointGone
 from ibtfs.format.entry import BLOCKS, GROUP, HASH_SIZE, XATTRS, expected_blocks
 from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
+from ibtfs.format.packing import pack
 from ibtfs.format.point import Point
 from ibtfs.mount.inodes import Claim
 from ibtfs.mount.links import inside
@@ -133,10 +134,8 @@ class EntryNode:
         if entry.links > 1 and entry.state is None:
             group = b"%d:%d" % (entry.extras.get(GROUP, 0), entry.inode)
             contents = self._digest(entry.content), self._digest(entry.xattrs_content)
-            text = repr((*facts, *contents)).encode()
-            return b"links", self._root()._place(), group, text
-        text = repr((*facts, entry.content, entry.xattrs_content)).encode()
-        return b"path", self._place(), text
+            return b"links", self._root()._place(), group, pack((*facts, *contents))
+        return b"path", self._place(), pack((*facts, entry.content, entry.xattrs_content))
 
     def _place(self) -> bytes:
         """The hash of its source and path."""
@@ -155,7 +154,7 @@ class EntryNode:
         try:
             return self._view.contents.record(ref).digest
         except IntegrityError:
-            return repr(ref).encode()
+            return pack(ref)
 
     def _root(self) -> EntryNode:
         node = self

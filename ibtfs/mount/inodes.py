@@ -14,6 +14,8 @@ from collections import deque
 
 from blake3 import blake3
 
+from ibtfs.format.packing import pack
+
 BITS = 63
 KEPT = 50_000
 """Claims that are kept though nobody holds them: programs remember numbers longer than nodes."""
@@ -58,7 +60,7 @@ class Inodes:
 
     def _digest(self, parts: tuple[bytes, ...]) -> bytes:
         # one call for what is done for each entry of every listing
-        return blake3(repr(parts).encode(), key=self._key).digest(16)
+        return blake3(pack(parts), key=self._key).digest(16)
 
 
 def _number(digest: bytes) -> int:

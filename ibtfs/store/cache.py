@@ -25,7 +25,7 @@ class ByteCache:
         self._limit = limit
         self._lock = threading.Lock()
         self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
-        self._running: dict[Hashable, threading.Event] = {}
+        self._running: dict[Hashable, threading.Lock] = {}
         self._size = 0
 
     @property
@@ -45,17 +45,20 @@ class ByteCache:
                     values.move_to_end(key)
                     value: Value = held[0]
                     return value
-                event = self._running.get(key)
-                if event is None:
-                    self._running[key] = threading.Event()
+                running = self._running.get(key)
+                if running is None:
+                    # a lock: making an event takes longer than many a value
+                    running = self._running[key] = threading.Lock()
+                    running.acquire()
                     break
-            event.wait()
+            with running:
+                pass  # the thread that computes holds it until it is done
         try:
             value = compute()
             self._keep(key, value, size_of(value) + ENTRY_BYTES)
         finally:
             with lock:
-                self._running.pop(key).set()
+                self._running.pop(key).release()
         return value
 
     def _keep(self, key: Hashable, value: Any, size: int) -> None:
