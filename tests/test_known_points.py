@@ -90,8 +90,42 @@ def test_a_damaged_copy_is_not_used(
         assert reads(monkeypatch, many, tmp_path) == (expected, 0)
 
 
+def test_a_manifest_that_changes_while_it_is_used(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read before it was damaged does not hide the damage."""
+    copied, cache = tmp_path / "repository", tmp_path / "cache"
+    subprocess.run(["cp", "-a", many, copied], check=True)
+    cache.mkdir()
+    repository = Repository.open(os.fsencode(copied), cache_folder=os.fsencode(cache))
+    first, *_ = repository.points().points
+    manifest = copied / "points" / first.id
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    repository.remember_points()
+    points, count = reads(monkeypatch, copied, cache)
+    assert (list(points.damaged), count) == ([first.id], 1)
+
+
+def test_a_copy_that_moved_is_written_anew(
+    many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All inodes are others, then; and rows of another shape are as good as none."""
+    expected, _ = reads(monkeypatch, many, tmp_path)
+    copied = tmp_path / "repository"
+    subprocess.run(["cp", "-a", many, copied], check=True)
+    assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
+    assert reads(monkeypatch, copied, tmp_path) == (expected, 0)
+    (copy,) = tmp_path.glob("*.points")
+    with monkeypatch.context() as patch:
+        patch.setattr("ibtfs.store.known_points.row_of_point", lambda point: (point.id, 1))
+        copy.unlink()
+        assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
+    assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
+    assert reads(monkeypatch, copied, tmp_path) == (expected, 0)
+
+
 def test_the_commands_use_it(many: Path, tmp_path: Path) -> None:
-    """A backup writes it; who only lists makes no folder, and sees the same with it."""
+    """A backup writes it, and goes on well with it; who only lists makes no folder."""
 
     def run(*words: str | Path) -> list[dict[str, object]]:
         line = [sys.executable, "-m", "ibtfs", *map(str, words), "--json"]

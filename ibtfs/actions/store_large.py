@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import itertools
 from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -300,7 +301,9 @@ class LargeFile:
             past = self.writer.contents.chain_ranges(base)
         except IntegrityError:
             return 0
-        return past + len(mine) - sum(1 for item in mine if item.code == BASE)
+        starts = itertools.accumulate((item.length for item in mine), initial=0)
+        in_place = sum(1 for s, item in zip(starts, mine) if item[:2] == (BASE, s))
+        return past + len(mine) - in_place
 
     def _record(self, digest: bytes, size: int) -> tuple[Reference, int]:
         """Add the record of the content that was read; payload bytes added for it."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.command import Command, json_option, repository_argument
 from ibtfs.cli.failures import FAILURE
 from ibtfs.cli.output import (
@@ -52,7 +51,7 @@ def command(*, repository: bytes, as_json: bool) -> int:
     from ibtfs.store.repository import Repository
     from ibtfs.store.select import displayed_names
 
-    repo = Repository.open(repository, cache_folder=cache_folder(make=False))
+    repo = Repository.open(repository)
     points = repo.points()
     names = displayed_names(points.points)
     if as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -75,6 +76,12 @@ class Contents:
         """The record of *ref*.  Raises ObjectMissing, FormatDamaged."""
         return self._repository.archive(ref.archive).content(ref.number)
 
+    def _kept_record(self, ref: Reference) -> ContentRecord:
+        """As :meth:`record`, for those that are asked for again and again."""
+        return self._repository.cache.get(
+            ("record", ref), lambda: self.record(ref), lambda _: RECORD_BYTES
+        )
+
     def extents(self, ref: Reference, record: ContentRecord) -> ExtentMap:
         """The map of a content that has one."""
         return self._repository.archive(ref.archive).extents(ref.number, record)
@@ -89,7 +96,7 @@ class Contents:
 
     def _rows(self, ref: Reference, start: int, end: int) -> Iterator[list[_Row]]:
         """As :meth:`segments`, window by window.  Raises FormatDamaged beyond the content's end."""
-        size = self._chain(ref)[0].record.size
+        size = self._kept_record(ref).size
         if end > size:
             raise FormatDamaged(f"{_name(ref)}: has {size} bytes where more are expected")
         while start < end:
@@ -115,11 +122,11 @@ class Contents:
     def _chain(self, ref: Reference) -> list[Level]:
         """A content, its base, the base of that, …, with their maps, kept together."""
         held = self._chains
-        for levels in held:
-            if levels[0].ref == ref:
-                return levels
-        levels = self._kept_chain(ref)
-        self._chains = (levels, *held[: CHAINS_HELD - 1])
+        if held and held[0][0].ref == ref:
+            return held[0]
+        levels = next((one for one in held if one[0].ref == ref), None) or self._kept_chain(ref)
+        others = (one for one in held if one[0].ref != ref)
+        self._chains = (levels, *itertools.islice(others, CHAINS_HELD - 1))
         return levels
 
     def _kept_chain(self, ref: Reference) -> list[Level]:
@@ -233,9 +240,7 @@ class Contents:
         Most ranges of a window lie in the frame of the range before: found once, they cost a slice.
         None of what lies beyond the payload, or in a frame that lacks some of its bytes.
         """
-        record = self._repository.cache.get(
-            ("record", owner), lambda: self.record(owner), lambda _: RECORD_BYTES
-        )
+        record = self._kept_record(owner)
         if not 0 <= offset < record.length:
             return None
         archive = self._repository.archive(owner.archive)

@@ -1,21 +1,28 @@
 """Manifests as they were read before, in one file of the local cache.
 
 A start with a thousand points then reads one file, not a thousand.  A manifest never changes, so
-a copy holds as long as its file is the same one: size, time of change and inode are compared.
-The file may be deleted at any time, and is not read by ``check``.
+a copy holds as long as its file is the same one: size, times and inode are compared.  What a disk
+spoils in place does not show in these: ``list`` and ``check`` read every manifest itself.
+The file may be deleted at any time; one that belongs to somebody else is not read.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.packing import pack, unpack_tuple
-from ibtfs.format.point import FIELDS_VERSION, Point, PointRow, point_of_row, row_of_point
+from ibtfs.format.point import (
+    FIELDS_VERSION,
+    Point,
+    PointRow,
+    is_display_name,
+    point_of_row,
+    row_of_point,
+)
 
 LEAST = 32
 """Fewer points are read as fast from their own files."""
@@ -23,34 +30,49 @@ UNKNOWN_BORNE = 16
 """So many new ones are read from their own files before the copy is written anew."""
 DIGEST_SIZE = 32
 
-Stamp = tuple[int, int, int]
-"""Size, modification time in nanoseconds, and inode of a manifest."""
+Stamp = tuple[int, int, int, int]
+"""Size, times of modification and status change in nanoseconds, and inode of a manifest."""
+_Known = dict[str, tuple[Stamp, PointRow]]
 
 
 class KnownPoints:
-    """The copy of the manifests of one repository; used by one thread.
+    """The copy of the manifests of one repository; used by one thread at a time.
 
     *folder* is the cache folder, *repository* the repository's id.
     """
 
     def __init__(self, folder: bytes, repository: bytes) -> None:
         self._path = f"{os.fsdecode(folder)}/{repository.hex()}.points"
-        self._rows: dict[str, tuple[Stamp, PointRow]] | None = None
+        self._rows: _Known | None = None
+        self._used: _Known = {}
+        self._new = 0
 
     def get(self, point_id: str, stamp: Stamp) -> Point | None:
         """The point, if its manifest had that *stamp* when it was read."""
-        known = self._known().get(point_id)
-        return point_of_row(known[1]) if known and known[0] == stamp else None
+        if self._rows is None:
+            self._rows = self._load()
+        known = self._rows.get(point_id)
+        if known is None or known[0] != stamp:
+            return None
+        try:
+            point = point_of_row(known[1])
+        except (TypeError, ValueError):
+            return None  # of another version
+        if point.id != point_id or not is_display_name(point.display):
+            return None
+        self._used[point_id] = known
+        return point
 
-    def lacks(self, points: Collection[str]) -> bool:
-        """Whether it is worth writing a copy of *points*, ids, anew."""
-        unknown = len(set(points).difference(self._known()))
-        return len(points) >= LEAST and unknown >= UNKNOWN_BORNE
+    def add(self, stamp: Stamp, point: Point) -> None:
+        """Take *point*, whose manifest had that *stamp* before it was read, into the next copy."""
+        self._used[point.id] = stamp, row_of_point(point)
+        self._new += 1
 
-    def keep(self, points: Mapping[str, tuple[Stamp, Point]]) -> None:
-        """Write a copy of *points*; where it cannot be written, there is none."""
-        rows = [(name, stamp, row_of_point(point)) for name, (stamp, point) in points.items()]
-        body = pack((FIELDS_VERSION, rows))
+    def keep(self) -> None:
+        """Write what was asked for and added, if that is worth it; if it can be written."""
+        if len(self._used) < LEAST or self._new < UNKNOWN_BORNE:
+            return
+        body = pack((FIELDS_VERSION, [(name, *known) for name, known in self._used.items()]))
         part = f"{self._path}.{os.urandom(6).hex()}"
         with suppress(OSError):
             try:
@@ -61,14 +83,11 @@ class KnownPoints:
             except OSError:
                 os.unlink(part)
 
-    def _known(self) -> dict[str, tuple[Stamp, PointRow]]:
-        if self._rows is None:
-            self._rows = self._load()
-        return self._rows
-
-    def _load(self) -> dict[str, tuple[Stamp, PointRow]]:
+    def _load(self) -> _Known:
         try:
             with open(self._path, "rb") as file:
+                if os.fstat(file.fileno()).st_uid != os.geteuid():
+                    return {}
                 data = file.read()
             body = memoryview(data)[DIGEST_SIZE:]
             if blake3(body).digest() != data[:DIGEST_SIZE]:
@@ -77,5 +96,5 @@ class KnownPoints:
             if version != FIELDS_VERSION:
                 return {}
             return {name: (stamp, row) for name, stamp, row in rows}
-        except (OSError, FormatDamaged, ValueError):
+        except (OSError, FormatDamaged, TypeError, ValueError):
             return {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -205,21 +204,20 @@ class Repository:
 
     def _read_point(self, point_id: str) -> Point:
         name = f"points/{point_id}"
-        if self._known is not None:
-            point = self._known.get(point_id, self.storage.stamp(name))
-            if point is not None:
-                return point
-        return decode_point(self.storage.get(name, MANIFEST_LIMIT), point_id, self.id)
+        if self._known is None:
+            return decode_point(self.storage.get(name, MANIFEST_LIMIT), point_id, self.id)
+        # looked at before it is read: what changes afterwards has another stamp
+        stamp = self.storage.stamp(name)
+        point = self._known.get(point_id, stamp)
+        if point is None:
+            point = decode_point(self.storage.get(name, MANIFEST_LIMIT), point_id, self.id)
+            self._known.add(stamp, point)
+        return point
 
     def remember_points(self) -> None:
         """Keep a copy of the manifests that were read, where there is a folder for it."""
-        if self._known is None or not self._known.lacks(self._points):
-            return
-        found = {}
-        for point_id, point in self._points.items():
-            with contextlib.suppress(IbtfsError):  # removed meanwhile
-                found[point_id] = self.storage.stamp(f"points/{point_id}"), point
-        self._known.keep(found)
+        if self._known is not None:
+            self._known.keep()
 
     def points(self) -> Points:
         """All points, by sequence within their sources; damaged manifests apart."""

@@ -116,13 +116,13 @@ class RunWriter:
 
         Raises ObjectMissing if another run has taken back what it had put there.
         """
+        folders = [f"archives/{name}" for name in sorted(self.adopted)]
+        self.repository.storage.sync(["archives", *folders] if folders else [])
         for name in sorted(self.adopted):
             if not self.repository.is_whole(name):
                 raise ObjectMissing(
                     f"archives/{name} is gone: the backup that wrote it failed; back up again"
                 )
-        folders = [f"archives/{name}" for name in sorted(self.adopted)]
-        self.repository.storage.sync(["archives", *folders] if folders else [])
 
     def abort(self) -> None:
         """Drop the open archive; closed ones stay, for the next run to find."""

@@ -256,13 +256,16 @@ class LocalStorage:
         except OSError:
             return []
 
-    def stamp(self, name: str) -> tuple[int, int, int]:
-        """Size, modification time in ns, and inode of *name*.  Raises ObjectMissing."""
+    def stamp(self, name: str) -> tuple[int, int, int, int]:
+        """Size, times of modification and status change in ns, and inode of *name*.
+
+        Raises ObjectMissing.
+        """
         try:
             found = os.stat(self.path(name))
         except OSError as error:
             raise failed(error, name, reading=True) from error
-        return found.st_size, found.st_mtime_ns, found.st_ino
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
     def size(self, name: str) -> int:
         """The size of *name* in bytes.  Raises ObjectMissing."""
