@@ -176,3 +176,38 @@ def test_nothing_lies_beyond_the_end_of_a_content(repository: Repository, tmp_pa
     for start, end in ((0, (3 << 20) + 1), (3 << 20, 4 << 20), (5 << 20, 6 << 20)):
         with pytest.raises(FormatDamaged, match="more are expected"):
             list(contents.segments(entry.content, start, end))
+
+
+@pytest.mark.parametrize("versions", [1, 2])
+def test_a_chain_is_loaded_once_however_small_the_cache(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, versions: int
+) -> None:
+    """Also where two versions of a file are read side by side, as cmp does."""
+    source, points = tmp_path / "source", []
+    source.mkdir()
+    data = bytearray(random.Random(2).randbytes(6 << 20))
+    for generation in range(4):
+        for first in range(5000 * generation, len(data), 50_000):
+            data[first] ^= 1
+        (source / "database").write_bytes(data)
+        points.append(the_point(back_up(repository, source)))
+    small = Repository.open(repository.path, cache_bytes=1 << 10)
+    contents, loaded = Contents(small), []
+    load = Contents._load_chain
+
+    def counted(self: Contents, ref: Reference) -> list[Level]:
+        loaded.append(ref)
+        return load(self, ref)
+
+    monkeypatch.setattr(Contents, "_load_chain", counted)
+    refs = []
+    for point in points[-versions:]:
+        (entry,) = Directory(small, point.state).entries()
+        assert entry.content is not None
+        assert contents.record(entry.content).depth > 0
+        refs.append(entry.content)
+    for start in range(0, len(data), 1 << 18):
+        for ref in refs:
+            read = contents.read(ref, start, 1 << 18)
+        assert read == data[start : start + (1 << 18)]
+    assert sorted(loaded) == sorted(refs)
