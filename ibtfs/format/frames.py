@@ -31,6 +31,9 @@ FORMAT_VERSION = 1
 MAGIC = b"ibtfs\r\n\x1a"
 FRAME_LIMIT = 4 << 20
 LARGE_LEVEL = 3
+RECORD_LEVEL = 6
+"""Records take a seventh less than at level 1, for 0.05 s of another thread in 100,000 files; more
+gives nothing, and columns of differences instead of rows a tenth at best."""
 TABLE_LIMIT = 64 << 20
 ADDRESS_LIMIT = 1 << 63
 
@@ -48,6 +51,7 @@ STREAMS = {
     SIGNATURES: "signatures", MANIFEST: "manifest",
 }  # fmt: skip
 DATA_STREAMS = (SMALL, LARGE, LITERALS)
+RECORD_STREAMS = (CONTENTS, STATES, MAPS)
 
 _HEAD = struct.Struct("<16sBBHI")  # checksum, stream, codec, flags, raw size
 _SEALED = struct.Struct("<BBHIQI")  # stream, codec, flags, raw size, start, count
@@ -70,7 +74,7 @@ def object_key(repository: bytes, name: str) -> bytes:
 class Codec:
     """Compresses frames at zstd's level *level*; one object serves many threads.
 
-    What belongs to large contents is compressed at LARGE_LEVEL at least.
+    What belongs to large contents is compressed at LARGE_LEVEL at least, records at RECORD_LEVEL.
     """
 
     def __init__(self, level: int = 1) -> None:
@@ -79,11 +83,14 @@ class Codec:
 
     def compress(self, stream: int, raw: bytes | memoryview) -> tuple[int, bytes | memoryview]:
         """The codec chosen for *raw*, some bytes of *stream*, and its stored bytes."""
-        large = stream in (LARGE, LITERALS)
-        name = "large" if large else "other"
+        name, least = "small", self._level
+        if stream in (LARGE, LITERALS):
+            name, least = "large", LARGE_LEVEL
+        elif stream in RECORD_STREAMS:
+            name, least = "records", RECORD_LEVEL
         compressor = getattr(self._local, name, None)
         if compressor is None:
-            level = max(self._level, LARGE_LEVEL) if large else self._level
+            level = max(self._level, least)
             # no content size inside: the frame's head says it, and a reader trusts only that
             compressor = zstandard.ZstdCompressor(level=level, write_content_size=False)
             setattr(self._local, name, compressor)
