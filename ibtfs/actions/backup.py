@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ibtfs.actions.backup_tree import TreeBackup, TreeOptions
 from ibtfs.actions.consolidate import STATE_ARCHIVES, rewrite_states
+from ibtfs.actions.devices import Devices
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.owners import group_names, user_names
 from ibtfs.actions.scan import EXCLUDE_FILE, exclude_file
@@ -20,11 +21,14 @@ from ibtfs.actions.single import backup_file, backup_stream
 from ibtfs.actions.source_file import open_source, source_error
 from ibtfs.actions.tree_writer import WrittenState
 from ibtfs.errors import IntegrityError, SourceError
+from ibtfs.format.acl import named_numbers
+from ibtfs.format.entry import XATTRS
 from ibtfs.format.frames import Codec
 from ibtfs.format.patterns import Patterns, check_lines
 from ibtfs.format.point import Point, Source
 from ibtfs.store.archive_writer import compression_pool
 from ibtfs.store.catalog import Catalog
+from ibtfs.store.durable import StorageFailed
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import SHARED, Lock, machine_name
 from ibtfs.store.repository import Repository
@@ -103,7 +107,10 @@ def look_back(repository: Repository, source: Source, options: BackupOptions) ->
     Full runs at the same time may get the same epoch: they then share contents with each other,
     but refer to nothing that was there before either of them, which is all that an epoch promises.
     """
-    points = repository.points().points
+    points, damaged = repository.points()
+    for error in damaged.values():
+        if isinstance(error, StorageFailed):
+            raise error  # it may be the newest: what comes after it must be told from it
     mine = [point for point in points if point.source.identity == source.identity]
     parent = mine[-1] if mine else None
     sequence = 1 + max((point.sequence for point in points), default=0)
@@ -201,7 +208,7 @@ class _Run:
     def _tree(self, run_id: str) -> Point:
         root, _ = open_source(self.source)
         options = self._tree_options(root)
-        devices = list(self.past.parent.devices) if self.past.parent else [b""]
+        devices = Devices(self.past.parent.devices if self.past.parent else (b"",))
         damaged = self.repository.damaged_contents()
         tree = TreeBackup(self.writer, self.tally, options, devices, damaged)
         since_ns = self.past.parent.time_ns if self.past.parent else 0
@@ -248,8 +255,11 @@ class _Run:
         self, run_id: str, root: Entry, written: WrittenState, tree: TreeBackup | None
     ) -> Point:
         parent = self.past.parent
-        users = tree.users if tree else {root.uid}
-        groups = tree.groups if tree else {root.gid}
+        users, groups = (
+            (tree.users, tree.groups) if tree else named_numbers(root.extras.get(XATTRS, {}))
+        )
+        users.add(root.uid)
+        groups.add(root.gid)
         local = time.localtime(self.time_ns // 1_000_000_000)
         return Point(
             id=run_id,
@@ -263,7 +273,7 @@ class _Run:
             root_extras=root.extras,
             state=written.ref,
             digest=written.digest,
-            devices=tuple(tree.devices) if tree else (b"",),
+            devices=tree.devices.paths if tree else (b"",),
             users={**(parent.users if parent else {}), **user_names(users)},
             groups={**(parent.groups if parent else {}), **group_names(groups)},
             full=parent is None,

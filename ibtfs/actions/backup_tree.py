@@ -7,6 +7,7 @@ import stat
 import time
 from dataclasses import dataclass, field
 
+from ibtfs.actions.devices import Devices
 from ibtfs.actions.filesystems import FileSystems
 from ibtfs.actions.folder import Folder
 from ibtfs.actions.gone import Gone
@@ -23,7 +24,6 @@ from ibtfs.format.entry import (
     GID,
     HASH_SIZE,
     KEPT,
-    LEFT_OUT,
     MODE,
     NAME,
     NOT_READ,
@@ -53,20 +53,21 @@ class TreeOptions:
 class TreeBackup:
     """Backs up one tree; used once, by one thread.
 
-    *devices* are the paths where devices began in the last backup; new ones are added.
+    *devices* are as the last backup left them.  *users* and *groups* are the numbers that were met:
+    of owners, and in ACLs.
     """
 
     def __init__(
-        self, writer: RunWriter, tally: Tally, options: TreeOptions, devices: list[bytes],
+        self, writer: RunWriter, tally: Tally, options: TreeOptions, devices: Devices,
         damaged: frozenset[Reference],
     ) -> None:  # fmt: skip
         self._writer, self._tally, self._options = writer, tally, options
         self._systems = FileSystems()
         self._storer = FileStorer(writer, self._systems, tally)
         self.devices, self._damaged = devices, damaged
-        self.users: set[int] = set()
-        self.groups: set[int] = set()
+        self.users, self.groups = self._storer.users, self._storer.groups
         self.state_archives: set[str] = set()
+        self._kept = False
         self._moved = MovedFolders(writer.repository, None, 0)
         self._gone = Gone(writer.repository, tally)
 
@@ -81,7 +82,11 @@ class TreeBackup:
         found = os.fstat(root)
         stamp = stamp_of(b"", found)
         place = Place(root, found.st_dev, 0, b"")
-        entry = self._storer.folder(stamp, root, place, inline=True)
+        try:
+            entry = self._storer.folder(stamp, root, place, inline=True)
+        except SourceError as error:
+            os.close(root)
+            raise SourceError(f"The source itself {error}") from error
         stack = [Folder(root, b"", found.st_dev, 0, entry, True, load_old(self._repo, old))]
         self._meet([stamp])
         if not self._options.reread:
@@ -101,6 +106,8 @@ class TreeBackup:
                 stack.pop()
                 if not stack:
                     self._gone.finish()
+                    if not self._kept:  # what was not entered may be on any of them
+                        self.devices.free_others()
                     return entry, written
                 self._give(stack[-1], folder, written, same=same)
         finally:
@@ -236,9 +243,10 @@ class TreeBackup:
         if before is None and folder.old is not None:
             before = folder.old.find(name)
         kept = None if isinstance(error, Vanished) else flagged(before, KEPT)
-        if kept is None:
+        if kept is None or not self._writer.knows(kept.content, kept.xattrs_content):
             folder.dropped.add(name)
         else:
+            self._kept = self._kept or kept.state is not None
             folder.changed[name] = kept._replace(name=name)
 
     def _keep_folder(self, folder: Folder, error: SourceError) -> None:
@@ -246,6 +254,7 @@ class TreeBackup:
         self._tally.problem(folder.path, str(error))
         if folder.old is not None and not folder.old.is_readable:
             folder.old = None
+        self._kept = True
         flag = KEPT if folder.old else NOT_READ
         folder.entry = flagged(folder.entry, flag) or folder.entry
         folder.own_row_changed = True
@@ -263,27 +272,34 @@ class TreeBackup:
         except SourceError as error:
             self._unreadable_folder(parent, stamp, before, error)
             return None
-        self._tally.counts["folders"] += 1
-        path = parent.below(name)
-        ordinal = parent.ordinal if found.st_dev == parent.device else self._ordinal(path)
+        path, shut = parent.below(name), self._is_shut(parent, name, found)
+        begins = found.st_dev != parent.device and not shut
+        ordinal = self.devices.number(path) if begins else parent.ordinal
         fresh = stamp_of(name, found)
         same = same_stamp(fresh, before.stamp if before else None, inodes=True)
-        same = same and before is not None and before.xattrs_content not in self._damaged
+        if before is not None and before.xattrs_content is not None:
+            same = same and before.xattrs_content not in self._damaged
+            same = same and self._writer.knows(before.xattrs_content)
         place = Place(descriptor, found.st_dev, ordinal, path)
         dry = self._options.dry_run
         entry = before if before and same else None
-        entry = entry or self._storer.folder(fresh, descriptor, place, inline=dry)
+        try:
+            entry = entry or self._storer.folder(fresh, descriptor, place, inline=dry)
+        except SourceError as error:
+            os.close(descriptor)
+            self._unreadable_folder(parent, stamp, before, error)
+            return None
+        self._tally.counts["folders"] += 1
         state, moved = before.state if before else None, parent.moved
         if state is None:
             state, moved = self._moved_state(found), True
         old = load_old(self._repo, state)
         child = Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old, moved)
-        if self._is_shut(parent, child, found):
-            extras = {**child.entry.extras, FLAGS: child.entry.flags | LEFT_OUT}
-            child.own_row_changed = child.own_row_changed or child.entry.extras != extras
-            child.entry = child.entry._replace(extras=extras)
-        else:
+        child.left_out(shut)
+        if not shut:
             self._enter(child)
+        elif old is not None and not old.is_readable:
+            child.old = None
         return child
 
     def _moved_state(self, found: os.stat_result) -> StateRef | None:
@@ -295,22 +311,16 @@ class TreeBackup:
             self._gone.moved(found.st_ino, state)
         return state
 
-    def _ordinal(self, path: bytes) -> int:
-        """The number of the device that begins at *path*, the same in every run."""
-        if path not in self.devices:
-            self.devices.append(path)
-        return self.devices.index(path)
-
-    def _is_shut(self, parent: Folder, child: Folder, found: os.stat_result) -> bool:
-        """Whether *child* is kept as an empty folder: a mount point, or the repository."""
+    def _is_shut(self, parent: Folder, name: bytes, found: os.stat_result) -> bool:
+        """Whether a folder is kept as an empty one: a mount point, or the repository."""
         exclusions, observer = self._options.exclusions, self._tally.observer
         if (found.st_dev, found.st_ino) in exclusions.identities:
-            shown = os.fsdecode(child.path)
+            shown = os.fsdecode(parent.below(name))
             observer.note(f"The repository itself, or its cache, is left out: {shown}")
             return True
-        if child.device == parent.device:
+        if found.st_dev == parent.device:
             return False
-        if exclusions.one_file_system or self._systems.is_virtual(child.device):
+        if exclusions.one_file_system or self._systems.is_virtual(found.st_dev):
             self._tally.counts["mounts_left_out"] += 1
             return True
         return False

@@ -84,7 +84,7 @@ class _Check:
         self._bad_states: dict[Reference, str] = {}
         self._users: dict[Reference, tuple[str, bytes]] = {}
         self._xattrs: set[Reference] = set()
-        self._damaged_contents: set[Reference] = set()
+        self._damaged_contents: dict[Reference, str] = {}
         self.damages: dict[tuple[str, str], Damage] = {}
         self.counts: Counter[str] = Counter()
 
@@ -119,10 +119,7 @@ class _Check:
         while stack:
             state, path = stack.pop()
             if state.ref in self._bad_states:
-                self.damage(
-                    _name(state.ref), self._bad_states[state.ref], point=point.id, path=path
-                )
-                continue
+                continue  # named for every point that has it when all are known
             if state.ref in self._states:
                 continue
             self._states[state.ref] = b""
@@ -188,7 +185,7 @@ class _Check:
         try:
             record = self._contents.record(ref)
         except IntegrityError as error:
-            self._damaged_contents.add(ref)
+            self._damaged_contents[ref] = str(error)
             self.damage(_name(ref), str(error), point=point.id, path=path)
             return None
         if size is not None and record.size != size:
@@ -253,9 +250,9 @@ class _Check:
             try:
                 self._check_content(ref, read_data=read_data)
             except IntegrityError as error:
-                self._damaged_contents.add(ref)
+                self._damaged_contents[ref] = str(error)
                 self.damage(_name(ref), str(error), point=point, path=path)
-        if self._damaged_contents:
+        if self._damaged_contents or self._bad_states:
             self._name_paths()
 
     def _check_content(self, ref: Reference, *, read_data: bool) -> None:
@@ -272,45 +269,50 @@ class _Check:
         """Read a content and compare its digest."""
         record = self._contents.record(ref)
         hasher = blake3()
-        data = b""
+        kept: list[bytes] = []
         for offset in range(0, record.size, PIECE):
             data = b"".join(self._contents.own_pieces(ref, offset, PIECE))
             hasher.update(data)
+            if ref in self._xattrs:
+                kept.append(data)
             self.counts["bytes"] += len(data)
             self._observer.progress(0, len(data))
         if hasher.digest() != record.digest:
             raise FormatDamaged(f"{_name(ref)}: the bytes do not have the digest of the content")
         if ref in self._xattrs:
-            decode_xattrs(data, _name(ref))
+            decode_xattrs(b"".join(kept), _name(ref))
 
     def _name_paths(self) -> None:
         """Find every point and path that damaged contents and states hit."""
-        by_content = {d.object: d for d in self.damages.values()}
         for point in self._repository.points().points:
-            for path, entry in self._readable(point):
-                for ref in (entry.content, entry.xattrs_content):
-                    if ref in self._damaged_contents:
-                        damage = by_content[_name(ref)]
-                        self.damage(damage.object, damage.message, point=point.id, path=path)
+            stack = [(point.state, b"")]
+            while stack:
+                ref, path = stack.pop()
+                if ref in self._bad_states:
+                    message = self._bad_states[ref]
+                    self.damage(_name(ref), message, point=point.id, path=path or b".")
+                for entry in self._readable(ref):
+                    below = _join(path, entry.name)
+                    self._name_contents(entry, point, below)
+                    if entry.state is not None:
+                        stack.append((entry.state.ref, below))
 
-    def _readable(self, point: Point) -> Iterator[tuple[bytes, Entry]]:
-        """All entries of a point that can still be reached."""
-        stack = [(point.state, b"")]
-        while stack:
-            ref, path = stack.pop()
-            try:
-                entries = list(Directory(self._repository, ref).entries())
-            except IntegrityError:
-                continue
-            for entry in entries:
-                below = _join(path, entry.name)
-                yield below, entry
-                if entry.state is not None:
-                    stack.append((entry.state.ref, below))
+    def _name_contents(self, entry: Entry, point: Point, path: bytes) -> None:
+        for ref in (entry.content, entry.xattrs_content):
+            message = self._damaged_contents.get(ref) if ref is not None else None
+            if ref is not None and message is not None:
+                self.damage(_name(ref), message, point=point.id, path=path)
+
+    def _readable(self, state: Reference) -> list[Entry]:
+        """The rows of a directory; none if it cannot be read."""
+        try:
+            return list(Directory(self._repository, state).entries())
+        except IntegrityError:
+            return []
 
     def note(self) -> None:
         """Note damaged contents in the repository, where it can be written."""
-        new = self._damaged_contents
+        new = set(self._damaged_contents)
         if not new:
             return
         try:

@@ -75,6 +75,11 @@ class FileSystems:
         """Whether what lies on *device* is made up by the kernel."""
         return self.kind(device) in VIRTUAL
 
-    def granularity_ns(self, device: int) -> int:
-        """How far two moments may lie apart and have the same time stamp, with room to spare."""
-        return COARSE_GRANULARITY_NS if self.kind(device) in COARSE else GRANULARITY_NS
+    def granularity_ns(self, device: int, time_ns: int) -> int:
+        """How far two moments may lie apart and have the same time stamp, with room to spare.
+
+        *time_ns* is one that was met there: a full second may come from a file system that keeps
+        no more than seconds, and not every kind tells by its name (ext4 with small inodes, sshfs).
+        """
+        coarse = self.kind(device) in COARSE or not time_ns % 1_000_000_000
+        return COARSE_GRANULARITY_NS if coarse else GRANULARITY_NS

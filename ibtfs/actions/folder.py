@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ibtfs.actions.old_directory import OldDirectory
 from ibtfs.actions.store_file import Place
-from ibtfs.format.entry import Stamp
+from ibtfs.format.entry import FLAGS, LEFT_OUT, Stamp
 from ibtfs.store.states import Entry
 
 
@@ -41,3 +41,12 @@ class Folder:
     def place(self, name: bytes) -> Place:
         """Where the entry *name* is met."""
         return Place(self.descriptor, self.device, self.ordinal, self.below(name))
+
+    def left_out(self, shut: bool) -> None:
+        """Have its row tell whether it is *shut*; it may have been otherwise the last time."""
+        flags = self.entry.flags & ~LEFT_OUT | (LEFT_OUT if shut else 0)
+        if flags == self.entry.flags:
+            return
+        extras = {key: value for key, value in self.entry.extras.items() if key != FLAGS}
+        self.entry = self.entry._replace(extras={**extras, FLAGS: flags} if flags else extras)
+        self.own_row_changed = True

@@ -23,7 +23,9 @@ class OldDirectory:
     def __init__(self, repository: Repository, state: StateRef) -> None:
         """Raises IntegrityError."""
         self.state, self._repository = state, repository
-        self._body = repository.archive(state.ref.archive).body(STATES, state.ref.number)
+        archive = repository.archive(state.ref.archive)
+        self._body = archive.body(STATES, state.ref.number)
+        archive.require_header()  # its rows lead nowhere without
         self._rows: dict[bytes, tuple[StoredPage, int]] | None = None
 
     @functools.cached_property
@@ -42,9 +44,11 @@ class OldDirectory:
     def is_readable(self) -> bool:
         """Whether all of it can be decoded; then nothing else here raises."""
         try:
-            return len(self.stamps) >= 0
+            for page in self.pages:
+                page.archive.require_header()
         except IntegrityError:
             return False
+        return True
 
     def is_same(self, stamps: Sequence[Stamp]) -> bool:
         """Whether it has just these *stamps*; a page is not decoded for it."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ibtfs.actions.restore_entry import RestoreFailed
 
@@ -29,21 +31,21 @@ class Remover:
             os.unlink(name, dir_fd=parent)
             return
         device = os.fstat(parent).st_dev
-        top = b"/proc/self/fd/%d" % parent
         folders = [name]
         for folder in folders:  # grows as it is gone through: no recursion, however deep
-            self._look(parent, folder, device)
-            with os.scandir(os.path.join(top, folder)) as entries:
-                folders += [
-                    os.path.join(folder, entry.name)
-                    for entry in entries
-                    if entry.is_dir(follow_symlinks=False)
-                ]
+            with _opened(parent, folder) as descriptor:
+                self._look(descriptor, device)
+                with os.scandir(descriptor) as entries:
+                    folders += [
+                        os.path.join(folder, os.fsencode(entry.name))
+                        for entry in entries
+                        if entry.is_dir(follow_symlinks=False)
+                    ]
         for folder in reversed(folders):
             self._empty(parent, folder)
 
-    def _look(self, parent: int, folder: bytes, device: int) -> None:
-        found = os.lstat(folder, dir_fd=parent)
+    def _look(self, descriptor: int, device: int) -> None:
+        found = os.fstat(descriptor)
         if (found.st_dev, found.st_ino) == self._spared:
             raise RestoreFailed("the repository itself lies in it")
         if found.st_dev != device:
@@ -51,10 +53,26 @@ class Remover:
 
     def _empty(self, parent: int, folder: bytes) -> None:
         """Remove a folder whose own folders are gone."""
-        descriptor = os.open(folder, _FOLDER, dir_fd=parent)
-        try:
+        with _opened(parent, folder) as descriptor:
             for below in os.listdir(descriptor):
                 os.unlink(os.fsencode(below), dir_fd=descriptor)
-        finally:
+        above, name = os.path.split(folder)
+        with _opened(parent, above) as descriptor:
+            os.rmdir(name, dir_fd=descriptor)
+
+
+@contextmanager
+def _opened(parent: int, path: bytes) -> Iterator[int]:
+    """The folder at *path* below the open folder *parent*; no part of *path* may be a link.
+
+    Whoever owns a folder on the way may put a link there while it is gone through.
+    """
+    descriptor = os.dup(parent)
+    try:
+        for name in filter(None, path.split(b"/")):
+            below = os.open(name, _FOLDER, dir_fd=descriptor)
             os.close(descriptor)
-        os.rmdir(folder, dir_fd=parent)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -296,9 +296,11 @@ class _Restore:
         there = self._there(parent, entry.name)
         if there is not None and self._skips(entry, there, parent):
             counts["skipped"] += 1
-            self._links.remember(entry, path)
-            if self._options.overwrite == IF_CHANGED and not self._options.dry_run:
-                self.writer.metadata_at(entry, parent, entry.name)
+            if self._options.overwrite == IF_CHANGED:
+                # looked at, and the same; what merely stays may be any file
+                self._links.remember(entry, path)
+                if not self._options.dry_run:
+                    self.writer.metadata_at(entry, parent, entry.name, there)
             return
         if not self._options.dry_run:
             self._put(entry, parent, there, path)

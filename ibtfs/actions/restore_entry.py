@@ -15,6 +15,7 @@ from blake3 import blake3
 
 from ibtfs.actions.observer import Tally
 from ibtfs.errors import IbtfsError
+from ibtfs.format.acl import ACCESS_ACL, DEFAULT_ACL, renumbered
 from ibtfs.format.entry import BLOCKS
 from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
@@ -27,6 +28,7 @@ WHOLE_PIECE = 4 << 20
 READ_AHEAD = 4
 """Pieces of a large file that are read while others are written."""
 SET_IDS = stat.S_ISUID | stat.S_ISGID
+_JUST_IT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -144,14 +146,17 @@ class EntryWriter:
     def _owner(self, entry: Entry) -> tuple[int, int]:
         return self._users.get(entry.uid, entry.uid), self._groups.get(entry.gid, entry.gid)
 
-    def metadata(self, entry: Entry, descriptor: int) -> None:
-        """Owner, mode, xattrs, times of an open file or directory.  Raises OSError."""
+    def metadata(self, entry: Entry, target: int | bytes) -> None:
+        """Owner, mode, xattrs, times of a file or directory, by descriptor or a path to one.
+
+        Raises OSError.
+        """
         owner, mode = self._owner(entry), stat.S_IMODE(entry.mode)
-        mine = owner == self._self and self._is_owned(descriptor)
-        if not mine and not self._try("owners", lambda: os.chown(descriptor, *owner)):
+        mine = owner == self._self and self._is_owned(target)
+        if not mine and not self._try("owners", lambda: os.chown(target, *owner)):
             mode &= ~SET_IDS  # what ran as somebody else must not run as whoever restores
-        self._xattrs(entry, descriptor, mode, follow=True)
-        self._try("times", lambda: os.utime(descriptor, ns=(entry.mtime_ns, entry.mtime_ns)))
+        self._xattrs(entry, target, mode, follow=True)
+        self._try("times", lambda: os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns)))
 
     def tell_unset(self, tally: Tally) -> None:
         """Count, and say, what metadata could not be set."""
@@ -161,23 +166,41 @@ class EntryWriter:
                 f"The {what} of {count} entries could not be set (restore as root to set them)"
             )
 
-    def _is_owned(self, descriptor: int) -> bool:
-        """Whether it is ours already: to look is a quarter of the work of setting it."""
-        if self._self[0] != 0:
-            return True
-        found = os.fstat(descriptor)
+    def _is_owned(self, target: int | bytes) -> bool:
+        """Whether it is ours already: to look is a quarter of the work of setting it.
+
+        A new file may have the group of its folder.
+        """
+        found = os.stat(target)
         return (found.st_uid, found.st_gid) == self._self
 
-    def metadata_at(self, entry: Entry, parent: int, name: bytes) -> None:
-        """Owner, mode, xattrs, times of a special file.  Raises OSError."""
-        owner = self._owner(entry)
-        if owner != self._self or os.geteuid() == 0:
-            self._try(
-                "owners", lambda: os.chown(name, *owner, dir_fd=parent, follow_symlinks=False)
-            )
+    def metadata_at(
+        self, entry: Entry, parent: int, name: bytes, seen: os.stat_result | None = None
+    ) -> None:
+        """Owner, mode, xattrs, times of what is in an open folder, if it still is what was *seen*.
+
+        Raises OSError, RestoreFailed.
+        """
+        if stat.S_ISLNK(entry.mode):
+            self._link_metadata(entry, parent, name)
+            return
+        # whoever owns the folder may put a link to anything in its place at any moment
+        descriptor = os.open(name, _JUST_IT, dir_fd=parent)
+        try:
+            found = os.fstat(descriptor)
+            same = seen is None or (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino)
+            if not same or stat.S_IFMT(found.st_mode) != stat.S_IFMT(entry.mode):
+                raise RestoreFailed("was replaced while it was restored")
+            self.metadata(entry, b"/proc/self/fd/%d" % descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _link_metadata(self, entry: Entry, parent: int, name: bytes) -> None:
+        """Owner, xattrs and times of a symbolic link; it has no mode."""
+        owner, times = self._owner(entry), (entry.mtime_ns, entry.mtime_ns)
+        self._try("owners", lambda: os.chown(name, *owner, dir_fd=parent, follow_symlinks=False))
         path = b"/proc/self/fd/%d/%b" % (parent, name)
-        self._xattrs(entry, path, stat.S_IMODE(entry.mode), follow=False)
-        times = (entry.mtime_ns, entry.mtime_ns)
+        self._xattrs(entry, path, 0, follow=False)
         self._try("times", lambda: os.utime(name, ns=times, dir_fd=parent, follow_symlinks=False))
 
     def _xattrs(self, entry: Entry, target: int | bytes, mode: int, *, follow: bool) -> None:
@@ -206,7 +229,9 @@ class EntryWriter:
             self._xattr(target, name, wanted[name], follow=follow)
 
     def _xattr(self, target: int | bytes, name: bytes, value: bytes, *, follow: bool) -> None:
-        what = "ACLs" if name.startswith(b"system.posix_acl") else "extended attributes"
+        what = "extended attributes"
+        if name in (ACCESS_ACL, DEFAULT_ACL):
+            what, value = "ACLs", renumbered(value, self._users, self._groups)
         self._try(what, lambda: os.setxattr(target, name, value, follow_symlinks=follow))
 
     def _try(self, what: str, change: Callable[[], None]) -> bool:

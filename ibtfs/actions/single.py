@@ -67,8 +67,7 @@ def _store_file(
 ) -> Single | None:
     """Store the file listed as *stamp* under the name that *place* has as its path."""
     systems, counts, name = FileSystems(), tally.counts, place.path
-    known = load_old(writer.repository, old)
-    before = known.find(name) if known else None
+    before = _before(writer, old, name)
     counts["files"], counts["bytes"] = 1, stamp[SIZE]
     inodes = systems.keeps_inodes(place.device) if options.inodes is None else options.inodes
     shown = (name, *stamp[MODE:])
@@ -91,8 +90,7 @@ def backup_stream(writer: RunWriter, tally: Tally, name: bytes, old: StateRef | 
     """Store standard input as a file called *name*.  Raises UsageError, SourceError."""
     if not name or b"/" in name or b"\0" in name or name in (b".", b"..") or len(name) > 255:
         raise UsageError(f"{os.fsdecode(name)!r} cannot be the name of a file")
-    known = load_old(writer.repository, old)
-    before = known.find(name) if known else None
+    before = _before(writer, old, name)
     base = before.content if before else None
     try:
         size = writer.contents.record(base).size if base else 0
@@ -110,6 +108,12 @@ def backup_stream(writer: RunWriter, tally: Tally, name: bytes, old: StateRef | 
     mode = stat.S_IFREG | 0o600
     row = (name, mode, os.getuid(), os.getgid(), stored.size, now, 0, 0, 1)
     return _wrapped(writer, Entry(*row, stored.ref, None, b"", 0, {}, None), None)
+
+
+def _before(writer: RunWriter, old: StateRef | None, name: bytes) -> Entry | None:
+    """What the last point had as *name*, if that can be read."""
+    known = load_old(writer.repository, old)
+    return known.find(name) if known and known.is_readable else None
 
 
 def _wrapped(writer: RunWriter, entry: Entry, same: StateRef | None) -> Single:

@@ -25,6 +25,7 @@ from ibtfs.actions.source_file import (
 )
 from ibtfs.actions.store_large import LargeFile
 from ibtfs.actions.store_small import SMALL_LIMIT, store_bytes
+from ibtfs.format.acl import named_numbers
 from ibtfs.format.entry import (
     BLOCKS,
     CTIME,
@@ -77,10 +78,15 @@ class _Contents(NamedTuple):
 
 
 class FileStorer:
-    """Turns what lies in the source into rows; one thread."""
+    """Turns what lies in the source into rows; one thread.
+
+    *users* and *groups* are the numbers that ACLs named.
+    """
 
     def __init__(self, writer: RunWriter, systems: FileSystems, tally: Tally) -> None:
         self._writer, self._systems, self._tally = writer, systems, tally
+        self.users: set[int] = set()
+        self.groups: set[int] = set()
         self._links: dict[tuple[int, int], Entry] = {}
 
     def store(self, stamp: Stamp, old: Entry | None, place: Place) -> Entry:
@@ -123,6 +129,7 @@ class FileStorer:
             self._tally.counts["bytes_added"] += stored
         extras: Extras = {}
         if read.xattrs:
+            self._meet(read.xattrs)
             extras[XATTRS] = read.xattrs
         if read.blocks != (size + 4095) // 4096 * 8:
             extras[BLOCKS] = read.blocks
@@ -162,7 +169,7 @@ class FileStorer:
 
         *looked_ns* is a moment not later than the last look at the file.
         """
-        granularity = self._systems.granularity_ns(device)
+        granularity = self._systems.granularity_ns(device, stamp[CTIME])
         limit = looked_ns - granularity
         # a time of modification beyond now was set by hand, and that set the ctime
         if stamp[CTIME] >= limit or limit <= stamp[MTIME] <= looked_ns + granularity:
@@ -248,12 +255,19 @@ class FileStorer:
         """What the row has besides the common fields; xattrs as they are."""
         extras: Extras = {}
         if xattrs:
+            self._meet(xattrs)
             extras[XATTRS] = xattrs
         if found.st_nlink > 1 and place.ordinal and not stat.S_ISDIR(found.st_mode):
             extras[GROUP] = place.ordinal
-        if found.st_blocks != expected_blocks(found.st_mode, found.st_size):
+        # fewer than none: what some file systems in user space say
+        if 0 <= found.st_blocks != expected_blocks(found.st_mode, found.st_size):
             extras[BLOCKS] = found.st_blocks
         return extras
+
+    def _meet(self, xattrs: Mapping[bytes, bytes]) -> None:
+        users, groups = named_numbers(xattrs)
+        self.users |= users
+        self.groups |= groups
 
     def _bounded(self, stamp: Stamp, extras: Extras, place: Place, limit: int) -> Stamp:
         """*stamp*; extended attributes that could not be read back leave *extras*, and are told.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ibtfs.cli.output import complain
 
 if TYPE_CHECKING:
-    from ibtfs.errors import IntegrityError
+    from ibtfs.errors import IbtfsError
     from ibtfs.format.point import Point
     from ibtfs.store.repository import Repository
 
@@ -33,7 +33,7 @@ def chosen_point(repository: Repository, words: str) -> Point:
     return select_point(points.points, words, datetime.now())
 
 
-def tell_damaged(damaged: Mapping[str, IntegrityError]) -> None:
+def tell_damaged(damaged: Mapping[str, IbtfsError]) -> None:
     """Tell of manifests that cannot be read."""
     for error in damaged.values():
         complain(f"Damaged backup point left out: {error}")

@@ -43,7 +43,8 @@ class Point:
     *time_ns* is when the run began, *utc_offset* the local time zone then, in seconds.
     *root* is the stamp of the source's root, *root_extras* its extras, *state* its directory state
     and *digest* that state's 32 bytes.  *devices* are the paths, relative to the source, at which
-    devices begin: ordinal 0 is the root's.  *users* and *groups* give the names of numbers.
+    devices begin: ordinal 0 is the root's, and other empty ones are free.  *users* and *groups*
+    give the names of numbers.
     *single* says that the source was one file, shown as the only row of the root.
     """
 

@@ -9,13 +9,12 @@ damage: then it is shown all the same.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Sequence
 
 from ibtfs.errors import EntryNotFound, IntegrityError
 from ibtfs.mount.entry_node import EntryNode, failure
 from ibtfs.mount.node import Attributes, Node
-from ibtfs.mount.synthetic import SyntheticNode, folder_attributes
+from ibtfs.mount.synthetic import SyntheticNode, as_in_the_past, folder_attributes
 from ibtfs.mount.timeline import (
     COUNTING_SECONDS,
     LISTING_SECONDS,
@@ -100,10 +99,8 @@ class DeletedFolder(SyntheticNode):
         past, gone = known.past, known.gone
         time_ns = self._view.changed_ns + len(gone.entries) + len(gone.still)
         inode = self._view.inode(b"deleted", self._source, self._path)
-        found = folder_attributes(inode, 0, time_ns)._replace(
-            nlink=known.links, mode=stat.S_IFDIR | past.mode, uid=past.uid, gid=past.gid
-        )
-        return self._view.options.presented(found)
+        found = folder_attributes(inode, 0, time_ns)._replace(nlink=known.links)
+        return self._view.options.presented(as_in_the_past(found, past))
 
     def lookup(self, name: bytes) -> Node:
         """What was called *name* and is gone, or the directory in which something is gone."""

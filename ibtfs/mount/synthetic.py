@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from ibtfs.errors import EntryNotFound, NotADirectory
 from ibtfs.mount.node import Attributes, Node
+from ibtfs.store.past import Past
 
 DIRECTORY_MODE = stat.S_IFDIR | 0o755
 LINK_MODE = stat.S_IFLNK | 0o777
@@ -52,6 +53,17 @@ def folder_attributes(inode: int, folders: int, mtime_ns: int) -> Attributes:
     return Attributes(
         inode, DIRECTORY_MODE, 2 + folders, os.getuid(), os.getgid(), 0, 4096, 8, mtime_ns, mtime_ns
     )
+
+
+def as_in_the_past(folder: Attributes, past: Past) -> Attributes:
+    """*folder* with the owner and the permissions of a directory that was as *past* tells.
+
+    Where it had several owners it belongs to who mounts, who may read the repository anyway.
+    """
+    mode = stat.S_IFDIR | past.mode
+    if past.uid is None:
+        return folder._replace(mode=mode)
+    return folder._replace(mode=mode, uid=past.uid, gid=past.gid)
 
 
 class SymlinkNode(SyntheticNode):

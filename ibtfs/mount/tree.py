@@ -20,8 +20,11 @@ or directory in every point.
 
 from __future__ import annotations
 
+import logging
+import math
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, tzinfo
 from typing import Final
@@ -45,6 +48,10 @@ from ibtfs.store.select import by_source, displayed_names
 
 LATEST: Final = moment.LATEST.encode()
 MOST_NODES: Final = 5_000
+AGAIN_SECONDS: Final = 1.0
+"""After so long manifests that could not be read are tried again: it may have been the network."""
+
+log = logging.getLogger(__name__)
 
 
 class RepositoryView:
@@ -68,6 +75,7 @@ class RepositoryView:
         self._lock = threading.Lock()
         self._stamp = 0
         self._ids: tuple[str, ...] | None = None
+        self._again, self._told = math.inf, set[str]()
         self._sources: dict[bytes, Timeline] = {}
         self._inodes = Inodes(repository.id)
 
@@ -79,17 +87,25 @@ class RepositoryView:
     def sources(self) -> Mapping[bytes, Timeline]:
         """The sources by the names that they are shown under, as they are now."""
         with self._lock:
-            stamp = self.repository.storage.folder_stamp("points")
-            if not stamp or stamp != self._stamp:
+            stamp, due = (
+                self.repository.storage.folder_stamp("points"),
+                time.monotonic() >= self._again,
+            )
+            if not stamp or stamp != self._stamp or due:
                 self.repository.require_there()
                 ids = tuple(self.repository.point_ids())
-                if ids != self._ids:
+                if ids != self._ids or due:
                     self._sources, self._ids = self._read(), ids
                 self._stamp = stamp
             return self._sources
 
     def _read(self) -> dict[bytes, Timeline]:
-        points, options = self.repository.points().points, self.options
+        (points, damaged), options = self.repository.points(), self.options
+        for error in damaged.values():
+            if str(error) not in self._told:
+                log.error("Backup point left out: %s", error)
+        self._told = {str(error) for error in damaged.values()}
+        self._again = time.monotonic() + AGAIN_SECONDS if damaged else math.inf
         # of all points: a name must not depend on what else is shown
         names = displayed_names(points, options.zone, options.point_format)
         found = {}

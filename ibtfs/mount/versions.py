@@ -11,14 +11,18 @@ What cannot be read because of damage is listed where it is known of, and cannot
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from ibtfs.errors import EntryNotFound, IntegrityError
 from ibtfs.mount.entry_node import EntryNode, failure
 from ibtfs.mount.node import Attributes, Node
-from ibtfs.mount.synthetic import DamagedNode, SyntheticNode, folder_attributes
+from ibtfs.mount.synthetic import (
+    DamagedNode,
+    SyntheticNode,
+    as_in_the_past,
+    folder_attributes,
+)
 from ibtfs.mount.timeline import (
     COUNTING_SECONDS,
     LISTING_SECONDS,
@@ -139,7 +143,7 @@ class VersionsFolder(SyntheticNode):
         inode = self._view.inode(b"versions", self._source, self._path)
         found = folder_attributes(inode, 0, time_ns)._replace(nlink=links)
         if past.was_directory:
-            found = found._replace(mode=stat.S_IFDIR | past.mode, uid=past.uid, gid=past.gid)
+            found = as_in_the_past(found, past)
         return self._view.options.presented(found)
 
     def lookup(self, name: bytes) -> Node:

@@ -117,6 +117,10 @@ class ArchiveReader:
             self._header = header
         return self._header
 
+    def require_header(self) -> None:
+        """Raise ObjectMissing or FormatDamaged unless :attr:`header` can be read."""
+        assert self.header.archives  # the first is its own
+
     def _bodies(self, kind: str, stream: int, number: int) -> tuple[int, tuple[bytes | None, ...]]:
         """The first number, and the bodies, of the frame that holds record *number*."""
         opened = self._file(kind)

@@ -55,6 +55,8 @@ the first backup of a database took 2.8 s of CPU with it, and 2.0 with the first
 Literals have small frames, for a reader keeps one of each of the many versions that a window takes
 pieces from.  1 MB appended to a log takes 291, 270 and 250 KB in frames of 64, 128 and 256 KiB.
 """
+COPIED = 32 << 10
+"""Shorter pieces are copied: one block of each megabyte of a sparse file would hold it all."""
 RECORD_FRAME = 64 << 10
 INSIDE_INDEX = 64 << 10
 """Data or signatures of no more bytes than this lie in the index: a block and two syncs less."""
@@ -92,7 +94,9 @@ class _Lane:
             view = view[cut:]
             self.flush()
         if view:
-            self._pieces.append(view if self._stream != LITERALS else bytes(view))
+            # a view keeps all that it is a part of in memory
+            copied = self._stream == LITERALS or len(view) < COPIED
+            self._pieces.append(bytes(view) if copied else view)
             self.held += len(view)
 
     def flush(self) -> None:

@@ -27,13 +27,13 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
     if others_at_work(storage, lock):
         return 0
     points = set(repository.point_ids())
-    needed = _needed(repository) if any(map(_has_files, archives.values())) else set()
+    needed = _needed(repository) if any(map(_has_files, archives.values())) else None
     stray = [name for name in hidden if _is_left(storage, name)]
     for point_id, names in tags.items():
         stray += [name for name in names if name.endswith(PART) or point_id not in points]
     for archive_id, names in archives.items():
         # an index that was lost, or is still being copied here, does not make its data left over
-        whole = _has_index(names) or archive_id in needed
+        whole = _has_index(names) or needed is None or archive_id in needed
         whole = whole or "index" in generations(storage, archive_id)
         stray += [name for name in names if name.endswith(PART) or not whole]
     for name in stray:
@@ -52,14 +52,20 @@ def _has_index(names: Sequence[str]) -> bool:
     return any("/index." in name and not name.endswith(PART) for name in names)
 
 
-def _needed(repository: Repository) -> set[str]:
-    """The archives that a manifest or the index of another archive names."""
-    needed = {point.state.archive for point in repository.points().points}
-    for archive_id in repository.archive_ids():
-        try:
+def _needed(repository: Repository) -> set[str] | None:
+    """The archives that a manifest or the index of another archive names.
+
+    None if one of them cannot be read: what it names cannot be told, so all may be needed.
+    """
+    points = repository.points()
+    if points.damaged:
+        return None
+    needed = {point.state.archive for point in points.points}
+    try:
+        for archive_id in repository.archive_ids():
             needed.update(repository.archive(archive_id).header.archives)
-        except IntegrityError:
-            continue  # what it names cannot be told; check names it
+    except IntegrityError:
+        return None
     return needed
 
 

@@ -9,8 +9,10 @@ sees the other.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import threading
 import time
 from types import TracebackType
 from typing import NamedTuple
@@ -53,13 +55,17 @@ class Lock:
         self._storage, self._kind = storage, kind
         clean = re.sub(r"[^0-9A-Za-z.-]", "-", host)[:64] or "-"
         self.name = f"{kind}_{int(time.time())}_{clean}_{process}_{token}"
-        self._refreshed = time.monotonic()
+        self._refreshed = self._verified = _now()
+        self._lost = False
+        self._ended = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="ibtfs-lock", daemon=True)
         self._lease: Lease | None = storage.lease(f"locks/{self.name}")
         try:
             self._refuse_others(clean)
         except BaseException:
             self.release()
             raise
+        self._keeper.start()
 
     def _refuse_others(self, host: str) -> None:
         for name in self._storage.list("locks"):
@@ -84,22 +90,38 @@ class Lock:
             return not held
         return self._storage.age(f"locks/{name}") > STALE_SECONDS
 
+    def _keep(self) -> None:
+        """Keep the lock fresh from a thread: a run may wait long for a disk, or for its input."""
+        while not self._ended.wait(REFRESH_SECONDS):
+            if not self._refresh():
+                return
+
+    def _refresh(self) -> bool:
+        """Make the lock young again; False if it was old enough to be taken for left behind."""
+        lease = self._lease
+        # by a clock that nobody sets, and that goes on while the machine sleeps
+        if lease is None or self._lost or _now() - self._refreshed > STALE_SECONDS:
+            self._lost = True
+            return False
+        with contextlib.suppress(OSError):  # verify tells whether it is still there
+            lease.refresh()
+            self._refreshed = _now()
+        return True
+
     def refresh(self) -> None:
-        """Say that the owner lives; cheap, to be called often.  Raises LockLost."""
-        if time.monotonic() - self._refreshed > REFRESH_SECONDS:
+        """See that the lock is still held; cheap, to be called often.  Raises LockLost."""
+        if _now() - self._verified > REFRESH_SECONDS:
             self.verify()
 
     def verify(self) -> None:
-        """Raise LockLost unless the lock is still there and fresh; then refresh it."""
-        name = f"locks/{self.name}"
+        """Raise LockLost unless the lock is still there and was kept fresh; then refresh it."""
         lease = self._lease
-        if lease is None or self._storage.age(name) > STALE_SECONDS or not lease.is_in_place():
+        if lease is None or not lease.is_in_place() or not self._refresh():
             raise LockLost(
                 "The lock of this run was removed or went stale (was the machine asleep?); "
                 "nothing is lost, run the command again"
             )
-        lease.refresh()
-        self._refreshed = time.monotonic()
+        self._verified = _now()
 
     def is_of_same_machine(self, name: str) -> bool:
         """Whether the lock called *name* was taken on the machine that took this one."""
@@ -116,6 +138,9 @@ class Lock:
 
     def release(self) -> None:
         """Give the lock back; harmless if it is gone."""
+        self._ended.set()
+        if self._keeper.is_alive():
+            self._keeper.join()
         if self._lease is not None:
             self._lease.release()
             self._lease = None
@@ -127,6 +152,10 @@ class Lock:
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def parse_holder(name: str) -> Holder | None:

@@ -11,13 +11,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ibtfs.errors import EntryNotFound, IntegrityError
+from ibtfs.format.acl import ACCESS_ACL
 from ibtfs.format.entry import HASH_SIZE, MODE, NAME, XATTRS
 from ibtfs.format.point import Point
 from ibtfs.store.patience import Patience
 from ibtfs.store.repository import Repository
 from ibtfs.store.states import Directory, Entry, StateRef, StoredPage
-
-ACCESS_ACL = b"system.posix_acl_access"
 
 
 class DatedState(NamedTuple):
@@ -38,7 +37,8 @@ class Past:
     """What a path was in the points that were added, newest first.
 
     *mode* are the permissions that it had, as a directory, in all of them: what shows names of
-    many points at once may not let in anybody whom one of them kept out.
+    many points at once may not let in anybody whom one of them kept out.  *uid* is None when it
+    had several owners: then none of them may.
     """
 
     __slots__ = ("_mode", "_private", "gid", "states", "uid", "was_other")
@@ -46,7 +46,8 @@ class Past:
     def __init__(self) -> None:
         self.states: dict[bytes, DatedState] = {}
         self.was_other = False
-        self.uid = self.gid = 0
+        self.uid: int | None = 0
+        self.gid = 0
         self._mode, self._private = 0o7777, False
 
     def add(self, point: Point, entry: Entry) -> None:
@@ -61,6 +62,8 @@ class Past:
         self._mode &= entry.mode
         # whoever is the owner, or is named in a list, was somebody else at another time
         moved = (entry.uid, entry.gid) != (self.uid, self.gid)
+        if entry.uid != self.uid:
+            self.uid = None
         listed = entry.xattrs_content is not None or ACCESS_ACL in entry.extras.get(XATTRS, ())
         self._private = self._private or moved or listed
 

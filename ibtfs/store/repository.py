@@ -28,7 +28,7 @@ from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store.archive import ArchiveReader, generations
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.durable import PART
+from ibtfs.store.durable import PART, StorageFailed
 from ibtfs.store.known_points import KnownPoints
 from ibtfs.store.select import shown_sources
 from ibtfs.store.storage import LocalStorage
@@ -49,7 +49,7 @@ class Points(NamedTuple):
     """The points of a repository, in order within each source, and manifests that are damaged."""
 
     points: list[Point]
-    damaged: dict[str, IntegrityError]
+    damaged: dict[str, IbtfsError]
 
 
 class Repository:
@@ -220,17 +220,24 @@ class Repository:
             self._known.keep()
 
     def points(self) -> Points:
-        """All points, by sequence within their sources; damaged manifests apart."""
+        """All points, by sequence within their sources; manifests that cannot be read apart.
+
+        Raises StorageFailed if the disk gives none of them.
+        """
         points: list[Point] = []
-        damaged: dict[str, IntegrityError] = {}
+        damaged: dict[str, IbtfsError] = {}
         present = self.point_ids()
         for point_id in present:
             try:
                 points.append(self.point(point_id))
-            except IntegrityError as error:
+            except (IntegrityError, StorageFailed) as error:
                 damaged[point_id] = error
             except PointNotFound:
                 continue  # removed since the folder was listed
+        if not points:
+            for refused in damaged.values():
+                if isinstance(refused, StorageFailed):
+                    raise refused
         for gone in set(self._points).difference(present):
             self._points.pop(gone, None)
         points.sort(key=lambda point: point.order)

@@ -180,6 +180,15 @@ class RunWriter:
             return self._digests[number]
         return self.repository.archive(archive).content_digest(number)
 
+    def knows(self, *refs: Reference | None) -> bool:
+        """Whether the records of these contents can be read, so that a new state may have them."""
+        try:
+            for ref in filter(None, refs):
+                self.digest_of(ref)
+        except IntegrityError:
+            return False
+        return True
+
     def add_content(self, record: ContentRecord, extents: ExtentMap | None = None) -> Reference:
         """Add a content whose payload was appended to the open archive."""
         ref = self.archive.add_content(record, extents)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 import time
@@ -198,9 +199,9 @@ class _Scan:
         """The row of a folder itself and those of what is in it."""
         with tree.folder(path) as descriptor, naming(path):
             looked_ns, own = time.time_ns(), os.fstat(descriptor)
-            limit_ns = looked_ns - self._systems.granularity_ns(own.st_dev)
+            settled = functools.partial(_settled, self._systems, own.st_dev, looked_ns)
             inodes = self._systems.keeps_inodes(own.st_dev)
-            rows = [Row(_settled(stamp_of(path, own), limit_ns), None)]
+            rows = [Row(settled(stamp_of(path, own)), None)]
             if path and self._systems.is_virtual(own.st_dev):
                 return rows  # made up by the kernel, and endless
             listing = list_folder(descriptor, path, _EVERYTHING)
@@ -209,13 +210,13 @@ class _Scan:
             stamps = [(os.path.join(path, stamp[NAME]), *stamp[1:]) for stamp in listing.stamps]
         for stamp in stamps:
             if not self._source.excludes(stamp[NAME], stat.S_ISDIR(stamp[MODE])):
-                rows.extend(self._row(tree, stamp, limit_ns, inodes))
+                rows.extend(self._row(tree, stamp, settled(stamp), inodes))
         return rows
 
-    def _row(self, tree: Tree, stamp: Stamp, limit_ns: int, inodes: bool) -> Iterator[Row]:
+    def _row(self, tree: Tree, stamp: Stamp, settled: Stamp, inodes: bool) -> Iterator[Row]:
         """The row of a listed entry; none if it vanished."""
         token: bytes | int | None = None
-        settled, mode = _settled(stamp, limit_ns), stamp[MODE]
+        mode = stamp[MODE]
         try:
             if stat.S_ISLNK(mode):
                 token = _target(tree, stamp[NAME])
@@ -245,10 +246,10 @@ class _Scan:
         return hasher.digest()
 
 
-def _settled(stamp: Stamp, limit_ns: int) -> Stamp:
+def _settled(systems: FileSystems, device: int, looked_ns: int, stamp: Stamp) -> Stamp:
     """*stamp*, its ctime zeroed if a later change could leave the same one."""
     # every change sets the ctime, whatever mtime was set by hand
-    if stamp[CTIME] >= limit_ns:
+    if stamp[CTIME] >= looked_ns - systems.granularity_ns(device, stamp[CTIME]):
         return (*stamp[:CTIME], 0, *stamp[INODE:])
     return stamp
 

@@ -25,7 +25,7 @@ def chart(results: Results) -> str:
     width = LEFT + sum(widths) + GAP * (len(groups) + 1)
     ratios = [ratio for *_, rows in groups for row in rows if (ratio := _ratio(rows[0], row))]
     scale = _Scale(min([0.5, *ratios]), max([10.0, *ratios]))
-    lines = [*_frame(max(width, 420), scale, tools)]
+    lines = [*_frame(max(width, 560), scale, tools)]
     left = LEFT + GAP
     for (name, step, rows), room in zip(groups, widths, strict=True):
         lines += _group(left, room, f"{name}", step, rows, scale)

@@ -116,7 +116,7 @@ class Measurer:
 
     def printed(self) -> str:
         """Return what the last command printed."""
-        return self.log.read_text(errors="replace").strip() if self.log.exists() else ""
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def last_lines(self) -> str:
         """Return the end of what the last command printed, as one line."""

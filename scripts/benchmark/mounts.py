@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -226,9 +227,11 @@ class MountSet:
         folders = [mount.inside(point, source) for point in mount.points()]
         figures, printed = self.timed(mount.tool, _grep(folders).words)
         found = sorted(printed.splitlines())
-        other = [line for line in found if line not in expected]
+        more, less = Counter(found) - Counter(expected), Counter(expected) - Counter(found)
         wrong = () if found == expected and expected else (
-            f"{len(found)} lines found, not {len(expected)}, such as {other[:2]}",
+            f"{len(found)} lines found, not {len(expected)}; too many are {more.total()}, "
+            f"such as {more.most_common(2)}; missing are {less.total()}, "
+            f"such as {less.most_common(2)}",
         )  # fmt: skip
         self.record("grep -r, 12 points", mount.tool.name, figures, wrong)
 

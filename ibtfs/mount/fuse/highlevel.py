@@ -18,7 +18,8 @@ from importlib import import_module
 from typing import Any
 
 from ibtfs import errors
-from ibtfs.mount.acl import ACCESS_ACL, cautious_mode
+from ibtfs.format.acl import ACCESS_ACL
+from ibtfs.mount.acl import cautious_mode
 from ibtfs.mount.fuse.errnos import AbsentAttributes, ErrorNumbers, Refused
 from ibtfs.mount.fuse.options import MountOptions
 from ibtfs.mount.fuse.signals import ending_signals

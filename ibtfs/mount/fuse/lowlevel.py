@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ibtfs import errors
-from ibtfs.mount.acl import ACCESS_ACL
+from ibtfs.format.acl import ACCESS_ACL
 from ibtfs.mount.fuse import wire
 from ibtfs.mount.fuse.errnos import AbsentAttributes, ErrorNumbers, Refused
 from ibtfs.mount.fuse.listings import Directories
