@@ -62,10 +62,10 @@ class Lock:
         self._lease: Lease | None = storage.lease(f"locks/{self.name}")
         try:
             self._refuse_others(clean)
+            self._keeper.start()
         except BaseException:
             self.release()
             raise
-        self._keeper.start()
 
     def _refuse_others(self, host: str) -> None:
         for name in self._storage.list("locks"):
@@ -139,11 +139,13 @@ class Lock:
     def release(self) -> None:
         """Give the lock back; harmless if it is gone."""
         self._ended.set()
-        if self._keeper.is_alive():
-            self._keeper.join()
-        if self._lease is not None:
-            self._lease.release()
-            self._lease = None
+        try:
+            if self._keeper.is_alive():
+                self._keeper.join()  # it uses what is given back
+        finally:
+            if self._lease is not None:
+                self._lease.release()
+                self._lease = None
 
     def __enter__(self) -> Lock:
         return self

@@ -303,6 +303,26 @@ def change_inside(path: Path, rng: random.Random, *, files: int = 20) -> None:
         rounds = [line.split("/")[5] for line in listing.splitlines() if "/round-" in line]
         commands += [f"rm /{name}/{number}" for name in rounds for number in range(files // 2)]
         _debugfs(path, commands)
+    punch_unwritten(path)
+
+
+def punch_unwritten(path: Path) -> None:
+    """Make holes of what was allocated and never written, as mkfs does with its journal.
+
+    The kernel shows it as data or as a hole, as it likes, and no tool can tell.
+    """
+    with open(path, "r+b", buffering=0) as file:
+        size, start = path.stat().st_size, 0
+        os.fsync(file.fileno())
+        while start < size:
+            try:
+                end = os.lseek(file.fileno(), start, os.SEEK_DATA)
+            except OSError:  # there is only a hole left
+                end = size
+            if end > start:
+                place = ["--offset", str(start), "--length", str(end - start)]
+                subprocess.run(["fallocate", "--punch-hole", *place, path], check=True)
+            start = os.lseek(file.fileno(), end, os.SEEK_HOLE) if end < size else size
 
 
 def edit_inside(path: Path, rng: random.Random, *, files: int = 40, log: int = MIB) -> None:
