@@ -515,6 +515,7 @@ def test_a_clock_that_jumps_harms_nothing(
     moment = datetime.now()
     assert select_point(points, "latest", moment) is points[4]
     assert select_point(points, "latest~2", moment) is points[2]
+    assert select_point(points, "@latest~2", moment) is points[2]
     assert select_point(points, "2d", moment) is points[4]  # the later of two of that time
     for point, tree in made:
         assert_comes_back(repository, point, tree, tmp_path)

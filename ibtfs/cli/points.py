@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 POINT_HELP = """\
 POINT is an id, a name as `ibtfs list` shows it, the first 4 or more characters of one, latest,
 latest~2, or a moment (2026-11-20, 2026-11-20T10:15, yesterday, 3d, '3 days ago': the newest point
-at or before it). Where a repository has several sources, SOURCE/POINT says which one."""
+at or before it; @yesterday, as in a mount, is as good). Where a repository has several sources,
+SOURCE/POINT says which one."""
 
 PATH_HELP = "PATH is relative to the source, or the absolute path that it had."
 

@@ -59,9 +59,11 @@ def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
 
     In this order: an exact id, the name that is shown, a unique prefix of either, ``latest`` or
     ``latest~2``, a moment (the newest point at or before it; *now* is naive for the system's
-    time zone).  Raises AmbiguousSource, PointNotFound, UsageError.
+    time zone).  A ``@`` before it, as in a mount, means nothing.
+    Raises AmbiguousSource, PointNotFound, UsageError.
     """
     source, slash, wanted = words.rpartition("/")
+    wanted = wanted.removeprefix("@")
     sources = by_source(points)
     if slash:
         if source not in sources:
@@ -69,14 +71,14 @@ def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
             raise PointNotFound(f"No source {source!r} in the repository; there are: {known}")
         return select_among(sources[source], wanted, now)
     for point in points:
-        if point.id == words:
+        if point.id == wanted:
             return point
     if not sources:
         raise PointNotFound("The repository holds no backup points yet")
     if len(sources) > 1:
         names = ", ".join(f"{name}/{words}" for name in sorted(sources))
         raise AmbiguousSource(f"Several sources: say which one: {names}")
-    return select_among(next(iter(sources.values())), words, now)
+    return select_among(next(iter(sources.values())), wanted, now)
 
 
 def select_among(
