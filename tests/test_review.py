@@ -390,6 +390,9 @@ def test_acls_go_by_name_as_owners_do(tmp_path: Path, repository: Repository) ->
     assert point
     assert point.users[1] == "daemon"
     assert point.groups[12] == "man"
+    single = back_up(repository, tmp_path / "source/file").point
+    assert single
+    assert (single.users[1], single.groups[12]) == ("daemon", "man")
     elsewhere = dataclasses.replace(
         point, users={**point.users, 1: "games"}, groups={**point.groups, 12: "mail"}
     )

@@ -219,7 +219,7 @@ class _Run:
                 written = rewrite_states(self.writer, written.ref)
             except IntegrityError as error:
                 self.tally.observer.note(f"Old states stay where they are, one is damaged: {error}")
-        return self._point(run_id, entry, written, tree)
+        return self._point(run_id, entry, written, tree, entry)
 
     def _tree_options(self, root: int) -> TreeOptions:
         """The options with the patterns of the source's own ``.exclude`` file added."""
@@ -248,15 +248,16 @@ class _Run:
             if stored is None:
                 return None
             single = stored
-        point = self._point(run_id, single.root, single.state, None)
+        point = self._point(run_id, single.root, single.state, None, single.row)
         return replace(point, single=True)
 
     def _point(
-        self, run_id: str, root: Entry, written: WrittenState, tree: TreeBackup | None
+        self, run_id: str, root: Entry, written: WrittenState, tree: TreeBackup | None, row: Entry
     ) -> Point:
+        """The manifest of this run; *row* is the source itself, a folder or a single file."""
         parent = self.past.parent
         users, groups = (
-            (tree.users, tree.groups) if tree else named_numbers(root.extras.get(XATTRS, {}))
+            (tree.users, tree.groups) if tree else named_numbers(row.extras.get(XATTRS, {}))
         )
         users.add(root.uid)
         groups.add(root.gid)

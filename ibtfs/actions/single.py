@@ -25,10 +25,11 @@ from ibtfs.store.states import Entry, StateRef
 
 
 class Single(NamedTuple):
-    """The root made up for a single file, and its state of one row."""
+    """The root made up for a single file, its state of one row, and that row."""
 
     root: Entry
     state: WrittenState
+    row: Entry
 
 
 def backup_file(
@@ -122,6 +123,6 @@ def _wrapped(writer: RunWriter, entry: Entry, same: StateRef | None) -> Single:
     row = (b"", mode, entry.uid, entry.gid, 4096, entry.mtime_ns, 0, 0, 2)
     root = Entry(*row, None, None, b"", 0, {}, None)
     if same is not None:
-        return Single(root, WrittenState(same.ref, same.digest))
+        return Single(root, WrittenState(same.ref, same.digest), entry)
     written = write_directory(writer, [entry.stamp], {entry.name: entry}, None)
-    return Single(root, written)
+    return Single(root, written, entry)

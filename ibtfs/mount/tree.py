@@ -87,10 +87,8 @@ class RepositoryView:
     def sources(self) -> Mapping[bytes, Timeline]:
         """The sources by the names that they are shown under, as they are now."""
         with self._lock:
-            stamp, due = (
-                self.repository.storage.folder_stamp("points"),
-                time.monotonic() >= self._again,
-            )
+            stamp = self.repository.storage.folder_stamp("points")
+            due = time.monotonic() >= self._again
             if not stamp or stamp != self._stamp or due:
                 self.repository.require_there()
                 ids = tuple(self.repository.point_ids())
