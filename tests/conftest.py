@@ -23,17 +23,17 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from support import TYPES, Entry, snapshot
 
-from ibtfs.actions.backup import BackupOptions, BackupResult, backup
+from ibtfs.actions.backup.run import BackupOptions, BackupResult, backup
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer, Tally
-from ibtfs.actions.restore import RestoreOptions, restore
+from ibtfs.actions.restore.run import RestoreOptions, restore
 from ibtfs.format.point import Point
-from ibtfs.mount import background
-from ibtfs.mount.entry_node import point_node
-from ibtfs.mount.fuse import MountOptions, serve
-from ibtfs.mount.node import Node
-from ibtfs.mount.tree import RepositoryView
+from ibtfs.fuse import MountOptions, serve
+from ibtfs.fuse import process as background
 from ibtfs.store.repository import Repository
+from ibtfs.view.entry_node import point_node
+from ibtfs.view.node import Node
+from ibtfs.view.tree import RepositoryView
 
 SLOW = ("test_rules", "test_big_file", "test_fuse", "test_histories")
 """Modules whose tests come last, in this order."""

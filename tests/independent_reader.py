@@ -29,7 +29,7 @@ STREAMS = {
     "slabs": 32, "signatures": 33,
 }  # fmt: skip
 TABLE, MANIFEST = 0, 48
-HOLE, ZEROS, OWN, BASE, SOURCE = range(5)
+HOLE, ZEROS, OWN, BASE, DONOR = range(5)
 RUNS = 1
 ARCHIVE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}")
 POINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}")
@@ -182,7 +182,7 @@ class Content:
     length: int
     depth: int = 0
     base: Content | None = None
-    sources: tuple[Content, ...] = ()
+    donors: tuple[Content, ...] = ()
     extents: Extents | None = None
     slabs: int = -1
 
@@ -214,7 +214,7 @@ class Content:
             assert self.base is not None
             expect(self.base.depth == self.depth - 1, "depth of a base")
             return self.base.read(offset, offset + length)
-        return self.sources[code - SOURCE].payload(offset, offset + length)
+        return self.donors[code - DONOR].payload(offset, offset + length)
 
     def whole(self) -> bytes:
         """All of it, its digest compared."""
@@ -297,10 +297,10 @@ class Archive:
             values = self.file("index").record(STREAMS["contents"], number)
             content = Content(self, *values[:5])
             if len(values) > 5:
-                depth, base, sources, first, parts, slabs = values[5:11]
+                depth, base, donors, first, parts, slabs = values[5:11]
                 content.depth, content.slabs = depth, slabs
                 content.base = None if base is None else self.referred(base)
-                content.sources = tuple(map(self.referred, sources))
+                content.donors = tuple(map(self.referred, donors))
                 if parts:
                     numbers = range(first, first + parts)
                     bodies = [self.file("index").record(STREAMS["maps"], n) for n in numbers]

@@ -31,16 +31,16 @@ from support import differences, snapshot
 from support.realdata import mixed
 from support.trees import Sparse, make_tree
 
-from ibtfs.actions.flatten import DEPTH_BOUND
 from ibtfs.format.frames import Frame
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
-from ibtfs.store.archive import ArchiveReader
-from ibtfs.store.browse import find_entry
+from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.content import Contents
-from ibtfs.store.frame_file import FrameFileReader
+from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import CACHE_BYTES, Repository
+from ibtfs.store.trees.paths import find_entry
+from ibtfs.store.writing.flatten import DEPTH_BOUND
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 SIZE = int(os.environ.get("IBTFS_TEST_BIG", "64")) * MIB
@@ -142,7 +142,7 @@ def test_the_bound_is_crossed_twice(big: Big) -> None:
         repository, ref = big.content(generation)
         record = repository.archive(ref.archive).content(ref.number)
         depths.append(record.depth)
-        assert len(record.sources) <= 64
+        assert len(record.donors) <= 64
     assert max(depths) == DEPTH_BOUND
     assert depths.count(0) == 3
     assert depths[DEPTH_BOUND : DEPTH_BOUND + 2] == [DEPTH_BOUND, 0]

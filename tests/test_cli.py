@@ -149,7 +149,8 @@ def test_version() -> None:
 
 
 def test_import_of_the_library_needs_no_click() -> None:
-    script = "import sys, ibtfs, ibtfs.actions.backup, ibtfs.actions.restore; print(*sys.modules)"
+    modules = "ibtfs, ibtfs.actions.backup.run, ibtfs.actions.restore.run"
+    script = f"import sys, {modules}; print(*sys.modules)"
     result = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

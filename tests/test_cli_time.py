@@ -17,11 +17,11 @@ from support.random_source import RandomSource
 from test_cli import cache, run, run_json
 
 from ibtfs.actions.compare_live import LiveComparison
-from ibtfs.mount.tree import RepositoryView
-from ibtfs.store.browse import root_entry
-from ibtfs.store.compare import Comparison, PathChange
-from ibtfs.store.content import Contents
+from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
+from ibtfs.store.trees.compare import Comparison, PathChange
+from ibtfs.store.trees.paths import root_entry
+from ibtfs.view.tree import RepositoryView
 
 __all__ = ["cache"]
 

@@ -32,8 +32,8 @@ import pytest
 from blake3 import blake3
 from conftest import back_up, create, restored
 
-from ibtfs.actions.scan import Exclusions, list_folder
-from ibtfs.store.frame_file import FrameFileReader, FrameFileWriter
+from ibtfs.actions.source.scan import Exclusions, list_folder
+from ibtfs.store.archives.file import FrameFileReader, FrameFileWriter
 
 FILES, FOLDERS, SIZE = 200, 4, 2000
 

@@ -23,7 +23,7 @@ from support.damage import GOOD, Damage, Examiner, Sample, frames_of
 from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
 from ibtfs.format import entry, extents, frames, index, packing, point
 from ibtfs.store.repository import Repository
-from ibtfs.store.states import decode_xattrs
+from ibtfs.store.trees.directory import decode_xattrs
 
 EVERY = 97
 OURS = (FormatDamaged, UnsupportedFormat)
@@ -67,13 +67,13 @@ def test_the_sample_holds_everything(examiner: Examiner) -> None:
     records = [record for archive in archives for _, record in archive.contents()]
     assert {record.depth for record in records} == {0, 1, 2}
     assert any(record.depth == 0 and record.stream == frames.LITERALS for record in records)
-    assert any(record.sources for record in records)
+    assert any(record.donors for record in records)
     assert any(record.slabs >= 0 for record in records)
     assert {record.stream for record in records} == set(frames.DATA_STREAMS)
     assert {archive.header.epoch for archive in archives} == {0, 1}
     codes = {item.code for archive in archives for number, record in archive.contents()
              if record.map_parts for item in archive.extents(number, record).ranges()}  # fmt: skip
-    assert codes == {extents.HOLE, extents.ZEROS, extents.OWN, extents.BASE, extents.SOURCE}
+    assert codes == {extents.HOLE, extents.ZEROS, extents.OWN, extents.BASE, extents.DONOR}
     assert {damage.kind_of(name) for name in examiner.sample.files} == {
         "data", "index", "sigs", "points", "tags", "ibtfs.json"}  # fmt: skip
     states = [archive.state(number) for archive in archives

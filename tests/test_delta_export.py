@@ -18,15 +18,18 @@ from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 from support.trees import Sparse, make_tree
 
-from ibtfs.actions import export_delta, filesystems, flatten, store_file
-from ibtfs.actions.export_delta import DeltaExport, Version
+from ibtfs.actions.backup import entry as store_file
+from ibtfs.actions.deltas import export as export_delta
+from ibtfs.actions.deltas.export import DeltaExport, Side
+from ibtfs.actions.source import filesystems
 from ibtfs.cli.main import cli
 from ibtfs.format.point import Point
 from ibtfs.format.rdelta import LITERAL, apply_delta, parse_delta
-from ibtfs.store.browse import find_entry
-from ibtfs.store.content import Contents, Segment
-from ibtfs.store.overlap import Places, joined, worthwhile
+from ibtfs.store.contents.overlap import Places, joined, worthwhile
+from ibtfs.store.contents.reader import Contents, Segment
 from ibtfs.store.repository import Repository
+from ibtfs.store.trees.paths import find_entry
+from ibtfs.store.writing import flatten
 
 KIB, MIB = 1 << 10, 1 << 20
 EXAMPLES = 20
@@ -37,9 +40,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-def version(repository: Repository, point: Point, path: bytes = b"file") -> Version:
+def version(repository: Repository, point: Point, path: bytes = b"file") -> Side:
     entry = find_entry(repository, point, path)
-    return Version(entry.content, entry.size)
+    return Side(entry.content, entry.size)
 
 
 def exported(repository: Repository, old: Point, new: Point) -> tuple[bytes, DeltaExport]:
@@ -125,7 +128,7 @@ def test_any_version_becomes_any_other(
     monkeypatch.setattr(filesystems, "GRANULARITY_NS", 0)
     if bounds == "lowered":  # chains are flattened every other generation, slabs are compared
         monkeypatch.setattr(flatten, "DEPTH_BOUND", 2)
-        monkeypatch.setattr(flatten, "SOURCES_KEPT", 2)
+        monkeypatch.setattr(flatten, "DONORS_KEPT", 2)
         monkeypatch.setattr(store_file, "MEMORY_LIMIT", 64 * KIB)
     names = itertools.count()
 
@@ -151,7 +154,7 @@ def test_a_small_edit_is_a_small_delta_in_both_directions_after_flattening(
     fast_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flatten, "DEPTH_BOUND", 3)
-    monkeypatch.setattr(flatten, "SOURCES_KEPT", 1)
+    monkeypatch.setattr(flatten, "DONORS_KEPT", 1)
     game, rng = Generations(fast_path), random.Random(1)
     data = bytearray(rng.randbytes(6 * MIB))
     for _ in range(10):
@@ -251,7 +254,7 @@ def test_a_large_hole_is_not_searched_piece_by_piece(
 
 
 def _pieces(repository: Repository, point: Point) -> list[bytes]:
-    from ibtfs.store.browse import content_pieces
+    from ibtfs.store.trees.paths import content_pieces
 
     return list(content_pieces(repository, find_entry(repository, point, b"file")))
 

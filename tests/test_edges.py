@@ -30,12 +30,12 @@ from conftest import (
 )
 from support import differences, snapshot
 
-from ibtfs.actions import backup as backup_module
-from ibtfs.actions import store_file
-from ibtfs.actions.backup import BackupOptions, Past, backup
+from ibtfs.actions.backup import entry as store_file
+from ibtfs.actions.backup import run as backup_module
+from ibtfs.actions.backup.run import BackupOptions, Past, backup
 from ibtfs.cli.main import cli
-from ibtfs.store import states
 from ibtfs.store.repository import Repository
+from ibtfs.store.trees import directory as states
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -27,11 +27,11 @@ from conftest import HOST, create, mounted, the_point
 from support import Entry, differences, snapshot
 from support.trees import Hardlink, make_tree, nasty_tree
 
-from ibtfs.actions.backup import BackupOptions, backup
+from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.observer import Observer
-from ibtfs.mount import inodes
-from ibtfs.mount.fuse import MountOptions
+from ibtfs.fuse import MountOptions
 from ibtfs.store.repository import Repository
+from ibtfs.view import inodes
 
 BINDINGS = ["fuse3", "fuse2"]
 GIB = 1 << 30

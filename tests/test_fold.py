@@ -12,18 +12,18 @@ from conftest import back_up, the_point
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibtfs.actions.delta import without_crumbs
+from ibtfs.actions.deltas.match import without_crumbs
 from ibtfs.errors import FormatDamaged
-from ibtfs.format.extents import BASE, HOLE, OWN, SOURCE, ZEROS, ExtentMap, MapBuilder
+from ibtfs.format.extents import BASE, DONOR, HOLE, OWN, ZEROS, ExtentMap, MapBuilder
 from ibtfs.format.frames import LITERALS
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.format.rdelta import LITERAL, Match
-from ibtfs.store.content import Contents
-from ibtfs.store.fold import Level, fold
+from ibtfs.store.contents.fold import Level, fold
+from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
-from ibtfs.store.states import Directory
+from ibtfs.store.trees.directory import Directory
 
-SOURCES = (Reference("other", 1), Reference("other", 2))
+DONORS = (Reference("other", 1), Reference("other", 2))
 LEAST = 20
 
 Place = tuple[Reference | None, int]
@@ -33,7 +33,7 @@ Place = tuple[Reference | None, int]
 def level(number: int, size: int, extents: ExtentMap | None, base: Reference | None) -> Level:
     ref = Reference("archive", number)
     record = ContentRecord(
-        b"", size, LITERALS, 0, 1 << 30, sources=SOURCES, base=base, map_parts=1 if extents else 0
+        b"", size, LITERALS, 0, 1 << 30, donors=DONORS, base=base, map_parts=1 if extents else 0
     )
     return Level(ref, record, extents)
 
@@ -52,7 +52,7 @@ def model(levels: list[Level]) -> list[Place]:
             elif code in (HOLE, ZEROS):
                 made += [(None, code)] * length
             else:
-                owner = one.ref if code == OWN else SOURCES[code - SOURCE]
+                owner = one.ref if code == OWN else DONORS[code - DONOR]
                 made += [(owner, offset + n) for n in range(length)]
         bytes_of = made
     return bytes_of
@@ -62,7 +62,7 @@ def model(levels: list[Level]) -> list[Place]:
 def maps(draw: st.DrawFn, base_size: int) -> ExtentMap:
     """A map as a backup makes it: mostly copies in place, some from elsewhere, some new bytes."""
     builder = MapBuilder()
-    codes = (HOLE, ZEROS, OWN, SOURCE, SOURCE + 1) + (BASE,) * (6 if base_size else 0)
+    codes = (HOLE, ZEROS, OWN, DONOR, DONOR + 1) + (BASE,) * (6 if base_size else 0)
     for _ in range(draw(st.integers(1, 12))):
         code, length = draw(st.sampled_from(codes)), draw(st.integers(1, 40))
         offset = draw(st.integers(0, 500)) if code > ZEROS else 0

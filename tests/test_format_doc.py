@@ -19,7 +19,8 @@ from independent_reader import IndependentReader
 from support import TYPES, Entry, differences
 from test_fixtures import DATA, FIXTURES, expected_points
 
-from ibtfs.actions import flatten, store_file, store_small
+from ibtfs.actions.backup import entry as store_file
+from ibtfs.actions.backup import small as store_small
 from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
 from ibtfs.format import entry, extents, frames, index, point
 from ibtfs.format.entry import Page, PageEntry
@@ -27,12 +28,18 @@ from ibtfs.format.extents import ExtentMap, Range
 from ibtfs.format.frames import Address, Codec, StreamTable
 from ibtfs.format.index import ContentRecord, IndexHeader, Reference
 from ibtfs.format.packing import pack, unpack, unpack_map
-from ibtfs.store import archive_writer, content, lock, repository, run_writer, states, vault
-from ibtfs.store.archive import ArchiveReader
+from ibtfs.store import lock, repository
+from ibtfs.store.archives import writer as archive_writer
+from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.frame_file import FrameFileReader
+from ibtfs.store.contents import reader as content
+from ibtfs.store.contents import slabs as vault
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage import LocalStorage
+from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.trees import directory as states
+from ibtfs.store.writing import flatten
+from ibtfs.store.writing import run as run_writer
 
 TEXT = (Path(frames.__file__).parent / "FORMAT.rst").read_text()
 FIXTURE = DATA / f"repo-v{frames.FORMAT_VERSION}"
@@ -199,7 +206,7 @@ def test_limits() -> None:
         "addresses of a stream": frames.ADDRESS_LIMIT - 1,
         "archives in a header": index.ARCHIVE_LIMIT,
         "depth of a content": index.DEPTH_LIMIT,
-        "sources of a content": index.SOURCE_LIMIT,
+        "donors of a content": index.DONOR_LIMIT,
         "parts of a map": index.PART_LIMIT,
         "ranges of a part, as written": extents.PART_RANGES,
         "ranges of a map": extents.RANGE_LIMIT,
@@ -220,9 +227,9 @@ def test_limits() -> None:
     [
         ("whose base has a depth of {}", flatten.DEPTH_BOUND),
         ("have {:,} ranges and more", flatten.CHAIN_RANGES),
-        ("the {} that give it most bytes", flatten.SOURCES_KEPT),
-        ("up to {} are kept", flatten.LARGE_SOURCES_KEPT),
-        ("give it {} MiB or more each", flatten.LARGE_SOURCE >> 20),
+        ("the {} that give it most bytes", flatten.DONORS_KEPT),
+        ("up to {} are kept", flatten.LARGE_DONORS_KEPT),
+        ("give it {} MiB or more each", flatten.LARGE_DONOR >> 20),
         ("bear with a depth of {}", index.DEPTH_LIMIT),
         ("more than {:,} ranges", extents.RANGE_LIMIT),
         ("taken as {} bytes a range", store_small.OP_BYTES),
@@ -280,7 +287,7 @@ def test_values_of_a_content_record() -> None:
         default = ContentRecord._field_defaults.get(row["Name"], "required")
         assert default in shown.get(row["Default"], []) or str(default) == row["Default"]
     plain = ContentRecord(bytes(32), 1, 1, 0, 1)
-    full = plain._replace(depth=1, base=Reference("b", 7), sources=(Reference("s", 8),),
+    full = plain._replace(depth=1, base=Reference("b", 7), donors=(Reference("s", 8),),
                           map_first=3, map_parts=2, slabs=4)  # fmt: skip
     ordinals = {"b": 1, "s": 2}
     assert unpack(index.encode_record(plain, ordinals.get), "record") == plain[:5]
@@ -293,7 +300,7 @@ def test_values_of_a_content_record() -> None:
 def test_codes_of_ranges() -> None:
     assert _numbers("Codes of ranges", "Name", "Code") == {
         "hole": extents.HOLE, "zeros": extents.ZEROS, "own": extents.OWN, "base": extents.BASE,
-        "source": extents.SOURCE,
+        "donor": extents.DONOR,
     }  # fmt: skip
 
 
@@ -556,7 +563,7 @@ def test_the_fixture_holds_what_it_is_for() -> None:
     assert codes >= {0, 1, 2, 3, 4, 5}
     assert {c.stream for c in contents} == {1, 2, 3}
     assert max(c.depth for c in contents) == 2
-    assert any(c.sources and c.stream == frames.LITERALS and not c.base for c in contents)
+    assert any(c.donors and c.stream == frames.LITERALS and not c.base for c in contents)
     assert {a.header["data"] for a in archives} == {a.header["sigs"] for a in archives} == {0, 1}
     assert {a.header["epoch"] for a in archives} == {0, 1}
     stored = [a.state(n) for a in archives for n in range(a.header["states"])]

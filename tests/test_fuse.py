@@ -21,9 +21,11 @@ import pytest
 from support.fake_view import BLOB, SPARSE, STRANGE, build, directory
 
 from ibtfs import errors
-from ibtfs.mount import background
-from ibtfs.mount.fuse import MountOptions, lowlevel, pruning, serve
-from ibtfs.mount.fuse.nodes import NodeTable
+from ibtfs.fuse import MountOptions, serve
+from ibtfs.fuse import process as background
+from ibtfs.fuse.fuse3 import adapter as lowlevel
+from ibtfs.fuse.fuse3 import pruning
+from ibtfs.fuse.fuse3.nodes import NodeTable
 
 BINDINGS = ["fuse3", "fuse2"]
 

@@ -15,7 +15,7 @@ from support import differences, snapshot
 from support.damage import Sample, frames_of, lowered, read_files
 from support.trees import Directory, File, Hardlink, Sparse, make_tree
 
-from ibtfs.actions.restore import RestoreOptions, restore
+from ibtfs.actions.restore.run import RestoreOptions, restore
 from ibtfs.store.repository import Repository
 
 ID = b"i" * 16

@@ -22,17 +22,21 @@ from hypothesis import strategies as st
 from support import Entry, differences, snapshot
 from support.histories import CHANGES, KIB, MIB, History
 
-from ibtfs.actions import backup, filesystems, flatten, matcher, store_file
-from ibtfs.actions.backup_tree import TreeOptions
+from ibtfs.actions.backup import entry as store_file
+from ibtfs.actions.backup import run as backup
+from ibtfs.actions.backup.tree import TreeOptions
+from ibtfs.actions.deltas import matcher
+from ibtfs.actions.source import filesystems
 from ibtfs.format import entry
 from ibtfs.format.point import Point
-from ibtfs.store import run_writer
 from ibtfs.store.repository import Repository
+from ibtfs.store.writing import flatten
+from ibtfs.store.writing import run as run_writer
 
 GENERATIONS = 10
 MULTIPLIER = int(os.environ.get("IBTFS_TEST_HISTORIES", "1"))
 FAST_CLOCK = [(filesystems, "GRANULARITY_NS", 20_000_000)]
-SHORT_CHAINS = [(flatten, "DEPTH_BOUND", 2), (flatten, "SOURCES_KEPT", 2)]
+SHORT_CHAINS = [(flatten, "DEPTH_BOUND", 2), (flatten, "DONORS_KEPT", 2)]
 FEW_STATES = [(backup, "STATE_ARCHIVES", 2)]
 LITTLE_MEMORY = [(store_file, "MEMORY_LIMIT", 64 * KIB), (matcher, "FAR_AFTER", 2)]
 SMALL_ARCHIVES = [(run_writer, "ARCHIVE_BYTES", 200 * KIB)]
@@ -194,7 +198,7 @@ def test_every_generation_through_a_real_mount(lowered: str, tmp_path: Path) -> 
 
 
 def shown_order(repository: Repository) -> list[str]:
-    from ibtfs.store.select import displayed_names
+    from ibtfs.store.naming import displayed_names
 
     points = repository.points().points
     names = displayed_names(points)

@@ -16,31 +16,32 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ibtfs"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-BELOW = {
-    "errors": set(),
-    "format": {"errors"},
-    "store": {"errors", "format"},
-    "actions": {"errors", "format", "store"},
-    "mount": {"errors", "format", "store"},
-    "toolkit": {"errors", "format", "store", "actions", "mount"},
-    "cli": {"errors", "format", "store", "actions", "mount", "toolkit"},
-    "__init__": set(),
-    "__main__": {"cli"},
-}
-"""What each layer may import, besides itself and the package's own version."""
+ORDER = {
+    "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
+    "store": (
+        "storage layout cache", "archives naming manifests", "repository", "contents lock",
+        "trees", "leftovers writing",
+    ),
+    "actions": ("observer owners", "source deltas", "backup restore check compare_live"),
+    "fuse": ("options signals errnos process", "fuse2 fuse3"),
+}  # fmt: skip
+"""The rooms of a package from the lowest to the highest; those of one floor do not know each other.
+
+What is not named may be imported by all rooms of its package, and by nothing below them.
+"""
 
 HOMES = {
     "msgpack": {"format.packing"},
     "zstandard": {"format.frames"},
     "librsync": {"format.rsync"},
     "pathspec": {"format.patterns"},
-    "sqlite3": {"store.catalog"},
-    "mfusepy": {"mount.fuse."},
-    "fuse": {"mount.fuse."},
+    "sqlite3": {"store.writing.catalog"},
+    "mfusepy": {"fuse.fuse3."},
+    "fuse": {"fuse.fuse2"},
     "click": {"cli."},
     "rich": {"cli."},
     "dirtools2": {"toolkit", "toolkit."},
-    "blake3": {"toolkit.", "format.", "store.", "actions.", "mount."},
+    "blake3": {"toolkit.", "format.", "store.", "actions.", "view."},
 }
 """Where an outside library may be imported; a name that ends in a point is a whole folder."""
 
@@ -75,13 +76,39 @@ def inside(module: str, places: set[str]) -> bool:
     return any(module == p or (p.endswith(".") and module.startswith(p)) for p in places)
 
 
+def floor_of(package: str, room: str) -> int:
+    """The floor of a room; -1 for one that is not named."""
+    floors = [n for n, rooms in enumerate(ORDER[package]) if room in rooms.split()]
+    return floors[0] if floors else -1
+
+
+def climbs(package: str, user: str, used: str) -> bool:
+    """Whether a module, *user*, imports from a room of *package* that does not lie below its own."""
+    prefix = f"{package}." if package else ""
+    if not (user.startswith(prefix) and used.startswith(prefix)):
+        return False
+    mine, other = (name.removeprefix(prefix).split(".")[0] for name in (user, used))
+    return mine != other and floor_of(package, mine) <= floor_of(package, other)
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_go_down(path: Path) -> None:
-    layer = name_of(path).split(".")[0]
-    assert layer in BELOW, f"{layer}: which layer is this?"
-    used = {name.split(".")[1] for name in imports(path) if name.startswith("ibtfs.")}
+    user = name_of(path)
+    if "." not in user and user != "__init__":
+        assert floor_of("", user) >= 0, f"{user}: which layer is this?"
+    used = {name.removeprefix("ibtfs.") for name in imports(path) if name.startswith("ibtfs.")}
     used -= {"__version__"}
-    assert used <= BELOW[layer] | {layer}
+    wrong = {name for name in used for package in ORDER if climbs(package, user, name)}
+    assert wrong == set()
+
+
+def test_every_room_of_a_layered_package_is_on_a_floor() -> None:
+    for package, floors in ORDER.items():
+        folder = PACKAGE / package
+        rooms = {
+            p.stem for p in folder.iterdir() if p.suffix == ".py" or (p / "__init__.py").exists()
+        }
+        assert rooms - {"__init__"} == set(" ".join(floors).split()), package
 
 
 def test_there_are_no_cycles() -> None:
@@ -145,7 +172,7 @@ def test_only_the_command_line_talks_and_exits(path: Path) -> None:
         called = ast.unparse(node.func)
         assert called not in {"print", "sys.exit", "exit", "input", "logging.basicConfig"}
         environment = called in {"os.getenv", "os.environ.get"}
-        assert not environment or name_of(path) in {"__main__", "mount.fuse.structures"}
+        assert not environment or name_of(path) in {"__main__", "fuse.fuse3.structures"}
 
 
 # What can be imported without what
@@ -166,10 +193,10 @@ BACKUP_AND_RESTORE = """
 import ctypes, ctypes.util, os, tempfile
 ctypes.util.find_library = lambda name: None
 ctypes.CDLL = ctypes.cdll.LoadLibrary = None
-from ibtfs.actions.backup import BackupOptions, backup
+from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
-from ibtfs.actions.restore import RestoreOptions, restore
+from ibtfs.actions.restore.run import RestoreOptions, restore
 from ibtfs.store.repository import Repository
 with tempfile.TemporaryDirectory() as place:
     os.mkdir(place + "/source")
@@ -195,7 +222,7 @@ def test_a_backup_needs_neither_fuse_nor_librsync_nor_a_screen() -> None:
 
 
 def test_restore_and_the_mounted_tree_need_no_librsync() -> None:
-    run("import ibtfs.actions.restore, ibtfs.mount.tree, ibtfs.mount.background", "librsync", *FUSE)
+    run("import ibtfs.actions.restore.run, ibtfs.view.tree, ibtfs.fuse.process", "librsync", *FUSE)
 
 
 @pytest.mark.parametrize("module", [name_of(p) for p in MODULES if "format" in p.parts])

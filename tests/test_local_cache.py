@@ -15,12 +15,12 @@ from conftest import back_up, create, damages
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.format.frames import Codec
-from ibtfs.store.archive_writer import compression_pool
-from ibtfs.store.catalog import Catalog
-from ibtfs.store.known_points import LEAST
+from ibtfs.store.archives.writer import compression_pool
+from ibtfs.store.manifests import LEAST
 from ibtfs.store.repository import Points, Repository
-from ibtfs.store.run_writer import RunWriter
-from ibtfs.store.storage import LocalStorage
+from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.writing.catalog import Catalog
+from ibtfs.store.writing.run import RunWriter
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_a_copy_that_moved_is_written_anew(
     assert reads(monkeypatch, copied, tmp_path) == (expected, 0)
     (copy,) = tmp_path.glob("*.points")
     with monkeypatch.context() as patch:
-        patch.setattr("ibtfs.store.known_points.row_of_point", lambda point: (point.id, 1))
+        patch.setattr("ibtfs.store.manifests.row_of_point", lambda point: (point.id, 1))
         copy.unlink()
         assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
     assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)

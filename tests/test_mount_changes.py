@@ -17,10 +17,12 @@ from pathlib import Path
 import pytest
 from conftest import back_up, create, damages, mounted, reopened, the_point
 
-from ibtfs.mount import background
-from ibtfs.mount.fuse import MountOptions, lowlevel, serve, structures
-from ibtfs.mount.tree import RepositoryView
+from ibtfs.fuse import MountOptions, serve
+from ibtfs.fuse import process as background
+from ibtfs.fuse.fuse3 import adapter as lowlevel
+from ibtfs.fuse.fuse3 import structures
 from ibtfs.store.repository import Repository
+from ibtfs.view.tree import RepositoryView
 
 BINDINGS = ["fuse3", "fuse2"]
 SIZE = 3_000_000

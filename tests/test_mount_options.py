@@ -24,11 +24,11 @@ from support.spaces import run_privately
 from support.trees import posix_acl
 from test_rules import set_clock
 
-from ibtfs.actions.backup import BackupOptions, backup
+from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.observer import Observer
 from ibtfs.format.moment import point_name
-from ibtfs.mount.links import inside
 from ibtfs.store.repository import Repository
+from ibtfs.view.links import inside
 
 ROOT = Path(__file__).resolve().parent.parent
 BINDINGS = ["fuse3", "fuse2"]

@@ -18,11 +18,11 @@ from conftest import HOST, create
 from support.spaces import ROOT, run_privately
 from support.trees import posix_acl
 
-from ibtfs.actions.backup import BackupOptions, backup
+from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.observer import Observer
 from ibtfs.cli.mount_helper import mount_words
 from ibtfs.errors import UsageError
-from ibtfs.mount.acl import cautious_mode
+from ibtfs.view.acl import cautious_mode
 
 PYTHON = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)}"
 HELPER = f"""#!/bin/sh
@@ -209,7 +209,7 @@ import importlib, os, pkgutil, sys
 import ibtfs
 for found in pkgutil.walk_packages(ibtfs.__path__, "ibtfs."):  # the user may not reach these files
     if not found.name.endswith("__main__"): importlib.import_module(found.name)
-from ibtfs.mount.fuse import structures
+from ibtfs.fuse.fuse3 import structures
 import difflib, fuse, grp, json, logging.handlers, pwd, resource, traceback
 structures.load()
 uid = int(sys.argv[1])

@@ -20,32 +20,32 @@ from conftest import Recorder, back_up, reopened, restored_tree
 from support import differences, snapshot
 from support.trees import File, Hardlink, Sparse, make_tree, posix_acl
 
-from ibtfs.actions.backup_tree import TreeOptions
+from ibtfs.actions.backup.tree import TreeOptions
 from ibtfs.actions.check import check
-from ibtfs.actions.filesystems import COARSE_GRANULARITY_NS, GRANULARITY_NS, FileSystems
 from ibtfs.actions.observer import Observer
-from ibtfs.actions.remove import Remover
-from ibtfs.actions.restore import ALWAYS, IF_CHANGED, NEVER, RestoreOptions, restore
-from ibtfs.actions.restore_entry import EntryWriter, RestoreFailed
-from ibtfs.actions.scan import Exclusions
+from ibtfs.actions.restore.entry import EntryWriter, RestoreFailed
+from ibtfs.actions.restore.remove import Remover
+from ibtfs.actions.restore.run import ALWAYS, IF_CHANGED, NEVER, RestoreOptions, restore
+from ibtfs.actions.source.filesystems import COARSE_GRANULARITY_NS, GRANULARITY_NS, FileSystems
+from ibtfs.actions.source.scan import Exclusions
 from ibtfs.errors import LockLost, SourceError, UsageError
 from ibtfs.format.acl import GROUP, USER, acl_entries
 from ibtfs.format.entry import LEFT_OUT
 from ibtfs.format.frames import CONTENTS, LARGE, STATES
 from ibtfs.format.patterns import Patterns
 from ibtfs.format.point import Point
-from ibtfs.mount import tree
-from ibtfs.mount.tree import RepositoryView
 from ibtfs.store import lock
-from ibtfs.store.archive import ArchiveReader
-from ibtfs.store.archive_writer import _Lane
-from ibtfs.store.content import Contents
-from ibtfs.store.durable import StorageFailed
+from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.archives.writer import _Lane
+from ibtfs.store.contents.reader import Contents
 from ibtfs.store.lock import SHARED, Lock
+from ibtfs.store.naming import by_source
 from ibtfs.store.repository import Repository
-from ibtfs.store.select import by_source
-from ibtfs.store.states import Directory
-from ibtfs.store.storage import LocalStorage
+from ibtfs.store.storage.durable import StorageFailed
+from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.trees.directory import Directory
+from ibtfs.view import tree
+from ibtfs.view.tree import RepositoryView
 
 SLAB = 64 << 10
 

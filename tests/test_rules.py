@@ -35,28 +35,32 @@ from support import Entry, differences, snapshot
 from support.realdata import mixed
 from support.trees import Fifo, File, Hardlink, Sparse, Symlink, make_tree
 
-from ibtfs.actions import backup as backup_module
-from ibtfs.actions import backup_tree, filesystems, source_file, store_file, store_small
-from ibtfs.actions.backup_tree import TreeOptions
-from ibtfs.actions.byte_source import Chunk, FileSource
+from ibtfs.actions.backup import entry as store_file
+from ibtfs.actions.backup import run as backup_module
+from ibtfs.actions.backup import small as store_small
+from ibtfs.actions.backup import tree as backup_tree
+from ibtfs.actions.backup.tree import TreeOptions
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
-from ibtfs.actions.scan import Exclusions, Listing
+from ibtfs.actions.source import filesystems
+from ibtfs.actions.source import opening as source_file
+from ibtfs.actions.source.chunks import Chunk, FileSource
+from ibtfs.actions.source.scan import Exclusions, Listing
 from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.entry import INODE, KEPT, MODE, MTIME, NAME, NOT_READ, UNSTABLE, Stamp
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
-from ibtfs.mount.entry_node import point_node
-from ibtfs.mount.tree import RepositoryView
-from ibtfs.store import run_writer
-from ibtfs.store.browse import find_entry
-from ibtfs.store.catalog import Catalog
-from ibtfs.store.content import Contents
+from ibtfs.store.contents.reader import Contents
+from ibtfs.store.naming import displayed_names, select_point
 from ibtfs.store.repository import Repository
-from ibtfs.store.run_writer import RunWriter
-from ibtfs.store.select import displayed_names, select_point
-from ibtfs.store.states import Directory as StoredDirectory
-from ibtfs.store.states import Entry as Row
+from ibtfs.store.trees.directory import Directory as StoredDirectory
+from ibtfs.store.trees.directory import Entry as Row
+from ibtfs.store.trees.paths import find_entry
+from ibtfs.store.writing import run as run_writer
+from ibtfs.store.writing.catalog import Catalog
+from ibtfs.store.writing.run import RunWriter
+from ibtfs.view.entry_node import point_node
+from ibtfs.view.tree import RepositoryView
 
 KIB, MIB = 1 << 10, 1 << 20
 YEAR_NS = 365 * 86_400 * 10**9
@@ -93,7 +97,7 @@ def names(repository: Repository, point: Point) -> set[bytes]:
 
 
 def content(repository: Repository, point: Point, path: bytes) -> bytes:
-    from ibtfs.store.browse import content_pieces
+    from ibtfs.store.trees.paths import content_pieces
 
     opened = reopened(repository)
     return b"".join(content_pieces(opened, find_entry(opened, point, path)))

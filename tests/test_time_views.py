@@ -22,15 +22,15 @@ from support.random_source import RandomSource
 
 from ibtfs.errors import EntryNotFound, IntegrityError, PointGone
 from ibtfs.format.point import Point
-from ibtfs.mount.fuse.options import Binding, MountOptions
-from ibtfs.mount.node import Node
-from ibtfs.mount.tree import RepositoryView
-from ibtfs.store import archive
-from ibtfs.store.compare import KINDS
-from ibtfs.store.history import History
-from ibtfs.store.patience import Patience
+from ibtfs.fuse.options import Binding, MountOptions
+from ibtfs.store.archives import reader as archive
+from ibtfs.store.naming import displayed_names
 from ibtfs.store.repository import Repository
-from ibtfs.store.select import displayed_names
+from ibtfs.store.trees.compare import KINDS
+from ibtfs.store.trees.history import History
+from ibtfs.store.trees.patience import Patience
+from ibtfs.view.node import Node
+from ibtfs.view.tree import RepositoryView
 
 Tree = dict[bytes, Entry]
 Shown = dict[bytes, tuple[object, ...]]

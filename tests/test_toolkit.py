@@ -23,7 +23,7 @@ from support.histories import History
 from support.realdata import mixed
 from support.trees import Directory, Fifo, File, Hardlink, Socket, Sparse, Symlink, make_tree
 
-from ibtfs.actions.filesystems import GRANULARITY_NS
+from ibtfs.actions.source.filesystems import GRANULARITY_NS
 from ibtfs.errors import (
     AmbiguousSource,
     EntryNotFound,

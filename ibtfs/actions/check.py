@@ -22,11 +22,11 @@ from ibtfs.format.entry import (
 from ibtfs.format.frames import DATA_STREAMS
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
-from ibtfs.store.archive import FILES, ArchiveReader, generations
-from ibtfs.store.content import Contents
+from ibtfs.store.archives.reader import FILES, ArchiveReader, generations
+from ibtfs.store.contents.reader import Contents
+from ibtfs.store.contents.slabs import load_slabs
 from ibtfs.store.repository import Repository
-from ibtfs.store.states import Directory, Entry, StateRef, StoredPage, decode_xattrs
-from ibtfs.store.vault import load_slabs
+from ibtfs.store.trees.directory import Directory, Entry, StateRef, StoredPage, decode_xattrs
 
 PIECE = 1 << 20
 PATHS_KEPT = 100

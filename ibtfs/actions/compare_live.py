@@ -9,10 +9,8 @@ from typing import Final, NamedTuple
 
 from blake3 import blake3
 
-from ibtfs.actions.filesystems import FileSystems
-from ibtfs.actions.old_directory import OldDirectory, same_stamp
-from ibtfs.actions.scan import Exclusions, exclude_file, list_folder
-from ibtfs.actions.source_file import (
+from ibtfs.actions.source.filesystems import FileSystems
+from ibtfs.actions.source.opening import (
     open_folder,
     open_source,
     opened_file,
@@ -20,23 +18,25 @@ from ibtfs.actions.source_file import (
     source_error,
     stamp_of,
 )
+from ibtfs.actions.source.scan import Exclusions, exclude_file, list_folder
 from ibtfs.errors import IbtfsError, SourceError
 from ibtfs.format.entry import CTIME, LEFT_OUT, MODE, NAME, XATTRS, Stamp
 from ibtfs.format.index import Reference
 from ibtfs.format.patterns import Patterns
 from ibtfs.format.point import Point
-from ibtfs.store.browse import root_entry
-from ibtfs.store.compare import Change, Comparison, PathChange
-from ibtfs.store.content import Contents
+from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
-from ibtfs.store.states import Entry, StateRef, entry_xattrs
+from ibtfs.store.trees.compare import Change, Comparison, PathChange
+from ibtfs.store.trees.directory import Entry, StateRef, entry_xattrs
+from ibtfs.store.trees.paths import root_entry
+from ibtfs.store.trees.previous import OldDirectory, same_stamp
 
 PIECE: Final = 1 << 20
 LIVE: Final = StateRef(Reference("", 0), b"")
 """Stands for what a live directory holds."""
 
 
-class _Folder(NamedTuple):
+class _LiveFolder(NamedTuple):
     """A live folder, open, and what its point has of it."""
 
     descriptor: int
@@ -90,7 +90,7 @@ class LiveComparison:
             stamp = stamp_of(
                 os.path.basename(real), os.lstat(os.path.basename(real), dir_fd=parent)
             )
-            folder = _Folder(parent, b"", found.st_dev, old, iter(()))
+            folder = _LiveFolder(parent, b"", found.st_dev, old, iter(()))
             before = old.find(os.path.basename(source)) or old.find(old.stamps[0][NAME])
             yield from self._compared(folder, before, stamp)
         except OSError as error:
@@ -99,9 +99,9 @@ class LiveComparison:
             os.close(parent)
 
     def _walk(self, root: int, device: int, old: OldDirectory) -> Iterator[PathChange]:
-        stack: list[_Folder] = []
+        stack: list[_LiveFolder] = []
         try:
-            stack.append(_Folder(root, b"", device, old, self._names(root, b"", old)))
+            stack.append(_LiveFolder(root, b"", device, old, self._names(root, b"", old)))
             while stack:
                 folder = stack[-1]
                 found = next(folder.names, None)
@@ -143,8 +143,8 @@ class LiveComparison:
         return iter(sorted(live.items()))
 
     def _entered(
-        self, folder: _Folder, before: Entry | None, stamp: Stamp | None
-    ) -> _Folder | None:
+        self, folder: _LiveFolder, before: Entry | None, stamp: Stamp | None
+    ) -> _LiveFolder | None:
         """The folder listed as *stamp*, to be walked through; None if it is not to be."""
         if stamp is None or not stat.S_ISDIR(stamp[MODE]):
             return None
@@ -161,7 +161,7 @@ class LiveComparison:
             old = OldDirectory(self._repository, state) if state else None
             path = _below(folder.path, stamp[NAME])
             names = self._names(descriptor, path, old)
-            return _Folder(descriptor, path, found.st_dev, old, names)
+            return _LiveFolder(descriptor, path, found.st_dev, old, names)
         except BaseException:
             os.close(descriptor)
             raise
@@ -169,7 +169,7 @@ class LiveComparison:
     # One entry
 
     def _compared(
-        self, folder: _Folder, before: Entry | None, stamp: Stamp | None
+        self, folder: _LiveFolder, before: Entry | None, stamp: Stamp | None
     ) -> Iterator[PathChange]:
         """The changes of one entry, and all below it if it is gone."""
         live = _live(stamp) if stamp else None
@@ -187,7 +187,7 @@ class LiveComparison:
         if live is not None:
             yield PathChange(path, Change(name, None, live))
 
-    def _differs(self, folder: _Folder, old: Entry, live: Entry) -> tuple[str, ...]:
+    def _differs(self, folder: _LiveFolder, old: Entry, live: Entry) -> tuple[str, ...]:
         if same_stamp(live.stamp, old.stamp, inodes=self._systems.keeps_inodes(folder.device)):
             return ()
         if live.state is not None:
@@ -224,7 +224,7 @@ class LiveComparison:
             return dict(old.extras.get(XATTRS, {}))
         return dict(entry_xattrs(old, self._contents))
 
-    def _data_differs(self, folder: _Folder, old: Entry, live: Entry) -> str:
+    def _data_differs(self, folder: _LiveFolder, old: Entry, live: Entry) -> str:
         if stat.S_ISLNK(live.mode):
             try:
                 target = os.readlink(live.name, dir_fd=folder.descriptor)

@@ -22,7 +22,7 @@ from ibtfs.cli.points import json_point
 from ibtfs.cli.progress import json_problems
 
 if TYPE_CHECKING:
-    from ibtfs.actions.backup import BackupResult
+    from ibtfs.actions.backup.run import BackupResult
     from ibtfs.errors import IbtfsError
     from ibtfs.store.repository import Repository
 

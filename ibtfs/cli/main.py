@@ -30,7 +30,7 @@ class _Lazy(NamedTuple):
 COMMANDS = {
     "init": _Lazy("init", "Make a new, empty repository."),
     "backup": _Lazy("backup", "Back up folders or files into a repository."),
-    "list": _Lazy("list_points", "List the backup points of a repository."),
+    "list": _Lazy("list", "List the backup points of a repository."),
     "ls": _Lazy("ls", "List the files in a backup point."),
     "cat": _Lazy("cat", "Write a file of a backup point to standard output."),
     "diff": _Lazy("diff", "Show what differs between two backup points, or a point and now."),
@@ -69,7 +69,9 @@ class LazyGroup(click.Group):
         found = COMMANDS.get(cmd_name)
         if found is None:
             return None
-        command: click.Command = importlib.import_module(f"ibtfs.cli.{found.module}").command
+        command: click.Command = importlib.import_module(
+            f"ibtfs.cli.commands.{found.module}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

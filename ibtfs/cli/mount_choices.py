@@ -11,8 +11,8 @@ from ibtfs.cli.command import option
 from ibtfs.cli.words import IntType, Name, Text
 
 if TYPE_CHECKING:
-    from ibtfs.mount.view_options import ViewOptions
     from ibtfs.store.repository import Repository
+    from ibtfs.view.options import ViewOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 SHOWN = "What is shown"
@@ -102,7 +102,7 @@ def view_options(
     from datetime import datetime, timezone
 
     from ibtfs.format.moment import check_template, parse_moment
-    from ibtfs.mount.view_options import ViewOptions
+    from ibtfs.view.options import ViewOptions
 
     zone = timezone.utc if utc else None
     now = datetime.now(zone)
@@ -119,7 +119,7 @@ def view_options(
 
 def _check_sources(repository: Repository, sources: Sequence[str]) -> None:
     from ibtfs.errors import PointNotFound
-    from ibtfs.store.select import by_source
+    from ibtfs.store.naming import by_source
 
     if not sources:
         return

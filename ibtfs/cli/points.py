@@ -27,7 +27,7 @@ def chosen_point(repository: Repository, words: str) -> Point:
 
     Raises PointNotFound, UsageError.
     """
-    from ibtfs.store.select import select_point
+    from ibtfs.store.naming import select_point
 
     points = repository.points()
     tell_damaged(points.damaged)
@@ -42,7 +42,7 @@ def tell_damaged(damaged: Mapping[str, IbtfsError]) -> None:
 
 def json_point(repository: Repository, point: Point) -> dict[str, Any]:
     """What identifies a point, in every result that speaks of one."""
-    from ibtfs.store.select import displayed_names
+    from ibtfs.store.naming import displayed_names
 
     name = displayed_names(repository.points().points)[point.id]
     return {"id": point.id, "name": name, "source": point.display}

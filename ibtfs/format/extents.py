@@ -1,7 +1,7 @@
 """Extent maps: a content as an ordered list of ranges.
 
 Each range takes its bytes from a *code*: a hole, zeros that were stored as such, the content's own
-payload, its base content (a copy), or the payload of one of its other sources.  Maps are held as
+payload, its base content (a copy), or the payload of one of its donors.  Maps are held as
 packed integer columns, for one of a large file has hundreds of thousands of ranges.
 """
 
@@ -15,8 +15,8 @@ from typing import NamedTuple
 from ibtfs.errors import FormatDamaged, LimitExceeded
 from ibtfs.format.packing import expect_ints, pack, unpack_tuple
 
-HOLE, ZEROS, OWN, BASE, SOURCE = 0, 1, 2, 3, 4
-"""Codes; SOURCE + i is the payload of source i."""
+HOLE, ZEROS, OWN, BASE, DONOR = 0, 1, 2, 3, 4
+"""Codes; DONOR + i is the payload of donor i."""
 
 RANGE_LIMIT = 1_000_000
 PART_RANGES = 65_536
@@ -138,8 +138,8 @@ def encode_parts(extents: ExtentMap) -> list[bytes]:
     return parts
 
 
-def decode_parts(bodies: Sequence[bytes], size: int, sources: int, where: str) -> ExtentMap:
-    """The map of a content of *size* bytes with *sources* other sources.  Raises FormatDamaged."""
+def decode_parts(bodies: Sequence[bytes], size: int, donors: int, where: str) -> ExtentMap:
+    """The map of a content of *size* bytes with *donors* donors.  Raises FormatDamaged."""
     lengths: list[int] = []
     codes: list[int] = []
     deltas: list[int] = []
@@ -155,8 +155,8 @@ def decode_parts(bodies: Sequence[bytes], size: int, sources: int, where: str) -
         deltas += part[2]
     if sum(lengths) != size:
         raise FormatDamaged(f"{where}: the extent map covers {sum(lengths)} bytes, not {size}")
-    if min(codes, default=0) < HOLE or max(codes, default=0) >= SOURCE + sources:
-        raise FormatDamaged(f"{where}: a range names a source that the record does not have")
+    if min(codes, default=0) < HOLE or max(codes, default=0) >= DONOR + donors:
+        raise FormatDamaged(f"{where}: a range names a donor that the record does not have")
     offsets = _offsets(lengths, codes, deltas)
     if min(offsets, default=0) < 0 or max(offsets, default=0) > CONTENT_LIMIT - size:
         raise FormatDamaged(f"{where}: a range lies beyond the limits of the format")

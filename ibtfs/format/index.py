@@ -18,7 +18,7 @@ from ibtfs.format.frames import DATA_STREAMS
 from ibtfs.format.packing import pack, unpack_map, unpack_tuple
 
 DEPTH_LIMIT = 64
-SOURCE_LIMIT = 64
+DONOR_LIMIT = 64
 PART_LIMIT = 64
 ARCHIVE_LIMIT = 1 << 20
 ARCHIVE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}\Z")
@@ -101,7 +101,7 @@ class ContentRecord(NamedTuple):
     """One content: what it is, and where its bytes are.
 
     Its payload is *length* bytes from *start* of data stream *stream*.  Without a map the payload
-    is the content.  *depth* is 0 without a base, else one more than the base's.  *sources* are
+    is the content.  *depth* is 0 without a base, else one more than the base's.  *donors* are
     contents whose payloads the map names.  *map_first* and *map_parts* say which map records,
     *slabs* which record of the SigVault (-1: none).
     """
@@ -113,7 +113,7 @@ class ContentRecord(NamedTuple):
     length: int
     depth: int = 0
     base: Reference | None = None
-    sources: tuple[Reference, ...] = ()
+    donors: tuple[Reference, ...] = ()
     map_first: int = 0
     map_parts: int = 0
     slabs: int = -1
@@ -134,13 +134,13 @@ def encode_record(record: ContentRecord, ordinal: Any) -> bytes:
 
     Raises LimitExceeded.
     """
-    too_much = len(record.sources) > SOURCE_LIMIT or record.depth > DEPTH_LIMIT
+    too_much = len(record.donors) > DONOR_LIMIT or record.depth > DEPTH_LIMIT
     if too_much or record.size > CONTENT_LIMIT:
         raise LimitExceeded(f"A content of {record.size} bytes is beyond the format's limits")
     if not record.map_parts and record.slabs < 0:
         return pack(record[:5])
     values: list[Any] = list(record[:5])
-    refs = (record.base, *record.sources) if record.base else record.sources
+    refs = (record.base, *record.donors) if record.base else record.donors
     packed = [(ordinal(ref.archive) << 32) | ref.number for ref in refs]
     values += [
         record.depth, packed[0] if record.base else None,
@@ -178,17 +178,17 @@ def _decode_mapped(
 ) -> ContentRecord:
     if len(values) < 11 or type(values[7]) is not tuple:
         raise FormatDamaged(f"{where}: not a content record")
-    depth, packed, sources, first, parts, slabs = values[5:11]
+    depth, packed, donors, first, parts, slabs = values[5:11]
     if not _sane([depth, first, parts]) or type(slabs) is not int or slabs < -1:
         raise FormatDamaged(f"{where}: not a content record")
-    if depth > DEPTH_LIMIT or len(sources) > SOURCE_LIMIT or parts > PART_LIMIT:
+    if depth > DEPTH_LIMIT or len(donors) > DONOR_LIMIT or parts > PART_LIMIT:
         raise FormatDamaged(f"{where}: a content beyond the limits of the format")
     base = None if packed is None else header.reference(packed, where)
     if (base is None) != (depth == 0) or (not parts and (base or record.length != record.size)):
         raise FormatDamaged(f"{where}: a content record that contradicts itself")
     return record._replace(
         depth=depth, base=base, map_first=first, map_parts=parts, slabs=slabs,
-        sources=tuple(header.reference(source, where) for source in sources),
+        donors=tuple(header.reference(donor, where) for donor in donors),
     )  # fmt: skip
 
 

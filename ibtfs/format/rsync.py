@@ -169,7 +169,7 @@ class Signature:
         self.close()
 
 
-class _Library:
+class _Librsync:
     """librsync's functions with the prototypes of librsync 1.0 to 2.3, and what calls need.
 
     Indexing a loaded library makes a new function object each time, so nothing that belongs to
@@ -253,7 +253,7 @@ class _Job:
             library.release_buffer(pinned)
 
     def _run(
-        self, library: _Library, source: bytes | int | None, size: int, room: int, last: bool
+        self, library: _Librsync, source: bytes | int | None, size: int, room: int, last: bool
     ) -> bytes:
         buffers = library.buffers()
         buffers.next_in = source  # librsync moves it on
@@ -338,6 +338,6 @@ def _import_package() -> Any:
 
 
 @functools.cache
-def _library() -> _Library:
+def _library() -> _Librsync:
     """Return librsync, loaded at the first call (about 25 ms, most of it for subprocess)."""
-    return _Library()
+    return _Librsync()

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ibtfs.errors import IntegrityError
-from ibtfs.store.archive import generations
-from ibtfs.store.durable import PART
+from ibtfs.store.archives.reader import generations
 from ibtfs.store.lock import Lock, others_at_work
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage import FOLDERS, LocalStorage
+from ibtfs.store.storage.durable import PART
+from ibtfs.store.storage.local import FOLDERS, LocalStorage
 
 
 def remove_leftovers(repository: Repository, lock: Lock) -> int:

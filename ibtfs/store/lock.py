@@ -20,8 +20,8 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ibtfs.errors import LockLost, RepositoryLocked
-from ibtfs.store.lease import Lease
-from ibtfs.store.storage import LocalStorage
+from ibtfs.store.storage.lease import Lease
+from ibtfs.store.storage.local import LocalStorage
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
 STALE_SECONDS = 30 * 60

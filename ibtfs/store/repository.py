@@ -26,12 +26,12 @@ from ibtfs.errors import (
 from ibtfs.format.frames import FORMAT_VERSION, Codec, digest
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
-from ibtfs.store.archive import ArchiveReader, generations
+from ibtfs.store.archives.reader import ArchiveReader, generations
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.durable import PART, StorageFailed
-from ibtfs.store.known_points import KnownPoints
-from ibtfs.store.select import shown_sources
-from ibtfs.store.storage import LocalStorage
+from ibtfs.store.manifests import KnownPoints
+from ibtfs.store.naming import shown_sources
+from ibtfs.store.storage.durable import PART, StorageFailed
+from ibtfs.store.storage.local import LocalStorage
 
 log = logging.getLogger(__name__)
 

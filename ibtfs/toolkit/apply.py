@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 
 from blake3 import blake3
 
-from ibtfs.actions.restore_entry import SET_IDS, failed
-from ibtfs.actions.source_file import stamp_of
+from ibtfs.actions.restore.entry import SET_IDS, failed
+from ibtfs.actions.source.opening import stamp_of
 from ibtfs.errors import FormatDamaged, IbtfsError
 from ibtfs.format.entry import GID, MODE, MTIME, SIZE, UID
 from ibtfs.format.frames import digest

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
-from ibtfs.actions.backup import BackupOptions, BackupResult, backup
+from ibtfs.actions.backup.run import BackupOptions, BackupResult, backup
 from ibtfs.actions.observer import Observer, Tally
-from ibtfs.actions.restore import REFUSE, RestoreOptions, restore
+from ibtfs.actions.restore.run import REFUSE, RestoreOptions, restore
 from ibtfs.errors import PointNotFound
 from ibtfs.format.point import Point
+from ibtfs.store.naming import at_moment, by_source, displayed_names, relative_path, select_among
 from ibtfs.store.repository import Repository, is_repository
-from ibtfs.store.select import at_moment, by_source, displayed_names, relative_path, select_among
 from ibtfs.toolkit.dirs import AnyPath
 
 log = logging.getLogger(__name__)

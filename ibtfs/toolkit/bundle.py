@@ -15,9 +15,9 @@ from typing import NamedTuple
 from ibtfs.errors import EntryNotFound, FormatDamaged, NotFound, ObjectMissing, UsageError
 from ibtfs.format.frames import CONTENTS, HEADER, LARGE, Codec, StreamTable
 from ibtfs.format.packing import pack, pack_bodies, unpack_bodies, unpack_tuple
-from ibtfs.store.archive_writer import compression_pool
-from ibtfs.store.frame_file import FrameFileReader, FrameFileWriter
-from ibtfs.store.storage import LocalStorage, StoredObject, Upload
+from ibtfs.store.archives.file import FrameFileReader, FrameFileWriter
+from ibtfs.store.archives.writer import compression_pool
+from ibtfs.store.storage.local import LocalStorage, StoredObject, Upload
 from ibtfs.toolkit.dirs import AnyPath
 
 FRAME = 1 << 20

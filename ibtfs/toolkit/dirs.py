@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from ibtfs.actions.scan import exclude_file
-from ibtfs.actions.source_file import open_source
+from ibtfs.actions.source.opening import open_source
+from ibtfs.actions.source.scan import exclude_file
 from ibtfs.format.patterns import Patterns
 
 AnyPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"

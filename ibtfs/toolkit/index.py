@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 
 from blake3 import blake3
 
-from ibtfs.actions.filesystems import FileSystems
-from ibtfs.actions.old_directory import same_stamp
-from ibtfs.actions.scan import Exclusions, list_folder
-from ibtfs.actions.source_file import Replaced, Vanished, source_error, stamp_of
+from ibtfs.actions.source.filesystems import FileSystems
+from ibtfs.actions.source.opening import Replaced, Vanished, source_error, stamp_of
+from ibtfs.actions.source.scan import Exclusions, list_folder
 from ibtfs.errors import EntryNotFound, FormatDamaged, NotAFile, SourceError, UnsupportedFormat
 from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, SIZE, Stamp
 from ibtfs.format.frames import digest
 from ibtfs.format.packing import pack, unpack_map, unpack_tuple
+from ibtfs.store.trees.previous import same_stamp
 from ibtfs.toolkit.dirs import AnyPath, DirLike, Source, as_source
 from ibtfs.toolkit.tree import Tree, naming
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ibtfs.actions.byte_source import CHUNK, FileSource
-from ibtfs.actions.holes import has_holes
-from ibtfs.actions.source_file import (
+from ibtfs.actions.source.chunks import CHUNK, FileSource
+from ibtfs.actions.source.holes import has_holes
+from ibtfs.actions.source.opening import (
     Replaced,
     Vanished,
     open_folder,

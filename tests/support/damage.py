@@ -22,19 +22,22 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
 
-from ibtfs.actions import filesystems, flatten, store_file
-from ibtfs.actions.backup import BackupOptions, backup
+from ibtfs.actions.backup import entry as store_file
+from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
-from ibtfs.actions.restore import RestoreOptions, restore
+from ibtfs.actions.restore.run import RestoreOptions, restore
+from ibtfs.actions.source import filesystems
 from ibtfs.errors import IbtfsError
 from ibtfs.format import entry as entry_format
-from ibtfs.mount.entry_node import point_node
-from ibtfs.mount.node import Node
-from ibtfs.mount.tree import RepositoryView
-from ibtfs.store import archive_writer, run_writer
-from ibtfs.store.frame_file import FrameFileReader
+from ibtfs.store.archives import writer as archive_writer
+from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.repository import Repository
+from ibtfs.store.writing import flatten
+from ibtfs.store.writing import run as run_writer
+from ibtfs.view.entry_node import point_node
+from ibtfs.view.node import Node
+from ibtfs.view.tree import RepositoryView
 
 from . import TYPES, Entry, snapshot
 from .trees import Directory, Fifo, File, Hardlink, Sparse, Symlink, make_tree
@@ -47,7 +50,7 @@ MEMORY_BYTES = 3 << 30
 
 LOWERED: list[tuple[Any, str, Any]] = [
     (filesystems, "GRANULARITY_NS", 1_000_000), (flatten, "DEPTH_BOUND", 2),
-    (flatten, "SOURCES_KEPT", 1), (store_file, "MEMORY_LIMIT", 64 * KIB),
+    (flatten, "DONORS_KEPT", 1), (store_file, "MEMORY_LIMIT", 64 * KIB),
     (store_file, "XATTRS_INLINE", 40), (entry_format, "ONE_PAGE", 3),
     (entry_format, "_BOUNDARY", 1), (run_writer, "ARCHIVE_BYTES", 150 * KIB),
     (archive_writer, "INSIDE_INDEX", 100), (archive_writer, "RECORD_FRAME", 600),

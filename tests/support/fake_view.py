@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ibtfs import errors
-from ibtfs.mount.fuse.nodes import NodeTable
-from ibtfs.mount.node import Attributes, Node, Statistics
+from ibtfs.fuse.fuse3.nodes import NodeTable
+from ibtfs.view.node import Attributes, Node, Statistics
 
 GIB = 1 << 30
 BLOB = random.Random(1).randbytes(3_000_000)

@@ -23,7 +23,7 @@ from pathlib import Path
 import ibtfs
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
-from ibtfs.actions.restore import RestoreOptions, restore
+from ibtfs.actions.restore.run import RestoreOptions, restore
 from ibtfs.errors import IbtfsError
 from ibtfs.store.repository import Repository
 

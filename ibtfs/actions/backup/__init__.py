@@ -1,0 +1,1 @@
+"""Backing up: from the source to a new backup point."""

@@ -1,0 +1,50 @@
+"""Counting what is gone since the last backup, and not what has only moved."""
+
+from __future__ import annotations
+
+from ibtfs.actions.observer import Tally
+from ibtfs.errors import IntegrityError
+from ibtfs.format.index import Reference
+from ibtfs.store.repository import Repository
+from ibtfs.store.trees.directory import Directory, Entry, StateRef
+
+
+class Missing:
+    """What was missed while a tree was walked; one thread.
+
+    A folder that is missing may be met later at another place, so those are counted at the end.
+    """
+
+    def __init__(self, repository: Repository, tally: Tally) -> None:
+        self._repository, self._tally = repository, tally
+        self._folders: list[tuple[Entry, bytes]] = []
+        self._moved: set[tuple[int, Reference]] = set()
+
+    def moved(self, inode: int, state: StateRef) -> None:
+        """The folder that was *state* is at another place now: what it lost is told by itself."""
+        self._moved.add((inode, state.ref))
+
+    def missing(self, entry: Entry, path: bytes) -> None:
+        """*entry*, which was at *path*, is not there any more."""
+        if entry.state is not None:
+            self._folders.append((entry, path))
+        else:
+            self._count(path)
+
+    def _count(self, path: bytes) -> None:
+        self._tally.counts["gone"] += 1
+        self._tally.observer.file("gone", path)
+
+    def finish(self) -> None:
+        """Count the files of folders that were missing, but of those that moved."""
+        waiting, self._folders = self._folders, []
+        while waiting:
+            entry, path = waiting.pop()
+            if entry.state is None:
+                self._count(path)
+            elif (entry.inode, entry.state.ref) not in self._moved:
+                try:
+                    below = list(Directory(self._repository, entry.state.ref).entries())
+                except IntegrityError:
+                    continue
+                waiting.extend(zip(below, (path + b"/" + item.name for item in below)))

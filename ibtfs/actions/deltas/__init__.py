@@ -1,0 +1,1 @@
+"""Finding what of new bytes is in old ones, and deltas for others."""

@@ -1,0 +1,1 @@
+"""Restoring: from a backup point to a folder."""

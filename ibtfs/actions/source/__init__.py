@@ -1,0 +1,1 @@
+"""Reading the source: listed, opened, read, never through a link."""

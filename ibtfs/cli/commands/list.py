@@ -1,0 +1,125 @@
+"""``ibtfs list``."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ibtfs.cli.command import Command, json_option, repository_argument
+from ibtfs.cli.failures import FAILURE
+from ibtfs.cli.output import (
+    cut,
+    emit_json,
+    fitting,
+    human_age,
+    human_size,
+    json_bytes,
+    json_time,
+    printable,
+    say,
+    screen_width,
+    shown,
+    table,
+)
+from ibtfs.cli.points import tell_damaged
+
+if TYPE_CHECKING:
+    from ibtfs.format.point import Point
+    from ibtfs.store.repository import Points, Repository
+
+EXAMPLES = """
+    ibtfs list /media/disk/backups
+    ibtfs list --json /media/disk/backups | jq -r '.points[-1].id'
+"""
+HEADER = ("POINT", "AGE", "FILES", "SIZE", "STORED", "KIND", "ID", "TAGS", "COMMENT")
+RIGHT = frozenset({1, 2, 3, 4})
+DISPENSABLE = (6, 2, 4, 5, 8, 7, 3, 1)
+"""Columns that are left out on a narrow terminal, in this order; the name of the point stays."""
+
+
+@click.command("list", cls=Command, examples=EXAMPLES)
+@repository_argument
+@json_option
+def command(*, repository: bytes, as_json: bool) -> int:
+    """List the backup points of a repository, source by source, oldest first.
+
+    SIZE is that of the files as they were, STORED what the backup added to the repository. POINT
+    can be given to other commands, and so can the first characters of ID, and AGE.
+    """
+    from ibtfs.store.naming import displayed_names
+    from ibtfs.store.repository import Repository
+
+    repo = Repository.open(repository)
+    points = repo.points()
+    names = displayed_names(points.points)
+    if as_json:
+        emit_json(_result(repo, points, names))
+    else:
+        tell_damaged(points.damaged)
+        _print(repo, points, names)
+    return FAILURE if points.damaged else 0
+
+
+def _result(repo: Repository, points: Points, names: dict[str, str]) -> dict[str, Any]:
+    ordered = sorted(points.points, key=lambda point: (point.time_ns, point.order))
+    result: dict[str, Any] = {"points": [_row(repo, p, names[p.id]) for p in ordered]}
+    if points.damaged:
+        damaged = [{"id": name, "message": str(error)} for name, error in points.damaged.items()]
+        result["damaged"] = damaged
+        result["error"] = "; ".join(item["message"] for item in damaged)
+    return {**result, "exit_code": FAILURE if points.damaged else 0}
+
+
+def _row(repo: Repository, point: Point, name: str) -> dict[str, Any]:
+    counts = point.statistics
+    return {
+        "id": point.id,
+        "name": name,
+        "source": point.display,
+        "host": point.source.host,
+        **json_bytes(point.source.path),
+        "time": json_time(point.time_ns),
+        "sequence": point.sequence,
+        "epoch": point.epoch,
+        "full": point.full,
+        "files": counts.get("files", 0),
+        "folders": counts.get("folders", 0),
+        "bytes": counts.get("bytes", 0),
+        "bytes_stored": counts.get("bytes_stored", 0),
+        "problems": counts.get("problems", 0),
+        "tags": repo.tags(point.id),
+        "comment": point.comment,
+    }
+
+
+def _print(repo: Repository, points: Points, names: dict[str, str]) -> None:
+    from ibtfs.store.naming import by_source
+
+    sources, width = by_source(points.points), screen_width()
+    if not sources:
+        say(f"No backup points yet; make one: ibtfs backup SOURCE {shown(repo.path)}")
+    for number, (display, mine) in enumerate(sorted(sources.items())):
+        origin = mine[-1].source
+        if number:
+            say()
+        title = f"{printable(display)}  ({printable(origin.host)}:{shown(origin.path)})"
+        say(cut(title, width))
+        rows = [HEADER, *(_line(repo, point, names[point.id]) for point in mine)]
+        kept = fitting(rows, width, DISPENSABLE)
+        header, *lines = [[row[column] for column in kept] for row in rows]
+        right = frozenset(place for place, column in enumerate(kept) if column in RIGHT)
+        for line in table(header, lines, right).splitlines():
+            say(cut(line, width))
+
+
+def _line(repo: Repository, point: Point, name: str) -> tuple[str, ...]:
+    counts = point.statistics
+    age = human_age(time.time() - point.time_ns / 1e9)
+    files = f"{counts.get('files', 0):,}"
+    size, stored = (human_size(counts.get(key, 0)) for key in ("bytes", "bytes_stored"))
+    tags = printable(", ".join(repo.tags(point.id)))
+    kind = "full" if point.full else "incr"
+    kind += f" {counts['problems']:,}!" if counts.get("problems") else ""
+    return (name, age, files, size, stored, kind, point.id, tags, printable(point.comment))

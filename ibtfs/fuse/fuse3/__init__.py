@@ -1,0 +1,1 @@
+"""The view served by libfuse 3, at the low level: nodes by number, answers packed."""

@@ -1,0 +1,1 @@
+"""Archives: their files, read by number and address, and written in order."""

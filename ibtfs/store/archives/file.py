@@ -1,0 +1,155 @@
+"""One archive file: reading its frames by logical address, and writing them in order."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections import deque
+from typing import NamedTuple
+
+from ibtfs.errors import FormatDamaged
+from ibtfs.format.frames import (
+    FLAG_RUNS,
+    HEAD_SIZE,
+    TABLE,
+    TABLE_LIMIT,
+    TRAILER_SIZE,
+    Address,
+    Codec,
+    Frame,
+    StreamTable,
+    decode_frame,
+    decode_table,
+    decode_trailer,
+    encode_end,
+    encode_frame,
+    object_key,
+)
+from ibtfs.store.storage.local import LocalStorage, StoredObject, Upload
+
+FRAMES_IN_FLIGHT = 8
+
+
+class FrameFileReader:
+    """The frames of one stored file; table and open file are one object.
+
+    Threads may share it.  *name* is the object's name without generation, *stored* the open file.
+    """
+
+    def __init__(self, repository: bytes, name: str, stored: StoredObject) -> None:
+        self.name = stored.name
+        self.generation = int(stored.name.rpartition(".")[2])
+        self._stored = stored
+        self._key = object_key(repository, name)
+        tail = stored.read(max(stored.size - TRAILER_SIZE, 0), TRAILER_SIZE)
+        trailer = decode_trailer(self._key, repository, tail, stored.size, self.name)
+        if trailer.table_size > TABLE_LIMIT + HEAD_SIZE:
+            raise FormatDamaged(f"{self.name}: a frame table beyond the limits of the format")
+        table = stored.read(trailer.table_offset, trailer.table_size)
+        address = Address(TABLE, trailer.table_offset, 1)
+        raw = decode_frame(self._key, address, table, f"{self.name}: frame table").raw
+        self.tables = decode_table(raw, stored.size, f"{self.name}: frame table")
+
+    def table(self, stream: int) -> StreamTable:
+        """The frame table of *stream*; empty if the file has none."""
+        return self.tables.get(stream) or StreamTable()
+
+    def frame(self, stream: int, row: int) -> Frame:
+        """The frame in *row* of the table of *stream*.  Raises FormatDamaged."""
+        table = self.tables[stream]
+        address = Address(stream, table.starts[row], table.counts[row])
+        data = self._stored.read(table.offsets[row], table.sizes[row])
+        where = f"{self.name}: frame at {table.offsets[row]}"
+        frame = decode_frame(self._key, address, data, where)
+        if stream < TABLE + 16 and not frame.flags & FLAG_RUNS and len(frame.raw) != address.length:
+            raise FormatDamaged(f"{where}: holds {len(frame.raw)} bytes, not {address.length}")
+        return frame
+
+    @property
+    def size(self) -> int:
+        """The size of the stored file in bytes."""
+        return self._stored.size
+
+    def close(self) -> None:
+        """Release the open file."""
+        self._stored.close()
+
+
+class _Pending(NamedTuple):
+    address: Address
+    encoded: concurrent.futures.Future[bytes]
+
+
+class FrameFileWriter:
+    """Writes one archive file; frames are compressed by *pool*, and stored in the order given.
+
+    Nothing is created before the first frame comes.  Used by one thread at a time.
+    """
+
+    def __init__(
+        self,
+        storage: LocalStorage,
+        repository: bytes,
+        name: str,
+        codec: Codec,
+        pool: concurrent.futures.Executor,
+    ) -> None:
+        self._storage, self._name, self._codec, self._pool = storage, name, codec, pool
+        self._repository = repository
+        self._key = object_key(repository, name)
+        self._upload: Upload | None = None
+        self._finished = False
+        self._pending: deque[_Pending] = deque()
+        self._tables: dict[int, StreamTable] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no frame has come yet."""
+        return self._upload is None
+
+    def add(self, stream: int, start: int, count: int, raw: bytes) -> None:
+        """Append a frame of *raw* that holds *count* addresses from *start*."""
+        if self._upload is None:
+            self._upload = self._storage.upload(f"{self._name}.1")
+        address = Address(stream, start, count)
+        encoded = self._pool.submit(encode_frame, self._key, address, raw, self._codec)
+        self._pending.append(_Pending(address, encoded))
+        while len(self._pending) > FRAMES_IN_FLIGHT or (
+            self._pending and self._pending[0].encoded.done()
+        ):
+            self._store_oldest()
+
+    def _store_oldest(self) -> None:
+        address, encoded = self._pending.popleft()
+        data = encoded.result()
+        upload = self._upload
+        assert upload is not None  # set by add, which alone fills _pending
+        table = self._tables.setdefault(address.stream, StreamTable())
+        table.add(address.start, address.length, upload.size, len(data))
+        upload.write(data)
+
+    def finish(self) -> int:
+        """Make the file durable and visible; its size in bytes, 0 if there is none."""
+        while self._pending:
+            self._store_oldest()
+        if self._upload is None:
+            return 0
+        upload = self._upload
+        upload.write(
+            encode_end(self._key, self._repository, self._tables, upload.size, self._codec)
+        )
+        self._finished = True  # from here on it may have its name, even if this fails
+        try:
+            upload.finish()
+        except FileExistsError:
+            self._finished = False  # what has the name is somebody else's
+            raise
+        return upload.size
+
+    def abort(self) -> None:
+        """Drop what was written, also when it is finished."""
+        while self._pending:
+            self._pending.popleft().encoded.cancel()
+        if self._upload is not None:
+            self._upload.abort()
+            if self._finished:
+                self._storage.delete(self._upload.name)

@@ -1,0 +1,272 @@
+"""Archives, read and written: records by number, payload bytes by logical address.
+
+An archive is three files, ``data``, ``index`` and ``sigs``, each write-once.  A file may be
+replaced by a later generation of itself, ``data.2``, that lacks what prune removed; numbers and
+addresses stay.  So a reader that misses something looks once for a newer generation.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from ibtfs.errors import FormatDamaged, ObjectMissing
+from ibtfs.format.entry import Page, PageEntry, decode_state
+from ibtfs.format.extents import ExtentMap, decode_parts
+from ibtfs.format.frames import (
+    CONTENTS,
+    DATA_STREAMS,
+    FLAG_RUNS,
+    HEADER,
+    MAPS,
+    SLABS,
+    STATES,
+    STREAMS,
+    Frame,
+    surviving,
+)
+from ibtfs.format.index import ContentRecord, IndexHeader, decode_record, record_digest
+from ibtfs.format.packing import unpack_bodies
+from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.store.cache import ByteCache
+from ibtfs.store.storage.local import LocalStorage
+
+Value = TypeVar("Value")
+FILES = ("data", "sigs", "index")
+"""The files of an archive, in the order in which they become durable."""
+
+
+def generations(storage: LocalStorage, archive_id: str) -> dict[str, int]:
+    """The newest generation of each file of an archive; an archive is whole with its index."""
+    newest: dict[str, int] = {}
+    for name in storage.list(f"archives/{archive_id}"):
+        kind, _, number = name.partition(".")
+        if kind in FILES and number.isdecimal():
+            newest[kind] = max(newest.get(kind, 0), int(number))
+    return newest
+
+
+class ArchiveReader:
+    """The records and payloads of one archive; threads may share it."""
+
+    def __init__(
+        self, storage: LocalStorage, repository: bytes, archive_id: str, cache: ByteCache
+    ) -> None:
+        self.id = archive_id
+        self._storage, self._repository, self._cache = storage, repository, cache
+        self._lock = threading.Lock()
+        self._files: dict[str, FrameFileReader] = {}
+        self._header: IndexHeader | None = None
+
+    @property
+    def where(self) -> str:
+        """How messages name it."""
+        return f"archives/{self.id}"
+
+    def _file(self, kind: str) -> FrameFileReader:
+        with self._lock:
+            opened = self._files.get(kind)
+            if opened is None:
+                number = generations(self._storage, self.id).get(kind)
+                if number is None:
+                    raise ObjectMissing(f"{self.where}/{kind}: no such file in the repository")
+                stored = self._storage.open(f"{self.where}/{kind}.{number}")
+                try:
+                    opened = FrameFileReader(self._repository, f"{self.where}/{kind}", stored)
+                except BaseException:
+                    stored.close()
+                    raise
+                self._files[kind] = opened
+            return opened
+
+    def file(self, kind: str) -> FrameFileReader:
+        """One of the archive's files, for check.  Raises ObjectMissing, FormatDamaged."""
+        return self._file(kind)
+
+    def _again(self, read: Callable[[], Value]) -> Value:
+        """What *read* gives; on something missing, once more with the newest generations."""
+        try:
+            return read()
+        except ObjectMissing:
+            with self._lock:
+                opened = {kind: file.generation for kind, file in self._files.items()}
+            newest = generations(self._storage, self.id)
+            if opened and all(newest.get(kind) == number for kind, number in opened.items()):
+                raise
+            self.refresh()
+            return read()
+
+    def refresh(self) -> None:
+        """Drop open files and what is cached of them, so that newer generations are seen."""
+        with self._lock:
+            self._files, self._header = {}, None  # the last reader of an old one closes it
+        self._cache.drop(lambda key: isinstance(key, tuple) and key[0] == self.id)
+
+    @property
+    def header(self) -> IndexHeader:
+        """What the archive says of itself.  Raises ObjectMissing, FormatDamaged."""
+        if self._header is None:
+            where = f"{self.where}/index: header"
+            bodies = self._again(lambda: self._bodies("index", HEADER, 0))[1]
+            if bodies[0] is None:
+                raise FormatDamaged(f"{where}: missing")
+            header = IndexHeader.decode(bodies[0], where)
+            if header.archives[0] != self.id:
+                raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
+            self._header = header
+        return self._header
+
+    def require_header(self) -> None:
+        """Raise ObjectMissing or FormatDamaged unless :attr:`header` can be read."""
+        assert self.header.archives  # the first is its own
+
+    def _bodies(self, kind: str, stream: int, number: int) -> tuple[int, tuple[bytes | None, ...]]:
+        """The first number, and the bodies, of the frame that holds record *number*."""
+        opened = self._file(kind)
+        table = opened.table(stream)
+        row = table.find(number)
+        if row < 0:
+            name = STREAMS[stream]
+            raise ObjectMissing(f"{opened.name}: holds no record {number} of the {name}")
+        start = table.starts[row]
+
+        def load() -> tuple[bytes | None, ...]:
+            where = f"{opened.name}: {STREAMS[stream]} from {start}"
+            return unpack_bodies(opened.frame(stream, row).raw, table.counts[row], where)
+
+        def weigh(bodies: tuple[bytes | None, ...]) -> int:
+            return sum(map(len, filter(None, bodies))) + 50 * len(bodies)
+
+        key = (self.id, stream, start, opened.generation)
+        return start, self._cache.get(key, load, weigh)
+
+    def body(self, stream: int, number: int) -> bytes:
+        """The body of record *number* of a record stream.  Raises ObjectMissing if it is gone."""
+
+        def read() -> bytes:
+            kind = self._kind(stream)
+            start, bodies = self._bodies(kind, stream, number)
+            body = bodies[number - start]
+            if body is None:
+                name = STREAMS[stream]
+                raise ObjectMissing(f"{self.where}/{kind}: record {number} of the {name} is gone")
+            return body
+
+        return self._again(read)
+
+    def content(self, number: int) -> ContentRecord:
+        """Content record *number*.  Raises ObjectMissing, FormatDamaged."""
+        where = f"{self.where}/index: content {number}"
+        return decode_record(self.body(CONTENTS, number), self.header, where)
+
+    def content_digest(self, number: int) -> bytes:
+        """The digest of content *number*.  Raises ObjectMissing, FormatDamaged."""
+        return record_digest(self.body(CONTENTS, number)) or self.content(number).digest
+
+    def contents(self) -> Iterator[tuple[int, ContentRecord]]:
+        """All content records that are left, with their numbers, in order."""
+        table = self._file("index").table(CONTENTS)
+        for start, count in zip(table.starts, table.counts):
+            _, bodies = self._bodies("index", CONTENTS, start)
+            for number, body in zip(range(start, start + count), bodies):
+                if body is not None:
+                    where = f"{self.where}/index: content {number}"
+                    yield number, decode_record(body, self.header, where)
+
+    def state(self, number: int) -> Page | tuple[PageEntry, ...]:
+        """Directory state, or page, *number*.  Raises ObjectMissing, FormatDamaged."""
+        return decode_state(self.body(STATES, number), f"{self.where}/index: state {number}")
+
+    def extents(self, number: int, record: ContentRecord) -> ExtentMap:
+        """The extent map of content *number*, which must have one; not kept, for chains are."""
+        first = record.map_first
+        bodies = [self.body(MAPS, part) for part in range(first, first + record.map_parts)]
+        where = f"{self.where}/index: extent map of content {number}"
+        return decode_parts(bodies, record.size, len(record.donors), where)
+
+    def payload(self, stream: int, start: int, length: int) -> list[memoryview]:
+        """The *length* bytes of a data stream from *start*, in pieces.
+
+        Raises ObjectMissing if some of them were pruned, FormatDamaged.
+        """
+        return self._again(lambda: self._payload(stream, start, length))
+
+    def _payload(self, stream: int, start: int, length: int) -> list[memoryview]:
+        opened = self._file(self._kind(stream))
+        table = opened.table(stream)
+        pieces, row, end = [], table.find(start), start + length
+        while start < end:
+            if not 0 <= row < len(table.starts) or table.starts[row] > start:
+                name = STREAMS[stream]
+                raise ObjectMissing(f"{opened.name}: the {name} bytes from {start} are gone")
+            first = table.starts[row]
+            stop = min(end, first + table.counts[row])
+            frame = self._frame(opened, stream, row, first)
+            if frame.flags & FLAG_RUNS:
+                length = table.counts[row]
+                piece = surviving(frame.raw, length, start - first, stop - first, opened.name)
+                pieces.append(piece)
+            else:
+                pieces.append(memoryview(frame.raw)[start - first : stop - first])
+            start, row = stop, row + 1
+        return pieces
+
+    def frame_at(self, stream: int, address: int) -> tuple[int, memoryview] | None:
+        """The frame of a data stream that holds *address*: where it begins, and its bytes.
+
+        None of one from which some were pruned.  Raises as :meth:`payload`.
+        """
+        return self._again(lambda: self._frame_at(stream, address))
+
+    def _frame_at(self, stream: int, address: int) -> tuple[int, memoryview] | None:
+        opened = self._file(self._kind(stream))
+        table = opened.table(stream)
+        row = table.find(address)
+        if row < 0:
+            name = STREAMS[stream]
+            raise ObjectMissing(f"{opened.name}: the {name} bytes from {address} are gone")
+        first = table.starts[row]
+        frame = self._frame(opened, stream, row, first)
+        return None if frame.flags & FLAG_RUNS else (first, memoryview(frame.raw))
+
+    def _kind(self, stream: int) -> str:
+        """The file that has *stream*: the index too, if it is small enough not to have its own."""
+        if stream in DATA_STREAMS:
+            return "data" if self.header.has_data else "index"
+        if stream >= SLABS:
+            return "sigs" if self.header.has_sigs else "index"
+        return "index"
+
+    def covers(self, stream: int, start: int, length: int) -> bool:
+        """Whether the file that should have these payload bytes has frames for them.
+
+        Raises ObjectMissing, FormatDamaged.
+        """
+        table = self._file(self._kind(stream)).table(stream)
+        row, end = table.find(start), start + length
+        while start < end:
+            if not 0 <= row < len(table.starts) or table.starts[row] > start:
+                return False
+            start, row = table.starts[row] + table.counts[row], row + 1
+        return True
+
+    def may_hold(self, digest: bytes) -> Iterator[int]:
+        """The numbers of the contents with *digest*; reads the index's records and decodes few."""
+        table = self._file("index").table(CONTENTS)
+        for start in table.starts:
+            _, bodies = self._bodies("index", CONTENTS, start)
+            for number, body in enumerate(bodies, start):
+                if body is not None and digest in body:
+                    yield number
+
+    def _frame(self, opened: FrameFileReader, stream: int, row: int, first: int) -> Frame:
+        key = (self.id, stream, first, opened.generation)
+        return self._cache.get(key, lambda: opened.frame(stream, row), lambda f: len(f.raw))
+
+    def close(self) -> None:
+        """Close the archive's files."""
+        with self._lock:
+            for opened in self._files.values():
+                opened.close()
+            self._files.clear()

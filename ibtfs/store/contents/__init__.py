@@ -1,0 +1,1 @@
+"""Contents: random access through chains of extent maps, and the digests of slabs."""

@@ -1,0 +1,76 @@
+"""Where everything lies in a repository: the only module that spells names of objects.
+
+Names are text with ``/`` between folder and name.  FORMAT.rst says what the objects are.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+CONFIG: Final = "ibtfs.json"
+ARCHIVES: Final = "archives"
+POINTS: Final = "points"
+TAGS: Final = "tags"
+LOCKS: Final = "locks"
+DAMAGED: Final = "damaged"
+FOLDERS: Final = (ARCHIVES, DAMAGED, LOCKS, POINTS, TAGS)
+"""The folders that every repository has."""
+
+DATA, SIGS, INDEX = "data", "sigs", "index"
+KINDS: Final = (DATA, SIGS, INDEX)
+"""The kinds of files of an archive, in the order in which they become durable."""
+
+
+def archive(archive_id: str) -> str:
+    """The folder of an archive."""
+    return f"{ARCHIVES}/{archive_id}"
+
+
+def archive_object(archive_id: str, kind: str) -> str:
+    """A file of an archive, whatever its generation: what the keys of its checksums depend on."""
+    return f"{ARCHIVES}/{archive_id}/{kind}"
+
+
+def archive_file(archive_id: str, kind: str, generation: int) -> str:
+    """A file of an archive in one of its generations."""
+    return f"{archive_object(archive_id, kind)}.{generation}"
+
+
+class ArchiveFile(NamedTuple):
+    """What the name of an archive's file says."""
+
+    kind: str
+    generation: int
+
+
+def parse_archive_file(name: str) -> ArchiveFile | None:
+    """What *name*, as an archive's folder lists it, says; None if it is no file of an archive."""
+    kind, _, number = name.rpartition("/")[2].partition(".")
+    if kind not in KINDS or not number.isdecimal():
+        return None
+    return ArchiveFile(kind, int(number))
+
+
+def point(point_id: str) -> str:
+    """The manifest of a backup point."""
+    return f"{POINTS}/{point_id}"
+
+
+def tags(point_id: str) -> str:
+    """The folder of the tags of a backup point."""
+    return f"{TAGS}/{point_id}"
+
+
+def tag(point_id: str, name: str) -> str:
+    """A tag of a backup point."""
+    return f"{TAGS}/{point_id}/{name}"
+
+
+def lock(name: str) -> str:
+    """A lock."""
+    return f"{LOCKS}/{name}"
+
+
+def damage_note(name: str) -> str:
+    """A note of damage."""
+    return f"{DAMAGED}/{name}"

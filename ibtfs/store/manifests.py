@@ -1,0 +1,100 @@
+"""Manifests as they were read before, in one file of the local cache.
+
+A start with a thousand points then reads one file, not a thousand.  A manifest never changes, so
+a copy holds as long as its file is the same one: size, times and inode are compared.  What a disk
+spoils in place does not show in these: ``list`` and ``check`` read every manifest itself.
+The file may be deleted at any time; one that belongs to somebody else is not read.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+
+from blake3 import blake3
+
+from ibtfs.errors import FormatDamaged
+from ibtfs.format.packing import pack, unpack_tuple
+from ibtfs.format.point import (
+    FIELDS_VERSION,
+    Point,
+    PointRow,
+    is_display_name,
+    point_of_row,
+    row_of_point,
+)
+
+LEAST = 32
+"""Fewer points are read as fast from their own files."""
+UNKNOWN_BORNE = 16
+"""So many new ones are read from their own files before the copy is written anew."""
+DIGEST_SIZE = 32
+
+FileToken = tuple[int, int, int, int]
+"""Size, times of modification and status change in nanoseconds, and inode of a manifest."""
+_Copies = dict[str, tuple[FileToken, PointRow]]
+
+
+class KnownPoints:
+    """The copy of the manifests of one repository; used by one thread at a time.
+
+    *folder* is the cache folder, *repository* the repository's id.
+    """
+
+    def __init__(self, folder: bytes, repository: bytes) -> None:
+        self._path = f"{os.fsdecode(folder)}/{repository.hex()}.points"
+        self._rows: _Copies | None = None
+        self._used: _Copies = {}
+        self._new = 0
+
+    def get(self, point_id: str, token: FileToken) -> Point | None:
+        """The point, if its manifest had that *token* when it was read."""
+        if self._rows is None:
+            self._rows = self._load()
+        known = self._rows.get(point_id)
+        if known is None or known[0] != token:
+            return None
+        try:
+            point = point_of_row(known[1])
+        except (TypeError, ValueError):
+            return None  # of another version
+        if point.id != point_id or not is_display_name(point.display):
+            return None
+        self._used[point_id] = known
+        return point
+
+    def add(self, token: FileToken, point: Point) -> None:
+        """Take *point*, whose manifest had that *token* before it was read, into the next copy."""
+        self._used[point.id] = token, row_of_point(point)
+        self._new += 1
+
+    def keep(self) -> None:
+        """Write what was asked for and added, if that is worth it; if it can be written."""
+        if len(self._used) < LEAST or self._new < UNKNOWN_BORNE:
+            return
+        body = pack((FIELDS_VERSION, [(name, *known) for name, known in self._used.items()]))
+        part = f"{self._path}.{os.urandom(6).hex()}"
+        with suppress(OSError):
+            try:
+                descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with open(descriptor, "wb") as file:
+                    file.write(blake3(body).digest() + body)
+                os.replace(part, self._path)
+            except OSError:
+                os.unlink(part)
+
+    def _load(self) -> _Copies:
+        try:
+            with open(self._path, "rb") as file:
+                if os.fstat(file.fileno()).st_uid != os.geteuid():
+                    return {}
+                data = file.read()
+            body = memoryview(data)[DIGEST_SIZE:]
+            if blake3(body).digest() != data[:DIGEST_SIZE]:
+                return {}
+            version, rows = unpack_tuple(body, self._path, 2)
+            if version != FIELDS_VERSION:
+                return {}
+            return {name: (token, row) for name, token, row in rows}
+        except (OSError, FormatDamaged, TypeError, ValueError):
+            return {}

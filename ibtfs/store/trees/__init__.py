@@ -1,0 +1,1 @@
+"""Trees of directories: read, walked, compared, followed through time."""

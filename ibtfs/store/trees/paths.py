@@ -1,0 +1,97 @@
+"""Looking into a backup point: entries by path, whole trees, contents."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+
+from blake3 import blake3
+
+from ibtfs.errors import EntryNotFound, FormatDamaged, IntegrityError, NotADirectory, NotAFile
+from ibtfs.format.point import Point
+from ibtfs.store.contents.reader import Contents
+from ibtfs.store.repository import Repository
+from ibtfs.store.trees.directory import Directory, Entry, StateRef
+
+PIECE = 1 << 20
+
+
+def root_entry(point: Point) -> Entry:
+    """The row of the source itself."""
+    state = StateRef(point.state, point.digest)
+    return Entry(*point.root, None, state, b"", 0, point.root_extras, None)
+
+
+def find_entry(repository: Repository, point: Point, path: bytes) -> Entry:
+    """The entry at *path*, relative to the source; ``b""`` is the root.
+
+    Raises EntryNotFound, NotADirectory, IntegrityError.
+    """
+    entry = root_entry(point)
+    for name in path.split(b"/") if path else ():
+        if entry.state is None:
+            raise NotADirectory(f"{os.fsdecode(entry.name)!r} is not a directory")
+        try:
+            entry = Directory(repository, entry.state.ref).find(name)
+        except EntryNotFound:
+            raise EntryNotFound(f"No such path in the point: {os.fsdecode(path)!r}") from None
+    return entry
+
+
+def walk(
+    repository: Repository, point: Point, path: bytes, *, recursive: bool
+) -> Iterator[tuple[bytes, Entry]]:
+    """The entries below *path*, or the file at *path* itself, each with its whole path.
+
+    Directories come before what they hold.  Raises as find_entry does.
+    """
+    top = find_entry(repository, point, path)
+    if top.state is None:
+        yield path, top
+        return
+    stack = [(path, iter(list(Directory(repository, top.state.ref).entries())))]
+    while stack:
+        folder, entries = stack[-1]
+        entry = next(entries, None)
+        if entry is None:
+            stack.pop()
+            continue
+        below = folder + b"/" + entry.name if folder else entry.name
+        yield below, entry
+        if recursive and entry.state is not None:
+            inside = list(Directory(repository, entry.state.ref).entries())
+            stack.append((below, iter(inside)))
+
+
+def content_pieces(repository: Repository, entry: Entry) -> Iterator[bytes]:
+    """The contents of a regular file, piece by piece, its digest compared at the end.
+
+    Raises NotAFile, IntegrityError.
+    """
+    if not stat.S_ISREG(entry.mode):
+        raise NotAFile(f"{os.fsdecode(entry.name)!r} is not a regular file")
+    if entry.content is None:
+        return
+    contents = Contents(repository)
+    hasher = blake3()
+    for offset in range(0, entry.size, PIECE):
+        data = contents.read(entry.content, offset, min(PIECE, entry.size - offset))
+        hasher.update(data)
+        yield data
+    check_digest(contents, entry, hasher.digest())
+
+
+def check_digest(contents: Contents, entry: Entry, digest: bytes) -> None:
+    """Raise FormatDamaged unless *digest* is that of the entry's content, and the size too."""
+    if entry.content is None:
+        return
+    record = contents.record(entry.content)
+    if record.digest != digest or record.size != entry.size:
+        name = f"archives/{entry.content.archive}: content {entry.content.number}"
+        raise FormatDamaged(f"{name}: the bytes do not have the digest of the content")
+
+
+def located(error: IntegrityError, point: str, path: bytes) -> IntegrityError:
+    """*error* with the point and path that it hit in its message."""
+    return type(error)(f"{point}: {os.fsdecode(path)!r}: {error}")

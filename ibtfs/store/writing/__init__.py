@@ -1,0 +1,1 @@
+"""What a run writes: archives one after another, contents, pages, and what it may refer to."""

@@ -1,0 +1,187 @@
+"""The local catalog: which archive may hold a content, by its digest.
+
+One SQLite file per repository in the user's cache folder; it may be deleted at any time, and is
+fed from the archives that it has not seen.  It only ever suggests: who gets a reference from here
+reads the record and compares.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TypeVar
+
+from ibtfs.errors import IntegrityError
+from ibtfs.format.index import Reference
+from ibtfs.store.contents.slabs import head_digest
+from ibtfs.store.repository import Repository
+
+Value = TypeVar("Value")
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS archives(
+    id INTEGER PRIMARY KEY, name TEXT UNIQUE, generation INTEGER, epoch INTEGER);
+CREATE TABLE IF NOT EXISTS contents(
+    prefix INTEGER, archive INTEGER, number INTEGER,
+    PRIMARY KEY(prefix, archive, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS heads(
+    prefix INTEGER, archive INTEGER, number INTEGER,
+    PRIMARY KEY(prefix, archive, number)) WITHOUT ROWID;
+"""
+MEMORY = ":memory:"
+
+
+class Catalog:
+    """Looks up contents by digest; used by one thread.
+
+    *folder* is the cache folder (made when missing), or empty to keep the catalog in memory.
+    """
+
+    def __init__(self, repository: Repository, folder: bytes) -> None:
+        self._repository = repository
+        self._path = MEMORY
+        if folder:
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+            self._path = os.fsdecode(folder) + f"/{repository.id.hex()}.sqlite"
+        self._connection: sqlite3.Connection | None = None
+        self._seen: set[str] = set()
+
+    def _opened(self) -> sqlite3.Connection:
+        """The connection, fed with what the repository has by now at its first use."""
+        if self._connection is None:
+            try:
+                self._connection = self._open()
+            except sqlite3.OperationalError:
+                self._path = MEMORY  # in use for long by somebody else, or no room: do without
+                self._connection = self._open()
+            except sqlite3.Error:
+                self._discard()
+                self._connection = self._open()
+        return self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        self._seen = set()
+        try:
+            connection.execute("PRAGMA synchronous=OFF")
+            connection.executescript(SCHEMA)
+            self._feed(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _discard(self) -> None:
+        """Remove a file that SQLite cannot use."""
+        if self._path != MEMORY:
+            for suffix in ("", "-journal", "-wal", "-shm"):
+                try:
+                    os.unlink(self._path + suffix)
+                except FileNotFoundError:
+                    continue
+
+    def _feed(self, connection: sqlite3.Connection) -> None:
+        """Read the records of archives not seen yet; forget archives that are gone or pruned.
+
+        Those that this run has seen stay as they are: its lock keeps them.
+        """
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            rows = connection.execute("SELECT name, generation, id FROM archives").fetchall()
+            # looked at now, for waiting may have taken long; and what was seen may have been
+            # removed by another process that looked earlier
+            seen = self._seen.intersection(name for name, _, _ in rows)
+            present = self._repository.index_generations(known=seen)
+            known = {(name, generation) for name, generation, _ in rows}
+            for name, generation, ordinal in rows:
+                if name not in seen and present.get(name) != generation:
+                    self._forget(connection, ordinal)
+            for name in sorted(name for name in present if (name, present[name]) not in known):
+                self._feed_archive(connection, name, present[name])
+            connection.execute("COMMIT")
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        self._seen = seen.union(present)
+
+    def _forget(self, connection: sqlite3.Connection, ordinal: int) -> None:
+        for table in ("contents", "heads"):
+            connection.execute(f"DELETE FROM {table} WHERE archive = ?", (ordinal,))
+        connection.execute("DELETE FROM archives WHERE id = ?", (ordinal,))
+
+    def _feed_archive(self, connection: sqlite3.Connection, name: str, generation: int) -> None:
+        archive = self._repository.archive(name)
+        try:
+            epoch = archive.header.epoch
+            cursor = connection.execute(
+                "INSERT INTO archives(name, generation, epoch) VALUES(?, ?, ?)",
+                (name, generation, epoch),
+            )
+            ordinal = cursor.lastrowid
+            connection.executemany(
+                "INSERT OR IGNORE INTO contents VALUES(?, ?, ?)",
+                ((_prefix(r.digest), ordinal, number) for number, r in archive.contents()),
+            )
+            heads = (
+                (_prefix(head), ordinal, number)
+                for number, record in archive.contents()
+                if record.slabs >= 0 and (head := head_digest(archive, record))
+            )
+            connection.executemany("INSERT OR IGNORE INTO heads VALUES(?, ?, ?)", heads)
+        except IntegrityError:
+            return  # damaged: offers what was read so far; check says so
+
+    def feed(self) -> None:
+        """Take in archives that were finished since the last look, if it was ever used."""
+        if self._connection is not None:
+            self._guarded(lambda: self._feed(self._opened()))
+
+    def _guarded(self, work: Callable[[], Value]) -> Value:
+        """Do *work*; once more with a new catalog when SQLite cannot use the old one."""
+        try:
+            return work()
+        except sqlite3.Error as error:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+            if isinstance(error, sqlite3.OperationalError):
+                self._path = MEMORY
+            self._discard()
+            return work()
+
+    def contents(self, digest: bytes, epoch: int) -> Iterator[Reference]:
+        """Where a content with *digest* may be, in archives of *epoch* or later; newest first."""
+        return iter(self._guarded(lambda: self._find("contents", digest, epoch)))
+
+    def heads(self, slab: bytes, epoch: int) -> Iterator[Reference]:
+        """Large contents whose first slab that is not zeros may have the digest *slab*."""
+        return iter(self._guarded(lambda: self._find("heads", slab, epoch)))
+
+    def _find(self, table: str, digest: bytes, epoch: int) -> list[Reference]:
+        query = (
+            f"SELECT name, number FROM {table} JOIN archives ON archives.id = archive "
+            "WHERE prefix = ? AND epoch >= ? ORDER BY archives.name DESC LIMIT 16"
+        )
+        rows = self._opened().execute(query, (_prefix(digest), epoch))
+        return [Reference(name, number) for name, number in rows if name in self._seen]
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def __enter__(self) -> Catalog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _prefix(digest: bytes) -> int:
+    """The first 8 bytes of *digest* as SQLite's integer."""
+    return int.from_bytes(digest[:8], "big", signed=True)

@@ -1,0 +1,222 @@
+"""What a run writes: one archive after another, and the contents that it may refer to.
+
+An archive is closed when its data reaches 1 GiB, when it is 10 minutes old, or when it has 250,000
+contents; so frame tables and memory are bounded, and a run that is cut off loses little: the next
+one finds the contents of closed archives by digest.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable
+from types import TracebackType
+from typing import ParamSpec, TypeVar
+
+from ibtfs.errors import IntegrityError, ObjectMissing
+from ibtfs.format.entry import Page, PageEntry
+from ibtfs.format.extents import ExtentMap
+from ibtfs.format.frames import Codec
+from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.store.archives.writer import ArchiveWriter
+from ibtfs.store.contents.reader import Contents
+from ibtfs.store.repository import Repository
+from ibtfs.store.writing.catalog import Catalog
+
+ARCHIVE_BYTES = 1 << 30
+ARCHIVE_SECONDS = 600
+ARCHIVE_CONTENTS = 250_000
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Holes = tuple[tuple[int, int], ...]
+"""Start and length of each hole of a content, in order."""
+
+
+class RunWriter:
+    """Writes the archives of one run; used by one thread.
+
+    *epoch* is the run's: what it refers to has the same or a higher one.  *damaged* contents are
+    never referred to.  *beat* is called often; it keeps the run's lock fresh.
+    """
+
+    def __init__(
+        self,
+        repository: Repository,
+        run_id: str,
+        *,
+        epoch: int,
+        catalog: Catalog,
+        codec: Codec,
+        pool: concurrent.futures.Executor,
+        damaged: frozenset[Reference] = frozenset(),
+        beat: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.beat = beat
+        self.repository, self.run_id, self.epoch = repository, run_id, epoch
+        self.contents = Contents(repository)
+        self.catalog = catalog
+        self._codec, self._pool, self._damaged = codec, pool, damaged
+        self._has_past = repository.has_archives()
+        self._current: ArchiveWriter | None = None
+        self._count = 0
+        self._digests: list[bytes] = []
+        self._by_digest: dict[bytes, int] = {}
+        self.adopted: set[str] = set()
+        self.holes: dict[Reference, Holes] = {}
+        """The holes of contents in the open archive, whose maps cannot be read yet."""
+        self.stored_bytes = 0
+        self.archive_bytes = ARCHIVE_BYTES
+
+    @property
+    def archive(self) -> ArchiveWriter:
+        """The archive that is open for writing; begun when first needed."""
+        if self._current is None:
+            self._current = ArchiveWriter(
+                self.repository.storage,
+                self.repository.id,
+                f"{self.run_id}.{self._count}",
+                epoch=self.epoch,
+                codec=self._codec,
+                pool=self._pool,
+            )
+            self._count += 1
+        return self._current
+
+    def submit(
+        self, work: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs
+    ) -> concurrent.futures.Future[Result]:
+        """Have *work* done by one of the threads that compress."""
+        return self._pool.submit(work, *args, **kwargs)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the open archive should be closed."""
+        open_archive = self._current
+        return open_archive is not None and (
+            open_archive.data_bytes >= self.archive_bytes
+            or open_archive.age >= ARCHIVE_SECONDS
+            or len(self._digests) >= ARCHIVE_CONTENTS
+        )
+
+    def close_archive(self) -> None:
+        """Make the open archive durable and go on with a new one, if there is one."""
+        if self._current is None:
+            return
+        if self._current.is_empty:
+            self.abort()
+            return
+        self.stored_bytes += self._current.finish()
+        self._current = None
+        self._digests, self._by_digest, self.holes = [], {}, {}
+        self._has_past = True
+        self.catalog.feed()
+
+    def settle(self) -> None:
+        """Make durable what this run refers to, and somebody else may have put there just now.
+
+        Raises ObjectMissing if another run has taken back what it had put there.
+        """
+        folders = [f"archives/{name}" for name in sorted(self.adopted)]
+        self.repository.storage.sync(["archives", *folders] if folders else [])
+        for name in sorted(self.adopted):
+            if not self.repository.is_whole(name):
+                raise ObjectMissing(
+                    f"archives/{name} is gone: the backup that wrote it failed; back up again"
+                )
+
+    def abort(self) -> None:
+        """Drop the open archive; closed ones stay, for the next run to find."""
+        if self._current is not None:
+            self._current.abort()
+            self._current = None
+
+    def allows(self, ref: Reference) -> bool:
+        """Whether this run may refer to *ref*: not damaged, and of no earlier epoch."""
+        if ref in self._damaged:
+            return False
+        try:
+            allowed = self.repository.archive(ref.archive).header.epoch >= self.epoch
+        except IntegrityError:
+            return False
+        if allowed:
+            self.adopted.add(ref.archive)
+        return allowed
+
+    def find(self, digest: bytes, size: int) -> Reference | None:
+        """A content that is stored already, its record, bases and sources read and compared."""
+        number = self._by_digest.get(digest)
+        if number is not None and self._current is not None:
+            return Reference(self._current.id, number)
+        if not self._has_past:
+            return None
+        for ref in self.catalog.contents(digest, self.epoch):
+            record = self.usable(ref)
+            if record and record.digest == digest and record.size == size:
+                return ref
+        return None
+
+    def heads(self, slab: bytes) -> list[Reference]:
+        """Large contents that may begin with a slab of this digest, newest archive first."""
+        return list(self.catalog.heads(slab, self.epoch)) if self._has_past else []
+
+    def usable(self, ref: Reference) -> ContentRecord | None:
+        """The record of *ref* if this run may build upon it and all that it needs is there."""
+        if not self.allows(ref):
+            return None
+        try:
+            record = self.contents.record(ref)
+        except IntegrityError:
+            return None
+        return record if self.contents.is_whole(ref, record) else None
+
+    def is_open(self, ref: Reference) -> bool:
+        """Whether *ref* lies in the archive being written, whose bytes cannot be read yet."""
+        return self._current is not None and ref.archive == self._current.id
+
+    def digest_of(self, ref: Reference) -> bytes:
+        """The digest of a content, stored by this run or before."""
+        archive, number = ref
+        if self._current is not None and archive == self._current.id:
+            return self._digests[number]
+        return self.repository.archive(archive).content_digest(number)
+
+    def knows(self, *refs: Reference | None) -> bool:
+        """Whether the records of these contents can be read, so that a new state may have them."""
+        try:
+            for ref in filter(None, refs):
+                self.digest_of(ref)
+        except IntegrityError:
+            return False
+        return True
+
+    def add_content(self, record: ContentRecord, extents: ExtentMap | None = None) -> Reference:
+        """Add a content whose payload was appended to the open archive."""
+        ref = self.archive.add_content(record, extents)
+        self._digests.append(record.digest)
+        self._by_digest[record.digest] = ref.number
+        return ref
+
+    def add_whole(self, stream: int, name: bytes, data: bytes) -> Reference:
+        """Add a content with digest *name*, not stored yet, whole, to a data stream."""
+        archive = self.archive
+        number = archive.add_whole(stream, name, data)
+        self._digests.append(name)
+        self._by_digest[name] = number
+        return Reference(archive.id, number)
+
+    def add_page(self, page: Page) -> Reference:
+        """Add a page, its references packed by the open archive."""
+        return self.archive.add_page(page)
+
+    def add_pages(self, entries: list[PageEntry]) -> Reference:
+        """Add the state of a directory of several pages."""
+        return self.archive.add_pages(entries)
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
