@@ -83,7 +83,7 @@ def floor_of(package: str, room: str) -> int:
 
 
 def climbs(package: str, user: str, used: str) -> bool:
-    """Whether a module, *user*, imports from a room of *package* that does not lie below its own."""
+    """Whether *user* imports from a room of *package* that does not lie below its own."""
     prefix = f"{package}." if package else ""
     if not (user.startswith(prefix) and used.startswith(prefix)):
         return False
