@@ -154,6 +154,7 @@ values = st.recursive(
     max_leaves=20,
 )  # fmt: skip
 ARCHIVE = "20261120T101112Z_host_0a.0"
+MANIFEST = "points/20261120T101112Z_host_0a"
 HEAD = index.IndexHeader((ARCHIVE, "20261120T101112Z_host_0b.0"), 0, 5, 5, True, True)
 REPOSITORY, KEY = b"i" * 16, frames.object_key(b"i" * 16, "archives/x/index")
 
@@ -179,9 +180,9 @@ def decode_frame(data: bytes) -> object:
 
 def decode_point(data: bytes) -> object:
     codec = frames.Codec(1)
-    key = frames.object_key(REPOSITORY, "points/20261120T101112Z_host_0a")
+    key = frames.object_key(REPOSITORY, MANIFEST)
     framed = frames.encode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, codec)
-    return point.decode_point(framed, "20261120T101112Z_host_0a", REPOSITORY)
+    return point.decode_point(framed, MANIFEST, "20261120T101112Z_host_0a", REPOSITORY)
 
 
 def decode_map(data: bytes) -> object:
@@ -219,8 +220,8 @@ def good_values() -> dict[str, Any]:
         root=(b"", 0o40755, 0, 0, 4096, 1, 1, 1, 2), state=index.Reference(ARCHIVE, 3),
         users={0: "root"}, statistics={"files": 3},
     )  # fmt: skip
-    key = frames.object_key(REPOSITORY, f"points/{manifest.id}")
-    data = point.encode_point(manifest, REPOSITORY, frames.Codec(1))
+    key = frames.object_key(REPOSITORY, MANIFEST)
+    data = point.encode_point(manifest, MANIFEST, REPOSITORY, frames.Codec(1))
     raw = frames.decode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, "here").raw
     return {
         "state": page, "page": page, "pages": listed,

@@ -391,9 +391,10 @@ def test_values_of_a_slabs_record() -> None:
 
 def test_keys_of_a_manifest() -> None:
     rows = TABLES["Keys of a manifest"]
-    assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == point._TYPES
+    kinds = {key: kind for key, (kind, _) in point._FIELDS.items()}
+    assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == kinds
     stored = opened_fixture().points().points[0]
-    data = point.encode_point(stored, bytes(16), Codec())
+    data = point.encode_point(stored, f"points/{stored.id}", bytes(16), Codec())
     key = frames.object_key(bytes(16), f"points/{stored.id}")
     raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
     assert list(unpack_map(raw, "manifest")) == [row["Key"] for row in rows]

@@ -26,6 +26,7 @@ from ibtfs.errors import (
 from ibtfs.format.frames import FORMAT_VERSION, Codec, digest
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
+from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader, generations
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.manifests import KnownPoints
@@ -203,14 +204,14 @@ class Repository:
         return point
 
     def _read_point(self, point_id: str) -> Point:
-        name = f"points/{point_id}"
+        name = layout.point(point_id)
         if self._known is None:
-            return decode_point(self.storage.get(name, MANIFEST_LIMIT), point_id, self.id)
+            return decode_point(self.storage.get(name, MANIFEST_LIMIT), name, point_id, self.id)
         # looked at before it is read: what changes afterwards has another stamp
         stamp = self.storage.stamp(name)
         point = self._known.get(point_id, stamp)
         if point is None:
-            point = decode_point(self.storage.get(name, MANIFEST_LIMIT), point_id, self.id)
+            point = decode_point(self.storage.get(name, MANIFEST_LIMIT), name, point_id, self.id)
             self._known.add(stamp, point)
         return point
 
@@ -264,12 +265,13 @@ class Repository:
 
     def manifest_size(self, point: Point) -> int:
         """How many bytes the manifest of *point* has."""
-        return len(encode_point(point, self.id, Codec(self.level)))
+        return len(encode_point(point, layout.point(point.id), self.id, Codec(self.level)))
 
     def commit(self, point: Point) -> int:
         """Make *point* visible: THE COMMIT POINT of a backup; bytes stored."""
-        data = encode_point(point, self.id, Codec(self.level))
-        self.storage.put_new(f"points/{point.id}", data)
+        name = layout.point(point.id)
+        data = encode_point(point, name, self.id, Codec(self.level))
+        self.storage.put_new(name, data)
         return len(data)
 
     def tags(self, point_id: str) -> list[str]:
