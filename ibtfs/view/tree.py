@@ -32,6 +32,7 @@ from typing import Final
 from ibtfs.errors import EntryNotFound, PointGone
 from ibtfs.format import moment
 from ibtfs.format.point import Point
+from ibtfs.store.cache import ENTRY_BYTES, ByteCache
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.naming import by_source, displayed_names
 from ibtfs.store.repository import Repository
@@ -44,7 +45,7 @@ from ibtfs.view.moments import MARK, moment_folder, moment_link
 from ibtfs.view.node import Attributes, Node, Statistics
 from ibtfs.view.options import ViewOptions
 from ibtfs.view.synthetic import SymlinkNode, SyntheticNode, folder_attributes
-from ibtfs.view.timeline import Kept, Timeline
+from ibtfs.view.timeline import Timeline
 
 LATEST: Final = moment.LATEST.encode()
 MOST_NODES: Final = 5_000
@@ -70,7 +71,7 @@ class RepositoryView:
         self.options = options or ViewOptions()
         self.contents = Contents(repository)
         self.comparison = Comparison(repository, self.contents)
-        self.kept = Kept(MOST_NODES)
+        self.kept = ByteCache(MOST_NODES * ENTRY_BYTES)
         self._clock = clock
         self._lock = threading.Lock()
         self._stamp = 0
