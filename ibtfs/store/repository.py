@@ -299,6 +299,18 @@ class Repository:
             text = json.dumps({"contents": rows}) + "\n"
             self.storage.put_new(f"damaged/{note_id}-{part}", text.encode())
 
+    def points_token(self) -> int:
+        """A number that changes when points come or go; 0: ask again, it cannot be told now."""
+        return self.storage.folder_stamp(layout.POINTS)
+
+    def points_changed_ns(self) -> int:
+        """When a point last came or went."""
+        return self.storage.changed_ns(layout.POINTS)
+
+    def statistics(self) -> os.statvfs_result:
+        """What statvfs says of the file system that holds the repository."""
+        return self.storage.statistics()
+
 
 def _config_check(config: dict[str, Any]) -> str:
     """The check sum of a configuration's other values."""
