@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
-from ibtfs.cli.failures import FAILURE, INCOMPLETE
+from ibtfs.cli.exit_codes import FAILURE, INCOMPLETE
 from ibtfs.cli.output import complain, emit_json, json_bytes, say, say_name, shown
 from ibtfs.cli.points import POINT_HELP, chosen_point, json_point
 from ibtfs.cli.words import LocalPath

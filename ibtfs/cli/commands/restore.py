@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ibtfs.cli.command import Command, option, output_options, repository_argument
-from ibtfs.cli.failures import INCOMPLETE
+from ibtfs.cli.exit_codes import INCOMPLETE
 from ibtfs.cli.output import (
     complain,
     counted,

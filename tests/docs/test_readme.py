@@ -16,10 +16,10 @@ import click
 import pytest
 
 from ibtfs import errors
-from ibtfs.cli import failures
+from ibtfs.cli.exit_codes import EXIT_CODES, LOCKED, NO_REPOSITORY, READER_GONE, USAGE
 from ibtfs.cli.main import COMMANDS, cli
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.rst").read_text(encoding="utf-8")
 MARK = "@@ the exit code is"
 
@@ -220,8 +220,14 @@ def test_the_table_of_exit_codes_is_that_of_the_code() -> None:
     table = re.search(r"^Code  Meaning\n[= ]+\n(.*?)^=", README, re.M | re.S)
     assert table
     shown = set(map(int, re.findall(r"^(\d+) ", table[1], re.M)))
-    ends = {failures.FAILURE, failures.USAGE, failures.INCOMPLETE, failures.INTERRUPTED}
-    assert shown == {0} | ends | codes_of(errors.IbtfsError)
+    assert shown == set(EXIT_CODES) - {READER_GONE}
+
+
+def test_the_codes_of_the_errors_are_in_the_table() -> None:
+    assert codes_of(errors.IbtfsError) <= set(EXIT_CODES)
+    assert errors.UsageError.exit_code == USAGE
+    assert errors.NotARepository.exit_code == NO_REPOSITORY
+    assert errors.RepositoryLocked.exit_code == LOCKED
 
 
 # ---- the files ---------------------------------------------------------------------------------
