@@ -1,17 +1,19 @@
-"""Options of ``ibtfs mount`` that say what is shown, and how."""
+"""Options of ``ibtfs mount``: how it is mounted, what is shown."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ibtfs.cli.command import option_field
-from ibtfs.cli.words import IntType, Name, Text
+from ibtfs.cli.words import IntType, LocalPath, Name, Text
 
 if TYPE_CHECKING:
+    from ibtfs.fuse import MountOptions
     from ibtfs.store.repository import Repository
     from ibtfs.view.options import ViewOptions
 
@@ -63,8 +65,53 @@ class Umask(IntType):
 
 
 @dataclass(frozen=True)
+class Mounting:
+    """The options that say how it is mounted."""
+
+    foreground: bool = option_field(
+        "-f", "--foreground", is_flag=True, help="Do not go into the background; Ctrl-C unmounts."
+    )
+    allow_other: bool = option_field(
+        "--allow-other",
+        is_flag=True,
+        help="Let other users in, each as far as owners, modes and ACLs allow.",
+    )
+    nonempty: bool = option_field(
+        "--nonempty", is_flag=True, help="Mount over a folder that holds something."
+    )
+    no_xattrs: bool = option_field(
+        "--no-xattrs",
+        is_flag=True,
+        help="Leave out extended attributes: ls -l and cp -a are faster.",
+    )
+    noexec: bool = option_field("--noexec", is_flag=True, help="Programs in it cannot be run.")
+    log_file: bytes | None = option_field(
+        "--log-file",
+        metavar="FILE",
+        type=LocalPath(),
+        help="Where a mount in the background tells of damage; else the system's log.",
+    )
+    binding: Literal["auto", "fuse3", "fuse2"] = option_field(
+        "--binding", type=click.Choice(["auto", "fuse3", "fuse2"]), default="auto", hidden=True
+    )
+
+    def mount_options(self, repository: bytes) -> MountOptions:
+        """What they say of the repository at the path *repository*."""
+        from ibtfs.fuse import MountOptions
+
+        return MountOptions(
+            allow_other=self.allow_other,
+            fsname=os.fsdecode(repository),
+            xattrs=not self.no_xattrs,
+            nonempty=self.nonempty,
+            noexec=self.noexec,
+            binding=self.binding,
+        )
+
+
+@dataclass(frozen=True)
 class Choices:
-    """The options that say what is shown, and how."""
+    """The options that say what is shown, and as what."""
 
     sources: tuple[str, ...] = option_field(
         "--source",

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ibtfs.actions.backup.consolidate import STATE_ARCHIVES, rewrite_states
 from ibtfs.actions.backup.devices import Devices
@@ -52,6 +52,7 @@ class BackupOptions:
     tree: TreeOptions = field(default_factory=TreeOptions)
     cache: bytes = b""
     stdin_name: bytes = b""
+    stream: BinaryIO | None = None
 
 
 class Past(NamedTuple):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,18 +13,16 @@ from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.command import (
     Command,
     json_option,
-    option_field,
     options_of,
     quiet_option,
     repository_argument,
 )
-from ibtfs.cli.mount_choices import Choices
+from ibtfs.cli.mount_choices import Choices, Mounting
 from ibtfs.cli.mount_log import logging_work
 from ibtfs.cli.output import counted, emit_json, json_bytes, say, shown
 from ibtfs.cli.words import LocalPath
 
 if TYPE_CHECKING:
-    from ibtfs.fuse import MountOptions
     from ibtfs.view.tree import RepositoryView
 
 EXAMPLES = """
@@ -38,51 +34,6 @@ EXAMPLES = """
 """
 CACHE_BYTES = 32 << 20
 """Of frames and listings; the kernel keeps what it read besides."""
-
-
-@dataclass(frozen=True)
-class Mounting:
-    """The options that say how it is mounted."""
-
-    foreground: bool = option_field(
-        "-f", "--foreground", is_flag=True, help="Do not go into the background; Ctrl-C unmounts."
-    )
-    allow_other: bool = option_field(
-        "--allow-other",
-        is_flag=True,
-        help="Let other users in, each as far as owners, modes and ACLs allow.",
-    )
-    nonempty: bool = option_field(
-        "--nonempty", is_flag=True, help="Mount over a folder that holds something."
-    )
-    no_xattrs: bool = option_field(
-        "--no-xattrs",
-        is_flag=True,
-        help="Leave out extended attributes: ls -l and cp -a are faster.",
-    )
-    noexec: bool = option_field("--noexec", is_flag=True, help="Programs in it cannot be run.")
-    log_file: bytes | None = option_field(
-        "--log-file",
-        metavar="FILE",
-        type=LocalPath(),
-        help="Where a mount in the background tells of damage; else the system's log.",
-    )
-    binding: Literal["auto", "fuse3", "fuse2"] = option_field(
-        "--binding", type=click.Choice(["auto", "fuse3", "fuse2"]), default="auto", hidden=True
-    )
-
-    def mount_options(self, repository: bytes) -> MountOptions:
-        """What they say of the repository at the path *repository*."""
-        from ibtfs.fuse import MountOptions
-
-        return MountOptions(
-            allow_other=self.allow_other,
-            fsname=os.fsdecode(repository),
-            xattrs=not self.no_xattrs,
-            nonempty=self.nonempty,
-            noexec=self.noexec,
-            binding=self.binding,
-        )
 
 
 @click.command("mount", cls=Command, examples=EXAMPLES)
