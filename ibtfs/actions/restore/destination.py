@@ -60,6 +60,16 @@ def existing_folder(parent: int, name: bytes) -> int:
         return -1
 
 
+def existing(parent: int, name: bytes) -> os.stat_result | None:
+    """What lies under *name* in an open folder; None if nothing does, or there is no folder."""
+    if parent < 0:
+        return None
+    try:
+        return os.lstat(name, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+
+
 def is_unchanged(entry: Entry, there: os.stat_result, parent: int) -> bool:
     """Whether what is in the open folder *parent* looks like *entry*: by type, size and time.
 
