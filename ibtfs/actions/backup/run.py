@@ -18,7 +18,7 @@ from ibtfs.actions.backup.tree import TreeBackup, TreeOptions
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.owners import group_names, user_names
 from ibtfs.actions.source.opening import open_source, source_error
-from ibtfs.actions.source.scan import EXCLUDE_FILE, exclude_file
+from ibtfs.actions.source.scan import EXCLUDE_FILE, exclude_lines
 from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.acl import named_numbers
 from ibtfs.format.entry import XATTRS
@@ -224,7 +224,7 @@ class _Run:
     def _tree_options(self, root: int) -> TreeOptions:
         """The options with the patterns of the source's own ``.exclude`` file added."""
         tree = self.options.tree
-        lines = exclude_file(root)
+        lines = exclude_lines(root)
         if lines:
             name = os.fsdecode(os.path.join(self.source, EXCLUDE_FILE))
             check_lines(lines, name)
