@@ -21,7 +21,7 @@ from support import damage
 from support.damage import GOOD, Damage, Examiner, Sample, frames_of
 
 from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
-from ibtfs.format import entry, extents, frames, index, packing, point
+from ibtfs.format import compression, entry, extents, frames, index, packing, point, tables
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import decode_xattrs
 
@@ -160,13 +160,13 @@ REPOSITORY, KEY = b"i" * 16, frames.object_key(b"i" * 16, "archives/x/index")
 
 
 def decode_table(data: bytes) -> object:
-    tables = frames.decode_table(data, 1 << 20, "here")
-    for table in tables.values():
+    decoded = tables.decode_table(data, 1 << 20, "here")
+    for table in decoded.values():
         for row in range(min(len(table.starts), 5)):  # what a reader does next
             address = frames.Address(1, table.starts[row], table.counts[row])
             with pytest.raises(FormatDamaged):
                 frames.decode_frame(KEY, address, bytes(40), "here")
-    return tables
+    return decoded
 
 
 def decode_frame(data: bytes) -> object:
@@ -179,7 +179,7 @@ def decode_frame(data: bytes) -> object:
 
 
 def decode_point(data: bytes) -> object:
-    codec = frames.Codec(1)
+    codec = compression.Codec(1)
     key = frames.object_key(REPOSITORY, MANIFEST)
     framed = frames.encode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, codec)
     return point.decode_point(framed, MANIFEST, "20261120T101112Z_host_0a", REPOSITORY)
@@ -221,7 +221,7 @@ def good_values() -> dict[str, Any]:
         users={0: "root"}, statistics={"files": 3},
     )  # fmt: skip
     key = frames.object_key(REPOSITORY, MANIFEST)
-    data = point.encode_point(manifest, MANIFEST, REPOSITORY, frames.Codec(1))
+    data = point.encode_point(manifest, MANIFEST, REPOSITORY, compression.Codec(1))
     raw = frames.decode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, "here").raw
     return {
         "state": page, "page": page, "pages": listed,

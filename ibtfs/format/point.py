@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ibtfs.errors import FormatDamaged
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Extras, Stamp, check_extra, check_root
-from ibtfs.format.frames import MANIFEST, Address, Codec, decode_frame, encode_frame, object_key
+from ibtfs.format.frames import MANIFEST, Address, decode_frame, encode_frame, object_key
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.packing import pack, unpack_map
 

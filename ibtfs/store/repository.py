@@ -23,7 +23,8 @@ from ibtfs.errors import (
     RepositoryExists,
     UnsupportedFormat,
 )
-from ibtfs.format.frames import FORMAT_VERSION, Codec, digest
+from ibtfs.format.compression import Codec
+from ibtfs.format.frames import FORMAT_VERSION, digest
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store import layout

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ibtfs.errors import FormatDamaged
-from ibtfs.format import frames, point
+from ibtfs.format import compression, frames, point
 from ibtfs.format.index import Reference
 from ibtfs.format.packing import pack, unpack_map
 
@@ -44,7 +44,7 @@ OF_ANY_VALUE = {"id", "host", "path", "name", "single", "full", "comment"}
 
 def values() -> dict[str, Any]:
     """The values of a good manifest, as they are packed."""
-    data = point.encode_point(POINT, NAME, REPOSITORY, frames.Codec())
+    data = point.encode_point(POINT, NAME, REPOSITORY, compression.Codec())
     return unpack_map(framed(data), NAME)
 
 
@@ -57,7 +57,7 @@ def framed(data: bytes) -> bytes:
 def decoded(manifest: dict[str, Any], name: str = NAME) -> point.Point:
     """The point of a manifest with such values, sealed as *name*."""
     key, address = frames.object_key(REPOSITORY, name), frames.Address(frames.MANIFEST, 0, 1)
-    data = frames.encode_frame(key, address, pack(manifest), frames.Codec())
+    data = frames.encode_frame(key, address, pack(manifest), compression.Codec())
     return point.decode_point(data, NAME, ID, REPOSITORY)
 
 
@@ -88,7 +88,7 @@ def test_a_key_of_a_wrong_value_is_named(key: str, wrong: Any) -> None:
 
 def test_the_manifest_of_another_point_is_refused() -> None:
     other = replace(POINT, id="20261121T101112Z_host_0b")
-    data = point.encode_point(other, NAME, REPOSITORY, frames.Codec())
+    data = point.encode_point(other, NAME, REPOSITORY, compression.Codec())
     with pytest.raises(FormatDamaged, match=f"^{NAME}: is the manifest of '{other.id}'$"):
         point.decode_point(data, NAME, ID, REPOSITORY)
     with pytest.raises(FormatDamaged, match=re.escape(f"{NAME}: the checksum does not match")):

@@ -21,8 +21,8 @@ from ibtfs.actions.source.opening import open_source, source_error
 from ibtfs.actions.source.scan import EXCLUDE_FILE, exclude_lines
 from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.acl import named_numbers
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import XATTRS
-from ibtfs.format.frames import Codec
 from ibtfs.format.patterns import Patterns, check_lines
 from ibtfs.format.point import Point, Source
 from ibtfs.store.archives.writer import compression_pool
