@@ -329,7 +329,7 @@ def test_values_of_stamps_and_pages() -> None:
     places = [getattr(entry, name.upper()) for name in names]
     assert _numbers("Values of a stamp", "Name", "Position") == dict(zip(names, places))
     kinds = tuple(TYPES_OF_KEYS[kind] for kind in _column("Values of a stamp", "Type"))
-    assert kinds == entry._STAMP_TYPES
+    assert kinds == entry.STAMP_TYPES
     assert tuple(_column("Values of a page in a list of pages", "Name")) == PageEntry._fields
     body = entry.encode_page(Page((), (), {}))
     assert unpack(body, "page") == (0, (), (), {})

@@ -15,7 +15,7 @@ from ibtfs.actions.source.filesystems import FileSystems
 from ibtfs.actions.source.opening import Replaced, Vanished, source_error, stamp_of
 from ibtfs.actions.source.scan import Exclusions, list_folder
 from ibtfs.errors import EntryNotFound, FormatDamaged, NotAFile, SourceError, UnsupportedFormat
-from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, SIZE, Stamp
+from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, SIZE, STAMP_TYPES, Stamp
 from ibtfs.format.frames import digest
 from ibtfs.format.packing import pack, unpack_map, unpack_tuple
 from ibtfs.store.trees.previous import same_stamp
@@ -23,7 +23,6 @@ from ibtfs.toolkit.dirs import AnyPath, DirLike, Source, as_source
 from ibtfs.toolkit.tree import Tree, naming
 
 VERSION = 1
-_STAMP_TYPES = (bytes, int, int, int, int, int, int, int, int)
 _EVERYTHING = Exclusions()
 
 
@@ -289,7 +288,7 @@ def unseal(kind: str, data: bytes) -> dict[str, Any]:
 
 def _checked_row(values: Any) -> Row:
     """The row of an index that was stored.  Raises FormatDamaged."""
-    if not isinstance(values, (tuple, list)) or tuple(map(type, values[:9])) != _STAMP_TYPES:
+    if not isinstance(values, (tuple, list)) or tuple(map(type, values[:9])) != STAMP_TYPES:
         raise FormatDamaged("Directory index: not a row")
     stamp: Stamp = tuple(values[:9])
     path, mode = stamp[NAME], stamp[MODE]

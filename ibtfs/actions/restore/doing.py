@@ -45,12 +45,12 @@ class Doer:
         os.unlink(name, dir_fd=parent)
         os.mkdir(name, 0o700, dir_fd=parent)
 
-    def put(self, entry: Entry, parent: int, there: os.stat_result | None, path: bytes) -> None:
-        """Make what is no folder; what is *there* is replaced only when the new one is whole."""
-        if there is None:
+    def put(self, entry: Entry, parent: int, old: os.stat_result | None, path: bytes) -> None:
+        """Make what is no folder; *old*, in its place, goes only when the new one is whole."""
+        if old is None:
             self._make(entry, parent, entry.name, path)
             return
-        if stat.S_ISDIR(there.st_mode):
+        if stat.S_ISDIR(old.st_mode):
             self._clear_folder(parent, entry.name)
         name = b".ibtfs-%b" % os.urandom(8).hex().encode()
         try:
@@ -85,9 +85,9 @@ class Doer:
             self._writer.special(entry, parent, name)
         self._links.remember(entry, path)
 
-    def dress(self, entry: Entry, parent: int, there: os.stat_result) -> None:
-        """Set the metadata of what is *there* and stays."""
-        self._writer.metadata_at(entry, parent, entry.name, there)
+    def dress(self, entry: Entry, parent: int, old: os.stat_result) -> None:
+        """Set the metadata of *old*, which stays."""
+        self._writer.metadata_at(entry, parent, entry.name, old)
 
     def dress_folder(self, entry: Entry, descriptor: int) -> None:
         """Set the metadata of an open folder."""
@@ -105,10 +105,10 @@ class Rehearsal(Doer):
         """The descriptor of a folder that is there."""
         return existing_folder(parent, name), False
 
-    def put(self, entry: Entry, parent: int, there: os.stat_result | None, path: bytes) -> None:
+    def put(self, entry: Entry, parent: int, old: os.stat_result | None, path: bytes) -> None:
         """Make nothing."""
 
-    def dress(self, entry: Entry, parent: int, there: os.stat_result) -> None:
+    def dress(self, entry: Entry, parent: int, old: os.stat_result) -> None:
         """Set nothing."""
 
     def dress_folder(self, entry: Entry, descriptor: int) -> None:

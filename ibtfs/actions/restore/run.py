@@ -254,24 +254,24 @@ class _Restore:
         """Restore what is not a folder, as the options say."""
         counts, observer = self.tally.counts, self.tally.observer
         parent = self._ensure(folder)
-        there = existing(parent, entry.name)
-        if there is not None and self._stays(entry, there, parent):
+        old = existing(parent, entry.name)
+        if old is not None and self._stays(entry, old, parent):
             counts["skipped"] += 1
             if self._options.overwrite == Overwrite.IF_CHANGED:
                 # looked at, and the same; what merely stays may be any file
                 self._links.remember(entry, path)
-                self._do.dress(entry, parent, there)
+                self._do.dress(entry, parent, old)
             return
-        self._do.put(entry, parent, there, path)
+        self._do.put(entry, parent, old, path)
         counts["files"] += 1
         counts["bytes"] += entry.size if stat.S_ISREG(entry.mode) else 0
         observer.file("restored", path)
         observer.progress(1, entry.size)
 
-    def _stays(self, entry: Entry, there: os.stat_result, parent: int) -> bool:
-        """Whether what is there is not overwritten."""
+    def _stays(self, entry: Entry, old: os.stat_result, parent: int) -> bool:
+        """Whether *old*, which lies where *entry* is to be, is left as it is."""
         if self._options.overwrite == Overwrite.IF_CHANGED:
-            return is_unchanged(entry, there, parent)
+            return is_unchanged(entry, old, parent)
         return not self._options.replaces
 
     def _delete_others(self, folder: Target) -> None:
