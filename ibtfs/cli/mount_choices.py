@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -164,13 +163,15 @@ class Choices:
         from datetime import datetime, timezone
 
         from ibtfs.format.moment import check_template, parse_moment
+        from ibtfs.store.naming import of_source
         from ibtfs.view.options import ViewOptions
 
         zone = timezone.utc if self.utc else None
         now = datetime.now(zone)
         if self.point_format:
             check_template(self.point_format)
-        _check_sources(repository, self.sources)
+        for name in self.sources:
+            of_source(repository.points().points, name)
         return ViewOptions(
             point_format=self.point_format,
             zone=zone,
@@ -182,16 +183,3 @@ class Choices:
             umask=self.umask,
             inside_links=self.symlinks == "inside",
         )
-
-
-def _check_sources(repository: Repository, sources: Sequence[str]) -> None:
-    from ibtfs.errors import PointNotFound
-    from ibtfs.store.naming import by_source
-
-    if not sources:
-        return
-    known = by_source(repository.points().points)
-    for name in sources:
-        if name not in known:
-            there = ", ".join(sorted(known)) or "none"
-            raise PointNotFound(f"No source {name!r} in the repository; there are: {there}")

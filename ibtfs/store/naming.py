@@ -36,6 +36,15 @@ def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
     return sources
 
 
+def of_source(points: Iterable[Point], name: str) -> list[Point]:
+    """The points of the source that is shown as *name*.  Raises PointNotFound."""
+    sources = by_source(points)
+    if name not in sources:
+        known = ", ".join(sorted(sources)) or "none"
+        raise PointNotFound(f"No source {name!r} in the repository; there are: {known}")
+    return sources[name]
+
+
 def shown_sources(points: Iterable[Point]) -> dict[str, str]:
     """The name of the source of each point, by the point's id."""
     return {point.id: name for name, group in by_source(points).items() for point in group}
@@ -65,15 +74,12 @@ def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
     """
     source, slash, wanted = words.rpartition("/")
     wanted = wanted.removeprefix("@")
-    sources = by_source(points)
     if slash:
-        if source not in sources:
-            known = ", ".join(sorted(sources)) or "none"
-            raise PointNotFound(f"No source {source!r} in the repository; there are: {known}")
-        return select_among(sources[source], wanted, now)
+        return select_among(of_source(points, source), wanted, now)
     for point in points:
         if point.id == wanted:
             return point
+    sources = by_source(points)
     if not sources:
         raise PointNotFound("The repository holds no backup points yet")
     if len(sources) > 1:

@@ -10,7 +10,7 @@ import pytest
 from ibtfs.errors import IbtfsError, PointNotFound, UsageError
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point, Source
-from ibtfs.store.naming import displayed_names, select_among
+from ibtfs.store.naming import displayed_names, of_source, select_among
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 POINT = Point(
@@ -83,3 +83,12 @@ def test_a_name_counts_before_the_beginning_of_others() -> None:
     names = {point.id: name for point, name in zip(POINTS, ("daily", "daily-2", "late", "x"))}
     assert select_among(POINTS, "daily", NOW, names) is POINTS[0]
     assert select_among(POINTS, "late", NOW, names) is POINTS[2]
+
+
+def test_a_source_that_is_not_there_is_told_with_those_that_are() -> None:
+    other = replace(POINTS[3], source=Source("host", b"/y"), display="y")
+    assert of_source([*POINTS[:3], other], "y") == [other]
+    with pytest.raises(PointNotFound, match=r"^No source 'z' in the repository; there are: x, y$"):
+        of_source([*POINTS[:3], other], "z")
+    with pytest.raises(PointNotFound, match=r"there are: none$"):
+        of_source([], "z")

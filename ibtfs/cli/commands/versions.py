@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +16,7 @@ from ibtfs.cli.output import (
     human_size,
     json_bytes,
     json_time,
+    local_time,
     say,
     table,
 )
@@ -86,19 +86,18 @@ def _chosen(
 
     Raises AmbiguousSource, PointNotFound, EntryNotFound, UsageError.
     """
-    from ibtfs.store.naming import by_source, relative_path
+    from ibtfs.store.naming import by_source, of_source, relative_path
 
     found = repo.points()
     tell_damaged(found.damaged)
     sources = by_source(found.points)
     if not sources:
         raise PointNotFound("The repository holds no backup points yet")
-    if wanted is not None and wanted not in sources:
-        known = ", ".join(sorted(sources))
-        raise PointNotFound(f"No source {wanted!r} in the repository; there are: {known}")
+    if wanted is not None:
+        sources = {wanted: of_source(found.points, wanted)}
     fitting: dict[str, bytes] = {}
     failed: EntryNotFound | None = None
-    for name in [wanted] if wanted is not None else sources:
+    for name in sources:
         try:
             fitting[name] = relative_path(sources[name][-1], path)
         except EntryNotFound as error:
@@ -142,19 +141,12 @@ def _print(
             continue
         what = ", ".join(_what(history, version)) or "new"
         size = "folder" if entry.state else human_size(entry.size)
-        rows.append((name, _local_time(entry.mtime_ns), size, points, what))
+        rows.append((name, local_time(entry.mtime_ns), size, points, what))
     say(table(HEADER, rows, RIGHT))
     if gone is not None:
         say(f"Gone since {names[gone.id]}")
     elif len(versions) > 1:
         say(f"{counted(len(versions), 'version')}, in the newest point, too")
-
-
-def _local_time(time_ns: int) -> str:
-    try:
-        return datetime.fromtimestamp(time_ns // 1_000_000_000).isoformat(" ")
-    except (ValueError, OverflowError, OSError):
-        return f"@{time_ns // 1_000_000_000}"  # beyond the year 9999
 
 
 def _row(history: History, version: Version, names: Mapping[str, str]) -> dict[str, Any]:
