@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 from blake3 import blake3
 
-from ibtfs.actions.restore.entry import SET_IDS, failed
+from ibtfs.actions.restore.entry import NEW_FILE, SET_IDS, failed
 from ibtfs.actions.source.opening import stamp_of
 from ibtfs.errors import FormatDamaged, IbtfsError
 from ibtfs.format.entry import GID, MODE, MTIME, SIZE, UID
@@ -32,7 +32,6 @@ log = logging.getLogger(__name__)
 
 PART = b".ibtfs-apply"
 """The name under which a file is written first; a leftover of that name is written over."""
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class WrongBase(IbtfsError):
@@ -215,7 +214,7 @@ class _Apply:
         """Put a regular file in place, whole and with its digest, or not at all."""
         row, wanted = self._new[path], self._diff.new.digest(path)
         with self._placed(path) as folder:
-            descriptor = os.open(PART, _NEW_FILE, 0o600, dir_fd=folder)
+            descriptor = os.open(PART, NEW_FILE, 0o600, dir_fd=folder)
             with open(descriptor, "wb") as file:
                 hasher = blake3()
                 for piece in pieces:

@@ -29,7 +29,8 @@ READ_AHEAD = 4
 """Pieces of a large file that are read while others are written."""
 SET_IDS = stat.S_ISUID | stat.S_ISGID
 _JUST_IT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a file is opened that must not exist yet."""
 
 
 class RestoreFailed(IbtfsError):
@@ -79,7 +80,7 @@ class EntryWriter:
         elif entry.size <= WHOLE_PIECE and not is_sparse(entry):
             first = self._contents.whole(entry.content, entry.size)
         try:
-            descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
+            descriptor = os.open(name, NEW_FILE, 0o600, dir_fd=parent)
         except OSError as error:
             raise failed(error) from error
         try:
