@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ibtfs.errors import IntegrityError
 from ibtfs.store import layout
-from ibtfs.store.lock import Lock, others_at_work
+from ibtfs.store.lock import Lock
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import is_unfinished
 from ibtfs.store.storage.local import LocalStorage
@@ -81,7 +81,7 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
     storage = repository.storage
     lock.remove_dead()
     listing = _listed(storage)
-    if others_at_work(storage, lock):
+    if lock.others_at_work():
         return 0
     found = stray(listing, _facts(repository, listing))
     for name in found:

@@ -129,6 +129,7 @@ class Points:
         """Make *point* visible: THE COMMIT POINT of a backup; bytes stored."""
         data = self._encoded(point)
         self._storage.put_new(layout.point(point.id), data)
+        self._read[point.id] = point  # what was committed need not be read back
         return len(data)
 
     def _encoded(self, point: Point) -> bytes:
