@@ -46,7 +46,8 @@ def command(*, repository: bytes, as_json: bool) -> int:
     """List the backup points of a repository, source by source, oldest first.
 
     SIZE is that of the files as they were, STORED what the backup added to the repository. POINT
-    can be given to other commands, and so can the first characters of ID, and AGE.
+    can be given to other commands, and so can the first characters of ID, and AGE. On a narrow
+    terminal the columns are shown that fit.
     """
     from ibtfs.store.naming import displayed_names
     from ibtfs.store.repository import Repository
