@@ -155,6 +155,8 @@ values = st.recursive(
 )  # fmt: skip
 ARCHIVE = "20261120T101112Z_host_0a.0"
 HEAD = index.IndexHeader((ARCHIVE, "20261120T101112Z_host_0b.0"), 0, 5, 5, True, True)
+POINT_ID = "20261120T101112Z_host_0a"
+MANIFEST_NAME = f"points/{POINT_ID}"
 REPOSITORY, KEY = b"i" * 16, frames.object_key(b"i" * 16, "archives/x/index")
 
 
@@ -179,9 +181,9 @@ def decode_frame(data: bytes) -> object:
 
 def decode_point(data: bytes) -> object:
     codec = frames.Codec(1)
-    key = frames.object_key(REPOSITORY, "points/20261120T101112Z_host_0a")
+    key = frames.object_key(REPOSITORY, MANIFEST_NAME)
     framed = frames.encode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, codec)
-    return point.decode_point(framed, "20261120T101112Z_host_0a", REPOSITORY)
+    return point.decode_point(framed, MANIFEST_NAME, POINT_ID, REPOSITORY)
 
 
 def decode_map(data: bytes) -> object:
@@ -214,13 +216,13 @@ def good_values() -> dict[str, Any]:
     page = [0, [stamp, *links], refs, {0: {"x": {b"user.a": b""}, "g": 1, "b": 8, "f": 0}}]
     listed = [1, [[5, bytes(entry.HASH_SIZE), 3, b"m"], [6, bytes(entry.HASH_SIZE), 3, b"z"]]]
     manifest = point.Point(
-        id="20261120T101112Z_host_0a", sequence=1, epoch=0, time_ns=1, utc_offset=0,
+        id=POINT_ID, sequence=1, epoch=0, time_ns=1, utc_offset=0,
         source=point.Source("host", b"/x"), display="x", digest=bytes(32),
         root=(b"", 0o40755, 0, 0, 4096, 1, 1, 1, 2), state=index.Reference(ARCHIVE, 3),
         users={0: "root"}, statistics={"files": 3},
     )  # fmt: skip
     key = frames.object_key(REPOSITORY, f"points/{manifest.id}")
-    data = point.encode_point(manifest, REPOSITORY, frames.Codec(1))
+    data = point.encode_point(manifest, MANIFEST_NAME, REPOSITORY, frames.Codec(1))
     raw = frames.decode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, "here").raw
     return {
         "state": page, "page": page, "pages": listed,

@@ -22,13 +22,13 @@ from test_fixtures import DATA, FIXTURES, expected_points
 from ibtfs.actions.backup import entry as store_file
 from ibtfs.actions.backup import small as store_small
 from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
-from ibtfs.format import entry, extents, frames, index, point
+from ibtfs.format import config, entry, extents, frames, index, point
 from ibtfs.format.entry import Page, PageEntry
 from ibtfs.format.extents import ExtentMap, Range
 from ibtfs.format.frames import Address, Codec, StreamTable
 from ibtfs.format.index import ContentRecord, IndexHeader, Reference
 from ibtfs.format.packing import pack, unpack, unpack_map
-from ibtfs.store import lock, repository
+from ibtfs.store import lock, points
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
@@ -214,8 +214,8 @@ def test_limits() -> None:
         "rows of a page": entry.PAGE_ROWS,
         "bytes of a name": entry.NAME_LIMIT,
         "bytes of extended attributes as a content": states.XATTRS_LIMIT,
-        "bytes of ibtfs.json": repository.CONFIG_LIMIT,
-        "bytes of a manifest": repository.MANIFEST_LIMIT,
+        "bytes of ibtfs.json": config.CONFIG_LIMIT,
+        "bytes of a manifest": points.MANIFEST_LIMIT,
         "sequence and epoch": point.NUMBER_LIMIT,
         "seconds of utc_offset": point.DAY,
     }
@@ -393,7 +393,7 @@ def test_keys_of_a_manifest() -> None:
     rows = TABLES["Keys of a manifest"]
     assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == point._TYPES
     stored = opened_fixture().points().points[0]
-    data = point.encode_point(stored, bytes(16), Codec())
+    data = point.encode_point(stored, f"points/{stored.id}", bytes(16), Codec())
     key = frames.object_key(bytes(16), f"points/{stored.id}")
     raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
     assert list(unpack_map(raw, "manifest")) == [row["Key"] for row in rows]

@@ -103,8 +103,8 @@ def point_of_row(row: PointRow) -> Point:
     return Point(*values)
 
 
-def encode_point(point: Point, repository: bytes, codec: Codec) -> bytes:
-    """The manifest's bytes."""
+def encode_point(point: Point, name: str, repository: bytes, codec: Codec) -> bytes:
+    """The bytes of the manifest that is stored as the object *name*."""
     values = {
         "id": point.id,
         "sequence": point.sequence,
@@ -128,7 +128,7 @@ def encode_point(point: Point, repository: bytes, codec: Codec) -> bytes:
         "parent": point.parent,
         "comment": point.comment,
     }
-    key = object_key(repository, f"points/{point.id}")
+    key = object_key(repository, name)
     return encode_frame(key, Address(MANIFEST, 0, 1), pack(values), codec)
 
 
@@ -140,9 +140,8 @@ _TYPES: dict[str, type] = {
 }  # fmt: skip
 
 
-def decode_point(data: bytes, point_id: str, repository: bytes) -> Point:
-    """The manifest called *point_id*.  Raises FormatDamaged."""
-    where = f"points/{point_id}"
+def decode_point(data: bytes, where: str, point_id: str, repository: bytes) -> Point:
+    """The manifest of *point_id*, stored as the object *where*.  Raises FormatDamaged."""
     key = object_key(repository, where)
     raw = decode_frame(key, Address(MANIFEST, 0, 1), data, where).raw
     values = unpack_map(raw, where)

@@ -87,7 +87,7 @@ class RepositoryView:
     def sources(self) -> Mapping[bytes, Timeline]:
         """The sources by the names that they are shown under, as they are now."""
         with self._lock:
-            stamp = self.repository.storage.folder_stamp("points")
+            stamp = self.repository.points_token()
             due = time.monotonic() >= self._again
             if not stamp or stamp != self._stamp or due:
                 self.repository.require_there()
@@ -146,15 +146,11 @@ class RepositoryView:
     @property
     def changed_ns(self) -> int:
         """When a point last came or went: the adapters keep a listing as long as this stays."""
-        return self.repository.storage.changed_ns("points")
+        return self.repository.points_changed_ns()
 
     def statistics(self) -> Statistics:
         """The file system that holds the repository."""
-        found = self.repository.storage.statistics()
-        return Statistics(
-            found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail, found.f_files,
-            found.f_ffree,
-        )  # fmt: skip
+        return Statistics(*self.repository.space())
 
 
 class _Root(SyntheticNode):

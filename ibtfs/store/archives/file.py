@@ -6,7 +6,7 @@ import concurrent.futures
 from collections import deque
 from typing import NamedTuple
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, ObjectExists
 from ibtfs.format.frames import (
     FLAG_RUNS,
     HEAD_SIZE,
@@ -24,7 +24,7 @@ from ibtfs.format.frames import (
     encode_frame,
     object_key,
 )
-from ibtfs.store.storage.local import LocalStorage, StoredObject, Upload
+from ibtfs.store.storage.base import Storage, StoredObject, Upload
 
 FRAMES_IN_FLIGHT = 8
 
@@ -87,7 +87,7 @@ class FrameFileWriter:
 
     def __init__(
         self,
-        storage: LocalStorage,
+        storage: Storage,
         repository: bytes,
         name: str,
         codec: Codec,
@@ -109,7 +109,7 @@ class FrameFileWriter:
     def add(self, stream: int, start: int, count: int, raw: bytes) -> None:
         """Append a frame of *raw* that holds *count* addresses from *start*."""
         if self._upload is None:
-            self._upload = self._storage.upload(f"{self._name}.1")
+            self._upload = self._storage.put(f"{self._name}.1")
         address = Address(stream, start, count)
         encoded = self._pool.submit(encode_frame, self._key, address, raw, self._codec)
         self._pending.append(_Pending(address, encoded))
@@ -140,7 +140,7 @@ class FrameFileWriter:
         self._finished = True  # from here on it may have its name, even if this fails
         try:
             upload.finish()
-        except FileExistsError:
+        except ObjectExists:
             self._finished = False  # what has the name is somebody else's
             raise
         return upload.size

@@ -30,8 +30,9 @@ from ibtfs.format.index import (
     encode_record,
 )
 from ibtfs.format.packing import pack_bodies
+from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileWriter
-from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.base import Storage
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ class ArchiveWriter:
 
     def __init__(
         self,
-        storage: LocalStorage,
+        storage: Storage,
         repository: bytes,
         archive_id: str,
         *,
@@ -152,12 +153,12 @@ class ArchiveWriter:
         pool: concurrent.futures.Executor,
     ) -> None:
         self.id, self._epoch = archive_id, epoch
-        self._storage = storage
         self._began = time.monotonic()
-        name = f"archives/{archive_id}"
         self._files = {
-            kind: FrameFileWriter(storage, repository, f"{name}/{kind}", codec, pool)
-            for kind in ("data", "sigs", "index")
+            kind: FrameFileWriter(
+                storage, repository, layout.archive_object(archive_id, kind), codec, pool
+            )
+            for kind in layout.KINDS
         }
         self._lanes = {s: _Lane(s, self._files["data"].add) for s in FRAME_SIZES}
         self._records = {
@@ -258,14 +259,13 @@ class ArchiveWriter:
 
     def abort(self) -> None:
         """Drop what was written, the index first."""
-        for kind in ("index", "data", "sigs"):
+        for kind in (layout.INDEX, layout.DATA, layout.SIGS):
             try:
                 self._files[kind].abort()
             except IbtfsError as error:
                 # an index that cannot be removed must keep its data; the next run looks again
                 log.warning("What a failed run wrote could not all be removed: %s", error)
                 break
-        self._storage.delete_folder(f"archives/{self.id}")
 
 
 @contextmanager

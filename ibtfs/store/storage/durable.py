@@ -5,20 +5,9 @@ from __future__ import annotations
 import errno
 import os
 
-from ibtfs.errors import IbtfsError, ObjectMissing, ObjectUnreadable
-
-PART = ".part"
-"""How hidden names end: objects that are not whole yet."""
+from ibtfs.errors import IbtfsError, ObjectMissing, ObjectUnreadable, StorageFailed, StorageFull
 
 _DAMAGED = (errno.EIO, errno.EISDIR, errno.ELOOP, errno.EUCLEAN, errno.EBADMSG, errno.EINVAL)
-
-
-class StorageFull(IbtfsError):
-    """The disk of the repository has no room; nothing that was stored is touched."""
-
-
-class StorageFailed(IbtfsError):
-    """The disk of the repository refused an operation."""
 
 
 def failed(error: OSError, name: str, *, reading: bool = False) -> IbtfsError:

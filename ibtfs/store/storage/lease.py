@@ -5,19 +5,20 @@ from __future__ import annotations
 import fcntl
 import os
 
-from ibtfs.store.storage.durable import PART, rename_new, sync_folder
+from ibtfs.store.storage.base import UNFINISHED
+from ibtfs.store.storage.durable import rename_new, sync_folder
 
 LEASE_ATTEMPTS = 3
 
 
-class Lease:
+class FileLease:
     """An empty object that its owner holds, with an flock where the file system has them."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         for attempt in range(LEASE_ATTEMPTS):
             try:
-                self._make(f"{path}.{os.urandom(6).hex()}{PART}")
+                self._make(f"{path}.{os.urandom(6).hex()}{UNFINISHED}")
             except FileNotFoundError:
                 # somebody who cleans up took it for left behind before it was locked
                 if attempt + 1 == LEASE_ATTEMPTS:

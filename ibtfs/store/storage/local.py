@@ -1,9 +1,7 @@
-"""The storage verbs on a local folder: put, put_new, get, list, delete.
+"""A repository in a folder of a file system: the storage's verbs, leases, and what a volume tells.
 
-Nothing above this module knows paths, opens files or calls fsync.  Names are text such as
-``archives/<id>/data.1``.  An object is invisible until it is whole and durable: it is written
-beside its place under a name that no reader lists, synced, and moved into place, and then the
-folder is synced, and the parent of a folder newly made.
+An object is written beside its place under a name that no reader lists, synced, and moved into
+place, and then the folder is synced, and the parent of a folder newly made.
 """
 
 from __future__ import annotations
@@ -12,19 +10,21 @@ import fcntl
 import os
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from types import TracebackType
 
-from ibtfs.errors import ObjectUnreadable
-from ibtfs.store.storage.durable import PART, failed, rename_new, sync_folder
-from ibtfs.store.storage.lease import Lease
+from ibtfs.errors import ObjectExists, RepositoryError
+from ibtfs.store.layout import FOLDERS
+from ibtfs.store.storage.base import UNFINISHED, ObjectToken, Space, is_unfinished
+from ibtfs.store.storage.durable import failed, rename_new, sync_folder
+from ibtfs.store.storage.lease import FileLease
+from ibtfs.store.storage.place import check_place
 
-STAMP_SETTLES_NS = 100_000_000
-FOLDERS = ("archives", "damaged", "locks", "points", "tags")
+TOKEN_SETTLES_NS = 100_000_000
 
 
-class StoredObject:
-    """An object opened for reading at any place; threads may share it."""
+class LocalObject:
+    """A file opened for reading at any place, as StoredObject says."""
 
     def __init__(self, descriptor: int, name: str) -> None:
         self._descriptor = descriptor
@@ -35,10 +35,7 @@ class StoredObject:
         self._close = weakref.finalize(self, os.close, descriptor)
 
     def read(self, offset: int, size: int) -> bytes:
-        """*size* bytes from *offset*; fewer where the object ends.
-
-        Raises ObjectUnreadable, StorageFailed.
-        """
+        """As StoredObject says."""
         try:
             data = os.pread(self._descriptor, size, offset)
             while 0 < len(data) < size:  # network file systems may give less than there is
@@ -51,28 +48,30 @@ class StoredObject:
         return data
 
     def close(self) -> None:
-        """Release the descriptor; closing twice is harmless."""
+        """Release the descriptor."""
         self._close()
 
-    def __enter__(self) -> StoredObject:
+    def __enter__(self) -> LocalObject:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
         self.close()
 
 
-class Upload:
-    """An object being put: write, then finish; dropped without a trace when left otherwise."""
+class LocalUpload:
+    """A file being put, as Upload says."""
 
     def __init__(self, storage: LocalStorage, name: str) -> None:
         self._storage, self.name = storage, name
         self._path = storage.path(name)
-        self._part = f"{self._path}.{os.urandom(6).hex()}{PART}"
+        self._part = f"{self._path}.{os.urandom(6).hex()}{UNFINISHED}"
         self.size = 0
         self._descriptor = storage.create_part(self._part, name)
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append *data*.  Raises StorageFull, StorageFailed."""
+        """As Upload says."""
         view = memoryview(data)
         try:
             while view:
@@ -82,33 +81,32 @@ class Upload:
         self.size += len(data)
 
     def finish(self) -> None:
-        """Make the object durable, then visible.
-
-        Raises FileExistsError if it is not new, StorageFull, StorageFailed.
-        """
+        """As Upload says."""
         descriptor, self._descriptor = self._descriptor, -1
         try:
             try:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-            self._storage.reveal(self._part, self._path)
-        except FileExistsError:
-            raise
+            rename_new(self._part, self._path)
+            sync_folder(os.path.dirname(self._path))
+        except FileExistsError as error:
+            raise ObjectExists(f"{self.name}: is there already") from error
         except OSError as error:
             raise failed(error, self.name) from error
 
     def abort(self) -> None:
-        """Drop what was written; harmless after finish."""
+        """As Upload says; a folder of its own goes with it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
         try:
             os.unlink(self._part)
         except OSError:
-            pass  # moved into place, or the disk is gone: nothing to drop
+            return  # moved into place, or the disk is gone: nothing to drop
+        self._storage.drop_folder(os.path.dirname(self._part))
 
-    def __enter__(self) -> Upload:
+    def __enter__(self) -> LocalUpload:
         return self
 
     def __exit__(
@@ -130,9 +128,78 @@ class LocalStorage:
         self._text_root = os.fsdecode(root)
         self._shared = shared
 
+    @classmethod
+    def create(cls, root: bytes, *, shared: bool = False) -> LocalStorage:
+        """Make the folder of a new repository.  Raises RepositoryExists, RepositoryError."""
+        check_place(root)
+        mode = 0o2770 if shared else 0o700
+        try:
+            os.makedirs(root, mode=mode, exist_ok=True)
+            os.chmod(root, mode)
+        except OSError as error:
+            shown = os.fsdecode(root)
+            raise RepositoryError(f"Cannot make {shown!r}: {error.strerror}") from error
+        return cls(root, shared=shared)
+
     def path(self, name: str) -> str:
         """Where the object *name* lies."""
-        return f"{self._text_root}/{name}"
+        return f"{self._text_root}/{name}" if name else self._text_root
+
+    # The verbs
+
+    def put(self, name: str) -> LocalUpload:
+        """As Storage says."""
+        return LocalUpload(self, name)
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """As Storage says."""
+        with LocalUpload(self, name) as upload:
+            upload.write(data)
+            upload.finish()
+
+    def open(self, name: str) -> LocalObject:
+        """As Storage says."""
+        try:
+            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise failed(error, name, reading=True) from error
+        return LocalObject(descriptor, name)
+
+    def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
+        """As Storage says."""
+        try:
+            names = os.listdir(self.path(folder))
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise failed(error, folder) from error
+        return sorted(name for name in names if unfinished or not is_unfinished(name))
+
+    def delete(self, name: str) -> None:
+        """As Storage says."""
+        path = self.path(name)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        except IsADirectoryError:
+            self.drop_folder(path)
+            return
+        except OSError as error:
+            raise failed(error, name) from error
+        if not self.drop_folder(os.path.dirname(path)):
+            sync_folder(os.path.dirname(path))
+
+    def drop_folder(self, folder: str) -> bool:
+        """Remove the empty folder at the path *folder*, unless it is one at the top; whether so."""
+        if os.path.dirname(folder) == self._text_root or folder == self._text_root:
+            return False
+        try:
+            os.rmdir(folder)
+        except OSError:
+            return False  # not empty, or not there: either is as it should be
+        sync_folder(os.path.dirname(folder))
+        return True
 
     def create_part(self, part: str, name: str) -> int:
         """Open the hidden file of an upload, making its folder.  Raises StorageFailed."""
@@ -161,26 +228,6 @@ class LocalStorage:
             os.chmod(folder, 0o2770)
         sync_folder(os.path.dirname(folder))
 
-    def reveal(self, part: str, path: str) -> None:
-        """Move a durable file into place, and make its name durable.
-
-        Raises FileExistsError.
-        """
-        rename_new(part, path)
-        sync_folder(os.path.dirname(path))
-
-    def refusal(self) -> str:
-        """Why nothing can be written here; empty if that may be tried."""
-        if os.statvfs(self.root).f_flag & os.ST_RDONLY:
-            return "its file system is mounted read-only"
-        folders = [self._text_root, *map(self.path, FOLDERS)]
-        shut = [
-            path
-            for path in folders
-            if os.path.lexists(path) and not os.access(path, os.W_OK | os.X_OK)
-        ]
-        return f"this user may not write to {shut[0]!r}" if shut else ""
-
     def make_folders(self) -> None:
         """Make the folders of a new repository, durably, and its own name where it lies."""
         for folder in FOLDERS:
@@ -189,121 +236,19 @@ class LocalStorage:
         sync_folder(self._text_root)
         sync_folder(os.path.dirname(self._text_root))
 
-    def sync(self, folders: Iterable[str]) -> None:
-        """Make the names in *folders* durable, whoever put them there.  Raises StorageFailed."""
-        for folder in folders:
-            try:
-                sync_folder(self.path(folder))
-            except OSError as error:
-                raise failed(error, folder) from error
+    # Leases
 
-    def upload(self, name: str) -> Upload:
-        """Begin to put *name*, which must be new, as a stream."""
-        return Upload(self, name)
-
-    def put_new(self, name: str, data: bytes) -> None:
-        """Put *data*, failing with FileExistsError if *name* exists."""
-        with Upload(self, name) as upload:
-            upload.write(data)
-            upload.finish()
-
-    def open(self, name: str) -> StoredObject:
-        """Open *name* for reading.  Raises ObjectMissing, StorageFailed."""
-        try:
-            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError as error:
-            raise failed(error, name, reading=True) from error
-        return StoredObject(descriptor, name)
-
-    def get(self, name: str, limit: int) -> bytes:
-        """All of *name*, which may not exceed *limit* bytes.  Raises ObjectMissing."""
-        with self.open(name) as stored:
-            if stored.size > limit:
-                raise ObjectUnreadable(f"{name}: {stored.size} bytes, too large for what it is")
-            return stored.read(0, stored.size)
-
-    def list(self, folder: str) -> list[str]:
-        """The names in *folder*, sorted, hidden ones left out; none if it does not exist."""
-        try:
-            names = os.listdir(self.path(folder))
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise failed(error, folder) from error
-        return sorted(name for name in names if not name.endswith(PART))
-
-    def folder_stamp(self, folder: str) -> int:
-        """A number that changes when names in *folder* do; 0 if it is not there, or was just
-        changed, so that the next change may not show."""
-        changed = self.changed_ns(folder)
-        return changed if time.time_ns() - changed > STAMP_SETTLES_NS else 0
-
-    def changed_ns(self, folder: str) -> int:
-        """When a name in *folder* last came or went; 0 if it is not there."""
-        try:
-            return os.stat(self.path(folder)).st_mtime_ns
-        except OSError:
-            return 0
-
-    def parts(self, folder: str) -> Sequence[str]:
-        """The hidden objects in *folder*: what a run that was cut off left behind."""
-        return [name for name in self.all(folder) if name.endswith(PART)]
-
-    def all(self, folder: str) -> Sequence[str]:
-        """The objects in *folder*, hidden ones too, each with its whole name."""
-        try:
-            return [f"{folder}/{name}" for name in os.listdir(self.path(folder))]
-        except OSError:
-            return []
-
-    def stamp(self, name: str) -> tuple[int, int, int, int]:
-        """Size, times of modification and status change in ns, and inode of *name*.
-
-        Raises ObjectMissing.
-        """
-        try:
-            found = os.stat(self.path(name))
-        except OSError as error:
-            raise failed(error, name, reading=True) from error
-        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
-
-    def size(self, name: str) -> int:
-        """The size of *name* in bytes.  Raises ObjectMissing."""
-        try:
-            return os.stat(self.path(name)).st_size
-        except OSError as error:
-            raise failed(error, name) from error
-
-    def delete(self, name: str) -> None:
-        """Remove *name*, durably; its folder too if it is left empty.  Missing is fine."""
-        path = self.path(name)
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise failed(error, name) from error
-        folder = os.path.dirname(path)
-        sync_folder(folder)
-
-    def delete_folder(self, folder: str) -> None:
-        """Remove *folder* if it is empty."""
-        try:
-            os.rmdir(self.path(folder))
-        except OSError:
-            pass  # not empty or not there: either is as it should be
-
-    def lease(self, name: str) -> Lease:
-        """Make an empty object that is held as long as its owner lives.  Raises StorageFailed."""
+    def lease(self, name: str) -> FileLease:
+        """As Leases says."""
         path = self.path(name)
         try:
             self._make_folder(os.path.dirname(path))
-            return Lease(path)
+            return FileLease(path)
         except OSError as error:
             raise failed(error, name) from error
 
     def is_held(self, name: str) -> bool | None:
-        """Whether a lease's owner lives on this machine; None if that cannot be told."""
+        """As Leases says."""
         try:
             descriptor = os.open(self.path(name), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -322,12 +267,61 @@ class LocalStorage:
         return False
 
     def age(self, name: str) -> float:
-        """Seconds since *name* was written or refreshed; endless if it is not there."""
+        """As Leases says."""
         try:
             return time.time() - os.stat(self.path(name)).st_mtime
         except OSError:
             return float("inf")
 
-    def statistics(self) -> os.statvfs_result:
-        """What statvfs says of the file system that holds the repository."""
-        return os.statvfs(self.root)
+    # The volume
+
+    def space(self) -> Space:
+        """As Volume says."""
+        try:
+            found = os.statvfs(self.root)
+        except OSError as error:
+            raise failed(error, self._text_root) from error
+        return Space(
+            found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail, found.f_files,
+            found.f_ffree,
+        )  # fmt: skip
+
+    def refusal(self) -> str:
+        """As Volume says."""
+        if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+            return "its file system is mounted read-only"
+        folders = [self._text_root, *map(self.path, FOLDERS)]
+        shut = [
+            path
+            for path in folders
+            if os.path.lexists(path) and not os.access(path, os.W_OK | os.X_OK)
+        ]
+        return f"this user may not write to {shut[0]!r}" if shut else ""
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """As Volume says."""
+        for folder in folders:
+            try:
+                sync_folder(self.path(folder))
+            except OSError as error:
+                raise failed(error, folder) from error
+
+    def folder_token(self, folder: str) -> int:
+        """As Volume says."""
+        changed = self.changed_ns(folder)
+        return changed if time.time_ns() - changed > TOKEN_SETTLES_NS else 0
+
+    def changed_ns(self, folder: str) -> int:
+        """As Volume says."""
+        try:
+            return os.stat(self.path(folder)).st_mtime_ns
+        except OSError:
+            return 0
+
+    def token(self, name: str) -> ObjectToken:
+        """As Volume says: size, times of modification and status change in ns, and inode."""
+        try:
+            found = os.stat(self.path(name))
+        except OSError as error:
+            raise failed(error, name, reading=True) from error
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-from ibtfs.errors import IntegrityError, ObjectMissing
+from ibtfs.errors import IntegrityError
 from ibtfs.format.entry import Page, PageEntry
 from ibtfs.format.extents import ExtentMap
 from ibtfs.format.frames import Codec
@@ -116,13 +116,7 @@ class RunWriter:
 
         Raises ObjectMissing if another run has taken back what it had put there.
         """
-        folders = [f"archives/{name}" for name in sorted(self.adopted)]
-        self.repository.storage.sync(["archives", *folders] if folders else [])
-        for name in sorted(self.adopted):
-            if not self.repository.is_whole(name):
-                raise ObjectMissing(
-                    f"archives/{name} is gone: the backup that wrote it failed; back up again"
-                )
+        self.repository.settle(self.adopted)
 
     def abort(self) -> None:
         """Drop the open archive; closed ones stay, for the next run to find."""
