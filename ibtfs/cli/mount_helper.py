@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ibtfs.cli.failures import INTERRUPTED, USAGE
+from ibtfs.cli.exit_codes import INTERRUPTED, USAGE
 from ibtfs.cli.output import complain
 from ibtfs.errors import UsageError
 

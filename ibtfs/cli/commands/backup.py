@@ -12,7 +12,7 @@ import click
 from ibtfs.cli.backup_summary import emit_results, print_result
 from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.command import Command, option, output_options, repository_argument
-from ibtfs.cli.failures import INCOMPLETE
+from ibtfs.cli.exit_codes import INCOMPLETE
 from ibtfs.cli.output import complain, say, shown
 from ibtfs.cli.points import tell_damaged
 from ibtfs.cli.progress import Reporter

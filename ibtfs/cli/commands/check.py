@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
-from ibtfs.cli.failures import FAILURE
+from ibtfs.cli.exit_codes import FAILURE
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs check /media/disk/backups
-    ibtfs check --read-data /media/disk/backups      (reads and verifies every byte)
+    ibtfs check --read-data /media/disk/backups      # reads and verifies every byte
 """
 PATHS_SHOWN = 5
 

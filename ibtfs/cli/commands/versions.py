@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
-from ibtfs.cli.failures import FAILURE
+from ibtfs.cli.exit_codes import FAILURE
 from ibtfs.cli.output import (
     complain,
     counted,
