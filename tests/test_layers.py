@@ -32,7 +32,7 @@ What is not named may be imported by all rooms of its package, and by nothing be
 
 HOMES = {
     "msgpack": {"format.packing"},
-    "zstandard": {"format.frames"},
+    "zstandard": {"format.compression"},
     "librsync": {"format.rsync"},
     "pathspec": {"format.patterns"},
     "sqlite3": {"store.writing.catalog"},

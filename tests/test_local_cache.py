@@ -14,7 +14,7 @@ from blake3 import blake3
 from conftest import back_up, create, damages
 
 from ibtfs.errors import ObjectMissing
-from ibtfs.format.frames import Codec
+from ibtfs.format.compression import Codec
 from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.manifests import LEAST
 from ibtfs.store.points import PointList

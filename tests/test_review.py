@@ -25,7 +25,7 @@ from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.restore.entry import EntryWriter, RestoreFailed
 from ibtfs.actions.restore.remove import Remover
-from ibtfs.actions.restore.run import ALWAYS, IF_CHANGED, NEVER, RestoreOptions, restore
+from ibtfs.actions.restore.run import Overwrite, RestoreOptions, restore
 from ibtfs.actions.source.filesystems import COARSE_GRANULARITY_NS, GRANULARITY_NS, FileSystems
 from ibtfs.actions.source.scan import Exclusions
 from ibtfs.errors import LockLost, SourceError, UsageError
@@ -48,6 +48,7 @@ from ibtfs.view import tree
 from ibtfs.view.tree import RepositoryView
 
 SLAB = 64 << 10
+ALWAYS, IF_CHANGED, NEVER = Overwrite.ALWAYS, Overwrite.IF_CHANGED, Overwrite.NEVER
 
 
 def settled(path: Path) -> None:

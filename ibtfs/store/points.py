@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import IbtfsError, IntegrityError, ObjectMissing, PointNotFound, StorageFailed
+from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
-from ibtfs.format.frames import Codec
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store import layout
 from ibtfs.store.manifests import ManifestCopies

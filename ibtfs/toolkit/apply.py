@@ -231,10 +231,10 @@ class _Apply:
         """Put a symbolic link, device, FIFO or socket in place."""
         row = self._new[path]
         with self._placed(path) as folder:
-            if isinstance(row.token, bytes):
-                os.symlink(row.token, PART, dir_fd=folder)
+            if row.target is not None:
+                os.symlink(row.target, PART, dir_fd=folder)
             else:
-                os.mknod(PART, row.kind | 0o600, row.token or 0, dir_fd=folder)
+                os.mknod(PART, row.kind | 0o600, row.device or 0, dir_fd=folder)
             _dress_at(row, folder, PART)
 
     @contextmanager

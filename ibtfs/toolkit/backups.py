@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from ibtfs.actions.backup.run import BackupOptions, BackupResult, backup
 from ibtfs.actions.observer import Observer, Tally
-from ibtfs.actions.restore.run import REFUSE, RestoreOptions, restore
+from ibtfs.actions.restore.run import Overwrite, RestoreOptions, restore
 from ibtfs.errors import PointNotFound
 from ibtfs.format.point import Point
 from ibtfs.store.naming import at_moment, by_source, displayed_names, relative_path, select_among
@@ -82,7 +82,7 @@ def incremental_backup(
 def restore_backup(
     repository: AnyPath | Repository, name: str, destination: AnyPath,
     at: str | datetime | None = None, *, paths: Iterable[str | bytes] = (),
-    overwrite: str = REFUSE, observer: Observer | None = None,
+    overwrite: str = Overwrite.REFUSE, observer: Observer | None = None,
 ) -> Restored:  # fmt: skip
     """Restore the source shown as *name* to the folder *destination*.
 

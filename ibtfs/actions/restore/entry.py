@@ -175,9 +175,9 @@ class EntryWriter:
         return (found.st_uid, found.st_gid) == self._self
 
     def metadata_at(
-        self, entry: Entry, parent: int, name: bytes, seen: os.stat_result | None = None
+        self, entry: Entry, parent: int, name: bytes, old: os.stat_result | None = None
     ) -> None:
-        """Owner, mode, xattrs, times of what is in an open folder, if it still is what was *seen*.
+        """Owner, mode, xattrs, times of what is in an open folder, if it still is the *old* one.
 
         Raises OSError, RestoreFailed.
         """
@@ -188,7 +188,7 @@ class EntryWriter:
         descriptor = os.open(name, _JUST_IT, dir_fd=parent)
         try:
             found = os.fstat(descriptor)
-            same = seen is None or (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino)
+            same = old is None or (found.st_dev, found.st_ino) == (old.st_dev, old.st_ino)
             if not same or stat.S_IFMT(found.st_mode) != stat.S_IFMT(entry.mode):
                 raise RestoreFailed("was replaced while it was restored")
             self.metadata(entry, b"/proc/self/fd/%d" % descriptor)

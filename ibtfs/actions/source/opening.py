@@ -184,7 +184,7 @@ def read_xattrs(target: int | bytes, *, follow: bool = True) -> dict[bytes, byte
     return values
 
 
-def moved(before: os.stat_result, after: os.stat_result) -> bool:
+def changed(before: os.stat_result, after: os.stat_result) -> bool:
     """Whether a file changed between two looks at it."""
     return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
         after.st_size, after.st_mtime_ns, after.st_ctime_ns,

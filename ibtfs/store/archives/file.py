@@ -7,23 +7,19 @@ from collections import deque
 from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged, ObjectExists
+from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     FLAG_RUNS,
     HEAD_SIZE,
     TABLE,
     TABLE_LIMIT,
-    TRAILER_SIZE,
     Address,
-    Codec,
     Frame,
-    StreamTable,
     decode_frame,
-    decode_table,
-    decode_trailer,
-    encode_end,
     encode_frame,
     object_key,
 )
+from ibtfs.format.tables import TRAILER_SIZE, StreamTable, decode_table, decode_trailer, encode_end
 from ibtfs.store.storage.base import Storage, StoredObject, Upload
 
 FRAMES_IN_FLIGHT = 8

@@ -9,19 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ibtfs.errors import IbtfsError
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry, encode_page, encode_pages
 from ibtfs.format.extents import ExtentMap, encode_parts
-from ibtfs.format.frames import (
-    CONTENTS,
-    HEADER,
-    LARGE,
-    LITERALS,
-    MAPS,
-    SLABS,
-    SMALL,
-    STATES,
-    Codec,
-)
+from ibtfs.format.frames import CONTENTS, HEADER, LARGE, LITERALS, MAPS, SLABS, SMALL, STATES
 from ibtfs.format.index import (
     ContentRecord,
     IndexHeader,

@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from ibtfs.errors import IntegrityError
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry
 from ibtfs.format.extents import ExtentMap
-from ibtfs.format.frames import Codec
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.archives.writer import ArchiveWriter
 from ibtfs.store.contents.reader import Contents
