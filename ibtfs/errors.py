@@ -21,6 +21,10 @@
      |   +- FormatDamaged                     bytes that do not decode; says what and where
      |   +- ObjectMissing                     a file of the repository is not there
      |   +- ObjectUnreadable                  the disk does not give a file of the repository
+     +- StorageError                exit 1    the place where a repository lies
+     |   +- ObjectExists                      a name that was to be new is taken
+     |   +- StorageFull                       no room; nothing that was stored is touched
+     |   +- StorageFailed                     it refused an operation
      +- LimitExceeded               exit 1    more than the format can hold
      +- SourceError                           one source file failed; a backup counts it and goes on
      +- LibraryMissing              exit 1    an outside library is not installed
@@ -115,6 +119,22 @@ class ObjectMissing(IntegrityError):
 
 class ObjectUnreadable(IntegrityError):
     """The disk does not give a file of the repository, or it is not a file."""
+
+
+class StorageError(IbtfsError):
+    """The storage of a repository did not do what it was asked to."""
+
+
+class ObjectExists(StorageError):
+    """An object that was to be new is there already; it stays as it is."""
+
+
+class StorageFull(StorageError):
+    """The disk of the repository has no room; nothing that was stored is touched."""
+
+
+class StorageFailed(StorageError):
+    """The disk of the repository refused an operation."""
 
 
 class LimitExceeded(IbtfsError):

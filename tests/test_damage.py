@@ -156,6 +156,8 @@ values = st.recursive(
 ARCHIVE = "20261120T101112Z_host_0a.0"
 MANIFEST = "points/20261120T101112Z_host_0a"
 HEAD = index.IndexHeader((ARCHIVE, "20261120T101112Z_host_0b.0"), 0, 5, 5, True, True)
+POINT_ID = "20261120T101112Z_host_0a"
+MANIFEST_NAME = f"points/{POINT_ID}"
 REPOSITORY, KEY = b"i" * 16, frames.object_key(b"i" * 16, "archives/x/index")
 
 
@@ -215,7 +217,7 @@ def good_values() -> dict[str, Any]:
     page = [0, [stamp, *links], refs, {0: {"x": {b"user.a": b""}, "g": 1, "b": 8, "f": 0}}]
     listed = [1, [[5, bytes(entry.HASH_SIZE), 3, b"m"], [6, bytes(entry.HASH_SIZE), 3, b"z"]]]
     manifest = point.Point(
-        id="20261120T101112Z_host_0a", sequence=1, epoch=0, time_ns=1, utc_offset=0,
+        id=POINT_ID, sequence=1, epoch=0, time_ns=1, utc_offset=0,
         source=point.Source("host", b"/x"), display="x", digest=bytes(32),
         root=(b"", 0o40755, 0, 0, 4096, 1, 1, 1, 2), state=index.Reference(ARCHIVE, 3),
         users={0: "root"}, statistics={"files": 3},

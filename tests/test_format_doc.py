@@ -22,7 +22,7 @@ from test_fixtures import DATA, FIXTURES, expected_points
 from ibtfs.actions.backup import entry as store_file
 from ibtfs.actions.backup import small as store_small
 from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
-from ibtfs.format import compression, entry, extents, frames, index, point, tables
+from ibtfs.format import compression, config, entry, extents, frames, index, point, tables
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry
 from ibtfs.format.extents import ExtentMap, Range
@@ -30,7 +30,7 @@ from ibtfs.format.frames import Address
 from ibtfs.format.index import ContentRecord, IndexHeader, Reference
 from ibtfs.format.packing import pack, unpack, unpack_map
 from ibtfs.format.tables import StreamTable
-from ibtfs.store import lock, repository
+from ibtfs.store import lock, points
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
@@ -219,8 +219,8 @@ def test_limits() -> None:
         "rows of a page": entry.PAGE_ROWS,
         "bytes of a name": entry.NAME_LIMIT,
         "bytes of extended attributes as a content": states.XATTRS_LIMIT,
-        "bytes of ibtfs.json": repository.CONFIG_LIMIT,
-        "bytes of a manifest": repository.MANIFEST_LIMIT,
+        "bytes of ibtfs.json": config.CONFIG_LIMIT,
+        "bytes of a manifest": points.MANIFEST_LIMIT,
         "sequence and epoch": point.NUMBER_LIMIT,
         "seconds of utc_offset": point.DAY,
     }

@@ -19,8 +19,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
-        "storage layout cache", "archives naming manifests", "repository", "contents lock",
-        "trees", "leftovers writing",
+        "layout cache", "storage", "archives naming manifests", "lock points damage",
+        "repository", "contents", "trees", "leftovers writing",
     ),
     "actions": ("observer owners", "source deltas", "backup restore check compare_live"),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),

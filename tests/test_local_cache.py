@@ -17,8 +17,9 @@ from ibtfs.errors import ObjectMissing
 from ibtfs.format.compression import Codec
 from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.manifests import LEAST
-from ibtfs.store.repository import Points, Repository
-from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.points import PointList
+from ibtfs.store.repository import Repository
+from ibtfs.store.storage.local import LocalObject, LocalStorage
 from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.run import RunWriter
 
@@ -37,17 +38,17 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "repository"
 
 
-def reads(monkeypatch: pytest.MonkeyPatch, path: Path, cache: Path) -> tuple[Points, int]:
+def reads(monkeypatch: pytest.MonkeyPatch, path: Path, cache: Path) -> tuple[PointList, int]:
     """The points, and how many manifests were read for them."""
     names: list[str] = []
-    get = LocalStorage.get
+    real = LocalStorage.open
 
-    def counted(self: LocalStorage, name: str, limit: int) -> bytes:
+    def counted(self: LocalStorage, name: str) -> LocalObject:
         names.append(name)
-        return get(self, name, limit)
+        return real(self, name)
 
     with monkeypatch.context() as patch:
-        patch.setattr(LocalStorage, "get", counted)
+        patch.setattr(LocalStorage, "open", counted)
         repository = Repository.open(os.fsencode(path), cache_folder=os.fsencode(cache))
         points = repository.points()
     repository.remember_points()

@@ -20,13 +20,15 @@ from support.trees import posix_acl
 
 from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.observer import Observer
+from ibtfs.cli.manual import page
 from ibtfs.cli.mount_helper import mount_words
 from ibtfs.errors import UsageError
 from ibtfs.view.acl import cautious_mode
 
 PYTHON = f"PYTHONPATH={shlex.quote(str(ROOT))} exec {shlex.quote(sys.executable)}"
 HELPER = f"""#!/bin/sh
-{PYTHON} -c 'from ibtfs.cli.mount_helper import main; main()' "$@"
+{PYTHON} -c 'from ibtfs.cli.manual import page
+from ibtfs.cli.mount_helper import main; main()' "$@"
 """
 IBTFS = f"""#!/bin/sh
 {PYTHON} -m ibtfs "$@"
@@ -170,10 +172,9 @@ def test_the_commands_that_are_installed_exist() -> None:
         assert callable(getattr(importlib.import_module(module), function))
 
 
-def units_of_the_readme() -> dict[str, str]:
-    readme = (ROOT / "README.rst").read_text()
+def units_of_the_manual() -> dict[str, str]:
     found = {}
-    for block in readme.split("::\n\n    # /etc/systemd/system/")[1:]:
+    for block in page("mounts").split("::\n\n    # /etc/systemd/system/")[1:]:
         name, _, rest = block.partition("\n")
         kept = []
         for line in rest.splitlines():
@@ -184,8 +185,8 @@ def units_of_the_readme() -> dict[str, str]:
     return found
 
 
-def test_the_units_of_the_readme_are_right(place: Path) -> None:
-    units = units_of_the_readme()
+def test_the_units_of_the_manual_are_right(place: Path) -> None:
+    units = units_of_the_manual()
     kinds = sorted(name.rpartition(".")[2] for name in units)
     assert kinds == ["mount", "service", "service", "timer"]
     (place / "ibtfs").write_text(IBTFS)

@@ -42,7 +42,7 @@ from ibtfs.store.lock import SHARED, Lock
 from ibtfs.store.naming import by_source
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.durable import StorageFailed
-from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.local import LocalObject, LocalStorage
 from ibtfs.store.trees.directory import Directory
 from ibtfs.view import tree
 from ibtfs.view.tree import RepositoryView
@@ -573,14 +573,14 @@ def test_a_mount_goes_on_beside_a_manifest_that_may_not_be_read(
     for _ in range(2):
         assert back_up(repository, tmp_path / "source", full=True).point
     newest = repository.points().points[-1].id
-    real, refused = LocalStorage.get, [True]
+    real, refused = LocalStorage.open, [True]
 
-    def get(storage: LocalStorage, name: str, limit: int) -> bytes:
+    def opened(storage: LocalStorage, name: str) -> LocalObject:
         if refused[0] and name == f"points/{newest}":
             raise StorageFailed(f"{name}: Permission denied")
-        return real(storage, name, limit)
+        return real(storage, name)
 
-    monkeypatch.setattr(LocalStorage, "get", get)
+    monkeypatch.setattr(LocalStorage, "open", opened)
     view = RepositoryView(reopened(repository))
     assert len(view.sources()[b"source"].ordered) == 1
     assert len(view.sources()[b"source"].ordered) == 1

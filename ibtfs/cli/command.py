@@ -30,15 +30,19 @@ class Command(click.Command):
         super().__init__(*args, **attributes)
         self.examples = examples
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options by section, in order of definition, and --help last."""
+    def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """The options and their help, by section, in order of definition, and --help last."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
                 sections.setdefault(getattr(parameter, "section", OUTPUT), []).append(record)
         sections[OUTPUT] = sections.pop(OUTPUT, [])
-        for name, records in sections.items():
+        return sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by section."""
+        for name, records in self.sections(ctx).items():
             with formatter.section(name):
                 formatter.write_dl(records)
 

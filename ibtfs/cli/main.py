@@ -41,6 +41,7 @@ COMMANDS = {
     "mount": _Lazy("mount", "Show all backup points as ordinary, read-only folders."),
     "umount": _Lazy("umount", "Take a mounted repository away."),
     "check": _Lazy("check", "Check a repository for damage."),
+    "help": _Lazy("help", "Show a page of the manual, or the help of a command."),
 }
 
 EXAMPLES = """\

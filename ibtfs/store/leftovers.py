@@ -2,57 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ibtfs.errors import IntegrityError
-from ibtfs.store.archives.reader import generations
-from ibtfs.store.lock import Lock, others_at_work
+from ibtfs.store import layout
+from ibtfs.store.lock import Lock
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage.durable import PART
-from ibtfs.store.storage.local import FOLDERS, LocalStorage
+from ibtfs.store.storage.base import is_unfinished
+from ibtfs.store.storage.local import LocalStorage
+
+TOP = ""
+
+
+class Listing(NamedTuple):
+    """What lies in a repository: the names in each folder, those of unfinished uploads among them.
+
+    *tops* are the folders at the top, ``""`` being the repository itself; *tags* has the folder of
+    each point, *archives* that of each archive.
+    """
+
+    tops: Mapping[str, Sequence[str]]
+    tags: Mapping[str, Sequence[str]]
+    archives: Mapping[str, Sequence[str]]
+
+
+class Facts(NamedTuple):
+    """What tells whether something on a listing is left over; found out after it was made.
+
+    *points* that are there; archives that are *whole*; archives that are *needed*, None if that
+    cannot be told; names of locks in the making that are *held*.
+    """
+
+    points: frozenset[str]
+    whole: frozenset[str]
+    needed: frozenset[str] | None
+    held: frozenset[str]
+
+
+def stray(listing: Listing, facts: Facts) -> list[str]:
+    """The objects of *listing* that belong to nothing: uploads, tags without a point, and files of
+    archives without an index, which never were part of the repository; and empty folders.
+
+    An index that was lost, or is still being copied here, does not make its data left over.
+    """
+    found = [
+        _path(folder, name)
+        for folder, names in listing.tops.items()
+        for name in filter(is_unfinished, names)
+        if folder != layout.LOCKS or name not in facts.held
+    ]
+    for point_id, names in listing.tags.items():
+        stays = point_id in facts.points
+        found += _left(layout.tags(point_id), names, stays=stays)
+    for archive_id, names in listing.archives.items():
+        stays = archive_id in facts.whole or facts.needed is None or archive_id in facts.needed
+        found += _left(layout.archive(archive_id), names, stays=stays)
+    return found
+
+
+def _left(folder: str, names: Sequence[str], *, stays: bool) -> list[str]:
+    """What of a folder goes: all of it, or only uploads; itself if it is empty."""
+    gone = [_path(folder, name) for name in names if not stays or is_unfinished(name)]
+    return gone if names else [folder]
+
+
+def _path(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def remove_leftovers(repository: Repository, lock: Lock) -> int:
-    """Remove hidden parts, archives without an index, tags without a point; how many objects.
+    """Remove what is :func:`stray`; how many objects that were.
 
     *lock* is the caller's.  What there is is listed first and locks are looked at afterwards: a
     run that begins later makes only names that are not on the list.  While another run is at work
-    nothing is removed.  Files of an archive without an index never were part of the repository.
+    nothing is removed.
     """
     storage = repository.storage
     lock.remove_dead()
-    hidden = [part for folder in (".", *FOLDERS) for part in storage.parts(folder)]
-    tags = {name: storage.all(f"tags/{name}") for name in storage.list("tags")}
-    archives = {name: storage.all(f"archives/{name}") for name in storage.list("archives")}
-    if others_at_work(storage, lock):
+    listing = _listed(storage)
+    if lock.others_at_work():
         return 0
-    points = set(repository.point_ids())
-    needed = _needed(repository) if any(map(_has_files, archives.values())) else None
-    stray = [name for name in hidden if _is_left(storage, name)]
-    for point_id, names in tags.items():
-        stray += [name for name in names if name.endswith(PART) or point_id not in points]
-    for archive_id, names in archives.items():
-        # an index that was lost, or is still being copied here, does not make its data left over
-        whole = _has_index(names) or needed is None or archive_id in needed
-        whole = whole or "index" in generations(storage, archive_id)
-        stray += [name for name in names if name.endswith(PART) or not whole]
-    for name in stray:
+    found = stray(listing, _facts(repository, listing))
+    for name in found:
         storage.delete(name)
-    for folder in (*(f"tags/{name}" for name in tags), *(f"archives/{name}" for name in archives)):
-        storage.delete_folder(folder)
-    return len(stray)
+    return len(found)
 
 
-def _has_files(names: Sequence[str]) -> bool:
-    """Whether an archive's files hold more than hidden parts, and no index."""
-    return not _has_index(names) and any(not name.endswith(PART) for name in names)
+def _listed(storage: LocalStorage) -> Listing:
+    def names(folder: str) -> list[str]:
+        return storage.list(folder, unfinished=True)
+
+    return Listing(
+        {folder: names(folder) for folder in (TOP, *layout.FOLDERS)},
+        {name: names(layout.tags(name)) for name in storage.list(layout.TAGS)},
+        {name: names(layout.archive(name)) for name in storage.list(layout.ARCHIVES)},
+    )
+
+
+def _facts(repository: Repository, listing: Listing) -> Facts:
+    incomplete = [name for name, names in listing.archives.items() if not _has_index(names)]
+    unsure = [
+        name for name in incomplete if any(not is_unfinished(n) for n in listing.archives[name])
+    ]
+    uploads = filter(is_unfinished, listing.tops[layout.LOCKS])
+    return Facts(
+        points=frozenset(repository.point_ids()),
+        # one that was incomplete when it was listed may be whole by now
+        whole=frozenset(
+            name for name in listing.archives if name not in incomplete or repository.is_whole(name)
+        ),
+        needed=_needed(repository) if unsure else frozenset(),
+        held=frozenset(n for n in uploads if repository.storage.is_held(layout.lock(n))),
+    )
 
 
 def _has_index(names: Sequence[str]) -> bool:
-    return any("/index." in name and not name.endswith(PART) for name in names)
+    """Whether an archive with files of these *names* has its index."""
+    found = map(layout.parse_archive_file, names)
+    return any(file is not None and file.kind == layout.INDEX for file in found)
 
 
-def _needed(repository: Repository) -> set[str] | None:
+def _needed(repository: Repository) -> frozenset[str] | None:
     """The archives that a manifest or the index of another archive names.
 
     None if one of them cannot be read: what it names cannot be told, so all may be needed.
@@ -66,9 +137,4 @@ def _needed(repository: Repository) -> set[str] | None:
             needed.update(repository.archive(archive_id).header.archives)
     except IntegrityError:
         return None
-    return needed
-
-
-def _is_left(storage: LocalStorage, part: str) -> bool:
-    """Whether nobody holds a hidden part; only a lock that is being made is held."""
-    return not part.startswith("locks/") or not storage.is_held(part)
+    return frozenset(needed)

@@ -10,18 +10,16 @@ sees the other.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import threading
 import time
 from types import TracebackType
 from typing import NamedTuple
 
-from blake3 import blake3
-
 from ibtfs.errors import LockLost, RepositoryLocked
-from ibtfs.store.storage.lease import Lease
-from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store import layout
+from ibtfs.store.storage.base import Lease, LockableStorage
+from ibtfs.store.storage.machine import machine_name  # noqa
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
 STALE_SECONDS = 30 * 60
@@ -44,13 +42,13 @@ class Holder(NamedTuple):
 class Lock:
     """A lock that is held; a context manager that releases it.
 
-    *host* names this machine (see :func:`machine_name`), *process* is this process' number,
-    *token* is 8 random hexadecimal digits.  Raises RepositoryLocked when somebody else holds a
+    *host* names this machine (see storage/machine), *process* is this process' number, *token* is
+    8 random hexadecimal digits.  Raises RepositoryLocked when somebody else holds a
     lock that excludes it.
     """
 
     def __init__(
-        self, storage: LocalStorage, kind: str, *, host: str, process: int, token: str
+        self, storage: LockableStorage, kind: str, *, host: str, process: int, token: str
     ) -> None:
         self._storage, self._kind = storage, kind
         clean = re.sub(r"[^0-9A-Za-z.-]", "-", host)[:64] or "-"
@@ -59,7 +57,7 @@ class Lock:
         self._lost = False
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="ibtfs-lock", daemon=True)
-        self._lease: Lease | None = storage.lease(f"locks/{self.name}")
+        self._lease: Lease | None = storage.lease(layout.lock(self.name))
         try:
             self._refuse_others(clean)
             self._keeper.start()
@@ -68,14 +66,14 @@ class Lock:
             raise
 
     def _refuse_others(self, host: str) -> None:
-        for name in self._storage.list("locks"):
+        for name in self._storage.list(layout.LOCKS):
             holder = parse_holder(name)
             if holder is None or name == self.name:
                 continue
             if SHARED == self._kind == holder.kind:
                 continue
             if self._is_stale(name, holder, host):
-                self._storage.delete(f"locks/{name}")
+                self._storage.delete(layout.lock(name))
                 continue
             raise RepositoryLocked(
                 f"The repository is locked ({holder.kind}) by process {holder.process} on "
@@ -85,10 +83,14 @@ class Lock:
 
     def _is_stale(self, name: str, holder: Holder, host: str) -> bool:
         """Whether the owner of lock *name* is gone."""
-        held = self._storage.is_held(f"locks/{name}")
+        held = self._storage.is_held(layout.lock(name))
         if held is not None and holder.host == host:
             return not held
-        return self._storage.age(f"locks/{name}") > STALE_SECONDS
+        return self._age(name) > STALE_SECONDS
+
+    def _age(self, name: str) -> float:
+        """Seconds since the lock called *name* was fresh, when this one was made so last."""
+        return self._storage.age(layout.lock(name), layout.lock(self.name))
 
     def _keep(self) -> None:
         """Keep the lock fresh from a thread: a run may wait long for a disk, or for its input."""
@@ -130,11 +132,24 @@ class Lock:
 
     def remove_dead(self) -> None:
         """Remove the locks of processes of this machine that are gone."""
-        for name in self._storage.list("locks"):
+        for name in self._storage.list(layout.LOCKS):
             if name != self.name and self.is_of_same_machine(name):
-                held = self._storage.is_held(f"locks/{name}")
+                held = self._storage.is_held(layout.lock(name))
                 if held is not None and not held:
-                    self._storage.delete(f"locks/{name}")
+                    self._storage.delete(layout.lock(name))
+
+    def others_at_work(self) -> bool:
+        """Whether any other lock may be in use; one of another machine is, for a day."""
+        self.verify()  # by its time the age of the others is told
+        for name in self._storage.list(layout.LOCKS):
+            if name == self.name or parse_holder(name) is None:
+                continue
+            held = None
+            if self.is_of_same_machine(name):
+                held = self._storage.is_held(layout.lock(name))
+            if held or (held is None and self._age(name) < FOREIGN_SECONDS):
+                return True
+        return False
 
     def release(self) -> None:
         """Give the lock back; harmless if it is gone."""
@@ -166,29 +181,3 @@ def parse_holder(name: str) -> Holder | None:
     if match is None:
         return None
     return Holder(match[1], int(match[2]), match[3], int(match[4]))
-
-
-def machine_name() -> str:
-    """This machine's name and a token of its own: names alone are not unique."""
-    token = b""
-    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"):
-        try:
-            with open(path, "rb") as file:
-                token = file.read(64).strip()
-        except OSError:
-            continue
-        if token:
-            break
-    host = re.sub(r"[^0-9A-Za-z.-]", "-", os.uname().nodename)[:50] or "-"
-    return f"{host}-{blake3(token).hexdigest(4)}" if token else host
-
-
-def others_at_work(storage: LocalStorage, own: Lock) -> bool:
-    """Whether any lock but *own* may be in use; one of another machine is, for a day."""
-    for name in storage.list("locks"):
-        if name == own.name or parse_holder(name) is None:
-            continue
-        held = storage.is_held(f"locks/{name}") if own.is_of_same_machine(name) else None
-        if held or (held is None and storage.age(f"locks/{name}") < FOREIGN_SECONDS):
-            return True
-    return False

@@ -35,7 +35,7 @@ FileToken = tuple[int, int, int, int]
 _Copies = dict[str, tuple[FileToken, PointRow]]
 
 
-class KnownPoints:
+class ManifestCopies:
     """The copy of the manifests of one repository; used by one thread at a time.
 
     *folder* is the cache folder, *repository* the repository's id.

@@ -12,14 +12,21 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import NamedTuple
 
-from ibtfs.errors import EntryNotFound, FormatDamaged, NotFound, ObjectMissing, UsageError
+from ibtfs.errors import (
+    EntryNotFound,
+    FormatDamaged,
+    NotFound,
+    ObjectExists,
+    ObjectMissing,
+    UsageError,
+)
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import CONTENTS, HEADER, LARGE
 from ibtfs.format.packing import pack, pack_bodies, unpack_bodies, unpack_tuple
 from ibtfs.format.tables import StreamTable
 from ibtfs.store.archives.file import FrameFileReader, FrameFileWriter
 from ibtfs.store.archives.writer import compression_pool
-from ibtfs.store.storage.local import LocalStorage, StoredObject, Upload
+from ibtfs.store.storage.local import LocalObject, LocalStorage, LocalUpload
 from ibtfs.toolkit.dirs import AnyPath
 
 FRAME = 1 << 20
@@ -44,11 +51,11 @@ class _OneFile(LocalStorage):
         super().__init__(os.path.dirname(file))
         self._only = os.fsdecode(os.path.basename(file))
 
-    def upload(self, name: str) -> Upload:
+    def put(self, name: str) -> LocalUpload:
         """Begin the file, which must be new."""
-        return super().upload(self._only)
+        return super().put(self._only)
 
-    def open(self, name: str) -> StoredObject:
+    def open(self, name: str) -> LocalObject:
         """Open the file.  Raises ObjectMissing, ObjectUnreadable, StorageFailed."""
         stored = super().open(self._only)
         stored.name = f"{self._only}: {name}"  # frame files have a generation in their names
@@ -115,7 +122,7 @@ class BundleWriter:
                 return self._frames.finish()
             except BaseException as error:
                 self._frames.abort()
-                if isinstance(error, FileExistsError):
+                if isinstance(error, ObjectExists):
                     raise self._exists() from error
                 raise
 

@@ -157,11 +157,7 @@ class RepositoryView:
 
     def statistics(self) -> Statistics:
         """The file system that holds the repository."""
-        found = self.repository.statistics()
-        return Statistics(
-            found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail, found.f_files,
-            found.f_ffree,
-        )  # fmt: skip
+        return Statistics(*self.repository.space())
 
 
 class _Root(SyntheticNode):

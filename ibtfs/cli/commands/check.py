@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs check /media/disk/backups
-    ibtfs check --read-data /media/disk/backups      (reads and verifies every byte)
+    ibtfs check --read-data /media/disk/backups      # reads and verifies every byte
 """
 PATHS_SHOWN = 5
 

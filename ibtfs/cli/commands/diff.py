@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs diff /media/disk/backups latest~1 latest
-    ibtfs diff /media/disk/backups yesterday               (with what is there now)
+    ibtfs diff /media/disk/backups yesterday               # with what is there now
     ibtfs diff /media/disk/backups latest --source-path /mnt/moved/documents
 """
 SIGNS = {"created": "+", "updated": "~", "deleted": "-"}

@@ -27,7 +27,8 @@ from ibtfs.cli.points import tell_damaged
 
 if TYPE_CHECKING:
     from ibtfs.format.point import Point
-    from ibtfs.store.repository import Points, Repository
+    from ibtfs.store.points import PointList
+    from ibtfs.store.repository import Repository
 
 EXAMPLES = """
     ibtfs list /media/disk/backups
@@ -46,7 +47,8 @@ def command(*, repository: bytes, as_json: bool) -> int:
     """List the backup points of a repository, source by source, oldest first.
 
     SIZE is that of the files as they were, STORED what the backup added to the repository. POINT
-    can be given to other commands, and so can the first characters of ID, and AGE.
+    can be given to other commands, and so can the first characters of ID, and AGE. On a narrow
+    terminal the columns are shown that fit.
     """
     from ibtfs.store.naming import displayed_names
     from ibtfs.store.repository import Repository
@@ -62,7 +64,7 @@ def command(*, repository: bytes, as_json: bool) -> int:
     return FAILURE if points.damaged else 0
 
 
-def _result(repo: Repository, points: Points, names: dict[str, str]) -> dict[str, Any]:
+def _result(repo: Repository, points: PointList, names: dict[str, str]) -> dict[str, Any]:
     ordered = sorted(points.points, key=lambda point: (point.time_ns, point.order))
     result: dict[str, Any] = {"points": [_row(repo, p, names[p.id]) for p in ordered]}
     if points.damaged:
@@ -94,7 +96,7 @@ def _row(repo: Repository, point: Point, name: str) -> dict[str, Any]:
     }
 
 
-def _print(repo: Repository, points: Points, names: dict[str, str]) -> None:
+def _print(repo: Repository, points: PointList, names: dict[str, str]) -> None:
     from ibtfs.store.naming import by_source
 
     sources, width = by_source(points.points), screen_width()

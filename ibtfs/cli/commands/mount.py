@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs mount /media/disk/backups /mnt/backups
-    ls /mnt/backups/documents/                 (every backup point, and latest)
+    ls /mnt/backups/documents/                 # every backup point, and latest
     cp -a /mnt/backups/documents/latest/letter.txt .
     ibtfs mount --source photos --newer 30d /media/disk/backups /mnt/backups
     ibtfs umount /mnt/backups

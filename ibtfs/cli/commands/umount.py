@@ -10,7 +10,7 @@ from ibtfs.cli.words import LocalPath
 
 EXAMPLES = """
     ibtfs umount /mnt/backups
-    ibtfs umount --lazy /mnt/backups     (when a program still uses it)
+    ibtfs umount --lazy /mnt/backups     # when a program still uses it
 """
 
 

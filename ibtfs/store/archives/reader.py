@@ -1,12 +1,15 @@
-"""Archives, read and written: records by number, payload bytes by logical address.
+"""Archives, read: records by number, payload bytes by logical address.
 
 An archive is three files, ``data``, ``index`` and ``sigs``, each write-once.  A file may be
 replaced by a later generation of itself, ``data.2``, that lacks what prune removed; numbers and
-addresses stay.  So a reader that misses something looks once for a newer generation.
+addresses stay.  So there is one rule for every read: who misses something lists the archive once
+more, and if there are other generations than those at hand, tries once again.
 """
 
 from __future__ import annotations
 
+import bisect
+import functools
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -28,22 +31,22 @@ from ibtfs.format.frames import (
 )
 from ibtfs.format.index import ContentRecord, IndexHeader, decode_record, record_digest
 from ibtfs.format.packing import unpack_bodies
+from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.base import Storage
 
 Value = TypeVar("Value")
-FILES = ("data", "sigs", "index")
-"""The files of an archive, in the order in which they become durable."""
+FILES = layout.KINDS
 
 
-def generations(storage: LocalStorage, archive_id: str) -> dict[str, int]:
+def generations(storage: Storage, archive_id: str) -> dict[str, int]:
     """The newest generation of each file of an archive; an archive is whole with its index."""
     newest: dict[str, int] = {}
-    for name in storage.list(f"archives/{archive_id}"):
-        kind, _, number = name.partition(".")
-        if kind in FILES and number.isdecimal():
-            newest[kind] = max(newest.get(kind, 0), int(number))
+    for name in storage.list(layout.archive(archive_id)):
+        found = layout.parse_archive_file(name)
+        if found is not None:
+            newest[found.kind] = max(newest.get(found.kind, 0), found.generation)
     return newest
 
 
@@ -51,7 +54,7 @@ class ArchiveReader:
     """The records and payloads of one archive; threads may share it."""
 
     def __init__(
-        self, storage: LocalStorage, repository: bytes, archive_id: str, cache: ByteCache
+        self, storage: Storage, repository: bytes, archive_id: str, cache: ByteCache
     ) -> None:
         self.id = archive_id
         self._storage, self._repository, self._cache = storage, repository, cache
@@ -62,18 +65,19 @@ class ArchiveReader:
     @property
     def where(self) -> str:
         """How messages name it."""
-        return f"archives/{self.id}"
+        return layout.archive(self.id)
 
     def _file(self, kind: str) -> FrameFileReader:
+        name = layout.archive_object(self.id, kind)
         with self._lock:
             opened = self._files.get(kind)
             if opened is None:
                 number = generations(self._storage, self.id).get(kind)
                 if number is None:
-                    raise ObjectMissing(f"{self.where}/{kind}: no such file in the repository")
-                stored = self._storage.open(f"{self.where}/{kind}.{number}")
+                    raise ObjectMissing(f"{name}: no such file in the repository")
+                stored = self._storage.open(layout.archive_file(self.id, kind, number))
                 try:
-                    opened = FrameFileReader(self._repository, f"{self.where}/{kind}", stored)
+                    opened = FrameFileReader(self._repository, name, stored)
                 except BaseException:
                     stored.close()
                     raise
@@ -82,10 +86,13 @@ class ArchiveReader:
 
     def file(self, kind: str) -> FrameFileReader:
         """One of the archive's files, for check.  Raises ObjectMissing, FormatDamaged."""
-        return self._file(kind)
+        return self._again(lambda: self._file(kind))
 
     def _again(self, read: Callable[[], Value]) -> Value:
-        """What *read* gives; on something missing, once more with the newest generations."""
+        """What *read* gives; on something missing, once more with the newest generations.
+
+        Everything that reads goes through this.
+        """
         try:
             return read()
         except ObjectMissing:
@@ -107,19 +114,30 @@ class ArchiveReader:
     def header(self) -> IndexHeader:
         """What the archive says of itself.  Raises ObjectMissing, FormatDamaged."""
         if self._header is None:
-            where = f"{self.where}/index: header"
-            bodies = self._again(lambda: self._bodies("index", HEADER, 0))[1]
-            if bodies[0] is None:
-                raise FormatDamaged(f"{where}: missing")
-            header = IndexHeader.decode(bodies[0], where)
-            if header.archives[0] != self.id:
-                raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
-            self._header = header
+            self._header = self._read_header()
         return self._header
 
     def require_header(self) -> None:
         """Raise ObjectMissing or FormatDamaged unless :attr:`header` can be read."""
-        assert self.header.archives  # the first is its own
+        if self._header is None:
+            self._header = self._read_header()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of files that the archive has.  Raises ObjectMissing, FormatDamaged."""
+        header = self.header
+        has = {layout.DATA: header.has_data, layout.SIGS: header.has_sigs, layout.INDEX: True}
+        return tuple(kind for kind in layout.KINDS if has[kind])
+
+    def _read_header(self) -> IndexHeader:
+        where = f"{layout.archive_object(self.id, layout.INDEX)}: header"
+        bodies = self._again(lambda: self._bodies(layout.INDEX, HEADER, 0))[1]
+        if bodies[0] is None:
+            raise FormatDamaged(f"{where}: missing")
+        header = IndexHeader.decode(bodies[0], where)
+        if header.archives[0] != self.id:
+            raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
+        return header
 
     def _bodies(self, kind: str, stream: int, number: int) -> tuple[int, tuple[bytes | None, ...]]:
         """The first number, and the bodies, of the frame that holds record *number*."""
@@ -166,13 +184,29 @@ class ArchiveReader:
 
     def contents(self) -> Iterator[tuple[int, ContentRecord]]:
         """All content records that are left, with their numbers, in order."""
-        table = self._file("index").table(CONTENTS)
-        for start, count in zip(table.starts, table.counts):
-            _, bodies = self._bodies("index", CONTENTS, start)
-            for number, body in zip(range(start, start + count), bodies):
-                if body is not None:
-                    where = f"{self.where}/index: content {number}"
-                    yield number, decode_record(body, self.header, where)
+        for number, body in self._contents():
+            where = f"{self.where}/index: content {number}"
+            yield number, decode_record(body, self.header, where)
+
+    def _contents(self) -> Iterator[tuple[int, bytes]]:
+        """The bodies of all content records that are left; none is lost by a new generation."""
+        number = 0
+        while found := self._again(functools.partial(self._contents_from, number)):
+            start, bodies = found
+            for place, body in enumerate(bodies, start):
+                if body is not None and place >= number:
+                    yield place, body
+            number = start + len(bodies)
+
+    def _contents_from(self, number: int) -> tuple[int, tuple[bytes | None, ...]] | None:
+        """The frame with content record *number*, or with the next that is left, if any is."""
+        table = self._file(layout.INDEX).table(CONTENTS)
+        row = table.find(number)
+        if row < 0:
+            row = bisect.bisect_left(table.starts, number)
+        if row == len(table.starts):
+            return None
+        return self._bodies(layout.INDEX, CONTENTS, table.starts[row])
 
     def state(self, number: int) -> Page | tuple[PageEntry, ...]:
         """Directory state, or page, *number*.  Raises ObjectMissing, FormatDamaged."""
@@ -233,16 +267,19 @@ class ArchiveReader:
     def _kind(self, stream: int) -> str:
         """The file that has *stream*: the index too, if it is small enough not to have its own."""
         if stream in DATA_STREAMS:
-            return "data" if self.header.has_data else "index"
+            return layout.DATA if self.header.has_data else layout.INDEX
         if stream >= SLABS:
-            return "sigs" if self.header.has_sigs else "index"
-        return "index"
+            return layout.SIGS if self.header.has_sigs else layout.INDEX
+        return layout.INDEX
 
     def covers(self, stream: int, start: int, length: int) -> bool:
         """Whether the file that should have these payload bytes has frames for them.
 
         Raises ObjectMissing, FormatDamaged.
         """
+        return self._again(lambda: self._covers(stream, start, length))
+
+    def _covers(self, stream: int, start: int, length: int) -> bool:
         table = self._file(self._kind(stream)).table(stream)
         row, end = table.find(start), start + length
         while start < end:
@@ -253,12 +290,7 @@ class ArchiveReader:
 
     def may_hold(self, digest: bytes) -> Iterator[int]:
         """The numbers of the contents with *digest*; reads the index's records and decodes few."""
-        table = self._file("index").table(CONTENTS)
-        for start in table.starts:
-            _, bodies = self._bodies("index", CONTENTS, start)
-            for number, body in enumerate(bodies, start):
-                if body is not None and digest in body:
-                    yield number
+        return (number for number, body in self._contents() if digest in body)
 
     def _frame(self, opened: FrameFileReader, stream: int, row: int, first: int) -> Frame:
         key = (self.id, stream, first, opened.generation)

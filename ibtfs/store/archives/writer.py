@@ -21,8 +21,9 @@ from ibtfs.format.index import (
     encode_record,
 )
 from ibtfs.format.packing import pack_bodies
+from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileWriter
-from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.base import Storage
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class ArchiveWriter:
 
     def __init__(
         self,
-        storage: LocalStorage,
+        storage: Storage,
         repository: bytes,
         archive_id: str,
         *,
@@ -143,12 +144,12 @@ class ArchiveWriter:
         pool: concurrent.futures.Executor,
     ) -> None:
         self.id, self._epoch = archive_id, epoch
-        self._storage = storage
         self._began = time.monotonic()
-        name = f"archives/{archive_id}"
         self._files = {
-            kind: FrameFileWriter(storage, repository, f"{name}/{kind}", codec, pool)
-            for kind in ("data", "sigs", "index")
+            kind: FrameFileWriter(
+                storage, repository, layout.archive_object(archive_id, kind), codec, pool
+            )
+            for kind in layout.KINDS
         }
         self._lanes = {s: _Lane(s, self._files["data"].add) for s in FRAME_SIZES}
         self._records = {
@@ -167,6 +168,11 @@ class ArchiveWriter:
     def age(self) -> float:
         """Seconds since it was begun."""
         return time.monotonic() - self._began
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of files that it has, once it is finished."""
+        return [kind for kind, file in self._files.items() if not file.is_empty]
 
     @property
     def is_empty(self) -> bool:
@@ -248,15 +254,18 @@ class ArchiveWriter:
             buffer.flush()
 
     def abort(self) -> None:
-        """Drop what was written, the index first."""
-        for kind in ("index", "data", "sigs"):
+        """Drop what was written, unless its index may have its name.
+
+        From then on it is an archive of the repository, and other runs may refer to it.
+        """
+        if self._files[layout.INDEX].may_be_named:
+            return
+        for kind in (layout.INDEX, layout.DATA, layout.SIGS):
             try:
                 self._files[kind].abort()
             except IbtfsError as error:
-                # an index that cannot be removed must keep its data; the next run looks again
+                # the next run looks again
                 log.warning("What a failed run wrote could not all be removed: %s", error)
-                break
-        self._storage.delete_folder(f"archives/{self.id}")
 
 
 @contextmanager

@@ -1,0 +1,57 @@
+"""Notes of damage: contents that a check found damaged; the next backup stores them anew."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+
+from ibtfs.errors import FormatDamaged, IntegrityError
+from ibtfs.format.index import Reference, is_archive_id
+from ibtfs.store import layout
+from ibtfs.store.storage.base import Storage, whole
+
+log = logging.getLogger(__name__)
+
+NOTE_LIMIT = 8 << 20
+NOTE_CONTENTS = 100_000
+"""A note lists at most so many contents."""
+
+
+class DamageNotes:
+    """The notes of one repository; threads may share it."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    def contents(self) -> frozenset[Reference]:
+        """The contents that were noted; a note that cannot be read is told to the log."""
+        found: set[Reference] = set()
+        for name in self._storage.list(layout.DAMAGED):
+            where = layout.damage_note(name)
+            try:
+                found.update(_decode_note(whole(self._storage, where, NOTE_LIMIT), where))
+            except IntegrityError as error:
+                log.warning("A note of damage cannot be read: %s", error)
+        return frozenset(found)
+
+    def add(self, note_id: str, contents: Iterable[Reference]) -> None:
+        """Note that *contents* are damaged; *note_id* is random.  Raises StorageFailed."""
+        ordered = sorted(contents)
+        for part, first in enumerate(range(0, len(ordered), NOTE_CONTENTS)):
+            rows: dict[str, list[int]] = {}
+            for archive, number in ordered[first : first + NOTE_CONTENTS]:
+                rows.setdefault(archive, []).append(number)
+            text = json.dumps({"contents": rows}) + "\n"
+            self._storage.put_new(layout.damage_note(f"{note_id}-{part}"), text.encode())
+
+
+def _decode_note(text: bytes, where: str) -> list[Reference]:
+    try:
+        rows = json.loads(text)["contents"].items()
+        noted = [Reference(archive, number) for archive, numbers in rows for number in numbers]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatDamaged(f"{where}: not readable ({error!r})") from error
+    if not all(is_archive_id(ref.archive) and type(ref.number) is int for ref in noted):
+        raise FormatDamaged(f"{where}: does not name contents")
+    return noted

@@ -1,0 +1,145 @@
+"""The backup points of a repository: listed, read, committed; their tags."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from ibtfs.errors import IbtfsError, IntegrityError, ObjectMissing, PointNotFound, StorageFailed
+from ibtfs.format.compression import Codec
+from ibtfs.format.config import Config
+from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
+from ibtfs.store import layout
+from ibtfs.store.manifests import ManifestCopies
+from ibtfs.store.naming import shown_sources
+from ibtfs.store.storage.base import Storage, Volume, whole
+
+MANIFEST_LIMIT = 8 << 20
+
+
+class PointList(NamedTuple):
+    """The points of a repository, in order within each source, and manifests that are damaged."""
+
+    points: list[Point]
+    damaged: dict[str, IbtfsError]
+
+
+class PointsStorage(Storage, Volume, Protocol):
+    """What the points of a repository need of its storage."""
+
+
+class Points:
+    """The points of one repository; threads may share it.
+
+    In *cache_folder*, if there is one, is a copy of the manifests that were read before.
+    """
+
+    def __init__(self, storage: PointsStorage, config: Config, cache_folder: bytes) -> None:
+        self._storage, self._config = storage, config
+        self._read: dict[str, Point] = {}
+        self._copies = ManifestCopies(cache_folder, config.id) if cache_folder else None
+
+    def ids(self) -> list[str]:
+        """The ids of all points; reads one folder and no manifest."""
+        return [name for name in self._storage.list(layout.POINTS) if POINT_ID.match(name)]
+
+    def get(self, point_id: str) -> Point:
+        """The point called *point_id*.  Raises PointNotFound, FormatDamaged."""
+        point = self._read.get(point_id)
+        if point is None:
+            try:
+                point = self._read[point_id] = self._load(point_id)
+            except ObjectMissing as error:
+                raise PointNotFound(f"No backup point {point_id!r}") from error
+        return point
+
+    def _load(self, point_id: str) -> Point:
+        name = layout.point(point_id)
+        if self._copies is None:
+            return self._decoded(name, point_id)
+        # looked at before it is read: what changes afterwards has another token
+        token = self._storage.token(name)
+        point = self._copies.get(point_id, token)
+        if point is None:
+            point = self._decoded(name, point_id)
+            self._copies.add(token, point)
+        return point
+
+    def _decoded(self, name: str, point_id: str) -> Point:
+        data = whole(self._storage, name, MANIFEST_LIMIT)
+        return decode_point(data, name, point_id, self._config.id)
+
+    def remember(self) -> None:
+        """Keep a copy of the manifests that were read, where there is a folder for it."""
+        if self._copies is not None:
+            self._copies.keep()
+
+    def all(self) -> PointList:
+        """All points, by sequence within their sources; manifests that cannot be read apart.
+
+        Raises StorageFailed if the disk gives none of them.
+        """
+        points: list[Point] = []
+        damaged: dict[str, IbtfsError] = {}
+        present = self.ids()
+        for point_id in present:
+            try:
+                points.append(self.get(point_id))
+            except (IntegrityError, StorageFailed) as error:
+                damaged[point_id] = error
+            except PointNotFound:
+                continue  # removed since the folder was listed
+        if not points:
+            for refused in damaged.values():
+                if isinstance(refused, StorageFailed):
+                    raise refused
+        for gone in set(self._read).difference(present):
+            self._read.pop(gone, None)
+        points.sort(key=lambda point: point.order)
+        shown = shown_sources(points)
+        points = [
+            point if shown[point.id] == point.display else replace(point, display=shown[point.id])
+            for point in points
+        ]
+        return PointList(points, damaged)
+
+    def has(self, point_id: str) -> bool:
+        """Whether the manifest is still there; so it is where that cannot be told."""
+        try:
+            self._storage.open(layout.point(point_id)).close()
+        except ObjectMissing:
+            return False
+        except IbtfsError:
+            return True
+        return True
+
+    def token(self) -> int:
+        """A number that changes when a point comes or goes; 0: it may be about to change."""
+        return self._storage.folder_token(layout.POINTS)
+
+    def changed_ns(self) -> int:
+        """When a point last came or went, in ns since 1970; 0 if that cannot be told."""
+        return self._storage.changed_ns(layout.POINTS)
+
+    def manifest_size(self, point: Point) -> int:
+        """How many bytes the manifest of *point* has."""
+        return len(self._encoded(point))
+
+    def commit(self, point: Point) -> int:
+        """Make *point* visible: THE COMMIT POINT of a backup; bytes stored."""
+        data = self._encoded(point)
+        self._storage.put_new(layout.point(point.id), data)
+        self._read[point.id] = point  # what was committed need not be read back
+        return len(data)
+
+    def _encoded(self, point: Point) -> bytes:
+        name, codec = layout.point(point.id), Codec(self._config.level)
+        return encode_point(point, name, self._config.id, codec)
+
+    def tags(self, point_id: str) -> list[str]:
+        """The tags of a point."""
+        return self._storage.list(layout.tags(point_id))
+
+    def add_tag(self, point_id: str, tag: str) -> None:
+        """Tag a point, which may not be there yet.  Raises ObjectExists."""
+        self._storage.put_new(layout.tag(point_id, tag), b"")

@@ -1,0 +1,221 @@
+"""What a repository asks of a storage: five verbs; and beside them what only some storages can.
+
+Names are text with ``/`` in it, as :mod:`ibtfs.store.layout` makes them.  Nothing above a storage
+knows paths, opens files or calls fsync.  The verbs are put, put_new, open (ranges of an object),
+list and delete, and no others: no append, no rename.
+
+:class:`Leases` are for storages that can tell whether the owner of a lock lives, :class:`Volume`
+for those that lie on a file system.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from ibtfs.errors import ObjectUnreadable
+
+UNFINISHED = ".part"
+"""How the names of uploads end: objects that are not whole yet."""
+ObjectToken = tuple[int, int, int, int]
+"""What tells whether an object is the one that was seen before; equal tokens, the same object."""
+
+
+class StoredObject(Protocol):
+    """An object opened for reading at any place; threads may share it.  A context manager.
+
+    *name* is its name, *size* its size in bytes.
+    """
+
+    name: str
+    size: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        """*size* bytes from *offset*; fewer where the object ends.
+
+        Raises ObjectUnreadable, StorageFailed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release it; closing twice is harmless."""
+        ...
+
+    def __enter__(self) -> StoredObject: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None: ...
+
+
+class Upload(Protocol):
+    """An object being put: write, then finish; dropped without a trace when left otherwise.
+
+    A context manager that drops it after an exception.  *size* is how many bytes were written.
+    """
+
+    name: str
+    size: int
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append *data*.  Raises StorageFull, StorageFailed."""
+        ...
+
+    def finish(self) -> None:
+        """Make the object durable, then visible.
+
+        Raises ObjectExists if it is not new, StorageFull, StorageFailed.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Drop what was written; harmless after finish."""
+        ...
+
+    def __enter__(self) -> Upload: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None: ...
+
+
+class Storage(Protocol):
+    """Holds the objects of a repository; threads may share it.
+
+    An object is invisible until it is whole and durable, and never changes afterwards.
+    """
+
+    def put(self, name: str) -> Upload:
+        """Begin to put *name*, which must be new, as a stream.
+
+        Raises StorageFull, StorageFailed.
+        """
+        ...
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """Put *data* at once.
+
+        Raises ObjectExists if *name* is there, StorageFull, StorageFailed.
+        """
+        ...
+
+    def open(self, name: str) -> StoredObject:
+        """Ranges of *name*, for the asking.
+
+        Raises ObjectMissing, ObjectUnreadable (also for what is no file), StorageFailed.
+        """
+        ...
+
+    def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
+        """The names in *folder*, sorted; none if there is no such folder; ``""`` is the top.
+
+        With *unfinished*, the names of uploads too, which were begun and are not finished:
+        :func:`is_unfinished` tells them.  Raises StorageFailed.
+        """
+        ...
+
+    def delete(self, name: str) -> None:
+        """Remove *name*, durably, and its folder if that is left empty; those at the top stay.
+
+        *name* may be an empty folder.  What is missing is fine.  Raises StorageFailed.
+        """
+        ...
+
+
+class Lease(Protocol):
+    """An empty object that its owner holds for as long as he lives."""
+
+    def is_in_place(self) -> bool:
+        """Whether the object is still there and still this one."""
+        ...
+
+    def refresh(self) -> None:
+        """Make it young again.  Raises OSError."""
+        ...
+
+    def release(self) -> None:
+        """Remove it."""
+        ...
+
+
+class Leases(Protocol):
+    """Objects that tell whether their owner lives: what locks are made of."""
+
+    def lease(self, name: str) -> Lease:
+        """Make an empty object that is held as long as its owner lives.  Raises StorageFailed."""
+        ...
+
+    def is_held(self, name: str) -> bool | None:
+        """Whether a lease's owner lives on this machine; None if that cannot be told."""
+        ...
+
+    def age(self, name: str, now: str) -> float:
+        """Seconds since *name* was made or refreshed, at the time when *now* was.
+
+        Both by the clock of the storage: those of the machines that write to it may differ by
+        days.  Endless if *name* is not there, 0 if *now* is not.
+        """
+        ...
+
+
+class Space(NamedTuple):
+    """How large a file system is, and what of it is free, as statvfs tells."""
+
+    block_size: int
+    blocks: int
+    blocks_free: int
+    blocks_available: int
+    files: int
+    files_free: int
+
+
+class Volume(Protocol):
+    """What a storage on a file system can tell, and do, beyond the verbs."""
+
+    def space(self) -> Space:
+        """The file system that holds the repository.  Raises StorageFailed."""
+        ...
+
+    def refusal(self) -> str:
+        """Why nothing can be written here; empty if that may be tried."""
+        ...
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """Make the names in *folders* durable, whoever put them there.  Raises StorageFailed."""
+        ...
+
+    def folder_token(self, folder: str) -> int:
+        """A number that changes when names in *folder* do.
+
+        0 if it is not there, or was just changed, so that the next change may not show.
+        """
+        ...
+
+    def changed_ns(self, folder: str) -> int:
+        """When a name in *folder* last came or went, in ns since 1970; 0 if it is not there."""
+        ...
+
+    def token(self, name: str) -> ObjectToken:
+        """What tells *name* from another object put there later.  Raises ObjectMissing."""
+        ...
+
+
+class LockableStorage(Storage, Leases, Protocol):
+    """A storage in which locks can be taken."""
+
+
+def is_unfinished(name: str) -> bool:
+    """Whether *name*, as a storage lists it, is that of an upload that was not finished."""
+    return name.endswith(UNFINISHED)
+
+
+def whole(storage: Storage, name: str, limit: int) -> bytes:
+    """All of *name*, which may not exceed *limit* bytes.
+
+    Raises ObjectMissing, ObjectUnreadable, StorageFailed.
+    """
+    with storage.open(name) as stored:
+        if stored.size > limit:
+            raise ObjectUnreadable(f"{name}: {stored.size} bytes, too large for what it is")
+        return stored.read(0, stored.size)
