@@ -23,12 +23,12 @@ from support.trees import File, Hardlink, Sparse, make_tree, posix_acl
 from ibtfs.actions.backup.tree import TreeOptions
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
-from ibtfs.actions.restore.entry import EntryWriter, RestoreFailed
+from ibtfs.actions.restore.entry import EntryWriter
 from ibtfs.actions.restore.remove import Remover
 from ibtfs.actions.restore.run import Overwrite, RestoreOptions, restore
 from ibtfs.actions.source.filesystems import COARSE_GRANULARITY_NS, GRANULARITY_NS, FileSystems
 from ibtfs.actions.source.scan import Exclusions
-from ibtfs.errors import LockLost, SourceError, UsageError
+from ibtfs.errors import LockLost, RestoreFailed, SourceError, UsageError
 from ibtfs.format.acl import GROUP, USER, acl_entries
 from ibtfs.format.entry import LEFT_OUT
 from ibtfs.format.frames import CONTENTS, LARGE, STATES

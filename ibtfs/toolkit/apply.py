@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from ibtfs.actions.restore.entry import NEW_FILE, SET_IDS, failed
 from ibtfs.actions.source.opening import stamp_of
-from ibtfs.errors import FormatDamaged, IbtfsError
+from ibtfs.errors import FormatDamaged, WrongBase
 from ibtfs.format.entry import GID, MODE, MTIME, SIZE, UID
 from ibtfs.format.frames import digest
 from ibtfs.format.rdelta import Data, apply_delta
@@ -32,10 +32,6 @@ log = logging.getLogger(__name__)
 
 PART = b".ibtfs-apply"
 """The name under which a file is written first; a leftover of that name is written over."""
-
-
-class WrongBase(IbtfsError):
-    """The tree is not the one that the diff starts from."""
 
 
 def apply_diff(base_path: AnyPath, diff_index: DiffIndex, diff_data: DiffBytes) -> None:

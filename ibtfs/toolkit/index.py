@@ -12,9 +12,17 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from ibtfs.actions.source.filesystems import FileSystems
-from ibtfs.actions.source.opening import Replaced, Vanished, source_error, stamp_of
+from ibtfs.actions.source.opening import source_error, stamp_of
 from ibtfs.actions.source.scan import Exclusions, list_folder
-from ibtfs.errors import EntryNotFound, FormatDamaged, NotAFile, SourceError, UnsupportedFormat
+from ibtfs.errors import (
+    EntryNotFound,
+    FormatDamaged,
+    NotAFile,
+    Replaced,
+    SourceError,
+    UnsupportedFormat,
+    Vanished,
+)
 from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, SIZE, STAMP_TYPES, Stamp
 from ibtfs.format.frames import digest
 from ibtfs.format.packing import pack, unpack_map, unpack_tuple

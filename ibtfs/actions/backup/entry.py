@@ -15,7 +15,6 @@ from ibtfs.actions.source.chunks import FileSource
 from ibtfs.actions.source.filesystems import FileSystems
 from ibtfs.actions.source.holes import has_holes
 from ibtfs.actions.source.opening import (
-    Replaced,
     changed,
     look,
     opened_file,
@@ -25,6 +24,7 @@ from ibtfs.actions.source.opening import (
     source_error,
     stamp_of,
 )
+from ibtfs.errors import Replaced
 from ibtfs.format.acl import named_numbers
 from ibtfs.format.entry import (
     BLOCKS,

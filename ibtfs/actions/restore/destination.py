@@ -6,8 +6,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from ibtfs.actions.restore.entry import RestoreFailed
-from ibtfs.errors import UsageError
+from ibtfs.errors import RestoreFailed, UsageError
 from ibtfs.store.trees.directory import Entry
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

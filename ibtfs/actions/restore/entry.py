@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future
 from blake3 import blake3
 
 from ibtfs.actions.observer import Tally
-from ibtfs.errors import IbtfsError
+from ibtfs.errors import DestinationFull, RestoreFailed
 from ibtfs.format.acl import ACCESS_ACL, DEFAULT_ACL, renumbered
 from ibtfs.format.entry import BLOCKS
 from ibtfs.format.extents import HOLE
@@ -31,14 +31,6 @@ SET_IDS = stat.S_ISUID | stat.S_ISGID
 _JUST_IT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 """How a file is opened that must not exist yet."""
-
-
-class RestoreFailed(IbtfsError):
-    """One entry could not be restored; the rest goes on."""
-
-
-class DestinationFull(IbtfsError):
-    """There is no room for what is restored, so nothing more is tried."""
 
 
 def failed(error: OSError) -> RestoreFailed:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ibtfs.actions.restore.destination import FOLDER
-from ibtfs.actions.restore.entry import RestoreFailed
+from ibtfs.errors import RestoreFailed
 
 
 class Remover:

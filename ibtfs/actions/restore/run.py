@@ -23,11 +23,11 @@ from ibtfs.actions.restore.destination import (
     refuse_overwriting,
 )
 from ibtfs.actions.restore.doing import Doer, Rehearsal
-from ibtfs.actions.restore.entry import EntryWriter, RestoreFailed, failed
+from ibtfs.actions.restore.entry import EntryWriter, failed
 from ibtfs.actions.restore.links import LinkGroups
 from ibtfs.actions.restore.options import Overwrite, RestoreOptions
 from ibtfs.actions.restore.remove import Remover
-from ibtfs.errors import IntegrityError, UsageError
+from ibtfs.errors import IntegrityError, RestoreFailed, UsageError
 from ibtfs.format.entry import LEFT_OUT, NOT_READ
 from ibtfs.format.point import Point
 from ibtfs.store.contents.reader import Contents
