@@ -60,8 +60,8 @@ EXISTING, CHOICE = "Existing files", "What is restored"
 @option("--exclude", multiple=True, metavar="PATTERN", section=CHOICE,
         help="Leave out what matches, by git's rules. Can be repeated.")  # fmt: skip
 @option("--numeric-ids", is_flag=True, section=CHOICE,
-        help="Set owners, and whom ACLs name, by number; by default by name, where it exists "
-        "here.")  # fmt: skip
+        help="Set owners, and whom ACLs name, by number; by default by name where the name "
+        "exists here.")  # fmt: skip
 @option("-n", "--dry-run", is_flag=True, section=CHOICE,
         help="Only say what would be done.")  # fmt: skip
 @output_options
