@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ibtfs.errors import IntegrityError
 from ibtfs.store.archives.reader import generations
 from ibtfs.store.lock import Lock, others_at_work
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.durable import PART
 from ibtfs.store.storage.local import FOLDERS, LocalStorage
+from ibtfs.store.trees.reach import needed_archives
 
 
 def remove_leftovers(repository: Repository, lock: Lock) -> int:
@@ -27,7 +27,7 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
     if others_at_work(storage, lock):
         return 0
     points = set(repository.point_ids())
-    needed = _needed(repository) if any(map(_has_files, archives.values())) else None
+    needed = needed_archives(repository) if any(map(_has_files, archives.values())) else None
     stray = [name for name in hidden if _is_left(storage, name)]
     for point_id, names in tags.items():
         stray += [name for name in names if name.endswith(PART) or point_id not in points]
@@ -50,23 +50,6 @@ def _has_files(names: Sequence[str]) -> bool:
 
 def _has_index(names: Sequence[str]) -> bool:
     return any("/index." in name and not name.endswith(PART) for name in names)
-
-
-def _needed(repository: Repository) -> set[str] | None:
-    """The archives that a manifest or the index of another archive names.
-
-    None if one of them cannot be read: what it names cannot be told, so all may be needed.
-    """
-    points = repository.points()
-    if points.damaged:
-        return None
-    needed = {point.state.archive for point in points.points}
-    try:
-        for archive_id in repository.archive_ids():
-            needed.update(repository.archive(archive_id).header.archives)
-    except IntegrityError:
-        return None
-    return needed
 
 
 def _is_left(storage: LocalStorage, part: str) -> bool:
