@@ -297,6 +297,12 @@ class Repository:
             text = json.dumps({"contents": rows}) + "\n"
             self.storage.put_new(f"damaged/{note_id}-{part}", text.encode())
 
+    def incomplete_archives(self) -> list[str]:
+        """Archives that have no index: what runs left that were cut off; they harm nothing."""
+        names = filter(is_archive_id, self.storage.list("archives"))
+        found = ((name, generations(self.storage, name)) for name in names)
+        return [name for name, files in found if files and "index" not in files]
+
 
 def _config_check(config: dict[str, Any]) -> str:
     """The check sum of a configuration's other values."""
