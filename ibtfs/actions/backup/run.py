@@ -216,7 +216,7 @@ class _Run:
         if not self.options.tree.dry_run and len(tree.state_archives) > STATE_ARCHIVES:
             self.writer.close_archive()
             try:
-                written = rewrite_states(self.writer, written.ref)
+                written = rewrite_states(self.writer, written)
             except IntegrityError as error:
                 self.tally.observer.note(f"Old states stay where they are, one is damaged: {error}")
         return self._point(run_id, entry, written, tree, entry)

@@ -22,7 +22,8 @@ from ibtfs.cli.output import (
 from ibtfs.cli.progress import Reporter
 
 if TYPE_CHECKING:
-    from ibtfs.actions.check import CheckResult, Damage
+    from ibtfs.actions.check import CheckResult
+    from ibtfs.actions.damages import Damage
 
 EXAMPLES = """
     ibtfs check /media/disk/backups
