@@ -13,7 +13,10 @@ import stat
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Union
+
+CHECKOUT = Path(__file__).resolve().parents[2]
 
 AnyPath = Union[str, bytes, "os.PathLike[str]"]
 
