@@ -23,9 +23,6 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-# Moves
-
-
 def test_moved_files_are_counted_once(tmp_path: Path, source: Path) -> None:
     repository, counts = tmp_path / "repository", ("new", "changed", "unchanged", "gone", "moved")
     (source / "a" / "deep").mkdir(parents=True)

@@ -17,8 +17,6 @@ from ibtfs.store.lock import EXCLUSIVE, Lock
 from ibtfs.store.repository import Repository
 from tests.support.commands import command, run, run_json
 
-# Failures
-
 
 @pytest.mark.parametrize("words", [["list"], ["check"], ["ls", "latest"], ["cat", "latest", "a"],
                                    ["restore", "latest", "out"], ["mount", "mnt"]])  # fmt: skip
@@ -89,9 +87,6 @@ def test_reader_that_has_seen_enough(repo: Path) -> None:
         )
         os.close(writing)
         assert (result.returncode, result.stderr) == (141, b"")
-
-
-# Repositories
 
 
 @pytest.mark.parametrize(

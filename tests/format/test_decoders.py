@@ -21,8 +21,6 @@ from ibtfs.store.trees.directory import decode_xattrs
 OURS = (FormatDamaged, UnsupportedFormat)
 
 
-# ---- decoders --------------------------------------------------------------------------------
-
 integers = st.one_of(
     st.integers(-3, 70), st.integers(-(1 << 63), (1 << 64) - 1),
     st.sampled_from([1 << 31, 1 << 32, 1 << 40, (1 << 62) - 1, 1 << 62, (1 << 63) - 1, 1 << 63]),

@@ -1,4 +1,4 @@
-"""None"""
+"""What a moment means, around midnights, months and daylight saving; the names of points."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""None"""
+"""What is left out: exactly what git leaves out by the same lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""None"""
+"""The delta format of rdiff: what is encoded is applied, by us and by rdiff; nonsense is not."""
 
 from __future__ import annotations
 

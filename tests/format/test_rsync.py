@@ -1,4 +1,4 @@
-"""None"""
+"""Signatures and deltas by librsync: they fit, rdiff takes them, and damage is told."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_we_take_rdiff_signatures(tmp_path: Path, options: list[str]) -> None:
 def test_library_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "librsync", None)
     with pytest.raises(LibraryMissing, match=r"librsync2.*python-librsync"):
-        rsync._Library()
+        rsync._Librsync()
 
 
 def test_nothing_is_loaded_at_import() -> None:

@@ -18,8 +18,6 @@ from ibtfs.fuse import process as background
 from tests.support.fake_view import build
 from tests.support.mounts import BINDINGS, Mounting, run
 
-# Beginning and end
-
 
 @pytest.mark.parametrize("binding", BINDINGS)
 def test_signal_unmounts(mounting: Mounting, binding: str) -> None:

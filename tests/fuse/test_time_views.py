@@ -65,9 +65,6 @@ def test_views_follow_the_points(
         listed_soon(source / ".deleted", [])
 
 
-# ---- what programs see -------------------------------------------------------------------------
-
-
 def run(*words: object) -> str:
     return subprocess.run(
         [str(word) for word in words], check=True, capture_output=True, text=True, timeout=60

@@ -6,8 +6,9 @@ upper bound in BOUNDS, about a tenth above what it was when it was last looked a
 
 When a bound is broken, look at what changed before raising it:
 
-* system calls: ``IBTFS_TEST_COUNTS=show pytest -s tests/test_counts.py`` prints every count, and
-  the calls by name; ``strace -f python -m ibtfs backup SOURCE REPO`` shows them one by one.
+* system calls: ``IBTFS_TEST_COUNTS=show pytest -s tests/promises/test_counts.py`` prints every
+  count, and the calls by name; ``strace -f python -m ibtfs backup SOURCE REPO`` shows them one by
+  one.
 * frames, bytes hashed: break at ``counting`` below; whoever calls more often than before did it.
 * memory: ``tracemalloc.take_snapshot()`` where the peak is read, ``statistics("lineno")``.
 

@@ -150,9 +150,6 @@ def test_a_row_that_is_kept_leads_to_what_can_be_read(
 MIB = 1 << 20
 
 
-# Damage heals
-
-
 def flip(path: Path, offset: int) -> None:
     with path.open("r+b") as file:
         file.seek(offset)

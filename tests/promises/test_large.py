@@ -261,9 +261,6 @@ def test_a_sparse_file_of_5_gib(tmp_path: Path, repository: Repository, backup_o
 KIB = 1 << 10
 
 
-# Size
-
-
 def stored_bytes(repository: Repository) -> int:
     found = 0
     for folder, _, files in os.walk(repository.path):

@@ -17,8 +17,6 @@ from ibtfs.store.repository import Repository
 from ibtfs.view.tree import RepositoryView
 from tests.support.fake_view import build
 
-# Mounts
-
 
 @contextmanager
 def mounted(

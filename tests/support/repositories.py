@@ -43,9 +43,6 @@ class Recorder(Observer):
         self.notes.append(message)
 
 
-# Repositories
-
-
 def create(path: Path) -> Repository:
     return Repository.create(os.fsencode(path), os.urandom(16))
 
@@ -134,9 +131,6 @@ def put_back(
     chosen = RestoreOptions(**options)  # type: ignore[arg-type]
     restore(repository, point, paths, os.fsencode(to), chosen, recorder)
     return recorder
-
-
-# ---- points that come and go, damage -----------------------------------------------------------
 
 
 def remove(repository: Repository, point: Point) -> None:

@@ -15,9 +15,6 @@ from tests.support import TYPES, Entry
 PIECE = 1 << 20
 
 
-# The mounted tree, looked at without mounting it
-
-
 Known = dict[object, str]
 
 

@@ -25,8 +25,6 @@ from tests.support.realdata import mixed
 from tests.support.toolkit import bytes_of
 from tests.support.trees import make_tree
 
-# Whole backups
-
 
 def test_full_incremental_restore(source: Path, tmp_path: Path) -> None:
     place = tmp_path / "repository"

@@ -10,8 +10,6 @@ from ibtfs.toolkit import DiffIndex, DirIndex
 from tests.support.toolkit import changes, copy, settle, stored
 from tests.support.trees import Symlink, make_tree
 
-# DiffIndex
-
 
 def test_what_a_diff_tells(source: Path) -> None:
     make_tree(source, {

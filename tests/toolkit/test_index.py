@@ -27,8 +27,6 @@ from ibtfs.toolkit import DiffData, DiffIndex, DirIndex, apply_diff
 from tests.support.toolkit import MIB, changes, copy, settle, stored
 from tests.support.trees import Fifo, Socket, Sparse, Symlink, make_tree
 
-# DirIndex
-
 
 def test_an_index_tells_what_there_is(source: Path) -> None:
     make_tree(source, {

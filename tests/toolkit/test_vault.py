@@ -30,8 +30,6 @@ from tests.support.realdata import mixed
 from tests.support.toolkit import MIB, copy, same_trees, settle, stored, vault_of
 from tests.support.trees import Symlink, make_tree
 
-# Vaults and deltas
-
 
 def test_a_vault_gives_what_rdiff_makes(source: Path, tmp_path: Path) -> None:
     contents = {b"big": mixed(1, 3 * MIB), b"empty": b"", b"tiny": b"x"}

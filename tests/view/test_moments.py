@@ -15,8 +15,6 @@ from ibtfs.view.tree import RepositoryView
 from tests.support.repositories import Backup, remove, reopened, the_point
 from tests.support.views import SECOND, names_in, node_at
 
-# ---- moments -----------------------------------------------------------------------------------
-
 
 @pytest.fixture
 def moments(tmp_path: Path, backup_of: Backup, repository: Repository) -> RepositoryView:

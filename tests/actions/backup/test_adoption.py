@@ -21,9 +21,6 @@ from tests.support.repositories import assert_comes_back, back_up, reopened, the
 MIB = 1 << 20
 
 
-# What a run that died leaves to the next
-
-
 class Died(BaseException):
     pass
 

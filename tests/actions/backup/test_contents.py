@@ -74,9 +74,6 @@ def test_a_file_that_was_only_touched_keeps_its_content(
     assert_comes_back(repository, second, snapshot(source), tmp_path)
 
 
-# Contents are stored once
-
-
 def test_a_file_that_moves_costs_no_content(
     source: Path, repository: Repository, backup_of: Backup, tmp_path: Path
 ) -> None:

@@ -35,9 +35,6 @@ from tests.support.trees import make_tree
 MIB = 1 << 20
 
 
-# Epochs
-
-
 def large_and_small(source: Path, number: int) -> None:
     """Change a tree so that its newest state has full contents and deltas of several points."""
     data = bytearray(mixed(3, 6 * MIB))
@@ -99,9 +96,6 @@ def test_check_finds_a_reference_to_an_older_epoch(
     result = backup_of(source, full=True)
     assert result.tally.counts["bytes_added"] == 0
     assert any("older epoch" in line for line in damages(repository, read_data=False))
-
-
-# Epochs
 
 
 def test_two_full_backups_at_once_need_nothing_older(

@@ -17,8 +17,6 @@ from tests.support.faking import Patch
 from tests.support.repositories import Backup, assert_comes_back, reopened, row, settle, the_point
 from tests.support.trees import Fifo, File, Hardlink, Sparse, Symlink, make_tree
 
-# Hard links
-
 
 def test_hard_link_groups_are_kept(
     source: Path, repository: Repository, backup_of: Backup, tmp_path: Path

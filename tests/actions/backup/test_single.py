@@ -22,9 +22,6 @@ from tests.support.views import viewed_tree
 MIB = 1 << 20
 
 
-# Sources that are not folders
-
-
 def test_a_source_that_is_a_single_file(
     tmp_path: Path, repository: Repository, backup_of: Backup
 ) -> None:

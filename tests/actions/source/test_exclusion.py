@@ -15,8 +15,6 @@ from tests.support.faking import Patch, another_file_system
 from tests.support.repositories import Backup, Recorder, back_up, create, damages, names, the_point
 from tests.support.trees import Fifo, Symlink, make_tree
 
-# What is left out
-
 
 def tree_of(**options: Any) -> TreeOptions:
     return TreeOptions(exclusions=Exclusions(**options))

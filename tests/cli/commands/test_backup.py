@@ -43,9 +43,6 @@ def test_missing_source_does_not_stop_the_others(tmp_path: Path, source: Path) -
     assert answer["created"] is True
 
 
-# What commands do
-
-
 def test_backup_makes_the_repository_and_says_so(tmp_path: Path, source: Path) -> None:
     shown = run("backup", source, tmp_path / "repo").stdout
     assert f"Made the repository {tmp_path / 'repo'}" in shown

@@ -65,9 +65,6 @@ def test_a_user_who_may_not_write_is_told_where(tmp_path: Path, source: Path) ->
     assert "is not writable: this user may not write to" in ended.stdout
 
 
-# Words
-
-
 def test_a_wrong_pattern_names_its_file_and_line(tmp_path: Path, source: Path) -> None:
     patterns, repository = tmp_path / "patterns", tmp_path / "repository"
     patterns.write_bytes(b"# fine\n*.o\n[[:alpha:]]\n")

@@ -58,9 +58,6 @@ def test_damaged_manifest(repo: Path) -> None:
     assert second in run("check", repo, code=1).stderr
 
 
-# Screens
-
-
 def on_terminal(columns: int, *words: object) -> list[str]:
     """The lines that a command prints on a terminal so wide."""
     reading, terminal = pty.openpty()

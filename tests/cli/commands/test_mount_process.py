@@ -12,8 +12,6 @@ import pytest
 
 from tests.support.commands import command, outside, run, run_json
 
-# Mounts, real ones
-
 
 def test_mount_in_the_background(repo: Path, tmp_path: Path) -> None:
     mountpoint = tmp_path / "mnt"

@@ -49,9 +49,6 @@ def test_restore_of_parts(repo: Path, source: Path, tmp_path: Path) -> None:
     run("restore", repo, "latest", "missing", tmp_path / "none", code=1)
 
 
-# Disks
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     assert os.geteuid() == 0, "only root can mount the small disk: run the suite as root"

@@ -16,8 +16,6 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory
 from tests.support.repositories import back_up, the_point
 
-# Through a repository
-
 
 def test_small_changes_all_over_generation_after_generation(
     repository: Repository, tmp_path: Path

@@ -17,8 +17,6 @@ from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.run import RunWriter
 from tests.support.repositories import back_up
 
-# What several processes do to each other
-
 
 def test_the_catalog_takes_in_again_what_another_process_forgot(
     repository: Repository, tmp_path: Path
