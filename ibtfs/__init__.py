@@ -2,12 +2,14 @@
 
 The layers, imports only downwards::
 
-    cli/       one module a command: words in, lines out
-    toolkit/   the building blocks of the ancestors
-    actions/   verbs on a repository         mount/   the read-only view
-    store/     the disk
+    cli/       words in, lines out              toolkit/   the building blocks of the ancestors
+    fuse/      the view as a file system
+    actions/   the verbs on a repository        view/      what of it is shown, and as what
+    store/     the repository on a disk
     format/    bytes <-> values, pure
     errors     the errors of all of them
+
+Rooms on one floor do not know each other.
 """
 
 from __future__ import annotations

@@ -27,6 +27,11 @@
      |   +- StorageFailed                     it refused an operation
      +- LimitExceeded               exit 1    more than the format can hold
      +- SourceError                           one source file failed; a backup counts it and goes on
+     |   +- Vanished                          it was listed, and is gone
+     |   +- Replaced                          something else lies under its name
+     +- RestoreFailed                         one entry failed; a restore counts it and goes on
+     +- DestinationFull             exit 1    no room where files are restored to
+     +- WrongBase                   exit 1    a tree is not the one that a diff starts from
      +- LibraryMissing              exit 1    an outside library is not installed
      +- MountError                  exit 1
 
@@ -143,6 +148,26 @@ class LimitExceeded(IbtfsError):
 
 class SourceError(IbtfsError):
     """One file of the source could not be stored as it is; the rest goes on."""
+
+
+class Vanished(SourceError):
+    """It was listed, and is gone."""
+
+
+class Replaced(SourceError):
+    """Something else lies under the name that was listed."""
+
+
+class RestoreFailed(IbtfsError):
+    """One entry could not be restored; the rest goes on."""
+
+
+class DestinationFull(IbtfsError):
+    """There is no room for what is restored, so nothing more is tried."""
+
+
+class WrongBase(IbtfsError):
+    """The tree is not the one that the diff starts from."""
 
 
 class LibraryMissing(IbtfsError):

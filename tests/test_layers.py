@@ -22,7 +22,7 @@ ORDER = {
         "layout cache", "storage", "archives naming manifests", "lock points damage",
         "repository", "contents", "trees", "leftovers writing",
     ),
-    "actions": ("observer owners", "source deltas", "backup restore check compare_live"),
+    "actions": ("observer owners", "source deltas damages", "backup restore check compare_live"),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),
 }  # fmt: skip
 """The rooms of a package from the lowest to the highest; those of one floor do not know each other.
@@ -32,7 +32,7 @@ What is not named may be imported by all rooms of its package, and by nothing be
 
 HOMES = {
     "msgpack": {"format.packing"},
-    "zstandard": {"format.frames"},
+    "zstandard": {"format.compression"},
     "librsync": {"format.rsync"},
     "pathspec": {"format.patterns"},
     "sqlite3": {"store.writing.catalog"},

@@ -18,7 +18,7 @@ from ibtfs.actions.source.opening import (
     source_error,
     stamp_of,
 )
-from ibtfs.actions.source.scan import Exclusions, exclude_file, list_folder
+from ibtfs.actions.source.scan import Exclusions, exclude_lines, list_folder
 from ibtfs.errors import IbtfsError, SourceError
 from ibtfs.format.entry import CTIME, LEFT_OUT, MODE, NAME, XATTRS, Stamp
 from ibtfs.format.index import Reference
@@ -71,7 +71,7 @@ class LiveComparison:
             yield from self._single(source, old)
             return
         descriptor, found = open_source(source)
-        patterns = Patterns.from_lines([*exclude_file(descriptor), *self._lines])
+        patterns = Patterns.from_lines([*exclude_lines(descriptor), *self._lines])
         self._exclusions = Exclusions(patterns)
         try:
             what = self._folder_differs(root, stamp_of(b"", found), descriptor)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ibtfs.cli.output import (
     complain,
@@ -18,7 +18,6 @@ from ibtfs.cli.output import (
     say,
     shown,
 )
-from ibtfs.cli.points import json_point
 from ibtfs.cli.progress import json_problems
 
 if TYPE_CHECKING:
@@ -32,33 +31,43 @@ COUNTS = (
 )  # fmt: skip
 
 
-def print_result(repo: Repository, source: bytes, result: BackupResult, *, quiet: bool) -> None:
+NO_POINT: Mapping[str, Any] = {"id": None, "name": None, "source": None}
+
+
+class SourceDone(NamedTuple):
+    """What became of one source; *about* identifies its point, as NO_POINT does where none is."""
+
+    source: bytes
+    result: BackupResult
+    about: Mapping[str, Any]
+    notes: list[str]
+
+
+def print_done(repo: Repository, done: SourceDone, *, quiet: bool) -> None:
     """Print what became of one source; with *quiet* only that something was missed."""
-    counts = result.tally.counts
+    result, counts = done.result, done.result.tally.counts
     if not quiet:
-        where = _title(repo, source, result)
         always = ("new", "changed", "unchanged", "gone")
         shown_kinds = [*always, "moved"] if counts["moved"] else always
         kinds = ", ".join(f"{counts[k]:,} {k}" for k in shown_kinds)
-        say(where)
+        say(_title(done))
         say(f"  {kinds}; {counted(counts['files'], 'file')} in "
             f"{counted(counts['folders'], 'folder')}, {human_size(counts['bytes'])}")  # fmt: skip
         _print_left_out(counts["excluded"], counts["mounts_left_out"])
         say(f"  {_amounts(result)}, in {human_seconds(result.seconds)}")
-        _print_next(repo, result)
+        _print_next(repo, done)
     if result.tally.problems:
         complain(
-            f"{shown(source)}: {counted(counts['problems'], 'problem')}, see above; what could not "
-            "be read stays as in the last backup, if it was in that"
+            f"{shown(done.source)}: {counted(counts['problems'], 'problem')}, see above; what "
+            "could not be read stays as in the last backup, if it was in that"
         )
 
 
-def _title(repo: Repository, source: bytes, result: BackupResult) -> str:
-    if result.point is None:
-        return f"{shown(source)}: would be backed up (dry run, nothing was stored)"
-    about = json_point(repo, result.point)
-    kind = "full" if result.full else "incremental"
-    return f"{printable(about['source'])}: backup point {about['name']} ({kind})"
+def _title(done: SourceDone) -> str:
+    if done.result.point is None:
+        return f"{shown(done.source)}: would be backed up (dry run, nothing was stored)"
+    kind = "full" if done.result.full else "incremental"
+    return f"{printable(done.about['source'])}: backup point {done.about['name']} ({kind})"
 
 
 def _amounts(result: BackupResult) -> str:
@@ -75,24 +84,22 @@ def _print_left_out(excluded: int, mounts: int) -> None:
         say(f"  {', '.join(parts)}")
 
 
-def _print_next(repo: Repository, result: BackupResult) -> None:
-    if result.point is not None:
-        about = json_point(repo, result.point)
-        words = [os.fsdecode(repo.path), f"{about['source']}/{about['name']}"]
+def _print_next(repo: Repository, done: SourceDone) -> None:
+    if done.result.point is not None:
+        point = f"{done.about['source']}/{done.about['name']}"
+        words = [os.fsdecode(repo.path), point]
         say(f"  look at it: ibtfs ls {' '.join(shlex.quote(printable(word)) for word in words)}")
 
 
-def emit_results(
-    repo: Repository,
-    results: Iterable[tuple[bytes, BackupResult, list[str]]],
+def emit_outcome(
+    all_done: Iterable[SourceDone],
     failures: list[tuple[bytes, IbtfsError]],
     exit_code: int,
     *,
     created: bool,
 ) -> None:
     """Print the JSON object of a whole run."""
-    rows = [_row(repo, *item) for item in results]
-    answer: dict[str, Any] = {"points": rows, "created": created}
+    answer: dict[str, Any] = {"points": [_row(done) for done in all_done], "created": created}
     if failures:
         answer["error"] = "; ".join(str(error) for _, error in failures)
         answer["errors"] = [
@@ -102,16 +109,15 @@ def emit_results(
     emit_json({**answer, "exit_code": exit_code})
 
 
-def _row(repo: Repository, source: bytes, result: BackupResult, notes: list[str]) -> dict[str, Any]:
-    point, tally = result.point, result.tally
-    about = json_point(repo, point) if point else {"id": None, "name": None, "source": None}
+def _row(done: SourceDone) -> dict[str, Any]:
+    tally = done.result.tally
     return {
-        **about,
-        **json_bytes(source),
-        "full": result.full,
+        **done.about,
+        **json_bytes(done.source),
+        "full": done.result.full,
         **{key: tally.counts[key] for key in COUNTS},
-        "seconds": round(result.seconds, 3),
+        "seconds": round(done.result.seconds, 3),
         "problem_count": tally.counts["problems"],
         "problems": json_problems(tally.problems),
-        "notes": notes,
+        "notes": done.notes,
     }

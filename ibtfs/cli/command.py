@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import field, fields
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import click
@@ -29,15 +30,19 @@ class Command(click.Command):
         super().__init__(*args, **attributes)
         self.examples = examples
 
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options by section, in order of definition, and --help last."""
+    def sections(self, ctx: click.Context) -> dict[str, list[tuple[str, str]]]:
+        """The options and their help, by section, in order of definition, and --help last."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
                 sections.setdefault(getattr(parameter, "section", OUTPUT), []).append(record)
         sections[OUTPUT] = sections.pop(OUTPUT, [])
-        for name, records in sections.items():
+        return sections
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by section."""
+        for name, records in self.sections(ctx).items():
             with formatter.section(name):
                 formatter.write_dl(records)
 
@@ -62,3 +67,29 @@ def output_options(function: Function) -> Function:
     """Add --quiet, --verbose and --json."""
     decorated: Function = quiet_option(verbose_option(json_option(function)))
     return decorated
+
+
+def option_field(*words: str, **attributes: Any) -> Any:
+    """A field of a dataclass of options: the option that gives it, but for its name."""
+    return field(metadata={"words": words, "attributes": attributes})
+
+
+def options_of(kind: type[Any], name: str, section: str = OUTPUT) -> Callable[[Function], Function]:
+    """A decorator: the options of the fields of *kind*, a dataclass, listed under *section*.
+
+    The command gets them as one object of *kind*, its argument *name*.
+    """
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def command(**given: Any) -> Any:
+            values = {one.name: given.pop(one.name) for one in fields(kind)}
+            return function(**{name: kind(**values)}, **given)
+
+        decorated: Any = command
+        for one in reversed(fields(kind)):
+            words, attributes = one.metadata["words"], one.metadata["attributes"]
+            decorated = option(*words, one.name, section=section, **attributes)(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import click
 
+from ibtfs.cli.exit_codes import DONE, FAILURE, INTERRUPTED, READER_GONE
 from ibtfs.cli.output import complain, emit_json
 from ibtfs.errors import IbtfsError
-
-FAILURE, USAGE, INCOMPLETE, INTERRUPTED = 1, 2, 3, 130
-READER_GONE = 128 + signal.SIGPIPE
 
 
 class ReaderGone(Exception):
@@ -43,7 +40,7 @@ def exit_code_of(run: Callable[[], object], words: Sequence[str]) -> int:
         return _quiet_pipe()
     except BaseException as error:
         return _tell(error, words)
-    return code if isinstance(code, int) else 0
+    return code if isinstance(code, int) else DONE
 
 
 def _quiet_pipe() -> int:

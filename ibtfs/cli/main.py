@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from ibtfs import __version__
+from ibtfs.cli.exit_codes import EXIT_CODES, USAGE
 from ibtfs.cli.failures import ReaderGone, debug_in_environment, exit_code_of
 
 PROGRAM = "ibtfs"
@@ -40,6 +41,7 @@ COMMANDS = {
     "mount": _Lazy("mount", "Show all backup points as ordinary, read-only folders."),
     "umount": _Lazy("umount", "Take a mounted repository away."),
     "check": _Lazy("check", "Check a repository for damage."),
+    "help": _Lazy("help", "Show a page of the manual, or the help of a command."),
 }
 
 EXAMPLES = """\
@@ -48,12 +50,6 @@ Examples:
   ibtfs list /media/disk/backups
   ibtfs mount /media/disk/backups /mnt/backups
   ibtfs restore /media/disk/backups yesterday letter.txt ~/rescued
-
-Exit codes:
-  0  done               10  no repository there
-  1  failed             11  the repository is locked
-  2  wrong usage       130  interrupted
-  3  done, but some files could not be read or written
 """
 
 
@@ -80,8 +76,9 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, lazy.help) for name, lazy in COMMANDS.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Add the examples as they are written."""
-        formatter.write("\n" + EXAMPLES)
+        """Add the examples as they are written, and the exit codes."""
+        codes = "".join(f"  {code:3}  {meaning}\n" for code, meaning in EXIT_CODES.items())
+        formatter.write(f"\n{EXAMPLES}\nExit codes:\n{codes}")
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; click itself would make a failure of a reader that goes away."""
@@ -116,7 +113,7 @@ def cli(ctx: click.Context, *, debug: bool) -> None:
     logging.basicConfig(level=level, format=f"{PROGRAM}: %(message)s")
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
-        ctx.exit(2)
+        ctx.exit(USAGE)
 
 
 def main() -> NoReturn:

@@ -1,21 +1,20 @@
-"""Options of ``ibtfs mount`` that say what is shown, and how."""
+"""Options of ``ibtfs mount``: how it is mounted, what is shown."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ibtfs.cli.command import option
-from ibtfs.cli.words import IntType, Name, Text
+from ibtfs.cli.command import option_field
+from ibtfs.cli.words import IntType, LocalPath, Name, Text
 
 if TYPE_CHECKING:
+    from ibtfs.fuse import MountOptions
     from ibtfs.store.repository import Repository
     from ibtfs.view.options import ViewOptions
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-SHOWN = "What is shown"
 
 
 class Account(IntType):
@@ -64,67 +63,123 @@ class Umask(IntType):
         return mask
 
 
-OPTIONS = (
-    option("--source", "sources", metavar="NAME", type=Name(), multiple=True, section=SHOWN,
-           help="Only this source; may be given several times."),
-    option("--newer", metavar="MOMENT", section=SHOWN,
-           help="Only points made after MOMENT, as it is now: '30d', 'yesterday', '2026-11-20'."),
-    option("--older", metavar="MOMENT", section=SHOWN,
-           help="Only points made at or before MOMENT."),
-    option("--point-format", metavar="FORMAT", type=Text(), default="", section=SHOWN,
-           help="Name points by strftime: '%Y-%m-%d'. Equal names get -2, -3."),
-    option("--utc", is_flag=True, section=SHOWN, help="Name points, and take MOMENT, in UTC."),
-    option("--uid", metavar="USER", type=Account("pwd"), section=SHOWN,
-           help="Everything belongs to USER, a number or a name."),
-    option("--gid", metavar="GROUP", type=Account("grp"), section=SHOWN,
-           help="Everything belongs to GROUP."),
-    option("--umask", metavar="MASK", type=Umask(), section=SHOWN,
-           help="Everything is permitted but what MASK takes away; ACLs do not count."),
-    option("--symlinks", type=click.Choice(["stored", "inside"]), default="stored", section=SHOWN,
-           show_default=True,
-           help="inside: absolute links into the source lead into the same point."),
-)  # fmt: skip
+@dataclass(frozen=True)
+class Mounting:
+    """The options that say how it is mounted."""
+
+    foreground: bool = option_field(
+        "-f", "--foreground", is_flag=True, help="Do not go into the background; Ctrl-C unmounts."
+    )
+    allow_other: bool = option_field(
+        "--allow-other",
+        is_flag=True,
+        help="Let other users in, each as far as owners, modes and ACLs allow.",
+    )
+    nonempty: bool = option_field(
+        "--nonempty", is_flag=True, help="Mount over a folder that holds something."
+    )
+    no_xattrs: bool = option_field(
+        "--no-xattrs",
+        is_flag=True,
+        help="Leave out extended attributes: ls -l and cp -a are faster.",
+    )
+    noexec: bool = option_field("--noexec", is_flag=True, help="Programs in it cannot be run.")
+    log_file: bytes | None = option_field(
+        "--log-file",
+        metavar="FILE",
+        type=LocalPath(),
+        help="Where a mount in the background tells of damage; else the system's log.",
+    )
+    binding: Literal["auto", "fuse3", "fuse2"] = option_field(
+        "--binding", type=click.Choice(["auto", "fuse3", "fuse2"]), default="auto", hidden=True
+    )
+
+    def mount_options(self, repository: bytes) -> MountOptions:
+        """What they say of the repository at the path *repository*."""
+        from ibtfs.fuse import MountOptions
+
+        return MountOptions(
+            allow_other=self.allow_other,
+            fsname=os.fsdecode(repository),
+            xattrs=not self.no_xattrs,
+            nonempty=self.nonempty,
+            noexec=self.noexec,
+            binding=self.binding,
+        )
 
 
-def choices(function: Function) -> Function:
-    """Add all options of this module."""
-    for add in reversed(OPTIONS):
-        function = add(function)
-    return function
+@dataclass(frozen=True)
+class Choices:
+    """The options that say what is shown, and as what."""
 
+    sources: tuple[str, ...] = option_field(
+        "--source",
+        metavar="NAME",
+        type=Name(),
+        multiple=True,
+        help="Only this source; may be given several times.",
+    )
+    newer: str | None = option_field(
+        "--newer",
+        metavar="MOMENT",
+        help="Only points made after MOMENT, as it is now: '30d', 'yesterday', '2026-11-20'.",
+    )
+    older: str | None = option_field(
+        "--older", metavar="MOMENT", help="Only points made at or before MOMENT."
+    )
+    point_format: str = option_field(
+        "--point-format",
+        metavar="FORMAT",
+        type=Text(),
+        default="",
+        help="Name points by strftime: '%Y-%m-%d'. Equal names get -2, -3.",
+    )
+    utc: bool = option_field("--utc", is_flag=True, help="Name points, and take MOMENT, in UTC.")
+    uid: int | None = option_field(
+        "--uid",
+        metavar="USER",
+        type=Account("pwd"),
+        help="Everything belongs to USER, a number or a name.",
+    )
+    gid: int | None = option_field(
+        "--gid", metavar="GROUP", type=Account("grp"), help="Everything belongs to GROUP."
+    )
+    umask: int | None = option_field(
+        "--umask",
+        metavar="MASK",
+        type=Umask(),
+        help="Everything is permitted but what MASK takes away; ACLs do not count.",
+    )
+    symlinks: str = option_field(
+        "--symlinks",
+        type=click.Choice(["stored", "inside"]),
+        default="stored",
+        show_default=True,
+        help="inside: absolute links into the source lead into the same point.",
+    )
 
-def view_options(
-    repository: Repository, *, sources: Sequence[str], newer: str | None, older: str | None,
-    point_format: str, utc: bool, uid: int | None, gid: int | None, umask: int | None,
-    symlinks: str,
-) -> ViewOptions:  # fmt: skip
-    """What the options of this module say.  Raises PointNotFound, UsageError."""
-    from datetime import datetime, timezone
+    def view_options(self, repository: Repository) -> ViewOptions:
+        """What they say of *repository*.  Raises PointNotFound, UsageError."""
+        from datetime import datetime, timezone
 
-    from ibtfs.format.moment import check_template, parse_moment
-    from ibtfs.view.options import ViewOptions
+        from ibtfs.format.moment import check_template, parse_moment
+        from ibtfs.store.naming import of_source
+        from ibtfs.view.options import ViewOptions
 
-    zone = timezone.utc if utc else None
-    now = datetime.now(zone)
-    if point_format:
-        check_template(point_format)
-    _check_sources(repository, sources)
-    return ViewOptions(
-        point_format=point_format, zone=zone, sources=frozenset(sources),
-        newer_ns=parse_moment(newer, now) if newer is not None else None,
-        older_ns=parse_moment(older, now) if older is not None else None,
-        uid=uid, gid=gid, umask=umask, inside_links=symlinks == "inside",
-    )  # fmt: skip
-
-
-def _check_sources(repository: Repository, sources: Sequence[str]) -> None:
-    from ibtfs.errors import PointNotFound
-    from ibtfs.store.naming import by_source
-
-    if not sources:
-        return
-    known = by_source(repository.points().points)
-    for name in sources:
-        if name not in known:
-            there = ", ".join(sorted(known)) or "none"
-            raise PointNotFound(f"No source {name!r} in the repository; there are: {there}")
+        zone = timezone.utc if self.utc else None
+        now = datetime.now(zone)
+        if self.point_format:
+            check_template(self.point_format)
+        for name in self.sources:
+            of_source(repository.points().points, name)
+        return ViewOptions(
+            point_format=self.point_format,
+            zone=zone,
+            sources=frozenset(self.sources),
+            newer_ns=parse_moment(self.newer, now) if self.newer is not None else None,
+            older_ns=parse_moment(self.older, now) if self.older is not None else None,
+            uid=self.uid,
+            gid=self.gid,
+            umask=self.umask,
+            inside_links=self.symlinks == "inside",
+        )

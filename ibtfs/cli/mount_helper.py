@@ -10,18 +10,13 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from ibtfs.cli.failures import INTERRUPTED, USAGE
+from ibtfs.cli.exit_codes import INTERRUPTED, USAGE
 from ibtfs.cli.output import complain
 from ibtfs.errors import UsageError
 
 USAGE_LINE = "Usage: mount.ibtfs REPO MOUNTPOINT [-sfnv] [-o OPTION,...]"
 # Exit codes of mount(8)
 WRONG_CALL, USER_INTERRUPT, MOUNT_FAILURE = 1, 8, 32
-FLAGS = ("allow_other", "nonempty", "no_xattrs", "noexec", "utc")
-VALUES = (
-    *("source", "newer", "older", "point_format", "uid", "gid", "umask", "symlinks", "log_file"),
-    "binding",
-)
 # What is for others, or is so in any case: a mount is read-only, without devices or set-user-id.
 IGNORED = frozenset(
     (
@@ -33,6 +28,8 @@ IGNORED = frozenset(
     )
 )
 PRIVATE = ("x-", "X-")
+NOT_IN_FSTAB = ("foreground", "quiet", "as_json")
+"""Whoever mounts file systems waits until it is mounted, and has a flag of its own for talking."""
 ALONE, WITH_VALUE = "sfnvrwh", "otN"
 
 
@@ -91,16 +88,28 @@ def mount_words(arguments: Sequence[str]) -> list[str]:
 
 def _options(given: str, *, lenient: bool) -> list[str]:
     """The options of ``ibtfs mount`` for *given*, options of mount(8) with commas between them."""
+    known = _known()
     chosen: dict[str, None] = {}
     for part in re.findall(r'(?:[^,"]|"[^"]*"|")+', given):
         name, equals, value = part.replace('"', "").partition("=")
         long = "--" + name.replace("_", "-")
         if name == "exec":
             chosen.pop("--noexec", None)
-        if name in FLAGS and not equals:
-            chosen[long] = None
-        elif name in VALUES and equals:
-            chosen[f"{long}={value}"] = None
+        if known.get(name) == bool(equals):
+            chosen[f"{long}={value}" if equals else long] = None
         elif not (name in IGNORED or name.startswith(PRIVATE) or lenient):
             raise UsageError(f"mount.ibtfs does not know the option {part!r}")
     return list(chosen)
+
+
+def _known() -> dict[str, bool]:
+    """The options of ``ibtfs mount`` as fstab spells them, each with whether it has a value."""
+    from ibtfs.cli.command import Option
+    from ibtfs.cli.commands.mount import command
+
+    options = [one for one in command.params if isinstance(one, Option)]
+    return {
+        one.opts[-1].removeprefix("--").replace("-", "_"): not one.is_flag
+        for one in options
+        if one.name not in NOT_IN_FSTAB
+    }

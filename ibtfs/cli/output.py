@@ -84,6 +84,15 @@ def json_time(time_ns: int) -> str:
     return moment.replace(microsecond=rest // 1000).isoformat()
 
 
+def local_time(time_ns: int) -> str:
+    """A moment for people, in local time, to the second."""
+    seconds = time_ns // 1_000_000_000
+    try:
+        return datetime.fromtimestamp(seconds).isoformat(" ")
+    except (ValueError, OverflowError, OSError):
+        return f"@{seconds}"  # beyond the year 9999
+
+
 def human_size(size: int) -> str:
     """Bytes for people: ``4.2 MiB``."""
     if size < 1024:

@@ -12,6 +12,7 @@ from ibtfs.format.frames import FORMAT_VERSION, digest
 
 LEVEL = 1
 """The zstd level of a repository that was made without asking for one."""
+HIGHEST_LEVEL = 22
 ID_SIZE = 16
 CONFIG_LIMIT = 1 << 20
 
@@ -74,6 +75,8 @@ def decode_config(text: bytes, where: str) -> Config:
     right = right and len(repository_id) == ID_SIZE and type(shared) is bool
     if not right or type(write_requires) is not list:
         raise FormatDamaged(f"{where}: a value is of a wrong type")
+    if not 1 <= level <= HIGHEST_LEVEL:
+        raise FormatDamaged(f"{where}: there is no compression {level}")
     if version < 1:
         raise FormatDamaged(f"{where}: there is no format {version}")
     if version > FORMAT_VERSION:

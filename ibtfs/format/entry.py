@@ -165,7 +165,7 @@ def _checked_entry(item: Any, where: str) -> PageEntry:
     return PageEntry(*item)
 
 
-_STAMP_TYPES = (bytes, int, int, int, int, int, int, int, int)
+STAMP_TYPES = (bytes, int, int, int, int, int, int, int, int)
 _LIMITS = (
     (MODE, 0xFFFFFFFF),
     (UID, 0xFFFFFFFF),
@@ -184,7 +184,7 @@ def _checked_page(stamps: Any, refs: Any, extras: Any, where: str) -> Page:
         raise FormatDamaged(f"{where}: columns of different lengths")
     if not stamps:
         return Page(stamps, refs, extras)
-    if set(map(type, stamps)) != {tuple} or set(map(len, stamps)) != {len(_STAMP_TYPES)}:
+    if set(map(type, stamps)) != {tuple} or set(map(len, stamps)) != {len(STAMP_TYPES)}:
         raise FormatDamaged(f"{where}: not a row")
     columns = list(zip(*stamps))
     _check_names(columns[NAME], where)
@@ -224,7 +224,7 @@ def _check_numbers(columns: Sequence[Sequence[Any]], where: str) -> None:
 
 def check_root(stamp: Any, where: str) -> None:
     """Raise FormatDamaged unless *stamp* may be that of a source's root."""
-    if type(stamp) is not tuple or tuple(map(type, stamp)) != _STAMP_TYPES:
+    if type(stamp) is not tuple or tuple(map(type, stamp)) != STAMP_TYPES:
         raise FormatDamaged(f"{where}: not a row")
     for number, limit in _LIMITS:
         if not 0 <= stamp[number] <= limit:

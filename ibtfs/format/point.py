@@ -6,13 +6,14 @@ A map with text keys in one frame.  Unknown keys are ignored; FORMAT.rst lists t
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ibtfs.errors import FormatDamaged
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Extras, Stamp, check_extra, check_root
-from ibtfs.format.frames import MANIFEST, Address, Codec, decode_frame, encode_frame, object_key
+from ibtfs.format.frames import MANIFEST, Address, decode_frame, encode_frame, object_key
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.packing import pack, unpack_map
 
@@ -104,7 +105,7 @@ def point_of_row(row: PointRow) -> Point:
 
 
 def encode_point(point: Point, name: str, repository: bytes, codec: Codec) -> bytes:
-    """The bytes of the manifest that is stored as the object *name*."""
+    """The manifest's bytes; *name* is that of the object they are stored as."""
     values = {
         "id": point.id,
         "sequence": point.sequence,
@@ -132,32 +133,28 @@ def encode_point(point: Point, name: str, repository: bytes, codec: Codec) -> by
     return encode_frame(key, Address(MANIFEST, 0, 1), pack(values), codec)
 
 
-_TYPES: dict[str, type] = {
-    "id": str, "sequence": int, "epoch": int, "time": int, "utc_offset": int, "host": str,
-    "path": bytes, "name": str, "display": str, "root": tuple, "extras": dict, "state": tuple,
-    "digest": bytes, "devices": tuple, "users": dict, "groups": dict, "statistics": dict,
-    "single": bool, "full": bool, "parent": str, "comment": str,
-}  # fmt: skip
-
-
-def decode_point(data: bytes, where: str, point_id: str, repository: bytes) -> Point:
-    """The manifest of *point_id*, stored as the object *where*.  Raises FormatDamaged."""
-    key = object_key(repository, where)
-    raw = decode_frame(key, Address(MANIFEST, 0, 1), data, where).raw
-    values = unpack_map(raw, where)
-    for key_name, expected in _TYPES.items():
-        if type(values.get(key_name)) is not expected:
-            raise FormatDamaged(f"{where}: {key_name!r} is missing or of a wrong type")
+def decode_point(data: bytes, name: str, point_id: str, repository: bytes) -> Point:
+    """The manifest of *point_id*, stored as the object *name*.  Raises FormatDamaged."""
+    key = object_key(repository, name)
+    raw = decode_frame(key, Address(MANIFEST, 0, 1), data, name).raw
+    values = unpack_map(raw, name)
+    for field_name, (kind, is_good) in _FIELDS.items():
+        value = values.get(field_name)
+        if type(value) is not kind:
+            raise FormatDamaged(f"{name}: {field_name!r} is missing or of a wrong type")
+        if not is_good(value):
+            raise FormatDamaged(f"{name}: {field_name!r} is not what it may be")
     if values["id"] != point_id:
-        raise FormatDamaged(f"{where}: is the manifest of {values['id']!r}")
-    _check_details(values, where)
+        raise FormatDamaged(f"{name}: is the manifest of {values['id']!r}")
+    check_root(values["root"], f"{name}: 'root'")
+    check_extra(values["extras"], f"{name}: 'extras'")
     return Point(
         id=point_id,
         time_ns=values["time"],
         source=Source(values["host"], values["path"], values["name"]),
         root_extras=values["extras"],
         state=Reference(*values["state"]),
-        **{name: values[name] for name in _SAME},
+        **{field_name: values[field_name] for field_name in _SAME},
     )
 
 
@@ -167,23 +164,20 @@ _SAME = (
 )  # fmt: skip
 
 
-def _check_details(values: Mapping[str, Any], where: str) -> None:
-    state, root = values["state"], values["root"]
-    good = len(state) == 2 and is_archive_id(state[0]) and type(state[1]) is int and state[1] >= 0
-    good = good and len(values["digest"]) == 32
-    good = good and all(type(path) is bytes for path in values["devices"])
-    good = good and 0 < values["sequence"] <= NUMBER_LIMIT and 0 <= values["epoch"] <= NUMBER_LIMIT
-    good = good and abs(values["time"]) <= TIME_LIMIT and abs(values["utc_offset"]) <= DAY
-    good = good and is_display_name(values["display"])
-    good = good and (not values["parent"] or POINT_ID.match(values["parent"]) is not None)
-    for key in ("users", "groups"):
-        good = good and all(type(n) is int and type(s) is str for n, s in values[key].items())
-    numbers = values["statistics"].items()
-    good = good and all(type(name) is str and type(n) is int for name, n in numbers)
-    if not good:
-        raise FormatDamaged(f"{where}: not a manifest")
-    check_root(root, where)
-    check_extra(values["extras"], where)
+def _any(_: Any) -> bool:
+    return True
+
+
+def _is_state(ref: tuple[Any, ...]) -> bool:
+    return len(ref) == 2 and is_archive_id(ref[0]) and type(ref[1]) is int and ref[1] >= 0
+
+
+def _are_names(names: dict[Any, Any]) -> bool:
+    return all(type(number) is int and type(name) is str for number, name in names.items())
+
+
+def _are_counts(counts: dict[Any, Any]) -> bool:
+    return all(type(name) is str and type(number) is int for name, number in counts.items())
 
 
 def is_display_name(name: str) -> bool:
@@ -195,3 +189,29 @@ def is_display_name(name: str) -> bool:
         and "/" not in name
         and not any(ord(character) < 32 for character in name)
     )
+
+
+_FIELDS: dict[str, tuple[type, Callable[[Any], bool]]] = {
+    "id": (str, _any),
+    "sequence": (int, lambda number: 0 < number <= NUMBER_LIMIT),
+    "epoch": (int, lambda number: 0 <= number <= NUMBER_LIMIT),
+    "time": (int, lambda ns: abs(ns) <= TIME_LIMIT),
+    "utc_offset": (int, lambda seconds: abs(seconds) <= DAY),
+    "host": (str, _any),
+    "path": (bytes, _any),
+    "name": (str, _any),
+    "display": (str, is_display_name),
+    "root": (tuple, _any),
+    "extras": (dict, _any),
+    "state": (tuple, _is_state),
+    "digest": (bytes, lambda digest: len(digest) == 32),
+    "devices": (tuple, lambda paths: all(type(path) is bytes for path in paths)),
+    "users": (dict, _are_names),
+    "groups": (dict, _are_names),
+    "statistics": (dict, _are_counts),
+    "single": (bool, _any),
+    "full": (bool, _any),
+    "parent": (str, lambda point_id: not point_id or POINT_ID.match(point_id) is not None),
+    "comment": (str, _any),
+}
+"""The keys that a manifest must have: the type of each, and what its value must be."""

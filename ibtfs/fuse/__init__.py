@@ -1,7 +1,8 @@
 """A view as a FUSE file system: picks the binding that the machine has, and serves.
 
-libfuse 3 is spoken to through its low-level interface (:mod:`.session`, :mod:`.lowlevel`); libfuse
-2, through fusepy, is the fall-back, correct but slow (:mod:`.highlevel`).
+libfuse 3 is spoken to through its low-level interface (:mod:`.fuse3`); libfuse 2, through fusepy,
+is the fall-back, correct but slow (:mod:`.fuse2`).  Mount points, and the process that serves in
+the background, are in :mod:`.process`.
 """
 
 from __future__ import annotations
@@ -55,6 +56,6 @@ def _fuse3(
 def _fuse2(
     view: View, mountpoint: bytes, options: MountOptions, on_ready: Callable[[], None]
 ) -> None:
-    from ibtfs.fuse import fuse2 as highlevel
+    from ibtfs.fuse import fuse2
 
-    highlevel.serve(view, mountpoint, options, on_ready)
+    fuse2.serve(view, mountpoint, options, on_ready)

@@ -20,7 +20,7 @@ from typing import Any
 from ibtfs import errors
 from ibtfs.format.acl import ACCESS_ACL
 from ibtfs.fuse.errnos import AbsentAttributes, ErrorNumbers, Refused
-from ibtfs.fuse.options import MountOptions
+from ibtfs.fuse.options import MountOptions, escaped
 from ibtfs.fuse.signals import ending_signals
 from ibtfs.view.acl import cautious_mode
 from ibtfs.view.node import Attributes, Node, View
@@ -54,7 +54,7 @@ def serve(
                 foreground=True,
                 nothreads=options.threads <= 1,
                 nonempty=options.nonempty,
-                fsname=_escaped(options.fsname),
+                fsname=escaped(os.fsencode(options.fsname).decode(ENCODING)),
                 subtype=options.subtype,
                 ro=True,
                 noatime=True,
@@ -71,10 +71,6 @@ def serve(
                 raise errors.MountError(line) from error
     if operations.failure is not None:
         raise operations.failure
-
-
-def _escaped(text: str) -> str:
-    return os.fsencode(text).decode(ENCODING).replace("\\", "\\\\").replace(",", "\\,")
 
 
 def _load() -> Any:

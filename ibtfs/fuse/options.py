@@ -1,4 +1,4 @@
-"""What can be chosen about a mount.  Owns :class:`MountOptions` and nothing else."""
+"""What can be chosen about a mount, and how libfuse is told."""
 
 from __future__ import annotations
 
@@ -30,3 +30,8 @@ class MountOptions:
     nonempty: bool = False
     noexec: bool = False
     binding: Binding = "auto"
+
+
+def escaped(text: str) -> str:
+    """*text* as the value of an option for libfuse."""
+    return text.replace("\\", "\\\\").replace(",", "\\,")

@@ -11,6 +11,7 @@ Value = TypeVar("Value")
 
 ENTRY_BYTES = 250
 """What a key, its slot and its list node weigh, roughly."""
+FEW = 100
 
 
 class ByteCache:
@@ -19,14 +20,17 @@ class ByteCache:
     All methods are atomic; :meth:`get` computes outside the lock, so that other keys go on, and a
     second thread that asks for the same key waits for the first (single flight).  When computing
     raises, every thread that waits tries for itself.
+
+    *weigh* is for values that grow while they are held: it gives their bytes as they are, and all
+    are weighed again whenever a tenth more were added.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, limit: int, weigh: Callable[[Any], int] | None = None) -> None:
+        self._limit, self._weigh = limit, weigh
         self._lock = threading.Lock()
         self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._running: dict[Hashable, threading.Lock] = {}
-        self._size = 0
+        self._size = self._added = 0
 
     @property
     def size(self) -> int:
@@ -34,9 +38,15 @@ class ByteCache:
         return self._size
 
     def get(
-        self, key: Hashable, compute: Callable[[], Value], size_of: Callable[[Value], int]
+        self,
+        key: Hashable,
+        compute: Callable[[], Value],
+        size_of: Callable[[Value], int] | None = None,
     ) -> Value:
-        """The value of *key*, computed when it is not held; *size_of* gives its bytes."""
+        """The value of *key*, computed when it is not held; *size_of* gives its bytes.
+
+        Without *size_of*, and where values do not grow, each counts as ENTRY_BYTES.
+        """
         lock, values = self._lock, self._values
         while True:
             with lock:
@@ -55,7 +65,8 @@ class ByteCache:
                 pass  # the thread that computes holds it until it is done
         try:
             value = compute()
-            self._keep(key, value, size_of(value) + ENTRY_BYTES)
+            size_of = size_of or self._weigh
+            self._keep(key, value, (size_of(value) if size_of else 0) + ENTRY_BYTES)
         finally:
             with lock:
                 self._running.pop(key).release()
@@ -65,9 +76,21 @@ class ByteCache:
         with self._lock:
             self._values[key] = (value, size)
             self._size += size
+            if self._weigh is not None:
+                self._weigh_again(self._weigh)
             while self._size > self._limit and len(self._values) > 1:
                 _, (_, gone) = self._values.popitem(last=False)
                 self._size -= gone
+
+    def _weigh_again(self, weigh: Callable[[Any], int]) -> None:
+        self._added += 1
+        if self._added < max(FEW, len(self._values) // 10):
+            return
+        self._added = self._size = 0
+        for key, (value, _) in self._values.items():
+            size = weigh(value) + ENTRY_BYTES
+            self._values[key] = (value, size)
+            self._size += size
 
     def drop(self, matches: Callable[[Hashable], bool]) -> None:
         """Forget the values of all keys that *matches* is true of."""

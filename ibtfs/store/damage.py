@@ -1,4 +1,4 @@
-"""Notes of damage: contents that a check found damaged, so that the next backup stores them anew."""
+"""Notes of damage: contents that a check found damaged; the next backup stores them anew."""
 
 from __future__ import annotations
 

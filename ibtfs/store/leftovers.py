@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ibtfs.errors import IntegrityError
 from ibtfs.store import layout
-from ibtfs.store.lock import Lock, others_at_work
+from ibtfs.store.lock import Lock
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import is_unfinished
 from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.trees.reach import needed_archives
 
 TOP = ""
 
@@ -81,7 +81,7 @@ def remove_leftovers(repository: Repository, lock: Lock) -> int:
     storage = repository.storage
     lock.remove_dead()
     listing = _listed(storage)
-    if others_at_work(storage, lock):
+    if lock.others_at_work():
         return 0
     found = stray(listing, _facts(repository, listing))
     for name in found:
@@ -112,7 +112,7 @@ def _facts(repository: Repository, listing: Listing) -> Facts:
         whole=frozenset(
             name for name in listing.archives if name not in incomplete or repository.is_whole(name)
         ),
-        needed=_needed(repository) if unsure else frozenset(),
+        needed=needed_archives(repository) if unsure else frozenset(),
         held=frozenset(n for n in uploads if repository.storage.is_held(layout.lock(n))),
     )
 
@@ -121,20 +121,3 @@ def _has_index(names: Sequence[str]) -> bool:
     """Whether an archive with files of these *names* has its index."""
     found = map(layout.parse_archive_file, names)
     return any(file is not None and file.kind == layout.INDEX for file in found)
-
-
-def _needed(repository: Repository) -> frozenset[str] | None:
-    """The archives that a manifest or the index of another archive names.
-
-    None if one of them cannot be read: what it names cannot be told, so all may be needed.
-    """
-    points = repository.points()
-    if points.damaged:
-        return None
-    needed = {point.state.archive for point in points.points}
-    try:
-        for archive_id in repository.archive_ids():
-            needed.update(repository.archive(archive_id).header.archives)
-    except IntegrityError:
-        return None
-    return frozenset(needed)

@@ -42,8 +42,8 @@ class Holder(NamedTuple):
 class Lock:
     """A lock that is held; a context manager that releases it.
 
-    *host* names this machine (see :mod:`ibtfs.store.storage.machine`), *process* is this process' number,
-    *token* is 8 random hexadecimal digits.  Raises RepositoryLocked when somebody else holds a
+    *host* names this machine (see storage/machine), *process* is this process' number, *token* is
+    8 random hexadecimal digits.  Raises RepositoryLocked when somebody else holds a
     lock that excludes it.
     """
 
@@ -86,7 +86,11 @@ class Lock:
         held = self._storage.is_held(layout.lock(name))
         if held is not None and holder.host == host:
             return not held
-        return self._storage.age(layout.lock(name)) > STALE_SECONDS
+        return self._age(name) > STALE_SECONDS
+
+    def _age(self, name: str) -> float:
+        """Seconds since the lock called *name* was fresh, when this one was made so last."""
+        return self._storage.age(layout.lock(name), layout.lock(self.name))
 
     def _keep(self) -> None:
         """Keep the lock fresh from a thread: a run may wait long for a disk, or for its input."""
@@ -134,6 +138,19 @@ class Lock:
                 if held is not None and not held:
                     self._storage.delete(layout.lock(name))
 
+    def others_at_work(self) -> bool:
+        """Whether any other lock may be in use; one of another machine is, for a day."""
+        self.verify()  # by its time the age of the others is told
+        for name in self._storage.list(layout.LOCKS):
+            if name == self.name or parse_holder(name) is None:
+                continue
+            held = None
+            if self.is_of_same_machine(name):
+                held = self._storage.is_held(layout.lock(name))
+            if held or (held is None and self._age(name) < FOREIGN_SECONDS):
+                return True
+        return False
+
     def release(self) -> None:
         """Give the lock back; harmless if it is gone."""
         self._ended.set()
@@ -164,14 +181,3 @@ def parse_holder(name: str) -> Holder | None:
     if match is None:
         return None
     return Holder(match[1], int(match[2]), match[3], int(match[4]))
-
-
-def others_at_work(storage: LockableStorage, own: Lock) -> bool:
-    """Whether any lock but *own* may be in use; one of another machine is, for a day."""
-    for name in storage.list(layout.LOCKS):
-        if name == own.name or parse_holder(name) is None:
-            continue
-        held = storage.is_held(layout.lock(name)) if own.is_of_same_machine(name) else None
-        if held or (held is None and storage.age(layout.lock(name)) < FOREIGN_SECONDS):
-            return True
-    return False

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, tzinfo
+from typing import NamedTuple
 
 from ibtfs.errors import AmbiguousSource, EntryNotFound, PointNotFound, UsageError
 from ibtfs.format.moment import is_moment, parse_moment, point_names
@@ -33,6 +34,15 @@ def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
         )
         sources[next(c for c in candidates if c not in sources)] = group
     return sources
+
+
+def of_source(points: Iterable[Point], name: str) -> list[Point]:
+    """The points of the source that is shown as *name*.  Raises PointNotFound."""
+    sources = by_source(points)
+    if name not in sources:
+        known = ", ".join(sorted(sources)) or "none"
+        raise PointNotFound(f"No source {name!r} in the repository; there are: {known}")
+    return sources[name]
 
 
 def shown_sources(points: Iterable[Point]) -> dict[str, str]:
@@ -64,15 +74,12 @@ def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
     """
     source, slash, wanted = words.rpartition("/")
     wanted = wanted.removeprefix("@")
-    sources = by_source(points)
     if slash:
-        if source not in sources:
-            known = ", ".join(sorted(sources)) or "none"
-            raise PointNotFound(f"No source {source!r} in the repository; there are: {known}")
-        return select_among(sources[source], wanted, now)
+        return select_among(of_source(points, source), wanted, now)
     for point in points:
         if point.id == wanted:
             return point
+    sources = by_source(points)
     if not sources:
         raise PointNotFound("The repository holds no backup points yet")
     if len(sources) > 1:
@@ -89,28 +96,68 @@ def select_among(
     *names* are those that are shown, by id, for who knows them already.
     """
     names = displayed_names(points, now.tzinfo) if names is None else names
-    for point in points:
-        if words in (point.id, names[point.id]):
+    question = _Question(words, points, names, now)
+    for resolve in _RESOLVERS:
+        point = resolve(question)
+        if point is not None:
             return point
-    if len(words) >= PREFIX_LEAST:
-        starts = [p for p in points if p.id.startswith(words) or names[p.id].startswith(words)]
-        if len(starts) == 1:
-            return starts[0]
-        if len(starts) > 1 and not is_moment(words):
-            some = ", ".join(names[point.id] for point in starts[-5:])
-            raise UsageError(f"{words!r} is the beginning of {len(starts)} points: {some}")
-    latest = LATEST.match(words)
-    if latest:
-        back = int(latest[1] or 0)
-        if back >= len(points):
-            raise PointNotFound(f"No point {words!r}: the source has {len(points)}")
-        return points[-1 - back]
-    if not is_moment(words):
-        raise PointNotFound(
-            f"No point {words!r}: give an id, a name as listed, 'latest', or a moment such as "
-            "'yesterday', '3d', '2026-11-20'"
-        )
-    return at_moment(points, parse_moment(words, now), words)
+    raise PointNotFound(
+        f"No point {words!r}: give an id, a name as listed, 'latest', or a moment such as "
+        "'yesterday', '3d', '2026-11-20'"
+    )
+
+
+class _Question(NamedTuple):
+    """Which of a source's *points*, in their order and shown as *names* by id, *words* mean."""
+
+    words: str
+    points: Sequence[Point]
+    names: Mapping[str, str]
+    now: datetime
+
+
+def _by_id(question: _Question) -> Point | None:
+    return next((p for p in question.points if p.id == question.words), None)
+
+
+def _by_name(question: _Question) -> Point | None:
+    names = question.names
+    return next((p for p in question.points if names[p.id] == question.words), None)
+
+
+def _by_prefix(question: _Question) -> Point | None:
+    """Raises UsageError if several begin so; but a moment is one, whatever else begins so."""
+    words, points, names, _ = question
+    if len(words) < PREFIX_LEAST:
+        return None
+    starts = [p for p in points if p.id.startswith(words) or names[p.id].startswith(words)]
+    if len(starts) > 1 and not is_moment(words):
+        some = ", ".join(names[point.id] for point in starts[-5:])
+        raise UsageError(f"{words!r} is the beginning of {len(starts)} points: {some}")
+    return starts[0] if len(starts) == 1 else None
+
+
+def _by_place(question: _Question) -> Point | None:
+    """What ``latest`` and ``latest~2`` mean.  Raises PointNotFound."""
+    latest = LATEST.match(question.words)
+    if latest is None:
+        return None
+    back, points = int(latest[1] or 0), question.points
+    if back >= len(points):
+        raise PointNotFound(f"No point {question.words!r}: the source has {len(points)}")
+    return points[-1 - back]
+
+
+def _by_moment(question: _Question) -> Point | None:
+    """Raises PointNotFound if all points are newer."""
+    words, points, _, now = question
+    return at_moment(points, parse_moment(words, now), words) if is_moment(words) else None
+
+
+_RESOLVERS: tuple[Callable[[_Question], Point | None], ...] = (
+    _by_id, _by_name, _by_prefix, _by_place, _by_moment,
+)  # fmt: skip
+"""What words may be, in this order: the first that gives a point counts."""
 
 
 def at_moment(points: Sequence[Point], moment_ns: int, words: str) -> Point:

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import IbtfsError, IntegrityError, ObjectMissing, PointNotFound, StorageFailed
+from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
-from ibtfs.format.frames import Codec
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store import layout
 from ibtfs.store.manifests import ManifestCopies
@@ -129,6 +129,7 @@ class Points:
         """Make *point* visible: THE COMMIT POINT of a backup; bytes stored."""
         data = self._encoded(point)
         self._storage.put_new(layout.point(point.id), data)
+        self._read[point.id] = point  # what was committed need not be read back
         return len(data)
 
     def _encoded(self, point: Point) -> bytes:

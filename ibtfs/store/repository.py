@@ -6,7 +6,7 @@ import os
 import resource
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container, Iterable, Mapping
 
 from ibtfs.errors import (
     IbtfsError,
@@ -133,7 +133,7 @@ class Repository:
         return self.storage.space()
 
     def lock(self, kind: str) -> Lock:
-        """A lock of *kind*, SHARED or EXCLUSIVE, taken by this process.  Raises RepositoryLocked."""
+        """A lock of *kind*, SHARED or EXCLUSIVE, of this process.  Raises RepositoryLocked."""
         token = os.urandom(4).hex()
         host, process = machine_name(), os.getpid()
         return Lock(self.storage, kind, host=host, process=process, token=token)
@@ -178,24 +178,36 @@ class Repository:
         )
         return {name: number for name, number in found if number is not None}
 
+    def missing_files(self, archive_id: str, kinds: Collection[str] | None = None) -> list[str]:
+        """The files of *kinds* that an archive lacks; by default of those that its index tells.
+
+        Raises ObjectMissing, FormatDamaged if its header is asked and cannot be read.
+        """
+        present = generations(self.storage, archive_id)
+        if kinds is None and layout.INDEX in present:
+            kinds = self.archive(archive_id).kinds
+        wanted = kinds or (layout.INDEX,)
+        return [layout.archive_object(archive_id, kind) for kind in wanted if kind not in present]
+
     def incomplete_archives(self) -> list[str]:
         """The archives that have files and no index: what runs that were cut off left behind."""
         found = ((n, generations(self.storage, n)) for n in self.storage.list(layout.ARCHIVES))
         return [name for name, files in found if files and layout.INDEX not in files]
 
-    def settle(self, archive_ids: Iterable[str]) -> None:
-        """Make durable what somebody else may have put into these archives just now.
+    def settle(self, adopted: Iterable[str], written: Mapping[str, Collection[str]]) -> None:
+        """Make durable what others may have put into *adopted* archives just now.
 
-        Raises ObjectMissing if one of them was taken back, StorageFailed.
+        And see that these, and those that were *written*, with the kinds of their files, have all
+        their files.  Raises ObjectMissing unless they have, StorageFailed.
         """
-        names = sorted(archive_ids)
-        folders = [layout.archive(name) for name in names]
+        others: dict[str, Collection[str] | None] = dict.fromkeys(sorted(adopted))
+        folders = [layout.archive(name) for name in others]
         self.storage.sync([layout.ARCHIVES, *folders] if folders else [])
-        for name in names:
-            if not self.is_whole(name):
+        for name, kinds in {**others, **written}.items():
+            missing = self.missing_files(name, kinds)
+            if missing:
                 raise ObjectMissing(
-                    f"{layout.archive(name)} is gone: the backup that wrote it failed; back up "
-                    "again"
+                    f"{missing[0]} is gone, it was removed meanwhile: back up again"
                 )
 
     # DELEGATORS

@@ -36,7 +36,8 @@ for an open ``SigVault`` or stored diff, which threads may share.
 
 from __future__ import annotations
 
-from ibtfs.toolkit.apply import WrongBase, apply_diff
+from ibtfs.errors import WrongBase
+from ibtfs.toolkit.apply import apply_diff
 from ibtfs.toolkit.backups import (
     BackupPoint,
     Restored,

@@ -16,9 +16,9 @@ from contextlib import contextmanager, suppress
 
 from blake3 import blake3
 
-from ibtfs.actions.restore.entry import SET_IDS, failed
+from ibtfs.actions.restore.entry import NEW_FILE, SET_IDS, failed
 from ibtfs.actions.source.opening import stamp_of
-from ibtfs.errors import FormatDamaged, IbtfsError
+from ibtfs.errors import FormatDamaged, WrongBase
 from ibtfs.format.entry import GID, MODE, MTIME, SIZE, UID
 from ibtfs.format.frames import digest
 from ibtfs.format.rdelta import Data, apply_delta
@@ -32,11 +32,6 @@ log = logging.getLogger(__name__)
 
 PART = b".ibtfs-apply"
 """The name under which a file is written first; a leftover of that name is written over."""
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class WrongBase(IbtfsError):
-    """The tree is not the one that the diff starts from."""
 
 
 def apply_diff(base_path: AnyPath, diff_index: DiffIndex, diff_data: DiffBytes) -> None:
@@ -215,7 +210,7 @@ class _Apply:
         """Put a regular file in place, whole and with its digest, or not at all."""
         row, wanted = self._new[path], self._diff.new.digest(path)
         with self._placed(path) as folder:
-            descriptor = os.open(PART, _NEW_FILE, 0o600, dir_fd=folder)
+            descriptor = os.open(PART, NEW_FILE, 0o600, dir_fd=folder)
             with open(descriptor, "wb") as file:
                 hasher = blake3()
                 for piece in pieces:
@@ -231,10 +226,10 @@ class _Apply:
         """Put a symbolic link, device, FIFO or socket in place."""
         row = self._new[path]
         with self._placed(path) as folder:
-            if isinstance(row.token, bytes):
-                os.symlink(row.token, PART, dir_fd=folder)
+            if row.target is not None:
+                os.symlink(row.target, PART, dir_fd=folder)
             else:
-                os.mknod(PART, row.kind | 0o600, row.token or 0, dir_fd=folder)
+                os.mknod(PART, row.kind | 0o600, row.device or 0, dir_fd=folder)
             _dress_at(row, folder, PART)
 
     @contextmanager

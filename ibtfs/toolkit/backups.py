@@ -10,10 +10,16 @@ from typing import NamedTuple
 
 from ibtfs.actions.backup.run import BackupOptions, BackupResult, backup
 from ibtfs.actions.observer import Observer, Tally
-from ibtfs.actions.restore.run import REFUSE, RestoreOptions, restore
-from ibtfs.errors import PointNotFound
+from ibtfs.actions.restore.run import Overwrite, RestoreOptions, restore
 from ibtfs.format.point import Point
-from ibtfs.store.naming import at_moment, by_source, displayed_names, relative_path, select_among
+from ibtfs.store.naming import (
+    at_moment,
+    by_source,
+    displayed_names,
+    of_source,
+    relative_path,
+    select_among,
+)
 from ibtfs.store.repository import Repository, is_repository
 from ibtfs.toolkit.dirs import AnyPath
 
@@ -82,7 +88,7 @@ def incremental_backup(
 def restore_backup(
     repository: AnyPath | Repository, name: str, destination: AnyPath,
     at: str | datetime | None = None, *, paths: Iterable[str | bytes] = (),
-    overwrite: str = REFUSE, observer: Observer | None = None,
+    overwrite: str = Overwrite.REFUSE, observer: Observer | None = None,
 ) -> Restored:  # fmt: skip
     """Restore the source shown as *name* to the folder *destination*.
 
@@ -111,7 +117,7 @@ def list_points(repository: AnyPath | Repository, name: str | None = None) -> li
     """
     points = _points(_opened(repository))
     names = displayed_names(points)
-    mine = _of_source(points, name) if name is not None else points
+    mine = of_source(points, name) if name is not None else points
     sources = sorted(by_source(mine).items())
     return [_shown(point, names[point.id]) for _, listed in sources for point in listed]
 
@@ -166,16 +172,8 @@ def _points(repository: Repository) -> list[Point]:
     return points
 
 
-def _of_source(points: Sequence[Point], name: str) -> list[Point]:
-    sources = by_source(points)
-    if name not in sources:
-        known = ", ".join(sorted(sources)) or "none"
-        raise PointNotFound(f"No source {name!r} in the repository; there are: {known}")
-    return sources[name]
-
-
 def _select(points: Sequence[Point], name: str, at: str | datetime | None) -> Point:
-    mine = _of_source(points, name)
+    mine = of_source(points, name)
     if isinstance(at, datetime):
         moment = (at.astimezone() - _EPOCH) // _MICROSECOND
         return at_moment(mine, moment * 1000 + 999, str(at))  # to its end, as words mean it

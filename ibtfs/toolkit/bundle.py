@@ -20,8 +20,10 @@ from ibtfs.errors import (
     ObjectMissing,
     UsageError,
 )
-from ibtfs.format.frames import CONTENTS, HEADER, LARGE, Codec, StreamTable
+from ibtfs.format.compression import Codec
+from ibtfs.format.frames import CONTENTS, HEADER, LARGE
 from ibtfs.format.packing import pack, pack_bodies, unpack_bodies, unpack_tuple
+from ibtfs.format.tables import StreamTable
 from ibtfs.store.archives.file import FrameFileReader, FrameFileWriter
 from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.storage.local import LocalObject, LocalStorage, LocalUpload

@@ -34,26 +34,21 @@ class DiffIndex:
 
     def __init__(self, new: DirIndex, old: DirIndex) -> None:
         self.new, self.old = new, old
-        came = [path for path, row in new.rows.items() if _is_other(row, old.rows.get(path))]
-        gone = [path for path, row in old.rows.items() if _is_other(row, new.rows.get(path))]
-        both = [path for path, row in new.rows.items() if not _is_other(row, old.rows.get(path))]
-        self.moved = _moves(new, old, came, gone)
-        sources = set(self.moved.values())
-        self.created = tuple(
-            path for path in came if not new.rows[path].is_dir and path not in self.moved
-        )
-        self.deleted = tuple(
-            path for path in gone if not old.rows[path].is_dir and path not in sources
-        )
-        self.created_dirs = tuple(path for path in came if new.rows[path].is_dir)
-        self.deleted_dirs = tuple(reversed([path for path in gone if old.rows[path].is_dir]))
-        self.updated = tuple(path for path in both if not same_contents(new, old, path))
-        updated = set(self.updated)
-        self.touched = tuple(
-            path
-            for path in both
-            if path not in updated and _dress(new.rows[path]) != _dress(old.rows[path])
-        )
+        came, gone = _lacking(old, new), _lacking(new, old)
+        updated, touched = [], []
+        for path, row in new.rows.items():
+            if path in came.dirs or path in came.others:
+                continue
+            if not same_contents(new, old, path):
+                updated.append(path)
+            elif _dress(row) != _dress(old.rows[path]):
+                touched.append(path)
+        self.moved = _moves(new, old, came.others, gone.others)
+        moved_from = set(self.moved.values())
+        self.created = tuple(path for path in came.others if path not in self.moved)
+        self.deleted = tuple(path for path in gone.others if path not in moved_from)
+        self.created_dirs, self.deleted_dirs = tuple(came.dirs), tuple(reversed(gone.dirs))
+        self.updated, self.touched = tuple(updated), tuple(touched)
 
     @property
     def paths(self) -> list[bytes]:
@@ -93,6 +88,23 @@ class DiffIndex:
         return cls(DirIndex.from_data(values["new"]), DirIndex.from_data(values["old"]))
 
 
+class _Paths(NamedTuple):
+    """Paths of directories, and of whatever is none, in order."""
+
+    dirs: dict[bytes, None]
+    others: dict[bytes, None]
+
+
+def _lacking(index: DirIndex, other: DirIndex) -> _Paths:
+    """What only *other* has, or has as a directory, or has as no directory."""
+    found = _Paths({}, {})
+    for path, row in other.rows.items():
+        there = index.rows.get(path)
+        if there is None or there.is_dir != row.is_dir:
+            (found.dirs if row.is_dir else found.others)[path] = None
+    return found
+
+
 class _Dress(NamedTuple):
     """The metadata that a diff tells and restores."""
 
@@ -107,18 +119,13 @@ def _dress(row: Row) -> _Dress:
     return _Dress(stamp[MODE], stamp[UID], stamp[GID], stamp[MTIME])
 
 
-def _is_other(row: Row, there: Row | None) -> bool:
-    """Whether nothing like *row* is *there*: nothing at all, or one of them is a directory."""
-    return there is None or there.is_dir != row.is_dir
-
-
 def same_contents(new: DirIndex, old: DirIndex, path: bytes) -> bool:
     """Whether the entry at *path*, which both have, leads to the same in both."""
     one, other = new.rows[path], old.rows[path]
     if one.kind != other.kind or (one.is_file and one.stamp[SIZE] != other.stamp[SIZE]):
         return False
-    if not one.is_file or (one.token is not None and other.token is not None):
-        return one.token == other.token
+    if not one.is_file or (one.digest is not None and other.digest is not None):
+        return one.leads_to == other.leads_to
     if _proves(one.stamp, other.stamp):
         return True
     mine = digest_if_known(new, path)

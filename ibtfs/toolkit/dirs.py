@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from ibtfs.actions.source.opening import open_source
-from ibtfs.actions.source.scan import exclude_file
+from ibtfs.actions.source.scan import exclude_lines
 from ibtfs.format.patterns import Patterns
 
 AnyPath: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes]"
@@ -57,7 +57,7 @@ def as_source(directory: AnyPath | DirLike, patterns: Iterable[str | bytes]) -> 
 def _own_lines(path: bytes) -> list[bytes]:
     root, _ = open_source(path)
     try:
-        return exclude_file(root)
+        return exclude_lines(root)
     finally:
         os.close(root)
 

@@ -12,10 +12,18 @@ from typing import Any, NamedTuple
 from blake3 import blake3
 
 from ibtfs.actions.source.filesystems import FileSystems
-from ibtfs.actions.source.opening import Replaced, Vanished, source_error, stamp_of
+from ibtfs.actions.source.opening import source_error, stamp_of
 from ibtfs.actions.source.scan import Exclusions, list_folder
-from ibtfs.errors import EntryNotFound, FormatDamaged, NotAFile, SourceError, UnsupportedFormat
-from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, SIZE, Stamp
+from ibtfs.errors import (
+    EntryNotFound,
+    FormatDamaged,
+    NotAFile,
+    Replaced,
+    SourceError,
+    UnsupportedFormat,
+    Vanished,
+)
+from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, SIZE, STAMP_TYPES, Stamp
 from ibtfs.format.frames import digest
 from ibtfs.format.packing import pack, unpack_map, unpack_tuple
 from ibtfs.store.trees.previous import same_stamp
@@ -23,20 +31,26 @@ from ibtfs.toolkit.dirs import AnyPath, DirLike, Source, as_source
 from ibtfs.toolkit.tree import Tree, naming
 
 VERSION = 1
-_STAMP_TYPES = (bytes, int, int, int, int, int, int, int, int)
 _EVERYTHING = Exclusions()
 
 
 class Row(NamedTuple):
     """One entry: its stamp, whose name is its whole path, and what it leads to.
 
-    *token* is the BLAKE3 digest of a regular file (None: not read yet), the target of a symbolic
-    link, the number of a device, else None.  A ctime of 0 says that the entry was so young that
-    a later change may have left the same stamp.
+    *digest* is the BLAKE3 digest of a regular file, None while it is not read; *target* is that of
+    a symbolic link, *device* the number of a device.  A ctime of 0 says that the entry was so young
+    that a later change may have left the same stamp.
     """
 
     stamp: Stamp
-    token: bytes | int | None
+    digest: bytes | None = None
+    target: bytes | None = None
+    device: int | None = None
+
+    @property
+    def leads_to(self) -> bytes | int | None:
+        """Whichever of the three it has."""
+        return self.digest or self.target if self.device is None else self.device
 
     @property
     def kind(self) -> int:
@@ -99,12 +113,12 @@ class DirIndex:
         Raises EntryNotFound, NotAFile, and SourceError if the file cannot be read or is not as
         it was when the index was made.
         """
-        known = self._file(path).token
-        if not isinstance(known, bytes):
+        known = self._file(path).digest
+        if known is None:
             for _ in self.pieces(path):
                 pass  # reading to the end is what makes the digest known
-            known = self.rows[path].token
-        assert isinstance(known, bytes)  # pieces has put it there
+            known = self.rows[path].digest
+            assert known is not None
         return known
 
     def pieces(self, path: bytes) -> Iterator[bytes]:
@@ -115,9 +129,9 @@ class DirIndex:
             for piece in tree.pieces(path, row.stamp):
                 hasher.update(piece)
                 yield piece
-        if row.token not in (None, hasher.digest()):
+        if row.digest not in (None, hasher.digest()):
             raise Replaced(f"{os.fsdecode(path)}: has changed since it was listed")
-        self.rows[path] = row._replace(token=hasher.digest())
+        self.rows[path] = row._replace(digest=hasher.digest())
 
     def read_digests(self) -> dict[bytes, SourceError]:
         """Read all digests that are not known; the files that stay without, and why."""
@@ -136,7 +150,7 @@ class DirIndex:
     def data(self) -> dict[str, Any]:
         """The index as plain values, all digests read that can be."""
         self.read_digests()
-        rows = [(*row.stamp, row.token) for row in self.rows.values()]
+        rows = [(*row.stamp, row.leads_to) for row in self.rows.values()]
         return {"directory": self.path, "rows": rows}
 
     def to_bytes(self) -> bytes:
@@ -201,7 +215,7 @@ class _Scan:
             looked_ns, own = time.time_ns(), os.fstat(descriptor)
             settled = functools.partial(_settled, self._systems, own.st_dev, looked_ns)
             inodes = self._systems.keeps_inodes(own.st_dev)
-            rows = [Row(settled(stamp_of(path, own)), None)]
+            rows = [Row(settled(stamp_of(path, own)))]
             if path and self._systems.is_virtual(own.st_dev):
                 return rows  # made up by the kernel, and endless
             listing = list_folder(descriptor, path, _EVERYTHING)
@@ -215,24 +229,23 @@ class _Scan:
 
     def _row(self, tree: Tree, stamp: Stamp, settled: Stamp, inodes: bool) -> Iterator[Row]:
         """The row of a listed entry; none if it vanished."""
-        token: bytes | int | None = None
-        mode = stamp[MODE]
+        row, mode = Row(settled), stamp[MODE]
         try:
             if stat.S_ISLNK(mode):
-                token = _target(tree, stamp[NAME])
+                row = Row(settled, target=_target(tree, stamp[NAME]))
             elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-                token = tree.look(stamp[NAME]).st_rdev
+                row = Row(settled, device=tree.look(stamp[NAME]).st_rdev)
             elif stat.S_ISREG(mode):
-                token = self._digest(tree, stamp, settled, inodes)
+                row = Row(settled, digest=self._digest(tree, stamp, settled, inodes))
         except Vanished:
             return
-        yield Row(settled, token)
+        yield row
 
     def _digest(self, tree: Tree, stamp: Stamp, settled: Stamp, inodes: bool) -> bytes | None:
         """A digest that need not, or must not, be read later."""
         old = self._known.get(stamp[NAME])
         if old and old.is_file and same_stamp(stamp, old.stamp, inodes=inodes):
-            return old.token if isinstance(old.token, bytes) else None
+            return old.digest
         if settled[CTIME]:
             return None
         hasher = blake3()
@@ -283,21 +296,26 @@ def unseal(kind: str, data: bytes) -> dict[str, Any]:
 
 def _checked_row(values: Any) -> Row:
     """The row of an index that was stored.  Raises FormatDamaged."""
-    if not isinstance(values, (tuple, list)) or tuple(map(type, values[:9])) != _STAMP_TYPES:
+    if not isinstance(values, (tuple, list)) or tuple(map(type, values[:9])) != STAMP_TYPES:
         raise FormatDamaged("Directory index: not a row")
-    path, mode, token = values[NAME], values[MODE], values[9] if len(values) == 10 else False
+    stamp: Stamp = tuple(values[:9])
+    path, mode = stamp[NAME], stamp[MODE]
+    leads_to: Any = values[9] if len(values) == 10 else False
     if stat.S_ISREG(mode):
-        good = token is None or (type(token) is bytes and len(token) == 32)
+        row, good = Row(stamp, digest=leads_to), leads_to is None or _is_digest(leads_to)
     elif stat.S_ISLNK(mode):
-        good = type(token) is bytes
+        row, good = Row(stamp, target=leads_to), type(leads_to) is bytes
     elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        good = type(token) is int
+        row, good = Row(stamp, device=leads_to), type(leads_to) is int
     else:
-        good = token is None
-    if not good or values[SIZE] < 0 or not is_relative(path):
+        row, good = Row(stamp), leads_to is None
+    if not good or stamp[SIZE] < 0 or not is_relative(path):
         raise FormatDamaged(f"Directory index: {path!r} is no row of an index")
-    row: Stamp = tuple(values[:9])
-    return Row(row, token)
+    return row
+
+
+def _is_digest(value: Any) -> bool:
+    return type(value) is bytes and len(value) == 32
 
 
 def is_relative(path: bytes) -> bool:

@@ -9,15 +9,13 @@ from contextlib import contextmanager
 from ibtfs.actions.source.chunks import CHUNK, FileSource
 from ibtfs.actions.source.holes import has_holes
 from ibtfs.actions.source.opening import (
-    Replaced,
-    Vanished,
     open_folder,
     open_source,
     opened_file,
     source_error,
     stamp_of,
 )
-from ibtfs.errors import SourceError
+from ibtfs.errors import Replaced, SourceError, Vanished
 from ibtfs.format.entry import CTIME, INODE, Stamp
 
 

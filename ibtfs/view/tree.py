@@ -32,6 +32,7 @@ from typing import Final
 from ibtfs.errors import EntryNotFound, PointGone
 from ibtfs.format import moment
 from ibtfs.format.point import Point
+from ibtfs.store.cache import ENTRY_BYTES, ByteCache
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.naming import by_source, displayed_names
 from ibtfs.store.repository import Repository
@@ -44,12 +45,18 @@ from ibtfs.view.moments import MARK, moment_folder, moment_link
 from ibtfs.view.node import Attributes, Node, Statistics
 from ibtfs.view.options import ViewOptions
 from ibtfs.view.synthetic import SymlinkNode, SyntheticNode, folder_attributes
-from ibtfs.view.timeline import Kept, Timeline
+from ibtfs.view.timeline import Timeline, TimeView
 
 LATEST: Final = moment.LATEST.encode()
 MOST_NODES: Final = 5_000
 AGAIN_SECONDS: Final = 1.0
 """After so long manifests that could not be read are tried again: it may have been the network."""
+VIEWS: Final[Mapping[bytes, Callable[[TimeView, bytes], Node]]] = {
+    versions.NAME: versions.versions_folder,
+    changes.NAME: changes.changes_folder,
+    deleted.NAME: deleted.deleted_folder,
+}
+"""The views over all points of a source, by name: each makes its folder for a source."""
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +77,10 @@ class RepositoryView:
         self.options = options or ViewOptions()
         self.contents = Contents(repository)
         self.comparison = Comparison(repository, self.contents)
-        self.kept = Kept(MOST_NODES)
+        self.kept = ByteCache(MOST_NODES * ENTRY_BYTES)
         self._clock = clock
         self._lock = threading.Lock()
-        self._stamp = 0
+        self._token = 0
         self._ids: tuple[str, ...] | None = None
         self._again, self._told = math.inf, set[str]()
         self._sources: dict[bytes, Timeline] = {}
@@ -87,14 +94,14 @@ class RepositoryView:
     def sources(self) -> Mapping[bytes, Timeline]:
         """The sources by the names that they are shown under, as they are now."""
         with self._lock:
-            stamp = self.repository.points_token()
+            token = self.repository.points_token()
             due = time.monotonic() >= self._again
-            if not stamp or stamp != self._stamp or due:
+            if not token or token != self._token or due:
                 self.repository.require_there()
                 ids = tuple(self.repository.point_ids())
                 if ids != self._ids or due:
                     self._sources, self._ids = self._read(), ids
-                self._stamp = stamp
+                self._token = token
             return self._sources
 
     def _read(self) -> dict[bytes, Timeline]:
@@ -207,12 +214,9 @@ class _Source(SyntheticNode):
             return self._point(name, point)
         if name.startswith(MARK):
             return moment_link(self._view, self._name, name)
-        if name == versions.NAME:
-            return versions.versions_folder(self._view, self._name)
-        if name == changes.NAME:
-            return changes.changes_folder(self._view, self._name)
-        if name == deleted.NAME:
-            return deleted.deleted_folder(self._view, self._name)
+        folder = VIEWS.get(name)
+        if folder is not None:
+            return folder(self._view, self._name)
         raise EntryNotFound(f"No point {os.fsdecode(name)!r}")
 
     def children(self) -> Sequence[tuple[bytes, Node]]:

@@ -18,12 +18,14 @@ from blake3 import blake3
 from ibtfs.actions.backup import entry as store_file
 from ibtfs.actions.backup import small as store_small
 from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
-from ibtfs.format import config, entry, extents, frames, index, point
+from ibtfs.format import compression, config, entry, extents, frames, index, point, tables
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry
 from ibtfs.format.extents import ExtentMap, Range
-from ibtfs.format.frames import Address, Codec, StreamTable
+from ibtfs.format.frames import Address
 from ibtfs.format.index import ContentRecord, IndexHeader, Reference
 from ibtfs.format.packing import pack, unpack, unpack_map
+from ibtfs.format.tables import StreamTable
 from ibtfs.store import lock, points
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
@@ -138,15 +140,18 @@ def test_byte_tables_are_the_structures() -> None:
     assert _structure("Frame head") == frames._HEAD.format
     assert frames._HEAD.size == frames.HEAD_SIZE == 24
     assert _structure("Sealed data") == frames._SEALED.format
-    assert _structure("Trailer") == frames._TRAILER.format + "16s"
-    assert frames.TRAILER_SIZE == 56
-    assert frames.MAGIC.hex(" ") in _column("Trailer", "Field")[0]
+    assert _structure("Trailer") == tables._TRAILER.format + "16s"
+    assert tables.TRAILER_SIZE == 56
+    assert tables.MAGIC.hex(" ") in _column("Trailer", "Field")[0]
     assert f"``{frames._HEAD.format}``" in TEXT
     assert f"``{frames._SEALED.format}``" in TEXT
 
 
 def test_numbers_of_codecs_flags_and_streams() -> None:
-    assert _numbers("Codecs", "Name", "Number") == {"raw": frames.RAW, "zstd": frames.ZSTD}
+    assert _numbers("Codecs", "Name", "Number") == {
+        "raw": compression.RAW,
+        "zstd": compression.ZSTD,
+    }
     assert _numbers("Flags of a frame", "Name", "Bit") == {"runs": frames.FLAG_RUNS}
     streams = _numbers("Streams", "Name", "Number")
     assert {number: name for name, number in streams.items()} == frames.STREAMS
@@ -202,7 +207,7 @@ def test_limits() -> None:
         "raw bytes of a frame table": frames.TABLE_LIMIT,
         "bytes of a frame in its file": frames.FRAME_LIMIT + (1 << 16),
         "count of a frame": frames.FRAME_LIMIT,
-        "addresses of a stream": frames.ADDRESS_LIMIT - 1,
+        "addresses of a stream": tables.ADDRESS_LIMIT - 1,
         "archives in a header": index.ARCHIVE_LIMIT,
         "depth of a content": index.DEPTH_LIMIT,
         "donors of a content": index.DONOR_LIMIT,
@@ -323,7 +328,7 @@ def test_values_of_stamps_and_pages() -> None:
     places = [getattr(entry, name.upper()) for name in names]
     assert _numbers("Values of a stamp", "Name", "Position") == dict(zip(names, places))
     kinds = tuple(TYPES_OF_KEYS[kind] for kind in _column("Values of a stamp", "Type"))
-    assert kinds == entry._STAMP_TYPES
+    assert kinds == entry.STAMP_TYPES
     assert tuple(_column("Values of a page in a list of pages", "Name")) == PageEntry._fields
     body = entry.encode_page(Page((), (), {}))
     assert unpack(body, "page") == (0, (), (), {})
@@ -390,7 +395,8 @@ def test_values_of_a_slabs_record() -> None:
 
 def test_keys_of_a_manifest() -> None:
     rows = TABLES["Keys of a manifest"]
-    assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == point._TYPES
+    kinds = {key: kind for key, (kind, _) in point._FIELDS.items()}
+    assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == kinds
     stored = opened_fixture().points().points[0]
     data = point.encode_point(stored, f"points/{stored.id}", bytes(16), Codec())
     key = frames.object_key(bytes(16), f"points/{stored.id}")
@@ -427,9 +433,9 @@ def test_example_of_a_file(tmp_path: Path) -> None:
     frame = frames.encode_frame(key, Address(frames.SMALL, 0, 6), b"hello\n", Codec())
     table = StreamTable()
     table.add(0, 6, 0, len(frame))
-    made = frame + frames.encode_end(key, identity, {frames.SMALL: table}, len(frame), Codec())
+    made = frame + tables.encode_end(key, identity, {frames.SMALL: table}, len(frame), Codec())
     assert made == _hex("hex-file")
-    shown = unpack(frames.encode_table({frames.SMALL: table}), "table")
+    shown = unpack(tables.encode_table({frames.SMALL: table}), "table")
     assert json.dumps(shown) in re.sub(r"\s+", " ", TEXT)
     assert len(TABLES["Columns of a frame table"]) == len(shown["small"])
 
@@ -462,8 +468,8 @@ def test_gaps_in_a_table_are_read_alike() -> None:
     table = StreamTable()
     for row in ((10, 5, 700, 100), (15, 1, 100, 50), (99, 2, 800, 24)):
         table.add(*row)
-    raw = frames.encode_table({frames.STATES: table})
-    decoded = frames.decode_table(raw, 900, "table")[frames.STATES]
+    raw = tables.encode_table({frames.STATES: table})
+    decoded = tables.decode_table(raw, 900, "table")[frames.STATES]
     assert [decoded.find(n) for n in (9, 10, 15, 16, 98, 100)] == [-1, 0, 1, -1, -1, 2]
     reader = object.__new__(independent_reader.ArchiveFile)
     rows = list(reader._rows(unpack(raw, "table")["states"]))

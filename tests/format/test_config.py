@@ -47,6 +47,8 @@ def test_it_is_text_that_a_person_can_read() -> None:
         (changed(compression="1"), "here: a value is of a wrong type"),
         (changed(read_requires="x"), "here: a value is of a wrong type"),
         (changed(write_requires=None), "here: a value is of a wrong type"),
+        (changed(compression=99), "here: there is no compression 99"),
+        (changed(compression=0), "here: there is no compression 0"),
         (changed(format=0), "here: there is no format 0"),
         (changed(format=True), "here: a value is of a wrong type"),
         (changed(signed=False, compression=3), "here: its values do not have the check sum"),

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
-from ibtfs.format import entry, extents, frames, index, packing, point
+from ibtfs.format import compression, entry, extents, frames, index, packing, point, tables
 from ibtfs.store.trees.directory import decode_xattrs
 
 OURS = (FormatDamaged, UnsupportedFormat)
@@ -39,20 +39,22 @@ values = st.recursive(
     max_leaves=20,
 )  # fmt: skip
 ARCHIVE = "20261120T101112Z_host_0a.0"
+MANIFEST = "points/20261120T101112Z_host_0a"
 HEAD = index.IndexHeader((ARCHIVE, "20261120T101112Z_host_0b.0"), 0, 5, 5, True, True)
 POINT_ID = "20261120T101112Z_host_0a"
-MANIFEST_NAME = f"points/{POINT_ID}"
+
+
 REPOSITORY, KEY = b"i" * 16, frames.object_key(b"i" * 16, "archives/x/index")
 
 
 def decode_table(data: bytes) -> object:
-    tables = frames.decode_table(data, 1 << 20, "here")
-    for table in tables.values():
+    decoded = tables.decode_table(data, 1 << 20, "here")
+    for table in decoded.values():
         for row in range(min(len(table.starts), 5)):  # what a reader does next
             address = frames.Address(1, table.starts[row], table.counts[row])
             with pytest.raises(FormatDamaged):
                 frames.decode_frame(KEY, address, bytes(40), "here")
-    return tables
+    return decoded
 
 
 def decode_frame(data: bytes) -> object:
@@ -65,10 +67,10 @@ def decode_frame(data: bytes) -> object:
 
 
 def decode_point(data: bytes) -> object:
-    codec = frames.Codec(1)
-    key = frames.object_key(REPOSITORY, MANIFEST_NAME)
+    codec = compression.Codec(1)
+    key = frames.object_key(REPOSITORY, MANIFEST)
     framed = frames.encode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, codec)
-    return point.decode_point(framed, MANIFEST_NAME, POINT_ID, REPOSITORY)
+    return point.decode_point(framed, MANIFEST, "20261120T101112Z_host_0a", REPOSITORY)
 
 
 def decode_map(data: bytes) -> object:
@@ -106,8 +108,8 @@ def good_values() -> dict[str, Any]:
         root=(b"", 0o40755, 0, 0, 4096, 1, 1, 1, 2), state=index.Reference(ARCHIVE, 3),
         users={0: "root"}, statistics={"files": 3},
     )  # fmt: skip
-    key = frames.object_key(REPOSITORY, f"points/{manifest.id}")
-    data = point.encode_point(manifest, MANIFEST_NAME, REPOSITORY, frames.Codec(1))
+    key = frames.object_key(REPOSITORY, MANIFEST)
+    data = point.encode_point(manifest, MANIFEST, REPOSITORY, compression.Codec(1))
     raw = frames.decode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, "here").raw
     return {
         "state": page, "page": page, "pages": listed,

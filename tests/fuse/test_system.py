@@ -12,6 +12,7 @@ import pytest
 
 from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.observer import Observer
+from ibtfs.cli.manual import page
 from tests.support import CHECKOUT
 from tests.support.repositories import HOST, create
 from tests.support.spaces import run_privately
@@ -127,10 +128,9 @@ def test_a_mount_that_fails_tells_mount(repository: Path, place: Path) -> None:
         assert part in line
 
 
-def units_of_the_readme() -> dict[str, str]:
-    readme = (CHECKOUT / "README.rst").read_text()
+def units_of_the_manual() -> dict[str, str]:
     found = {}
-    for block in readme.split("::\n\n    # /etc/systemd/system/")[1:]:
+    for block in page("mounts").split("::\n\n    # /etc/systemd/system/")[1:]:
         name, _, rest = block.partition("\n")
         kept = []
         for line in rest.splitlines():
@@ -141,8 +141,8 @@ def units_of_the_readme() -> dict[str, str]:
     return found
 
 
-def test_the_units_of_the_readme_are_right(place: Path) -> None:
-    units = units_of_the_readme()
+def test_the_units_of_the_manual_are_right(place: Path) -> None:
+    units = units_of_the_manual()
     kinds = sorted(name.rpartition(".")[2] for name in units)
     assert kinds == ["mount", "service", "service", "timer"]
     (place / "ibtfs").write_text(IBTFS)

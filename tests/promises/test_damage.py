@@ -123,3 +123,7 @@ def test_unreadable_sectors(examiner: Examiner, monkeypatch: pytest.MonkeyPatch)
             bad.add((st_.st_dev, st_.st_ino))
             outcome = examiner.examine(Damage("unreadable", (name,), "EIO", {}))
             assert outcome.kind in GOOD, (name, outcome)
+
+
+POINT_ID = "20261120T101112Z_host_0a"
+MANIFEST_NAME = f"points/{POINT_ID}"

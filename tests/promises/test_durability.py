@@ -50,9 +50,9 @@ class Disk:
         elif call.name in ("fsync", "fdatasync"):
             self.dirty.discard(call.path)
             self.names.pop(call.path, None)
-        elif call.name == "mkdir":
+        elif call.name in ("mkdir", "mkdirat"):
             self._named(call.path)
-        elif call.name == "unlink":
+        elif call.name in ("unlink", "unlinkat"):
             self._gone(call.path)
         elif call.target:
             self._shows(call.path, call.target)
@@ -245,7 +245,7 @@ def numbers_of(scene: Scene, name: str) -> list[int]:
 @pytest.mark.parametrize(
     ("call", "error"),
     [("write", "ENOSPC"), ("write", "EIO"), ("fsync", "EIO"), ("fsync", "ENOSPC"),
-     ("link", "EIO"), ("mkdir", "ENOSPC")],
+     ("linkat", "EIO"), ("mkdirat", "ENOSPC")],
 )  # fmt: skip
 def test_an_error_of_the_disk_fails_the_run(small: Scene, call: str, error: str) -> None:
     numbers = numbers_of(small, call)

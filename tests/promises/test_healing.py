@@ -150,6 +150,13 @@ def test_a_row_that_is_kept_leads_to_what_can_be_read(
 MIB = 1 << 20
 
 
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source"
+    path.mkdir()
+    return path
+
+
 def flip(path: Path, offset: int) -> None:
     with path.open("r+b") as file:
         file.seek(offset)

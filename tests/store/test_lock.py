@@ -1,4 +1,4 @@
-"""Locks: kept fresh while a run waits, and lost when the machine slept."""
+"""Locks: kept fresh while a run waits, lost when the machine slept, told by the storage's clock."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from ibtfs.errors import LockLost
+from ibtfs.errors import IbtfsError, LockLost
 from ibtfs.store import lock
-from ibtfs.store.lock import SHARED, Lock
+from ibtfs.store.lock import EXCLUSIVE, SHARED, Lock
 from ibtfs.store.repository import Repository
 
 
@@ -39,3 +39,30 @@ def test_a_lock_of_a_machine_that_slept_is_lost(
         monkeypatch.setattr(lock, "_now", lambda: now + lock.STALE_SECONDS + 5)
         with pytest.raises(LockLost):
             held.verify()
+
+
+def test_a_clock_that_is_days_ahead_takes_no_run_for_dead(repository: Repository) -> None:
+    """Ages are told by the storage: by the time of one's own lock."""
+    with Lock(repository.storage, SHARED, host="far", process=1, token="0" * 8) as far:
+        with repository.lock(SHARED) as own:
+            path = repository.storage.path(f"locks/{own.name}")
+            assert own.others_at_work()
+        # the same, where all times that this storage gives are two days behind this machine's
+        now = os.stat(repository.storage.path(f"locks/{far.name}")).st_mtime
+        os.utime(repository.storage.path(f"locks/{far.name}"), (now - 172_800, now - 172_800))
+        storage = repository.storage
+        assert storage.age(f"locks/{far.name}", f"locks/{far.name}") == 0
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                "ibtfs.store.storage.lease.FileLease.refresh",
+                lambda lease: os.utime(lease._descriptor, (now - 172_790, now - 172_790)),
+            )
+            with repository.lock(SHARED) as own:
+                assert own.others_at_work()
+                path = storage.path(f"locks/{own.name}")
+                assert os.stat(path).st_mtime == now - 172_790
+
+
+def test_an_exclusive_lock_keeps_out_a_shared_one(repository: Repository) -> None:
+    with repository.lock(EXCLUSIVE), pytest.raises(IbtfsError, match="locked"):
+        repository.lock(SHARED)

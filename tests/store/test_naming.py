@@ -1,13 +1,101 @@
-"""The names under which sources and points are shown."""
+"""What words mean which of a source's points: in a fixed order, and with a message each."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
 
-from ibtfs.store.naming import by_source
+import pytest
+
+from ibtfs.errors import IbtfsError, PointNotFound, UsageError
+from ibtfs.format.index import Reference
+from ibtfs.format.point import Point, Source
+from ibtfs.store.naming import by_source, displayed_names, of_source, select_among
 from ibtfs.store.repository import Repository
 from tests.support.repositories import back_up
 from tests.support.trees import make_tree
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
+POINT = Point(
+    id="", sequence=0, epoch=0, time_ns=0, utc_offset=0, source=Source("host", b"/x"),
+    display="x", root=(b"", 0o40755, 0, 0, 4096, 1, 1, 1, 2), state=Reference("aaaaaaaa.0", 3),
+    digest=bytes(32),
+)  # fmt: skip
+
+
+def made(sequence: int, point_id: str, moment: str) -> Point:
+    """A point made at *moment*, UTC."""
+    seconds = datetime.fromisoformat(f"{moment}+00:00").timestamp()
+    return replace(POINT, sequence=sequence, id=point_id, time_ns=int(seconds) * 10**9)
+
+
+POINTS = [
+    made(1, "20261120T101500Z_host_aa", "2026-11-20 10:15:00"),
+    made(2, "20261120T101500Z_host_bb", "2026-11-20 10:15:00"),
+    made(3, "20261121T080000Z_host_cc", "2026-11-21 08:00:00"),
+    made(4, "20261122T080000Z_host_dd", "2026-11-22 08:00:00"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        ("20261120T101500Z_host_aa", 0),
+        ("20261120T101500Z_host_bb", 1),
+        ("2026-11-20_101500", 0),  # its name, and a moment that fits the second one, too
+        ("2026-11-20_101500-2", 1),
+        ("20261121", 2),
+        ("2026-11-21_", 2),
+        ("2026-11-20", 1),  # the beginning of two names, and a moment
+        ("2026-11-21", 2),
+        ("latest", 3),
+        ("latest~1", 2),
+        ("latest~3", 0),
+        ("3d", 1),
+        ("yesterday", 3),
+        ("2 days ago", 2),
+    ],
+)
+def test_words_name_a_point(words: str, place: int) -> None:
+    assert select_among(POINTS, words, NOW) is POINTS[place]
+    names = displayed_names(POINTS, NOW.tzinfo)
+    assert select_among(POINTS, words, NOW, names) is POINTS[place]
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        ("20261120T1", UsageError, "'20261120T1' is the beginning of 2 points: "
+         "2026-11-20_101500, 2026-11-20_101500-2"),
+        ("latest~4", PointNotFound, "No point 'latest~4': the source has 4"),
+        ("2026-11-19", PointNotFound, "No point at or before '2026-11-19'"),
+        ("5d", PointNotFound, "No point at or before '5d'"),
+        ("202", PointNotFound, "No point '202': give an id, a name as listed, 'latest', or a "
+         "moment such as 'yesterday', '3d', '2026-11-20'"),
+        ("", PointNotFound, "No point '': give an id, a name as listed, 'latest', or a "
+         "moment such as 'yesterday', '3d', '2026-11-20'"),
+    ],
+)  # fmt: skip
+def test_words_that_name_none_are_refused(words: str, kind: type[IbtfsError], message: str) -> None:
+    with pytest.raises(kind) as caught:
+        select_among(POINTS, words, NOW)
+    assert str(caught.value) == message
+
+
+def test_a_name_counts_before_the_beginning_of_others() -> None:
+    names = {point.id: name for point, name in zip(POINTS, ("daily", "daily-2", "late", "x"))}
+    assert select_among(POINTS, "daily", NOW, names) is POINTS[0]
+    assert select_among(POINTS, "late", NOW, names) is POINTS[2]
+
+
+def test_a_source_that_is_not_there_is_told_with_those_that_are() -> None:
+    other = replace(POINTS[3], source=Source("host", b"/y"), display="y")
+    assert of_source([*POINTS[:3], other], "y") == [other]
+    with pytest.raises(PointNotFound, match=r"^No source 'z' in the repository; there are: x, y$"):
+        of_source([*POINTS[:3], other], "z")
+    with pytest.raises(PointNotFound, match=r"there are: none$"):
+        of_source([], "z")
 
 
 def test_two_sources_that_chose_one_name(tmp_path: Path, repository: Repository) -> None:

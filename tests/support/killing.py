@@ -33,8 +33,11 @@ from .realdata import mixed
 PACKAGE = Path(ibtfs.__file__).resolve().parent.parent
 """Where the processes find the same ibtfs as this one."""
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link",
-         "linkat", "unlink", "mkdir", "openat")  # fmt: skip
-SWEPT = ("write", "fsync", "rename", "link", "unlink", "mkdir")
+         "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "openat")  # fmt: skip
+SWEPT = (
+    "write", "fsync", "rename", "renameat", "link", "linkat", "unlink", "unlinkat", "mkdir",
+    "mkdirat",
+)  # fmt: skip
 """Calls before each of which a backup is killed, one after the other."""
 START, DATA, INDEX, MANIFEST, FINISHED = "start", "data", "index", "manifest", "finished"
 PHASES = (DATA, INDEX, MANIFEST)
@@ -90,6 +93,7 @@ class Call:
 _LINE = re.compile(r"(\d+) +(\w+)\((.*?)\) += (-?\d+)(?:<(.*)>)?( E\w+ .*)?$")
 _HALF = re.compile(r"(\d+) +(\w+)\((.*?) ?<unfinished \.\.\.>$")
 _REST = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)$")
+_BELOW = re.compile(r'(?:\d+|AT_FDCWD)<(.*?)>, "((?:[^"\\]|\\.)*)"')
 _NAMES = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -120,6 +124,9 @@ def _call(match: re.Match[str], number: int) -> Call:
     on = re.match(r"\d+<(.*?)>", text)
     path = opened if name == "openat" and opened else (names[0] if names else on[1] if on else "")
     target = names[1] if len(names) > 1 else ""
+    if name.endswith("at") and name != "openat":  # names are below open folders
+        below = [os.path.join(*found) for found in _BELOW.findall(text)]
+        path, target = below[0], below[1] if len(below) > 1 else ""
     return Call(name, number, path, target, text, int(match[4]))
 
 

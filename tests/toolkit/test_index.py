@@ -38,7 +38,7 @@ def test_an_index_tells_what_there_is(source: Path) -> None:
     assert index.files == [b"a", b"caf\xe9\n", b"empty", b"sparse", b"sub/b"]
     assert index.directories == [b"sub", b"sub/none"]
     assert list(index.rows) == sorted(index.rows)
-    assert index.rows[b"link"].token == b"a"
+    assert index.rows[b"link"].target == b"a"
     assert index.digest(b"sub/b") == digest(b"two")
     assert index.digest(b"empty") == digest(b"")
     assert index.digest(b"sparse") == digest(bytes(7) + b"x" + bytes(MIB - 8))
@@ -53,10 +53,10 @@ def test_digests_are_read_when_they_are_asked_for(source: Path) -> None:
     settle()
     make_tree(source, {"young": b"young"})
     index = DirIndex(source)
-    assert index.rows[b"old"].token is None
-    assert index.rows[b"young"].token == digest(b"young")
+    assert index.rows[b"old"].digest is None
+    assert index.rows[b"young"].digest == digest(b"young")
     assert index.rows[b"young"].stamp[CTIME] == 0
-    assert index.digest(b"old") == index.rows[b"old"].token == digest(b"old")
+    assert index.digest(b"old") == index.rows[b"old"].digest == digest(b"old")
 
 
 def test_an_index_is_a_value(source: Path) -> None:
@@ -76,10 +76,10 @@ def test_digests_of_unchanged_files_are_taken_over(source: Path) -> None:
     known = stored(DirIndex(source))
     (source / "b").write_bytes(b"new")
     settle()
-    assert DirIndex(source).rows[b"a"].token is None
+    assert DirIndex(source).rows[b"a"].digest is None
     index = DirIndex(source, known=known)
-    assert index.rows[b"a"].token == digest(b"one")
-    assert index.rows[b"b"].token is None
+    assert index.rows[b"a"].digest == digest(b"one")
+    assert index.rows[b"b"].digest is None
     assert index.digest(b"b") == digest(b"new")
 
 
@@ -93,7 +93,7 @@ def test_a_file_that_changed_since_it_was_indexed(source: Path) -> None:
         with pytest.raises(SourceError, match=r"^[ab]: "):
             index.digest(path)
     assert set(index.read_digests()) == {b"a", b"b"}
-    assert {path for path, row in stored(index).rows.items() if row.token} == {b"c"}
+    assert {path for path, row in stored(index).rows.items() if row.digest} == {b"c"}
 
 
 def test_a_file_that_changes_while_it_is_read(source: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_file_that_changes_while_it_is_read(source: Path) -> None:
         file.write(b"x")
     with pytest.raises(SourceError, match=r"^a: "):
         list(pieces)
-    assert index.rows[b"a"].token is None
+    assert index.rows[b"a"].digest is None
 
 
 def test_a_young_file_rewritten_within_one_tick(source: Path) -> None:

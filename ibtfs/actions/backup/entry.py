@@ -15,9 +15,8 @@ from ibtfs.actions.source.chunks import FileSource
 from ibtfs.actions.source.filesystems import FileSystems
 from ibtfs.actions.source.holes import has_holes
 from ibtfs.actions.source.opening import (
-    Replaced,
+    changed,
     look,
-    moved,
     opened_file,
     read_all,
     read_as_listed,
@@ -25,6 +24,7 @@ from ibtfs.actions.source.opening import (
     source_error,
     stamp_of,
 )
+from ibtfs.errors import Replaced
 from ibtfs.format.acl import named_numbers
 from ibtfs.format.entry import (
     BLOCKS,
@@ -202,7 +202,7 @@ class FileStorer:
             ref, size = self._read(descriptor, found, base)
             looked_ns = time.time_ns()
             after = look(descriptor)
-            stable = size == found.st_size and not moved(found, after)
+            stable = size == found.st_size and not changed(found, after)
             # a large file without a base would be stored twice: keep what was read
             if stable or attempt or (base is None and size > MEMORY_LIMIT):
                 break

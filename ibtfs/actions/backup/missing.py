@@ -6,7 +6,8 @@ from ibtfs.actions.observer import Tally
 from ibtfs.errors import IntegrityError
 from ibtfs.format.index import Reference
 from ibtfs.store.repository import Repository
-from ibtfs.store.trees.directory import Directory, Entry, StateRef
+from ibtfs.store.trees.directory import Entry, StateRef
+from ibtfs.store.trees.reach import reach
 
 
 class Missing:
@@ -37,14 +38,19 @@ class Missing:
 
     def finish(self) -> None:
         """Count the files of folders that were missing, but of those that moved."""
-        waiting, self._folders = self._folders, []
-        while waiting:
-            entry, path = waiting.pop()
-            if entry.state is None:
-                self._count(path)
-            elif (entry.inode, entry.state.ref) not in self._moved:
-                try:
-                    below = list(Directory(self._repository, entry.state.ref).entries())
-                except IntegrityError:
-                    continue
-                waiting.extend(zip(below, (path + b"/" + item.name for item in below)))
+        for folder, path in self._folders:
+            if folder.state is not None and self._is_gone(folder):
+                self._count_below(folder.state, path)
+        self._folders = []
+
+    def _count_below(self, state: StateRef, path: bytes) -> None:
+        for visit in reach(self._repository, state, path, enter=self._is_gone):
+            try:
+                for below, entry in visit.entries():
+                    if entry.state is None:
+                        self._count(below)
+            except IntegrityError:
+                continue  # nobody knows what it held
+
+    def _is_gone(self, folder: Entry) -> bool:
+        return folder.state is None or (folder.inode, folder.state.ref) not in self._moved

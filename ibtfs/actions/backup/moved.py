@@ -6,12 +6,10 @@ one costs nothing but the comparison.
 
 from __future__ import annotations
 
-import stat
-
 from ibtfs.errors import IntegrityError
-from ibtfs.format.entry import INODE, MODE
 from ibtfs.store.repository import Repository
-from ibtfs.store.trees.directory import Directory, StateRef
+from ibtfs.store.trees.directory import StateRef
+from ibtfs.store.trees.reach import reach
 
 
 class MovedFolders:
@@ -37,17 +35,11 @@ class MovedFolders:
 
     def _read(self, root: StateRef) -> dict[int, StateRef]:
         states: dict[int, StateRef] = {}
-        waiting = [root]
-        while waiting:
-            state = waiting.pop()
+        for visit in reach(self._repository, root, seen=set()):
             try:
-                for page in Directory(self._repository, state.ref).pages():
-                    for row, stamp in enumerate(page.page.stamps):
-                        if stat.S_ISDIR(stamp[MODE]):
-                            below = page.entry(row).state
-                            if below is not None:
-                                states.setdefault(stamp[INODE], below)
-                                waiting.append(below)
+                for folder in visit.folders():
+                    if folder.state is not None:
+                        states.setdefault(folder.inode, folder.state)
             except IntegrityError:
                 continue  # no hint from what is damaged
         return states

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from ibtfs.actions.backup.consolidate import STATE_ARCHIVES, rewrite_states
 from ibtfs.actions.backup.devices import Devices
@@ -18,11 +18,11 @@ from ibtfs.actions.backup.tree import TreeBackup, TreeOptions
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.owners import group_names, user_names
 from ibtfs.actions.source.opening import open_source, source_error
-from ibtfs.actions.source.scan import EXCLUDE_FILE, exclude_file
+from ibtfs.actions.source.scan import EXCLUDE_FILE, exclude_lines
 from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.acl import named_numbers
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import XATTRS
-from ibtfs.format.frames import Codec
 from ibtfs.format.patterns import Patterns, check_lines
 from ibtfs.format.point import Point, Source
 from ibtfs.store.archives.writer import compression_pool
@@ -52,6 +52,7 @@ class BackupOptions:
     tree: TreeOptions = field(default_factory=TreeOptions)
     cache: bytes = b""
     stdin_name: bytes = b""
+    stream: BinaryIO | None = None
 
 
 class Past(NamedTuple):
@@ -215,7 +216,7 @@ class _Run:
         if not self.options.tree.dry_run and len(tree.state_archives) > STATE_ARCHIVES:
             self.writer.close_archive()
             try:
-                written = rewrite_states(self.writer, written.ref)
+                written = rewrite_states(self.writer, written)
             except IntegrityError as error:
                 self.tally.observer.note(f"Old states stay where they are, one is damaged: {error}")
         return self._point(run_id, entry, written, tree, entry)
@@ -223,7 +224,7 @@ class _Run:
     def _tree_options(self, root: int) -> TreeOptions:
         """The options with the patterns of the source's own ``.exclude`` file added."""
         tree = self.options.tree
-        lines = exclude_file(root)
+        lines = exclude_lines(root)
         if lines:
             name = os.fsdecode(os.path.join(self.source, EXCLUDE_FILE))
             check_lines(lines, name)

@@ -14,9 +14,9 @@ from ibtfs.actions.backup.missing import Missing
 from ibtfs.actions.backup.moved import MovedFolders
 from ibtfs.actions.observer import Tally
 from ibtfs.actions.source.filesystems import FileSystems
-from ibtfs.actions.source.opening import Vanished, open_folder, stamp_of
+from ibtfs.actions.source.opening import open_folder, stamp_of
 from ibtfs.actions.source.scan import Exclusions, list_folder
-from ibtfs.errors import IntegrityError, SourceError
+from ibtfs.errors import IntegrityError, SourceError, Vanished
 from ibtfs.format.entry import (
     FLAGS,
     GID,

@@ -14,8 +14,8 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ibtfs.actions.restore.entry import WHOLE_PIECE, EntryWriter, RestoreFailed, failed, is_sparse
-from ibtfs.errors import IntegrityError
+from ibtfs.actions.restore.entry import WHOLE_PIECE, EntryWriter, failed, is_sparse
+from ibtfs.errors import IntegrityError, RestoreFailed
 from ibtfs.store.trees.directory import Entry
 
 BATCH = 64

@@ -6,8 +6,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from ibtfs.actions.restore.entry import RestoreFailed
-from ibtfs.errors import UsageError
+from ibtfs.errors import RestoreFailed, UsageError
 from ibtfs.store.trees.directory import Entry
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -60,14 +59,24 @@ def existing_folder(parent: int, name: bytes) -> int:
         return -1
 
 
-def is_unchanged(entry: Entry, there: os.stat_result, parent: int) -> bool:
-    """Whether what is in the open folder *parent* looks like *entry*: by type, size and time.
+def existing(parent: int, name: bytes) -> os.stat_result | None:
+    """What lies under *name* in an open folder; None if nothing does, or there is no folder."""
+    if parent < 0:
+        return None
+    try:
+        return os.lstat(name, dir_fd=parent)
+    except FileNotFoundError:
+        return None
+
+
+def is_unchanged(entry: Entry, old: os.stat_result, parent: int) -> bool:
+    """Whether *old*, in the open folder *parent*, looks like *entry*: by type, size and time.
 
     A symbolic link has to point where it should, a file to have as many links.
     """
-    if stat.S_IFMT(there.st_mode) != stat.S_IFMT(entry.mode) or there.st_nlink != entry.links:
+    if stat.S_IFMT(old.st_mode) != stat.S_IFMT(entry.mode) or old.st_nlink != entry.links:
         return False
-    if (there.st_size, there.st_mtime_ns) != (entry.size, entry.mtime_ns):
+    if (old.st_size, old.st_mtime_ns) != (entry.size, entry.mtime_ns):
         return False
     if stat.S_ISLNK(entry.mode):
         return os.readlink(entry.name, dir_fd=parent) == entry.target

@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future
 from blake3 import blake3
 
 from ibtfs.actions.observer import Tally
-from ibtfs.errors import IbtfsError
+from ibtfs.errors import DestinationFull, RestoreFailed
 from ibtfs.format.acl import ACCESS_ACL, DEFAULT_ACL, renumbered
 from ibtfs.format.entry import BLOCKS
 from ibtfs.format.extents import HOLE
@@ -29,15 +29,8 @@ READ_AHEAD = 4
 """Pieces of a large file that are read while others are written."""
 SET_IDS = stat.S_ISUID | stat.S_ISGID
 _JUST_IT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class RestoreFailed(IbtfsError):
-    """One entry could not be restored; the rest goes on."""
-
-
-class DestinationFull(IbtfsError):
-    """There is no room for what is restored, so nothing more is tried."""
+NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+"""How a file is opened that must not exist yet."""
 
 
 def failed(error: OSError) -> RestoreFailed:
@@ -79,7 +72,7 @@ class EntryWriter:
         elif entry.size <= WHOLE_PIECE and not is_sparse(entry):
             first = self._contents.whole(entry.content, entry.size)
         try:
-            descriptor = os.open(name, _NEW_FILE, 0o600, dir_fd=parent)
+            descriptor = os.open(name, NEW_FILE, 0o600, dir_fd=parent)
         except OSError as error:
             raise failed(error) from error
         try:
@@ -175,9 +168,9 @@ class EntryWriter:
         return (found.st_uid, found.st_gid) == self._self
 
     def metadata_at(
-        self, entry: Entry, parent: int, name: bytes, seen: os.stat_result | None = None
+        self, entry: Entry, parent: int, name: bytes, old: os.stat_result | None = None
     ) -> None:
-        """Owner, mode, xattrs, times of what is in an open folder, if it still is what was *seen*.
+        """Owner, mode, xattrs, times of what is in an open folder, if it still is the *old* one.
 
         Raises OSError, RestoreFailed.
         """
@@ -188,7 +181,7 @@ class EntryWriter:
         descriptor = os.open(name, _JUST_IT, dir_fd=parent)
         try:
             found = os.fstat(descriptor)
-            same = seen is None or (found.st_dev, found.st_ino) == (seen.st_dev, seen.st_ino)
+            same = old is None or (found.st_dev, found.st_ino) == (old.st_dev, old.st_ino)
             if not same or stat.S_IFMT(found.st_mode) != stat.S_IFMT(entry.mode):
                 raise RestoreFailed("was replaced while it was restored")
             self.metadata(entry, b"/proc/self/fd/%d" % descriptor)

@@ -7,9 +7,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ibtfs.actions.restore.entry import RestoreFailed
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+from ibtfs.actions.restore.destination import FOLDER
+from ibtfs.errors import RestoreFailed
 
 
 class Remover:
@@ -70,7 +69,7 @@ def _opened(parent: int, path: bytes) -> Iterator[int]:
     descriptor = os.dup(parent)
     try:
         for name in filter(None, path.split(b"/")):
-            below = os.open(name, _FOLDER, dir_fd=descriptor)
+            below = os.open(name, FOLDER, dir_fd=descriptor)
             os.close(descriptor)
             descriptor = below
         yield descriptor

@@ -11,51 +11,34 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
 
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.owners import group_numbers, user_numbers
 from ibtfs.actions.restore.batch import THREADS, Target, is_quick, start
 from ibtfs.actions.restore.destination import (
-    FOLDER,
     check_destination,
-    existing_folder,
+    existing,
     is_unchanged,
     make_destination,
     refuse_overwriting,
 )
-from ibtfs.actions.restore.entry import EntryWriter, RestoreFailed, failed
-from ibtfs.actions.restore.links import LinkGroups, made_link
+from ibtfs.actions.restore.doing import Doer, Rehearsal
+from ibtfs.actions.restore.entry import EntryWriter, failed
+from ibtfs.actions.restore.links import LinkGroups
+from ibtfs.actions.restore.options import Overwrite, RestoreOptions
 from ibtfs.actions.restore.remove import Remover
-from ibtfs.errors import IntegrityError, UsageError
+from ibtfs.errors import IntegrityError, RestoreFailed, UsageError
 from ibtfs.format.entry import LEFT_OUT, NOT_READ
-from ibtfs.format.patterns import Patterns
 from ibtfs.format.point import Point
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory, Entry
 from ibtfs.store.trees.paths import find_entry, located, root_entry
 
+__all__ = ["Overwrite", "RestoreOptions", "restore"]
+
 LEAVING = 32
 """Folders whose files are being made by threads at most, before their own metadata are set."""
-REFUSE, ALWAYS, IF_CHANGED, NEVER = "refuse", "always", "if-changed", "never"
-
-
-@dataclass(frozen=True)
-class RestoreOptions:
-    """How to restore.
-
-    *overwrite* is REFUSE, ALWAYS, IF_CHANGED (size or time differ) or NEVER; *delete* removes
-    what the point does not have from restored folders; *include* and *exclude* are matched with
-    paths relative to the source.
-    """
-
-    overwrite: str = REFUSE
-    delete: bool = False
-    include: Patterns | None = None
-    exclude: Patterns | None = None
-    dry_run: bool = False
-    numeric_ids: bool = False
 
 
 def restore(
@@ -67,11 +50,10 @@ def restore(
     Raises UsageError when that would overwrite and was not asked to, EntryNotFound, IbtfsError.
     Entries that fail are counted as problems and the rest goes on.
     """
+    options.check()
     entries = [(path, find_entry(repository, point, path)) for path in paths]
     check_destination(destination, paths)
-    if options.overwrite == REFUSE:
-        if options.delete:
-            raise UsageError("--delete needs --overwrite: say what becomes of existing files")
+    if options.overwrite == Overwrite.REFUSE:
         refuse_overwriting(destination, paths)
     if options.delete and point.statistics.get("problems"):
         raise UsageError(
@@ -95,25 +77,28 @@ def restore(
 
 
 class _Restore:
-    """One restore; one thread, and those of *pool* for small files and for reading ahead."""
+    """One restore: walks through the point, and decides what is to be done.
+
+    One thread, and those of *pool* for small files and for reading ahead.
+    """
 
     def __init__(
         self, repository: Repository, point: Point, options: RestoreOptions, tally: Tally,
         destination: bytes, pool: Executor,
     ) -> None:  # fmt: skip
         self._repository, self._point, self._options = repository, point, options
-        self._pool = pool
-        self._contents = Contents(repository)
+        self._pool, self.tally = pool, tally
+        contents = Contents(repository)
         users = {} if options.numeric_ids else user_numbers(point.users)
         groups = {} if options.numeric_ids else group_numbers(point.groups)
-        self.writer = EntryWriter(self._contents, users, groups, pool)
-        own = os.stat(repository.path)
-        self._remover = Remover((own.st_dev, own.st_ino))
-        self.tally = tally
+        self.writer = EntryWriter(contents, users, groups, pool)
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
         there = not options.dry_run or os.path.isdir(destination)
         self._top = os.open(destination, flags) if there else -1
-        self._links = LinkGroups(self._contents, self._top)
+        self._links = LinkGroups(contents, self._top)
+        own = os.stat(repository.path)
+        does = Rehearsal if options.dry_run else Doer
+        self._do = does(options, self.writer, self._links, Remover((own.st_dev, own.st_ino)))
         self._leaving: deque[Target] = deque()
 
     def close(self) -> None:
@@ -125,14 +110,14 @@ class _Restore:
 
     def tree(self, entry: Entry, path: bytes, *, own_metadata: bool) -> None:
         """Restore what the directory *entry* holds into the destination."""
-        chosen = self._options.include is None
+        options, chosen = self._options, self._options.include is None
         top = Target(entry, path, b"", None, chosen, self._entries(entry, path), self._top)
-        top.fresh = chosen and self._options.overwrite == REFUSE and not self._options.dry_run
+        top.fresh = chosen and options.overwrite == Overwrite.REFUSE and not options.dry_run
         self._start_quick(top)
         self._links.cut = len(path) + 1 if path else 0
         self._walk(top)
-        if own_metadata and not self._options.dry_run:
-            self.writer.metadata(entry, self._top)
+        if own_metadata:
+            self._do.dress_folder(entry, self._top)
 
     def into(self, entry: Entry, path: bytes) -> None:
         """Restore the one *entry* at *path* into the destination, under its base name."""
@@ -183,13 +168,11 @@ class _Restore:
     def _step(self, folder: Target, entry: Entry) -> Target | None:
         """Restore one entry; a folder to go on with, if it is one."""
         path = folder.path + b"/" + entry.name if folder.path else entry.name
-        options, is_folder = self._options, entry.state is not None
-        if options.exclude and options.exclude.match(path, is_folder):
+        is_folder = entry.state is not None
+        if self._options.excludes(path, is_folder):
             self.tally.counts["excluded"] += 1
             return None
-        chosen = folder.chosen or (
-            options.include is not None and options.include.match(path, is_folder)
-        )
+        chosen = folder.chosen or self._options.includes(path, is_folder)
         try:
             if is_folder:
                 below = Target(entry, path, entry.name, folder, chosen, self._entries(entry, path))
@@ -208,7 +191,7 @@ class _Restore:
     def _ensure(self, folder: Target) -> int:
         """The descriptor of *folder*; it is made, and all above it, when missing.
 
-        In a dry run nothing is made, and -1 stands for what is not there.
+        -1 in a rehearsal, where it is not there.
         """
         missing = []
         at: Target | None = folder
@@ -217,17 +200,7 @@ class _Restore:
             at = at.parent
         for below in reversed(missing):
             parent = below.parent.descriptor if below.parent else -1
-            if self._options.dry_run:
-                below.descriptor = existing_folder(parent, below.name)
-                if below.descriptor < 0:
-                    return -1
-                continue
-            try:
-                os.mkdir(below.name, 0o700, dir_fd=parent)
-                below.fresh = True
-            except FileExistsError:
-                self._make_way(parent, below.name)
-            below.descriptor = os.open(below.name, FOLDER, dir_fd=parent)
+            below.descriptor, below.fresh = self._do.folder(parent, below.name)
         return folder.descriptor
 
     def _start_quick(self, folder: Target) -> None:
@@ -264,133 +237,65 @@ class _Restore:
             error = located(error, self._point.id, path)
         self.tally.problem(path, str(error))
 
-    def _make_way(self, parent: int, name: bytes) -> None:
-        """Something is where a folder is to be: fine if it is a folder."""
-        if stat.S_ISDIR(os.lstat(name, dir_fd=parent).st_mode):
-            return
-        if self._options.overwrite not in (ALWAYS, IF_CHANGED):
-            raise RestoreFailed("something that is not a folder is in its place")
-        os.unlink(name, dir_fd=parent)
-        os.mkdir(name, 0o700, dir_fd=parent)
-
     def _leave(self, folder: Target) -> None:
         """A folder's metadata come last, for what is put in it changes its times."""
         self._collect(folder)
         self.tally.counts["folders"] += folder.chosen
         if folder.descriptor < 0:
             return
-        if self._options.dry_run:
-            folder.close()
-            return
         try:
-            self.writer.metadata(folder.entry, folder.descriptor)
+            self._do.dress_folder(folder.entry, folder.descriptor)
         except (OSError, IntegrityError) as error:
             self.tally.problem(folder.path, str(error))
         finally:
             folder.close()
 
     def _file(self, folder: Target, entry: Entry, path: bytes) -> None:
-        """Restore what is not a folder, as the overwrite policy says."""
+        """Restore what is not a folder, as the options say."""
         counts, observer = self.tally.counts, self.tally.observer
         parent = self._ensure(folder)
-        there = self._there(parent, entry.name)
-        if there is not None and self._skips(entry, there, parent):
+        old = existing(parent, entry.name)
+        if old is not None and self._stays(entry, old, parent):
             counts["skipped"] += 1
-            if self._options.overwrite == IF_CHANGED:
+            if self._options.overwrite == Overwrite.IF_CHANGED:
                 # looked at, and the same; what merely stays may be any file
                 self._links.remember(entry, path)
-                if not self._options.dry_run:
-                    self.writer.metadata_at(entry, parent, entry.name, there)
+                self._do.dress(entry, parent, old)
             return
-        if not self._options.dry_run:
-            self._put(entry, parent, there, path)
+        self._do.put(entry, parent, old, path)
         counts["files"] += 1
         counts["bytes"] += entry.size if stat.S_ISREG(entry.mode) else 0
         observer.file("restored", path)
         observer.progress(1, entry.size)
 
-    def _there(self, parent: int, name: bytes) -> os.stat_result | None:
-        if parent < 0:
-            return None
-        try:
-            return os.lstat(name, dir_fd=parent)
-        except FileNotFoundError:
-            return None
-
-    def _skips(self, entry: Entry, there: os.stat_result, parent: int) -> bool:
-        """Whether what is there stays."""
-        overwrite = self._options.overwrite
-        if overwrite in (REFUSE, NEVER):
-            return True
-        return overwrite == IF_CHANGED and is_unchanged(entry, there, parent)
-
-    def _put(self, entry: Entry, parent: int, there: os.stat_result | None, path: bytes) -> None:
-        """Make the entry; what is there is replaced only when the new one is whole."""
-        if there is None:
-            self._make(entry, parent, entry.name, path)
-            return
-        if stat.S_ISDIR(there.st_mode):
-            self._clear_folder(parent, entry.name)
-        name = b".ibtfs-%b" % os.urandom(8).hex().encode()
-        try:
-            self._make(entry, parent, name, path)
-            os.rename(name, entry.name, src_dir_fd=parent, dst_dir_fd=parent)
-        finally:
-            # left if that failed; and renaming one link over another of the same file does nothing
-            try:
-                os.unlink(name, dir_fd=parent)
-            except FileNotFoundError:
-                pass
-
-    def _clear_folder(self, parent: int, name: bytes) -> None:
-        """A folder is where something else is to be: it goes only if it is empty, or asked for."""
-        if self._options.delete:
-            self._remover.remove(parent, name)
-            return
-        try:
-            os.rmdir(name, dir_fd=parent)
-        except OSError as error:
-            raise RestoreFailed(
-                "a folder that is not empty is in its place: remove it, or say --delete"
-            ) from error
-
-    def _make(self, entry: Entry, parent: int, name: bytes, path: bytes) -> None:
-        first = self._links.first(entry)
-        if first is not None:
-            if made_link(first, parent, name):
-                return
-            self.writer.unset["hard links"] += 1  # it becomes a file of its own
-        if stat.S_ISREG(entry.mode):
-            self.writer.file(entry, parent, name)
-        else:
-            self.writer.special(entry, parent, name)
-        self._links.remember(entry, path)
+    def _stays(self, entry: Entry, old: os.stat_result, parent: int) -> bool:
+        """Whether *old*, which lies where *entry* is to be, is left as it is."""
+        if self._options.overwrite == Overwrite.IF_CHANGED:
+            return is_unchanged(entry, old, parent)
+        return not self._options.replaces
 
     def _delete_others(self, folder: Target) -> None:
         """Remove what the point does not have from a restored folder that it knows all of."""
-        descriptor = self._ensure(folder) if self._options.dry_run else folder.descriptor
         state, not_known = folder.entry.state, folder.entry.flags & (NOT_READ | LEFT_OUT)
-        if descriptor < 0 or state is None or not_known:
+        if folder.descriptor < 0 or state is None or not_known:
             return
         try:
             wanted = {entry.name for entry in Directory(self._repository, state.ref).entries()}
         except IntegrityError:
             return  # what is not known to be too much stays
-        for text in os.listdir(descriptor):
+        for text in os.listdir(folder.descriptor):
             name = os.fsencode(text)
             if name not in wanted:
-                self._delete(folder, descriptor, name)
+                self._delete(folder, name)
 
-    def _delete(self, folder: Target, descriptor: int, name: bytes) -> None:
+    def _delete(self, folder: Target, name: bytes) -> None:
         """Remove one thing that is too much, unless it is excluded; say so if it cannot be."""
         path = folder.path + b"/" + name if folder.path else name
-        exclude = self._options.exclude
         try:
-            is_folder = stat.S_ISDIR(os.lstat(name, dir_fd=descriptor).st_mode)
-            if exclude and exclude.match(path, is_folder):
+            is_folder = stat.S_ISDIR(os.lstat(name, dir_fd=folder.descriptor).st_mode)
+            if self._options.excludes(path, is_folder):
                 return
-            if not self._options.dry_run:
-                self._remover.remove(descriptor, name)
+            self._do.remove(folder.descriptor, name)
         except (OSError, RestoreFailed) as error:
             self.tally.problem(path, f"cannot be deleted: {error}")
             return

@@ -16,15 +16,15 @@ _HOLE = memoryview(bytes(HOLE_CHUNK))
 
 
 class Chunk(NamedTuple):
-    """Some bytes of a source; *holes* tells where data and holes are, if there are any holes."""
+    """Some bytes of a source; *pieces* are its data and its holes, if there are any holes."""
 
     data: bytes | memoryview
-    holes: list[Piece]
+    pieces: list[Piece]
 
     @property
     def is_hole(self) -> bool:
         """Whether all of it lies in one hole."""
-        return len(self.holes) == 1 and self.holes[0].hole
+        return len(self.pieces) == 1 and self.pieces[0].hole
 
 
 class ByteSource(Protocol):

@@ -76,7 +76,7 @@ class FileSystems:
         return self.kind(device) in VIRTUAL
 
     def granularity_ns(self, device: int, time_ns: int) -> int:
-        """How far two moments may lie apart and have the same time stamp, with room to spare.
+        """How far two moments may lie apart and leave the same time, with room to spare.
 
         *time_ns* is one that was met there: a full second may come from a file system that keeps
         no more than seconds, and not every kind tells by its name (ext4 with small inodes, sshfs).

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from ibtfs.errors import SourceError
+from ibtfs.errors import Replaced, SourceError, Vanished
 from ibtfs.format.entry import NAME, SIZE, Stamp
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -19,14 +19,6 @@ _NO_XATTRS = (errno.EOPNOTSUPP, errno.ENODATA, errno.EPERM, errno.EACCES, errno.
 LEASE_ATTEMPTS, LEASE_PAUSE = 20, 0.1
 """Tries, and seconds between them, while a file's lease is given back."""
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-class Vanished(SourceError):
-    """It was listed, and is gone."""
-
-
-class Replaced(SourceError):
-    """Something else lies under the name that was listed."""
 
 
 def source_error(error: OSError) -> SourceError:
@@ -184,7 +176,7 @@ def read_xattrs(target: int | bytes, *, follow: bool = True) -> dict[bytes, byte
     return values
 
 
-def moved(before: os.stat_result, after: os.stat_result) -> bool:
+def changed(before: os.stat_result, after: os.stat_result) -> bool:
     """Whether a file changed between two looks at it."""
     return (before.st_size, before.st_mtime_ns, before.st_ctime_ns) != (
         after.st_size, after.st_mtime_ns, after.st_ctime_ns,

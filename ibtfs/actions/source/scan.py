@@ -117,7 +117,7 @@ def _is_cache_tag(descriptor: int) -> bool:
         os.close(tag)
 
 
-def exclude_file(root: int) -> list[bytes]:
+def exclude_lines(root: int) -> list[bytes]:
     """The lines of the ``.exclude`` file at the source's root; none if there is none."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import click
 
-from ibtfs.cli.backup_summary import emit_results, print_result
+from ibtfs.cli.backup_choices import Identity, LeftOut, Way
+from ibtfs.cli.backup_summary import NO_POINT, SourceDone, emit_outcome, print_done
 from ibtfs.cli.cache_folder import cache_folder
-from ibtfs.cli.command import Command, option, output_options, repository_argument
-from ibtfs.cli.failures import INCOMPLETE
+from ibtfs.cli.command import (
+    Command,
+    options_of,
+    output_options,
+    repository_argument,
+)
+from ibtfs.cli.exit_codes import INCOMPLETE
 from ibtfs.cli.output import complain, say, shown
-from ibtfs.cli.points import tell_damaged
+from ibtfs.cli.points import json_point, tell_damaged
 from ibtfs.cli.progress import Reporter
-from ibtfs.cli.words import FileName, LocalPath, Name, Size, SourceName, Tag, Text
+from ibtfs.cli.words import LocalPath
 from ibtfs.errors import IbtfsError, NotARepository, SourceError
 
 if TYPE_CHECKING:
     from ibtfs.actions.backup.run import BackupOptions, BackupResult
+    from ibtfs.format.point import Point
     from ibtfs.store.repository import Repository
 
 EXAMPLES = """
@@ -30,17 +38,14 @@ EXAMPLES = """
     pg_dump shop | ibtfs backup --stdin-name shop.sql /media/disk/backups
     ibtfs backup --dry-run --verbose ~/documents /media/disk/backups
 """
-IDENTITY, LEFT_OUT, WAY = "Backup point", "What is left out", "How"
-PATTERN_FILE = click.Path(exists=True, dir_okay=False, readable=False, allow_dash=True)
-INODES = {"auto": None, "trust": True, "ignore": False}
 
 
 @dataclass
 class Outcome:
     """What a run over all sources came to."""
 
-    created: bool = False
-    results: list[tuple[bytes, BackupResult, list[str]]] = field(default_factory=list)
+    created: bool
+    done: list[SourceDone] = field(default_factory=list)
     failures: list[tuple[bytes, IbtfsError]] = field(default_factory=list)
 
     @property
@@ -48,50 +53,20 @@ class Outcome:
         """That of the first failure; 3 when some files were missed."""
         if self.failures:
             return self.failures[0][1].exit_code
-        missed = any(result.tally.problems for _, result, _ in self.results)
+        missed = any(done.result.tally.problems for done in self.done)
         return INCOMPLETE if missed else 0
 
 
 @click.command("backup", cls=Command, examples=EXAMPLES)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, type=LocalPath())
 @repository_argument
-@option("--name", type=SourceName(), section=IDENTITY,
-        help="Call the source NAME, wherever it lies; for one SOURCE.")  # fmt: skip
-@option("--host", type=Name(), section=IDENTITY,
-        help="The machine that the source belongs to; by default this one.")  # fmt: skip
-@option("--tag", "tags", type=Tag(), multiple=True, metavar="TAG", section=IDENTITY,
-        help="Tag the backup point. Can be repeated.")  # fmt: skip
-@option("--comment", type=Text(), section=IDENTITY,
-        help="A remark, shown by list.")  # fmt: skip
-@option("--stdin-name", type=FileName(), metavar="NAME", section=IDENTITY,
-        help="Store standard input as a file NAME; there is no SOURCE then.")  # fmt: skip
-@option("--exclude", multiple=True, metavar="PATTERN", section=LEFT_OUT,
-        help="Leave out what matches, by git's rules for .gitignore at SOURCE. Can be repeated, "
-        "as can the other options of this kind.")  # fmt: skip
-@option("--exclude-from", multiple=True, metavar="FILE", type=PATTERN_FILE, section=LEFT_OUT,
-        help="Read patterns from FILE, one a line; - for standard input.")  # fmt: skip
-@option("--exclude-caches", is_flag=True, section=LEFT_OUT,
-        help="Leave out what lies beside a CACHEDIR.TAG file.")  # fmt: skip
-@option("--exclude-if-present", multiple=True, metavar="NAME", type=FileName(), section=LEFT_OUT,
-        help="Leave out what lies beside a file NAME.")  # fmt: skip
-@option("--exclude-larger-than", type=Size(), default=0, metavar="SIZE", section=LEFT_OUT,
-        help="Leave out files larger than SIZE: 500K, 100M, 1.5G.")  # fmt: skip
-@option("-x", "--one-file-system", is_flag=True, section=LEFT_OUT,
-        help="Do not enter other file systems mounted below SOURCE.")  # fmt: skip
-@option("--full", is_flag=True, section=WAY,
-        help="Store everything anew: the point refers to nothing older.")  # fmt: skip
-@option("--reread", is_flag=True, section=WAY,
-        help="Read every file, also those that look unchanged.")  # fmt: skip
-@option("--inodes", type=click.Choice(list(INODES)), default="auto", show_default=True,
-        section=WAY, help="Whether inode numbers tell that a file is the same: as the kind of "
-        "file system lets expect, always, or never.")  # fmt: skip
-@option("-n", "--dry-run", is_flag=True, section=WAY,
-        help="Compare and say what would be done; read no contents, store nothing.")  # fmt: skip
+@options_of(Identity, "identity", section="Backup point")
+@options_of(LeftOut, "left_out", section="What is left out")
+@options_of(Way, "way", section="How")
 @output_options
-@click.pass_context
 def command(
-    ctx: click.Context, /, *, sources: tuple[bytes, ...], repository: bytes, as_json: bool,
-    quiet: bool, dry_run: bool, verbose: bool, **_: object,
+    *, sources: tuple[bytes, ...], repository: bytes, identity: Identity, left_out: LeftOut,
+    way: Way, as_json: bool, quiet: bool, verbose: bool,
 ) -> int:  # fmt: skip
     """Back up folders or files into a repository.
 
@@ -100,19 +75,20 @@ def command(
     Patterns in a file .exclude in SOURCE count as well. A file that cannot be read is told, the
     rest is stored, and the exit code is 3.
     """
-    wanted = _sources(ctx, sources)
-    options = _options(ctx)
+    wanted = _sources(sources, identity, left_out)
+    options = _options(identity, left_out, way)
     _refuse_repository(wanted, repository)
-    repo, created = _repository(repository, wanted, options, dry_run=dry_run)
-    outcome = Outcome(created)
+    repo, created = _repository(repository, wanted, options)
+    outcome, before = Outcome(created), repo.points()
     if not as_json:
         if created and not quiet:
             say(f"Made the repository {shown(repository)}")
-        tell_damaged(repo.points().damaged)
+        tell_damaged(before.damaged)
     for source in wanted:
         reporter = Reporter(
             quiet=quiet, verbose=verbose, as_json=as_json,
-            base=b"" if options.stdin_name else source, total=_expected(repo, source, options),
+            base=b"" if options.stdin_name else source,
+            total=_expected(before.points, source, options),
         )  # fmt: skip
         try:
             with reporter:
@@ -124,12 +100,13 @@ def command(
             if isinstance(error, SourceError):
                 continue  # the other sources may be well
             break
-        outcome.results.append((source, result, reporter.notes))
+        about = json_point(repo, result.point) if result.point else NO_POINT
+        outcome.done.append(SourceDone(source, result, about, reporter.notes))
         if not as_json:
-            print_result(repo, source, result, quiet=quiet)
+            print_done(repo, outcome.done[-1], quiet=quiet)
     repo.remember_points()
     if as_json:
-        emit_results(repo, outcome.results, outcome.failures, outcome.exit_code, created=created)
+        emit_outcome(outcome.done, outcome.failures, outcome.exit_code, created=created)
     return outcome.exit_code
 
 
@@ -143,63 +120,41 @@ def _backup(
     return backup(repo, source, options, reporter)
 
 
-def _sources(ctx: click.Context, sources: Sequence[bytes]) -> list[bytes]:
+def _sources(sources: Sequence[bytes], identity: Identity, left_out: LeftOut) -> list[bytes]:
     """The sources to back up, each once.  Raises click.UsageError."""
-    stdin_name = ctx.params["stdin_name"]
-    if stdin_name:
-        if "-" in ctx.params["exclude_from"]:
-            raise click.UsageError("Standard input cannot be both source and patterns", ctx)
+    if identity.stdin_name:
+        if "-" in left_out.exclude_from:
+            raise click.UsageError("Standard input cannot be both source and patterns")
         if sources:
-            raise click.UsageError("With --stdin-name there is no SOURCE, only REPO", ctx)
-        return [b"/" + stdin_name]
+            raise click.UsageError("With --stdin-name there is no SOURCE, only REPO")
+        return [b"/" + identity.stdin_name]
     if not sources:
-        raise click.UsageError("Both are needed, what to back up and where to: SOURCE REPO", ctx)
+        raise click.UsageError("Both are needed, what to back up and where to: SOURCE REPO")
     unique = list(dict.fromkeys(sources))
-    if ctx.params["name"] and len(unique) > 1:
-        raise click.UsageError("--name is for one SOURCE", ctx)
+    if identity.name and len(unique) > 1:
+        raise click.UsageError("--name is for one SOURCE")
     return unique
 
 
-def _options(ctx: click.Context) -> BackupOptions:
+def _options(identity: Identity, left_out: LeftOut, way: Way) -> BackupOptions:
     """The options as the library knows them.  Raises UsageError for a pattern that is none."""
     from ibtfs.actions.backup.run import BackupOptions
     from ibtfs.actions.backup.tree import TreeOptions
-    from ibtfs.actions.source.scan import Exclusions
-    from ibtfs.format.patterns import Patterns
 
-    given = ctx.params
-    lines = [line for path in given["exclude_from"] for line in _pattern_lines(path)]
-    patterns: tuple[str | bytes, ...] = (*lines, *given["exclude"])
-    Patterns.from_lines(patterns)  # before anything is made
-    exclusions = Exclusions(
-        caches=given["exclude_caches"],
-        if_present=given["exclude_if_present"],
-        larger_than=given["exclude_larger_than"],
-        one_file_system=given["one_file_system"],
-    )
-    tree = TreeOptions(exclusions, given["reread"], given["dry_run"], INODES[given["inodes"]])
+    patterns = left_out.patterns()
+    inodes = way.trusts_inodes
     return BackupOptions(
-        host=given["host"] or os.uname().nodename or "localhost",
-        name=given["name"] or "",
-        tags=tuple(dict.fromkeys(given["tags"])),
-        comment=given["comment"] or "",
-        full=given["full"],
+        host=identity.host or os.uname().nodename or "localhost",
+        name=identity.name or "",
+        tags=tuple(dict.fromkeys(identity.tags)),
+        comment=identity.comment or "",
+        full=way.full,
         patterns=patterns,
-        tree=tree,
+        tree=TreeOptions(left_out.exclusions(), way.reread, way.dry_run, inodes),
         cache=cache_folder(),
-        stdin_name=given["stdin_name"] or b"",
+        stdin_name=identity.stdin_name or b"",
+        stream=sys.stdin.buffer if identity.stdin_name else None,
     )
-
-
-def _pattern_lines(path: str) -> list[bytes]:
-    """The lines of a file of patterns; ``-`` is standard input.  Raises UsageError."""
-    from ibtfs.format.patterns import check_lines
-
-    with click.open_file(path, "rb") as file:
-        data: bytes = file.read()
-    lines = data.split(b"\n")
-    check_lines(lines, "standard input" if path == "-" else path)
-    return lines
 
 
 def _refuse_repository(sources: Sequence[bytes], repository: bytes) -> None:
@@ -210,14 +165,14 @@ def _refuse_repository(sources: Sequence[bytes], repository: bytes) -> None:
 
 
 def _repository(
-    path: bytes, sources: Sequence[bytes], options: BackupOptions, *, dry_run: bool
+    path: bytes, sources: Sequence[bytes], options: BackupOptions
 ) -> tuple[Repository, bool]:
     """The repository, and whether it was made; not for sources of which none is there."""
     from ibtfs.store.repository import Repository, check_place, is_repository
 
     if is_repository(path):
         return Repository.open(path, cache_folder=options.cache), False
-    if dry_run:
+    if options.tree.dry_run:
         raise NotARepository(
             f"There is no repository {shown(path)} yet to compare with: a first backup would make "
             "it and store everything"
@@ -229,10 +184,10 @@ def _repository(
     return Repository.create(path, os.urandom(16)), True
 
 
-def _expected(repo: Repository, source: bytes, options: BackupOptions) -> int:
+def _expected(points: Sequence[Point], source: bytes, options: BackupOptions) -> int:
     """How many files the last backup of *source* had; 0 if there is none."""
     from ibtfs.format.point import Source
 
     identity = Source(options.host, source, options.name).identity
-    counts = [p.statistics for p in repo.points().points if p.source.identity == identity]
+    counts = [point.statistics for point in points if point.source.identity == identity]
     return counts[-1].get("files", 0) if counts else 0

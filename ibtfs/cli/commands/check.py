@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
-from ibtfs.cli.failures import FAILURE
+from ibtfs.cli.exit_codes import FAILURE
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -22,11 +22,12 @@ from ibtfs.cli.output import (
 from ibtfs.cli.progress import Reporter
 
 if TYPE_CHECKING:
-    from ibtfs.actions.check import CheckResult, Damage
+    from ibtfs.actions.check import CheckResult
+    from ibtfs.actions.damages import Damage
 
 EXAMPLES = """
     ibtfs check /media/disk/backups
-    ibtfs check --read-data /media/disk/backups      (reads and verifies every byte)
+    ibtfs check --read-data /media/disk/backups      # reads and verifies every byte
 """
 PATHS_SHOWN = 5
 

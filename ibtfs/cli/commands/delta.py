@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs delta export /media/disk/backups latest letters/draft.txt draft.delta
-    ibtfs delta export --against 3d /media/disk/backups latest shop.db - | xz > shop.delta.xz
+    ibtfs delta export --against 3d /media/disk/backups latest shop.db shop.delta
     rdiff patch shop-of-3-days-ago.db shop.delta shop.db
 """
 HELP = f"""Write the difference between two versions of a file as a delta of rdiff's.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
-from ibtfs.cli.failures import FAILURE, INCOMPLETE
+from ibtfs.cli.exit_codes import FAILURE, INCOMPLETE
 from ibtfs.cli.output import complain, emit_json, json_bytes, say, say_name, shown
 from ibtfs.cli.points import POINT_HELP, chosen_point, json_point
 from ibtfs.cli.words import LocalPath
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs diff /media/disk/backups latest~1 latest
-    ibtfs diff /media/disk/backups yesterday               (with what is there now)
+    ibtfs diff /media/disk/backups yesterday               # with what is there now
     ibtfs diff /media/disk/backups latest --source-path /mnt/moved/documents
 """
 SIGNS = {"created": "+", "updated": "~", "deleted": "-"}

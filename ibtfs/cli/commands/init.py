@@ -11,7 +11,7 @@ from ibtfs.cli.output import emit_json, json_bytes, say, shown
 
 EXAMPLES = """
     ibtfs init /media/disk/backups
-    ibtfs init --shared /srv/backups        (for all members of the folder's group)
+    ibtfs init --shared /srv/backups        # for all members of the folder's group
     ibtfs init --compression 9 /media/disk/backups
 """
 REPOSITORY = "Repository"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import Command, json_option, repository_argument
-from ibtfs.cli.failures import FAILURE
+from ibtfs.cli.exit_codes import FAILURE
 from ibtfs.cli.output import (
     cut,
     emit_json,
@@ -47,7 +47,8 @@ def command(*, repository: bytes, as_json: bool) -> int:
     """List the backup points of a repository, source by source, oldest first.
 
     SIZE is that of the files as they were, STORED what the backup added to the repository. POINT
-    can be given to other commands, and so can the first characters of ID, and AGE.
+    can be given to other commands, and so can the first characters of ID, and AGE. On a narrow
+    terminal the columns are shown that fit.
     """
     from ibtfs.store.naming import displayed_names
     from ibtfs.store.repository import Repository

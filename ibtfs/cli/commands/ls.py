@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
-from ibtfs.cli.output import emit_json, json_bytes, json_time, printable, say_name
+from ibtfs.cli.output import emit_json, json_bytes, json_time, local_time, printable, say_name
 from ibtfs.cli.points import PATH_HELP, POINT_HELP, chosen_point, json_point
 from ibtfs.cli.words import StoredPath
 
@@ -86,17 +85,9 @@ def _details(point: Point, entry: Entry) -> str:
     size = str(entry.size)
     if stat.S_ISCHR(entry.mode) or stat.S_ISBLK(entry.mode):
         size = f"{os.major(entry.rdev)}, {os.minor(entry.rdev)}"
-    time = _local_time(entry.mtime_ns)
+    time = local_time(entry.mtime_ns)
     mode = stat.filemode(entry.mode)
-    return f"{mode} {entry.links:>3} {user:<8} {group:<8} {size:>12} {time} "
-
-
-def _local_time(time_ns: int) -> str:
-    try:
-        local = datetime.fromtimestamp(time_ns // 1_000_000_000)
-    except (ValueError, OverflowError, OSError):
-        return f"@{time_ns // 1_000_000_000:<18}"  # beyond the year 9999
-    return local.isoformat(" ")
+    return f"{mode} {entry.links:>3} {user:<8} {group:<8} {size:>12} {time:<19} "
 
 
 def _row(point: Point, path: bytes, entry: Entry) -> dict[str, Any]:

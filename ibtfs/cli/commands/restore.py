@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ibtfs.cli.command import Command, option, output_options, repository_argument
-from ibtfs.cli.failures import INCOMPLETE
+from ibtfs.cli.exit_codes import INCOMPLETE
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -60,7 +60,8 @@ EXISTING, CHOICE = "Existing files", "What is restored"
 @option("--exclude", multiple=True, metavar="PATTERN", section=CHOICE,
         help="Leave out what matches, by git's rules. Can be repeated.")  # fmt: skip
 @option("--numeric-ids", is_flag=True, section=CHOICE,
-        help="Set owners by number; by default by name where the name exists here.")  # fmt: skip
+        help="Set owners, and whom ACLs name, by number; by default by name where the name "
+        "exists here.")  # fmt: skip
 @option("-n", "--dry-run", is_flag=True, section=CHOICE,
         help="Only say what would be done.")  # fmt: skip
 @output_options
@@ -70,14 +71,14 @@ def command(
     numeric_ids: bool, dry_run: bool, quiet: bool, verbose: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Restore a backup point, or parts of it, to a folder."""
-    from ibtfs.actions.restore.run import REFUSE, RestoreOptions, restore
+    from ibtfs.actions.restore.run import Overwrite, RestoreOptions, restore
     from ibtfs.format.patterns import Patterns
     from ibtfs.store.naming import relative_path
     from ibtfs.store.repository import Repository
 
     began = time.monotonic()
     options = RestoreOptions(
-        overwrite=overwrite or REFUSE,
+        overwrite=overwrite or Overwrite.REFUSE,
         delete=delete,
         include=Patterns.from_lines(include) if include else None,
         exclude=Patterns.from_lines(exclude) if exclude else None,

@@ -10,7 +10,7 @@ from ibtfs.cli.words import LocalPath
 
 EXAMPLES = """
     ibtfs umount /mnt/backups
-    ibtfs umount --lazy /mnt/backups     (when a program still uses it)
+    ibtfs umount --lazy /mnt/backups     # when a program still uses it
 """
 
 
@@ -26,9 +26,9 @@ EXAMPLES = """
 @json_option
 def command(*, mountpoint: bytes, lazy: bool, quiet: bool, as_json: bool) -> int:
     """Take a mounted repository away."""
-    from ibtfs.fuse import process as background
+    from ibtfs.fuse import process
 
-    background.unmount(mountpoint, lazy=lazy)
+    process.unmount(mountpoint, lazy=lazy)
     if as_json:
         emit_json({**json_bytes(mountpoint, "mountpoint"), "exit_code": 0})
     elif not quiet:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
-from ibtfs.cli.failures import FAILURE
+from ibtfs.cli.exit_codes import FAILURE
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -17,6 +16,7 @@ from ibtfs.cli.output import (
     human_size,
     json_bytes,
     json_time,
+    local_time,
     say,
     table,
 )
@@ -86,19 +86,18 @@ def _chosen(
 
     Raises AmbiguousSource, PointNotFound, EntryNotFound, UsageError.
     """
-    from ibtfs.store.naming import by_source, relative_path
+    from ibtfs.store.naming import by_source, of_source, relative_path
 
     found = repo.points()
     tell_damaged(found.damaged)
     sources = by_source(found.points)
     if not sources:
         raise PointNotFound("The repository holds no backup points yet")
-    if wanted is not None and wanted not in sources:
-        known = ", ".join(sorted(sources))
-        raise PointNotFound(f"No source {wanted!r} in the repository; there are: {known}")
+    if wanted is not None:
+        sources = {wanted: of_source(found.points, wanted)}
     fitting: dict[str, bytes] = {}
     failed: EntryNotFound | None = None
-    for name in [wanted] if wanted is not None else sources:
+    for name in sources:
         try:
             fitting[name] = relative_path(sources[name][-1], path)
         except EntryNotFound as error:
@@ -121,11 +120,11 @@ def _gone_since(history: History, path: bytes, versions: Sequence[Version]) -> P
 def _what(history: History, version: Version) -> tuple[str, ...]:
     from ibtfs.store.trees.compare import same_state
 
-    entry, before = version.entry, version.previous
-    if entry is None or before is None:
+    entry, old = version.entry, version.previous
+    if entry is None or old is None:
         return ()
-    what = history.comparison.what_differs(before, entry)
-    if entry.state and before.state and not same_state(before.state, entry.state):
+    what = history.comparison.what_differs(old, entry)
+    if entry.state and old.state and not same_state(old.state, entry.state):
         return ("contents", *what)
     return what
 
@@ -142,19 +141,12 @@ def _print(
             continue
         what = ", ".join(_what(history, version)) or "new"
         size = "folder" if entry.state else human_size(entry.size)
-        rows.append((name, _local_time(entry.mtime_ns), size, points, what))
+        rows.append((name, local_time(entry.mtime_ns), size, points, what))
     say(table(HEADER, rows, RIGHT))
     if gone is not None:
         say(f"Gone since {names[gone.id]}")
     elif len(versions) > 1:
         say(f"{counted(len(versions), 'version')}, in the newest point, too")
-
-
-def _local_time(time_ns: int) -> str:
-    try:
-        return datetime.fromtimestamp(time_ns // 1_000_000_000).isoformat(" ")
-    except (ValueError, OverflowError, OSError):
-        return f"@{time_ns // 1_000_000_000}"  # beyond the year 9999
 
 
 def _row(history: History, version: Version, names: Mapping[str, str]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Answers to readdir and readdirplus: as many entries as fit, from an offset on.
 
 Owns the bounded cache of listings under way: the kernel opens no directories (see
-:mod:`.lowlevel`), so there is no handle that could hold one.  Offset 0 is ``.``, 1 is ``..``, and
+:mod:`.adapter`), so there is no handle that could hold one.  Offset 0 is ``.``, 1 is ``..``, and
 the entry at *n* of a listing is at offset *n* + 2.
 """
 

@@ -21,11 +21,11 @@ from queue import SimpleQueue
 from typing import Any, Literal
 
 from ibtfs import errors
-from ibtfs.fuse import process as background
+from ibtfs.fuse import process
 from ibtfs.fuse.fuse3 import structures
 from ibtfs.fuse.fuse3.adapter import Adapter
 from ibtfs.fuse.fuse3.pruning import Pruner
-from ibtfs.fuse.options import MountOptions
+from ibtfs.fuse.options import MountOptions, escaped
 from ibtfs.fuse.signals import ending_signals
 from ibtfs.view.node import View
 
@@ -153,26 +153,22 @@ class Session:
 
 def _unmount_even_if_busy(mountpoint: bytes) -> None:
     try:
-        background.unmount(mountpoint)
+        process.unmount(mountpoint)
     except errors.MountError as error:
         log.warning("%s; it is taken away all the same", error)
         try:
-            background.unmount(mountpoint, lazy=True)
+            process.unmount(mountpoint, lazy=True)
         except errors.MountError as still:
             log.error("%s", still)
 
 
 def _arguments(options: MountOptions) -> list[bytes]:
     words = ["ro", "noatime", "nosuid", "nodev", f"max_read={MAX_READ}"]
-    words += [f"fsname={_escaped(options.fsname)}", f"subtype={_escaped(options.subtype)}"]
+    words += [f"fsname={escaped(options.fsname)}", f"subtype={escaped(options.subtype)}"]
     words += ["noexec"] if options.noexec else []
     if options.allow_other:
         words += ["allow_other", "default_permissions"]
     return [b"ibtfs", b"-o", os.fsencode(",".join(words))]
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace(",", "\\,")
 
 
 def _why_not(mountpoint: bytes, options: MountOptions) -> str:

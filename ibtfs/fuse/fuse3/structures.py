@@ -17,8 +17,8 @@ from typing import Any
 
 from ibtfs import errors
 
-# Bits of fuse_conn_info.capable and .want
 _M_ARENA_MAX = -8  # of malloc.h
+# Bits of fuse_conn_info.capable and .want
 CAP_READDIRPLUS = 1 << 13
 CAP_READDIRPLUS_AUTO = 1 << 14
 CAP_NO_OPEN = 1 << 17

@@ -7,23 +7,19 @@ from collections import deque
 from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged, ObjectExists
+from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     FLAG_RUNS,
     HEAD_SIZE,
     TABLE,
     TABLE_LIMIT,
-    TRAILER_SIZE,
     Address,
-    Codec,
     Frame,
-    StreamTable,
     decode_frame,
-    decode_table,
-    decode_trailer,
-    encode_end,
     encode_frame,
     object_key,
 )
+from ibtfs.format.tables import TRAILER_SIZE, StreamTable, decode_table, decode_trailer, encode_end
 from ibtfs.store.storage.base import Storage, StoredObject, Upload
 
 FRAMES_IN_FLIGHT = 8
@@ -82,7 +78,8 @@ class _Pending(NamedTuple):
 class FrameFileWriter:
     """Writes one archive file; frames are compressed by *pool*, and stored in the order given.
 
-    Nothing is created before the first frame comes.  Used by one thread at a time.
+    Nothing is created before the first frame comes.  *may_be_named*: it is finished, or that failed
+    when it could have its name already.  Used by one thread at a time.
     """
 
     def __init__(
@@ -97,7 +94,7 @@ class FrameFileWriter:
         self._repository = repository
         self._key = object_key(repository, name)
         self._upload: Upload | None = None
-        self._finished = False
+        self.may_be_named = False
         self._pending: deque[_Pending] = deque()
         self._tables: dict[int, StreamTable] = {}
 
@@ -137,11 +134,11 @@ class FrameFileWriter:
         upload.write(
             encode_end(self._key, self._repository, self._tables, upload.size, self._codec)
         )
-        self._finished = True  # from here on it may have its name, even if this fails
+        self.may_be_named = True  # from here on, even if this fails
         try:
             upload.finish()
         except ObjectExists:
-            self._finished = False  # what has the name is somebody else's
+            self.may_be_named = False  # what has the name is somebody else's
             raise
         return upload.size
 
@@ -151,5 +148,5 @@ class FrameFileWriter:
             self._pending.popleft().encoded.cancel()
         if self._upload is not None:
             self._upload.abort()
-            if self._finished:
+            if self.may_be_named:
                 self._storage.delete(self._upload.name)

@@ -122,6 +122,13 @@ class ArchiveReader:
         if self._header is None:
             self._header = self._read_header()
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of files that the archive has.  Raises ObjectMissing, FormatDamaged."""
+        header = self.header
+        has = {layout.DATA: header.has_data, layout.SIGS: header.has_sigs, layout.INDEX: True}
+        return tuple(kind for kind in layout.KINDS if has[kind])
+
     def _read_header(self) -> IndexHeader:
         where = f"{layout.archive_object(self.id, layout.INDEX)}: header"
         bodies = self._again(lambda: self._bodies(layout.INDEX, HEADER, 0))[1]
@@ -192,7 +199,7 @@ class ArchiveReader:
             number = start + len(bodies)
 
     def _contents_from(self, number: int) -> tuple[int, tuple[bytes | None, ...]] | None:
-        """The frame with content record *number*, or with the next that is left; None at the end."""
+        """The frame with content record *number*, or with the next that is left, if any is."""
         table = self._file(layout.INDEX).table(CONTENTS)
         row = table.find(number)
         if row < 0:

@@ -9,19 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ibtfs.errors import IbtfsError
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry, encode_page, encode_pages
 from ibtfs.format.extents import ExtentMap, encode_parts
-from ibtfs.format.frames import (
-    CONTENTS,
-    HEADER,
-    LARGE,
-    LITERALS,
-    MAPS,
-    SLABS,
-    SMALL,
-    STATES,
-    Codec,
-)
+from ibtfs.format.frames import CONTENTS, HEADER, LARGE, LITERALS, MAPS, SLABS, SMALL, STATES
 from ibtfs.format.index import (
     ContentRecord,
     IndexHeader,
@@ -179,6 +170,11 @@ class ArchiveWriter:
         return time.monotonic() - self._began
 
     @property
+    def kinds(self) -> list[str]:
+        """The kinds of files that it has, once it is finished."""
+        return [kind for kind, file in self._files.items() if not file.is_empty]
+
+    @property
     def is_empty(self) -> bool:
         """Whether nothing has been added."""
         return not (self.data_bytes or any(r.count for r in self._records.values()))
@@ -258,14 +254,18 @@ class ArchiveWriter:
             buffer.flush()
 
     def abort(self) -> None:
-        """Drop what was written, the index first."""
+        """Drop what was written, unless its index may have its name.
+
+        From then on it is an archive of the repository, and other runs may refer to it.
+        """
+        if self._files[layout.INDEX].may_be_named:
+            return
         for kind in (layout.INDEX, layout.DATA, layout.SIGS):
             try:
                 self._files[kind].abort()
             except IbtfsError as error:
-                # an index that cannot be removed must keep its data; the next run looks again
+                # the next run looks again
                 log.warning("What a failed run wrote could not all be removed: %s", error)
-                break
 
 
 @contextmanager

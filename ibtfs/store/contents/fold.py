@@ -16,6 +16,7 @@ from typing import NamedTuple
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.extents import BASE, ZEROS, ExtentMap
 from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.store import layout
 
 
 class Level(NamedTuple):
@@ -53,7 +54,9 @@ def fold(levels: Sequence[Level], start: int, end: int) -> list[Found]:
         if not starts and not wanted:
             break
         if starts and ends[-1] > level.record.size:
-            raise FormatDamaged(f"{_name(levels[depth - 1])}: copies from beyond its base's end")
+            raise FormatDamaged(
+                f"{name_of(levels[depth - 1].ref)}: copies from beyond its base's end"
+            )
         if level.extents is None or level.record.base is None:
             wanted.extend((a, b - a, a) for a, b in zip(starts, ends))
             starts = []
@@ -62,7 +65,7 @@ def fold(levels: Sequence[Level], start: int, end: int) -> list[Found]:
         if starts and level.extents is not None:
             _take(level, level.extents, (starts, ends), found, wanted)
     if starts or wanted:
-        raise FormatDamaged(f"{_name(levels[-1])}: copies from a base that it does not have")
+        raise FormatDamaged(f"{name_of(levels[-1].ref)}: copies from a base that it does not have")
     found.sort()
     return found
 
@@ -118,7 +121,7 @@ def _follow(level: Level, wanted: _Wanted, found: _Places) -> _Wanted:
     offsets, sizes, _ = zip(*wanted)
     ends = list(map(operator.add, offsets, sizes))
     if min(offsets) < 0 or max(ends) > level.record.size:
-        raise FormatDamaged(f"{_name(level)}: is asked for bytes beyond its end")
+        raise FormatDamaged(f"{name_of(level.ref)}: is asked for bytes beyond its end")
     if extents is None:
         found.extend((place, level.ref, offset, size) for offset, size, place in wanted)
         return []
@@ -188,5 +191,6 @@ def _take_whole(level: Level, extents: ExtentMap, rows: slice, shift: int, found
     found.extend(zip(places, map(level.owners.__getitem__, codes), offsets, lengths))
 
 
-def _name(level: Level) -> str:
-    return f"archives/{level.ref.archive}: content {level.ref.number}"
+def name_of(ref: Reference) -> str:
+    """How messages name a content."""
+    return f"{layout.archive(ref.archive)}: content {ref.number}"

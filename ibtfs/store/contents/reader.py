@@ -11,7 +11,7 @@ from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
 from ibtfs.format.extents import ExtentMap
 from ibtfs.format.frames import digest
 from ibtfs.format.index import ContentRecord, Reference
-from ibtfs.store.contents.fold import Found, Level, fold
+from ibtfs.store.contents.fold import Found, Level, fold, name_of
 from ibtfs.store.repository import Repository
 
 WINDOW = 1 << 20
@@ -98,7 +98,7 @@ class Contents:
         """As :meth:`segments`, window by window.  Raises FormatDamaged beyond the content's end."""
         size = self._kept_record(ref).size
         if end > size:
-            raise FormatDamaged(f"{_name(ref)}: has {size} bytes where more are expected")
+            raise FormatDamaged(f"{name_of(ref)}: has {size} bytes where more are expected")
         while start < end:
             number = start // WINDOW
             stop = min(end, (number + 1) * WINDOW)
@@ -160,7 +160,7 @@ class Contents:
                 return levels
             base = self.record(record.base)
             if base.depth != record.depth - 1:
-                raise FormatDamaged(f"{_name(ref)}: its chain of bases does not descend")
+                raise FormatDamaged(f"{name_of(ref)}: its chain of bases does not descend")
             ref, record = record.base, base
 
     def read(self, ref: Reference, offset: int, size: int) -> bytes:
@@ -186,7 +186,7 @@ class Contents:
         data = self.read(ref, 0, size)
         self.verify(ref, data, record)
         if record.size != size:
-            raise FormatDamaged(f"{_name(ref)}: {record.size} bytes where a row says {size}")
+            raise FormatDamaged(f"{name_of(ref)}: {record.size} bytes where a row says {size}")
         return data
 
     def pieces(self, ref: Reference, offset: int, size: int) -> list[bytes | memoryview]:
@@ -260,7 +260,7 @@ class Contents:
         self, owner: Reference, record: ContentRecord, offset: int, length: int
     ) -> list[memoryview]:
         if offset < 0 or offset + length > record.length:
-            raise FormatDamaged(f"{_name(owner)}: is asked for bytes beyond its payload")
+            raise FormatDamaged(f"{name_of(owner)}: is asked for bytes beyond its payload")
         archive = self._repository.archive(owner.archive)
         return archive.payload(record.stream, record.start + offset, length)
 
@@ -311,22 +311,18 @@ class Contents:
                 return
             base = self.record(record.base)
             if base.depth != record.depth - 1:
-                raise FormatDamaged(f"{_name(ref)}: its chain of bases does not descend")
+                raise FormatDamaged(f"{name_of(ref)}: its chain of bases does not descend")
             ref, record = record.base, base
 
     def _require_payload(self, ref: Reference, record: ContentRecord) -> None:
         archive = self._repository.archive(ref.archive)
         if not archive.covers(record.stream, record.start, record.length):
-            raise ObjectMissing(f"{_name(ref)}: its payload is not in the archive's data")
+            raise ObjectMissing(f"{name_of(ref)}: its payload is not in the archive's data")
 
     def verify(self, ref: Reference, data: bytes, record: ContentRecord) -> None:
         """Raise FormatDamaged unless *data* is the content."""
         if digest(data) != record.digest:
-            raise FormatDamaged(f"{_name(ref)}: the bytes do not have the digest of the content")
-
-
-def _name(ref: Reference) -> str:
-    return f"archives/{ref.archive}: content {ref.number}"
+            raise FormatDamaged(f"{name_of(ref)}: the bytes do not have the digest of the content")
 
 
 def _joined(found: list[Found]) -> _Window:

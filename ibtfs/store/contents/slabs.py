@@ -16,6 +16,7 @@ from ibtfs.errors import FormatDamaged
 from ibtfs.format.frames import SLABS
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.format.packing import expect_ints, pack, unpack_tuple
+from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
@@ -92,9 +93,15 @@ def load_slabs(repository: Repository, record: ContentRecord, archive_id: str) -
             raise FormatDamaged(f"{archive.where}: a chain of bases that does not descend")
         archive_id, record = record.base.archive, base
     digests = SlabDigests()
+    where = _name_of(archive_id)
     for link, listed in reversed(parts):
-        _overlay(digests, link.size, listed, f"archives/{archive_id}/sigs: slabs of a content")
+        _overlay(digests, link.size, listed, where)
     return digests
+
+
+def _name_of(archive_id: str) -> str:
+    """How messages name the digests of a content."""
+    return f"{layout.archive_object(archive_id, layout.SIGS)}: slabs of a content"
 
 
 class _Part(NamedTuple):
@@ -106,7 +113,7 @@ class _Part(NamedTuple):
 
 def _listed(archive: ArchiveReader, record: ContentRecord) -> list[_Part]:
     """The vault's records of one content."""
-    where = f"{archive.where}/sigs: slabs of a content"
+    where = _name_of(archive.id)
     if record.slabs < 0:
         raise FormatDamaged(f"{where}: there are none")
     parts = []
@@ -156,7 +163,7 @@ def read_slabs(contents: Contents, ref: Reference, size: int) -> SlabDigests:
 
 def head_digest(archive: ArchiveReader, record: ContentRecord) -> bytes:
     """The digest of the first slab that is not zeros, if the content's own record has it."""
-    where = f"{archive.where}/sigs: slabs of a content"
+    where = _name_of(archive.id)
     numbers, chosen = unpack_tuple(archive.body(SLABS, record.slabs), where, 2)[:2]
     if numbers is not None or type(chosen) is not bytes:
         return b""

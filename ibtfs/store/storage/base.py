@@ -4,8 +4,8 @@ Names are text with ``/`` in it, as :mod:`ibtfs.store.layout` makes them.  Nothi
 knows paths, opens files or calls fsync.  The verbs are put, put_new, open (ranges of an object),
 list and delete, and no others: no append, no rename.
 
-:class:`Leases` are for storages that can tell whether the owner of a lock lives, :class:`Volume` for
-those that lie on a file system.
+:class:`Leases` are for storages that can tell whether the owner of a lock lives, :class:`Volume`
+for those that lie on a file system.
 """
 
 from __future__ import annotations
@@ -87,15 +87,24 @@ class Storage(Protocol):
     """
 
     def put(self, name: str) -> Upload:
-        """Begin to put *name*, which must be new, as a stream.  Raises StorageFull, StorageFailed."""
+        """Begin to put *name*, which must be new, as a stream.
+
+        Raises StorageFull, StorageFailed.
+        """
         ...
 
     def put_new(self, name: str, data: bytes) -> None:
-        """Put *data* at once.  Raises ObjectExists if *name* is there, StorageFull, StorageFailed."""
+        """Put *data* at once.
+
+        Raises ObjectExists if *name* is there, StorageFull, StorageFailed.
+        """
         ...
 
     def open(self, name: str) -> StoredObject:
-        """Ranges of *name*, for the asking.  Raises ObjectMissing, ObjectUnreadable, StorageFailed."""
+        """Ranges of *name*, for the asking.
+
+        Raises ObjectMissing, ObjectUnreadable (also for what is no file), StorageFailed.
+        """
         ...
 
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
@@ -141,8 +150,12 @@ class Leases(Protocol):
         """Whether a lease's owner lives on this machine; None if that cannot be told."""
         ...
 
-    def age(self, name: str) -> float:
-        """Seconds since *name* was made or refreshed; endless if it is not there."""
+    def age(self, name: str, now: str) -> float:
+        """Seconds since *name* was made or refreshed, at the time when *now* was.
+
+        Both by the clock of the storage: those of the machines that write to it may differ by
+        days.  Endless if *name* is not there, 0 if *now* is not.
+        """
         ...
 
 

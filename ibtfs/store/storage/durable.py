@@ -21,10 +21,10 @@ def failed(error: OSError, name: str, *, reading: bool = False) -> IbtfsError:
     return StorageFailed(f"{name}: {error.strerror or error}")
 
 
-def rename_new(part: str, path: str) -> None:
-    """Give *part* the name *path*, or raise FileExistsError."""
+def rename_new(folder: int, part: str, name: str) -> None:
+    """Give *part*, in the open *folder*, the name *name*, or raise FileExistsError."""
     try:
-        os.link(part, path)
+        os.link(part, name, src_dir_fd=folder, dst_dir_fd=folder)
     except FileExistsError:
         raise
     except OSError as error:
@@ -32,20 +32,35 @@ def rename_new(part: str, path: str) -> None:
         # enough, and an empty file that reserved the name would be a damaged object after a crash
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
             raise
-        if os.path.lexists(path):
-            raise FileExistsError(path) from error
-        os.rename(part, path)
+        if is_there(folder, name):
+            raise FileExistsError(name) from error
+        os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
     else:
-        os.unlink(part)
+        os.unlink(part, dir_fd=folder)
 
 
-def sync_folder(folder: str) -> None:
-    """Make the names in *folder* durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def is_there(folder: int, name: str) -> bool:
+    """Whether the open *folder* has anything called *name*.  Raises OSError if it cannot tell."""
     try:
-        os.fsync(descriptor)
+        os.lstat(name, dir_fd=folder)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def sync_names(folder: int) -> None:
+    """Make the names in the open *folder* durable."""
+    try:
+        os.fsync(folder)
     except OSError as error:
         if error.errno != errno.EINVAL:  # some network file systems cannot sync a folder
             raise
+
+
+def sync_folder(path: str) -> None:
+    """Make the names in the folder at *path* durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_names(descriptor)
     finally:
         os.close(descriptor)

@@ -6,19 +6,22 @@ import fcntl
 import os
 
 from ibtfs.store.storage.base import UNFINISHED
-from ibtfs.store.storage.durable import rename_new, sync_folder
+from ibtfs.store.storage.durable import rename_new, sync_names
 
 LEASE_ATTEMPTS = 3
 
 
 class FileLease:
-    """An empty object that its owner holds, with an flock where the file system has them."""
+    """An empty object that its owner holds, with an flock where the file system has them.
 
-    def __init__(self, path: str) -> None:
-        self._path = path
+    It is called *name* in the open *folder*, which it closes in the end.  Raises OSError.
+    """
+
+    def __init__(self, folder: int, name: str) -> None:
+        self._folder, self._name = folder, name
         for attempt in range(LEASE_ATTEMPTS):
             try:
-                self._make(f"{path}.{os.urandom(6).hex()}{UNFINISHED}")
+                self._make(f"{name}.{os.urandom(6).hex()}{UNFINISHED}")
             except FileNotFoundError:
                 # somebody who cleans up took it for left behind before it was locked
                 if attempt + 1 == LEASE_ATTEMPTS:
@@ -28,13 +31,13 @@ class FileLease:
 
     def _make(self, part: str) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._descriptor = os.open(part, flags, 0o600)
+        self._descriptor = os.open(part, flags, 0o600, dir_fd=self._folder)
         try:
             self._flock()
-            rename_new(part, self._path)
-            sync_folder(os.path.dirname(self._path))
+            rename_new(self._folder, part, self._name)
+            sync_names(self._folder)
         except BaseException:
-            for name in (part, self._path):
+            for name in (part, self._name):
                 self._unlink(name)
             os.close(self._descriptor)
             raise
@@ -42,10 +45,17 @@ class FileLease:
     def _unlink(self, name: str) -> None:
         """Remove *name* if it is this lease."""
         try:
-            if os.path.samestat(os.stat(name), os.fstat(self._descriptor)):
-                os.unlink(name)
+            if self._is(name):
+                os.unlink(name, dir_fd=self._folder)
         except OSError:
-            pass  # not there, or the disk went away: it will be found without an owner
+            pass  # the disk went away: it will be found without an owner
+
+    def _is(self, name: str) -> bool:
+        try:
+            there = os.lstat(name, dir_fd=self._folder)
+        except OSError:
+            return False
+        return os.path.samestat(there, os.fstat(self._descriptor))
 
     def _flock(self) -> None:
         try:
@@ -55,11 +65,7 @@ class FileLease:
 
     def is_in_place(self) -> bool:
         """Whether the object is still there and still this one."""
-        try:
-            there = os.stat(self._path)
-        except OSError:
-            return False
-        return os.path.samestat(there, os.fstat(self._descriptor))
+        return self._is(self._name)
 
     def refresh(self) -> None:
         """Make it young again."""
@@ -67,5 +73,6 @@ class FileLease:
 
     def release(self) -> None:
         """Remove it."""
-        self._unlink(self._path)
+        self._unlink(self._name)
         os.close(self._descriptor)
+        os.close(self._folder)

@@ -1,4 +1,4 @@
-"""A repository in a folder of a file system: the storage's verbs, leases, and what a volume tells.
+"""A repository in a folder of a file system: the storage's verbs, and leases.
 
 An object is written beside its place under a name that no reader lists, synced, and moved into
 place, and then the folder is synced, and the parent of a folder newly made.
@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
+import stat
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 
-from ibtfs.errors import ObjectExists, RepositoryError
+from ibtfs.errors import ObjectExists, ObjectUnreadable, RepositoryError
 from ibtfs.store.layout import FOLDERS
-from ibtfs.store.storage.base import UNFINISHED, ObjectToken, Space, is_unfinished
-from ibtfs.store.storage.durable import failed, rename_new, sync_folder
+from ibtfs.store.storage.base import UNFINISHED, is_unfinished
+from ibtfs.store.storage.durable import failed, rename_new, sync_folder, sync_names
 from ibtfs.store.storage.lease import FileLease
 from ibtfs.store.storage.place import check_place
+from ibtfs.store.storage.volume import LocalVolume
 
-TOKEN_SETTLES_NS = 100_000_000
+# whatever lies there, opening it never waits
+_OBJECT = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LocalObject:
@@ -29,7 +33,8 @@ class LocalObject:
     def __init__(self, descriptor: int, name: str) -> None:
         self._descriptor = descriptor
         self.name = name
-        self.size = os.fstat(descriptor).st_size
+        found = os.fstat(descriptor)
+        self.size, self.is_file = found.st_size, stat.S_ISREG(found.st_mode)
         # an object may be dropped while another thread still reads from it: the last
         # reference closes it, and a descriptor number is never used after that
         self._close = weakref.finalize(self, os.close, descriptor)
@@ -65,10 +70,16 @@ class LocalUpload:
 
     def __init__(self, storage: LocalStorage, name: str) -> None:
         self._storage, self.name = storage, name
-        self._path = storage.path(name)
-        self._part = f"{self._path}.{os.urandom(6).hex()}{UNFINISHED}"
+        self._place, _, self._base = name.rpartition("/")
+        self._part = f"{self._base}.{os.urandom(6).hex()}{UNFINISHED}"
         self.size = 0
-        self._descriptor = storage.create_part(self._part, name)
+        self._folder = storage.opened_folder(self._place, make=True)
+        try:
+            self._descriptor = storage.create_file(self._folder, self._part)
+        except OSError as error:
+            os.close(self._folder)
+            raise failed(error, name) from error
+        self._is_open = True
 
     def write(self, data: bytes | memoryview) -> None:
         """As Upload says."""
@@ -82,29 +93,38 @@ class LocalUpload:
 
     def finish(self) -> None:
         """As Upload says."""
-        descriptor, self._descriptor = self._descriptor, -1
         try:
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            rename_new(self._part, self._path)
-            sync_folder(os.path.dirname(self._path))
+            os.fsync(self._descriptor)
+            self._close_file()  # may fail as well, and is to do so before it has its name
+            rename_new(self._folder, self._part, self._base)
+            sync_names(self._folder)
         except FileExistsError as error:
             raise ObjectExists(f"{self.name}: is there already") from error
         except OSError as error:
             raise failed(error, self.name) from error
+        self._close()
 
     def abort(self) -> None:
         """As Upload says; a folder of its own goes with it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        if not self._is_open:
+            return
         try:
-            os.unlink(self._part)
+            os.unlink(self._part, dir_fd=self._folder)
         except OSError:
-            return  # moved into place, or the disk is gone: nothing to drop
-        self._storage.drop_folder(os.path.dirname(self._part))
+            pass  # moved into place, or the disk is gone: nothing to drop
+        self._close()
+        self._storage.drop_folder(self._place)
+
+    def _close_file(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def _close(self) -> None:
+        self._is_open = False
+        with suppress(OSError):  # of what is dropped, or was synced
+            self._close_file()
+        os.close(self._folder)
 
     def __enter__(self) -> LocalUpload:
         return self
@@ -116,7 +136,7 @@ class LocalUpload:
             self.abort()
 
 
-class LocalStorage:
+class LocalStorage(LocalVolume):
     """A repository's objects in a folder of a local file system.
 
     *root* is absolute.  Folders are made 0700 and files 0600; with *shared*, 0770 (and the group
@@ -124,8 +144,7 @@ class LocalStorage:
     """
 
     def __init__(self, root: bytes, *, shared: bool = False) -> None:
-        self.root = root
-        self._text_root = os.fsdecode(root)
+        super().__init__(root)
         self._shared = shared
 
     @classmethod
@@ -140,10 +159,6 @@ class LocalStorage:
             shown = os.fsdecode(root)
             raise RepositoryError(f"Cannot make {shown!r}: {error.strerror}") from error
         return cls(root, shared=shared)
-
-    def path(self, name: str) -> str:
-        """Where the object *name* lies."""
-        return f"{self._text_root}/{name}" if name else self._text_root
 
     # The verbs
 
@@ -160,16 +175,21 @@ class LocalStorage:
     def open(self, name: str) -> LocalObject:
         """As Storage says."""
         try:
-            descriptor = os.open(self.path(name), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            descriptor = os.open(self.path(name), _OBJECT)
         except OSError as error:
             raise failed(error, name, reading=True) from error
-        return LocalObject(descriptor, name)
+        stored = LocalObject(descriptor, name)
+        if not stored.is_file:
+            stored.close()
+            raise ObjectUnreadable(f"{name}: is not a regular file")
+        return stored
 
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
         """As Storage says."""
         try:
-            names = os.listdir(self.path(folder))
-        except FileNotFoundError:
+            with self._folder(folder) as descriptor:
+                names = os.listdir(descriptor)
+        except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise failed(error, folder) from error
@@ -177,75 +197,119 @@ class LocalStorage:
 
     def delete(self, name: str) -> None:
         """As Storage says."""
-        path = self.path(name)
+        place, _, base = name.rpartition("/")
         try:
-            os.unlink(path)
-        except FileNotFoundError:
-            return
-        except IsADirectoryError:
-            self.drop_folder(path)
+            with self._folder(place) as folder:
+                found = os.lstat(base, dir_fd=folder)
+                if stat.S_ISLNK(found.st_mode):
+                    return  # no object, and not ours
+                if not stat.S_ISDIR(found.st_mode):
+                    os.unlink(base, dir_fd=folder)
+                    sync_names(folder)
+        except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
             raise failed(error, name) from error
-        if not self.drop_folder(os.path.dirname(path)):
-            sync_folder(os.path.dirname(path))
+        self.drop_folder(name if stat.S_ISDIR(found.st_mode) else place)
 
-    def drop_folder(self, folder: str) -> bool:
-        """Remove the empty folder at the path *folder*, unless it is one at the top; whether so."""
-        if os.path.dirname(folder) == self._text_root or folder == self._text_root:
-            return False
+    def drop_folder(self, name: str) -> None:
+        """Remove the folder *name* if it is empty, unless it is one at the top."""
+        above, _, base = name.rpartition("/")
+        if not above:
+            return
         try:
-            os.rmdir(folder)
+            with self._folder(above) as folder:
+                os.rmdir(base, dir_fd=folder)
+                sync_names(folder)
         except OSError:
-            return False  # not empty, or not there: either is as it should be
-        sync_folder(os.path.dirname(folder))
-        return True
+            pass  # not empty, or not there: either is as it should be
 
-    def create_part(self, part: str, name: str) -> int:
-        """Open the hidden file of an upload, making its folder.  Raises StorageFailed."""
-        try:
-            self._make_folder(os.path.dirname(part))
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            descriptor = os.open(part, flags, 0o600)
-            if self._shared:
-                os.fchmod(descriptor, 0o660)
-        except OSError as error:
-            raise failed(error, name) from error
+    def create_file(self, folder: int, name: str) -> int:
+        """Make the file *name* in an open folder, to be written.  Raises OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(name, flags, 0o600, dir_fd=folder)
+        if self._shared:
+            os.fchmod(descriptor, 0o660)
         return descriptor
 
-    def _make_folder(self, folder: str) -> None:
-        """Make *folder* and what is missing above it, durably."""
-        if folder == self._text_root:
-            return  # made by create alone: a disk that went away must not be written beside
+    @contextmanager
+    def _folder(self, name: str) -> Iterator[int]:
+        """The folder *name*, open; raises OSError."""
+        descriptor = self._descend(name, make=False)
         try:
-            os.mkdir(folder, 0o700)
-        except FileExistsError:
-            return
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def opened_folder(self, name: str, *, make: bool) -> int:
+        """The descriptor of the folder *name*; with *make* it is made, durably, if it is missing.
+
+        Raises StorageFull, StorageFailed.
+        """
+        try:
+            return self._descend(name, make=make)
+        except OSError as error:
+            raise failed(error, name) from error
+
+    def _descend(self, name: str, *, make: bool) -> int:
+        """Open the folder *name*, never through a link below the repository's own.
+
+        Where several users write, one of them could lead to the files of another.  The repository's
+        own folder is made by create alone: a disk that went away must not be written beside.
+        """
+        folder = os.open(self.text_root, _FOLDER & ~os.O_NOFOLLOW)
+        try:
+            for base in name.split("/") if name else ():
+                below = self._below(folder, base, make=make)
+                os.close(folder)
+                folder = below
+        except BaseException:
+            os.close(folder)
+            raise
+        return folder
+
+    def _below(self, folder: int, base: str, *, make: bool) -> int:
+        try:
+            return os.open(base, _FOLDER, dir_fd=folder)
         except FileNotFoundError:
-            self._make_folder(os.path.dirname(folder))
-            os.mkdir(folder, 0o700)
-        if self._shared:
-            os.chmod(folder, 0o2770)
-        sync_folder(os.path.dirname(folder))
+            if not make:
+                raise
+        try:
+            os.mkdir(base, 0o700, dir_fd=folder)
+        except FileExistsError:
+            return os.open(base, _FOLDER, dir_fd=folder)  # another run has made it
+        made = os.open(base, _FOLDER, dir_fd=folder)
+        try:
+            if self._shared:
+                os.fchmod(made, 0o2770)
+            sync_names(folder)
+        except BaseException:
+            os.close(made)
+            raise
+        return made
 
     def make_folders(self) -> None:
         """Make the folders of a new repository, durably, and its own name where it lies."""
         for folder in FOLDERS:
-            self._make_folder(self.path(folder))
+            os.close(self.opened_folder(folder, make=True))
         # also what a run made that was cut off before it could sync
-        sync_folder(self._text_root)
-        sync_folder(os.path.dirname(self._text_root))
+        sync_folder(self.text_root)
+        sync_folder(os.path.dirname(self.text_root))
 
     # Leases
 
     def lease(self, name: str) -> FileLease:
         """As Leases says."""
-        path = self.path(name)
+        place, _, base = name.rpartition("/")
+        folder = self.opened_folder(place, make=True)
         try:
-            self._make_folder(os.path.dirname(path))
-            return FileLease(path)
+            return FileLease(folder, base)
         except OSError as error:
+            os.close(folder)
             raise failed(error, name) from error
+        except BaseException:
+            os.close(folder)
+            raise
 
     def is_held(self, name: str) -> bool | None:
         """As Leases says."""
@@ -266,62 +330,13 @@ class LocalStorage:
             os.close(descriptor)
         return False
 
-    def age(self, name: str) -> float:
+    def age(self, name: str, now: str) -> float:
         """As Leases says."""
         try:
-            return time.time() - os.stat(self.path(name)).st_mtime
+            there = os.stat(self.path(name)).st_mtime
         except OSError:
             return float("inf")
-
-    # The volume
-
-    def space(self) -> Space:
-        """As Volume says."""
         try:
-            found = os.statvfs(self.root)
-        except OSError as error:
-            raise failed(error, self._text_root) from error
-        return Space(
-            found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail, found.f_files,
-            found.f_ffree,
-        )  # fmt: skip
-
-    def refusal(self) -> str:
-        """As Volume says."""
-        if os.statvfs(self.root).f_flag & os.ST_RDONLY:
-            return "its file system is mounted read-only"
-        folders = [self._text_root, *map(self.path, FOLDERS)]
-        shut = [
-            path
-            for path in folders
-            if os.path.lexists(path) and not os.access(path, os.W_OK | os.X_OK)
-        ]
-        return f"this user may not write to {shut[0]!r}" if shut else ""
-
-    def sync(self, folders: Iterable[str]) -> None:
-        """As Volume says."""
-        for folder in folders:
-            try:
-                sync_folder(self.path(folder))
-            except OSError as error:
-                raise failed(error, folder) from error
-
-    def folder_token(self, folder: str) -> int:
-        """As Volume says."""
-        changed = self.changed_ns(folder)
-        return changed if time.time_ns() - changed > TOKEN_SETTLES_NS else 0
-
-    def changed_ns(self, folder: str) -> int:
-        """As Volume says."""
-        try:
-            return os.stat(self.path(folder)).st_mtime_ns
+            return os.stat(self.path(now)).st_mtime - there
         except OSError:
-            return 0
-
-    def token(self, name: str) -> ObjectToken:
-        """As Volume says: size, times of modification and status change in ns, and inode."""
-        try:
-            found = os.stat(self.path(name))
-        except OSError as error:
-            raise failed(error, name, reading=True) from error
-        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+            return 0.0

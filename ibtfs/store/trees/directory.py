@@ -77,11 +77,10 @@ class StoredPage(NamedTuple):
 
     def entry(self, row: int) -> Entry:
         """Row *row* with absolute references.  Raises FormatDamaged."""
-        stamp, ref = self.page.stamps[row], self.page.refs[row]
-        extras = self.page.extras.get(row, NO_EXTRAS)
-        header, where = self.archive.header, self.ref.archive
+        page, header, where = self.page, self.archive.header, self.ref.archive
+        stamp, ref, extras = page.stamps[row], page.refs[row], page.extras.get(row, NO_EXTRAS)
         mode = stamp[1]
-        content = state = None
+        content = state = xattrs = None
         target, rdev = b"", 0
         if stat.S_ISREG(mode):
             content = header.reference(ref, where) if ref is not None else None
@@ -94,9 +93,10 @@ class StoredPage(NamedTuple):
             target = ref
         elif ref is not None:
             rdev = ref
-        packed = extras.get(XATTRS_REF)
-        xattrs = header.reference(packed, where) if packed is not None else None
-        return Entry(*stamp, content, state, target, rdev, extras, xattrs)
+        if XATTRS_REF in extras:
+            xattrs = header.reference(extras[XATTRS_REF], where)
+        # a fifth faster than by its arguments
+        return Entry._make((*stamp, content, state, target, rdev, extras, xattrs))
 
     def reference(self, packed: Any) -> Reference:
         """The record that a number in one of its rows names.  Raises FormatDamaged."""
@@ -105,6 +105,11 @@ class StoredPage(NamedTuple):
     def entries(self) -> Iterator[Entry]:
         """All rows, in order of name."""
         return map(self.entry, range(len(self.page.stamps)))
+
+    def folders(self) -> list[Entry]:
+        """The rows that are directories, in order of name.  Raises FormatDamaged."""
+        # only those lead to a pair
+        return [self.entry(n) for n, ref in enumerate(self.page.refs) if type(ref) is tuple]
 
 
 class Directory:
@@ -201,6 +206,11 @@ class Directory:
 
 def _name_of(stamp: Stamp) -> bytes:
     return stamp[0]
+
+
+def child_path(folder: bytes, name: bytes) -> bytes:
+    """The path of what is called *name* in *folder*; that of the root is ``b""``."""
+    return folder + b"/" + name if folder else name
 
 
 def entry_xattrs(entry: Entry, contents: Contents) -> Mapping[bytes, bytes]:

@@ -13,6 +13,7 @@ from ibtfs.format.point import Point
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory, Entry, StateRef
+from ibtfs.store.trees.reach import reach
 
 PIECE = 1 << 20
 
@@ -50,18 +51,17 @@ def walk(
     if top.state is None:
         yield path, top
         return
-    stack = [(path, iter(list(Directory(repository, top.state.ref).entries())))]
-    while stack:
-        folder, entries = stack[-1]
-        entry = next(entries, None)
-        if entry is None:
-            stack.pop()
-            continue
-        below = folder + b"/" + entry.name if folder else entry.name
-        yield below, entry
-        if recursive and entry.state is not None:
-            inside = list(Directory(repository, entry.state.ref).entries())
-            stack.append((below, iter(inside)))
+    listings: list[Iterator[tuple[bytes, Entry]]] = []
+    for visit in reach(repository, top.state, path, enter=lambda _: recursive):
+        while len(listings) > visit.depth:
+            yield from listings.pop()
+        for below, entry in listings[-1] if listings else ():
+            yield below, entry
+            if below == visit.path:
+                break
+        listings.append(iter(visit.entries()))
+    while listings:
+        yield from listings.pop()
 
 
 def content_pieces(repository: Repository, entry: Entry) -> Iterator[bytes]:

@@ -63,6 +63,8 @@ class Catalog:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=60, isolation_level=None)
+        # a name that a disk spoilt is none that the repository has
+        connection.text_factory = lambda data: data.decode(errors="replace")
         self._seen = set()
         try:
             connection.execute("PRAGMA synchronous=OFF")

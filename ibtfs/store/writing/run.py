@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from ibtfs.errors import IntegrityError
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry
 from ibtfs.format.extents import ExtentMap
-from ibtfs.format.frames import Codec
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.archives.writer import ArchiveWriter
 from ibtfs.store.contents.reader import Contents
@@ -65,6 +65,7 @@ class RunWriter:
         self.holes: dict[Reference, Holes] = {}
         """The holes of contents in the open archive, whose maps cannot be read yet."""
         self.stored_bytes = 0
+        self._written: dict[str, list[str]] = {}
         self.archive_bytes = ARCHIVE_BYTES
 
     @property
@@ -106,17 +107,18 @@ class RunWriter:
             self.abort()
             return
         self.stored_bytes += self._current.finish()
+        self._written[self._current.id] = self._current.kinds
         self._current = None
         self._digests, self._by_digest, self.holes = [], {}, {}
         self._has_past = True
         self.catalog.feed()
 
     def settle(self) -> None:
-        """Make durable what this run refers to, and somebody else may have put there just now.
+        """Make durable what this run refers to, and see that all of it is there.
 
-        Raises ObjectMissing if another run has taken back what it had put there.
+        Raises ObjectMissing if something was removed meanwhile.
         """
-        self.repository.settle(self.adopted)
+        self.repository.settle(self.adopted, self._written)
 
     def abort(self) -> None:
         """Drop the open archive; closed ones stay, for the next run to find."""

@@ -12,10 +12,10 @@ import pytest
 
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
-from ibtfs.actions.restore.entry import EntryWriter, RestoreFailed
+from ibtfs.actions.restore.entry import EntryWriter
 from ibtfs.actions.restore.remove import Remover
-from ibtfs.actions.restore.run import ALWAYS, IF_CHANGED, NEVER
-from ibtfs.errors import UsageError
+from ibtfs.actions.restore.run import Overwrite
+from ibtfs.errors import RestoreFailed, UsageError
 from ibtfs.format.patterns import Patterns
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
@@ -23,6 +23,8 @@ from ibtfs.store.trees.directory import Directory
 from tests.support import differences, snapshot
 from tests.support.repositories import back_up, put_back, reopened
 from tests.support.trees import File, Hardlink, make_tree
+
+ALWAYS, IF_CHANGED, NEVER = Overwrite.ALWAYS, Overwrite.IF_CHANGED, Overwrite.NEVER
 
 
 def test_a_folder_in_the_place_of_a_file_stays(tmp_path: Path, repository: Repository) -> None:

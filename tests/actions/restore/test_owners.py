@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from ibtfs.actions.restore.run import ALWAYS, IF_CHANGED
+from ibtfs.actions.restore.run import Overwrite
 from ibtfs.format.acl import GROUP, USER, acl_entries
 from ibtfs.format.point import Point
 from ibtfs.store.repository import Repository
 from tests.support import differences, snapshot
 from tests.support.repositories import back_up, put_back, reopened
 from tests.support.trees import File, make_tree, posix_acl
+
+ALWAYS, IF_CHANGED, NEVER = Overwrite.ALWAYS, Overwrite.IF_CHANGED, Overwrite.NEVER
 
 
 def test_acls_that_a_destination_hands_down_are_removed(

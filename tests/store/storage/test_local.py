@@ -140,11 +140,16 @@ def test_leases_tell_whether_their_owner_lives(storage: LocalStorage) -> None:
     assert storage.list("locks") == ["l"]
     assert storage.is_held("locks/l")
     assert lease.is_in_place()
-    assert storage.age("locks/l") < 60
+    assert storage.age("locks/l", "locks/l") == 0
+    os.utime(storage.path("locks/l"), (1, 1))
+    storage.put_new("points/p", b"")
+    os.utime(storage.path("points/p"), (4, 4))
+    assert storage.age("locks/l", "points/p") == 3
     lease.release()
     assert storage.list("locks") == []
     assert not storage.is_held("locks/l")
-    assert storage.age("locks/l") == float("inf")
+    assert storage.age("locks/l", "points/p") == float("inf")
+    assert storage.age("points/p", "locks/l") == 0
 
 
 def test_tokens_tell_of_changes(storage: LocalStorage) -> None:

@@ -1,4 +1,4 @@
-"""The catalog of digests beside other processes, which forget archives or take them back."""
+"""The catalog of digests: beside other processes, which forget and take back; and damaged."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 from blake3 import blake3
 
 from ibtfs.errors import ObjectMissing
-from ibtfs.format.frames import Codec
+from ibtfs.format.compression import Codec
 from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.run import RunWriter
-from tests.support.repositories import back_up
+from tests.support.repositories import back_up, the_point
+from tests.support.trees import make_tree
 
 
 def test_the_catalog_takes_in_again_what_another_process_forgot(
@@ -61,3 +62,27 @@ def test_no_point_refers_to_an_archive_that_was_taken_back(
         with pytest.raises(ObjectMissing, match="back up again"):
             writer.settle()
         os.rmdir(tmp_path / "repository/archives" / gone)
+
+
+@pytest.mark.parametrize("offset", range(0, 12_288, 257))
+def test_a_byte_of_the_catalog_changes(tmp_path: Path, repository: Repository, offset: int) -> None:
+    cache = tmp_path / "cache"
+    make_tree(tmp_path / "source", {"a": b"1" * 1000})
+    back_up(repository, tmp_path / "source", cache=os.fsencode(cache))
+    make_tree(tmp_path / "second", {"b": b"2" * 1000})
+    back_up(repository, tmp_path / "second", cache=os.fsencode(cache))
+    (path,) = cache.glob("*.sqlite")
+    data = bytearray(path.read_bytes())
+    data[offset % len(data)] ^= 0xFF
+    path.write_bytes(data)
+    make_tree(tmp_path / "third", {"c": b"1" * 1000})
+    the_point(back_up(repository, tmp_path / "third", cache=os.fsencode(cache)))
+
+
+def test_names_of_the_catalog_that_are_not_text(tmp_path: Path, repository: Repository) -> None:
+    make_tree(tmp_path / "source", {"a": b"1" * 1000})
+    back_up(repository, tmp_path / "source", cache=os.fsencode(tmp_path))
+    with Catalog(repository, os.fsencode(tmp_path)) as catalog:
+        catalog._opened().execute("UPDATE archives SET name = CAST(x'ff2e30' AS TEXT)")
+    make_tree(tmp_path / "second", {"b": b"1" * 1000})
+    the_point(back_up(repository, tmp_path / "second", cache=os.fsencode(tmp_path)))

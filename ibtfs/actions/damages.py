@@ -1,0 +1,116 @@
+"""What is damaged in a repository, and which points and paths it hits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from ibtfs.actions.observer import Observer
+from ibtfs.errors import IntegrityError
+from ibtfs.format.index import Reference
+from ibtfs.format.point import Point
+from ibtfs.store.repository import Repository
+from ibtfs.store.trees.directory import Entry, StateRef
+from ibtfs.store.trees.reach import Visit, reach
+
+PATHS_KEPT = 100
+
+
+@dataclass
+class Damage:
+    """Something that is not as it was written: where, what, and which points and paths it hit."""
+
+    object: str
+    message: str
+    points: list[str] = field(default_factory=list)
+    paths: list[bytes] = field(default_factory=list)
+
+
+class Damages:
+    """The damages that were found, each once; *contents* and *states* are those hit, with why."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._found: dict[tuple[str, str], Damage] = {}
+        self.contents: dict[Reference, str] = {}
+        self.states: dict[Reference, str] = {}
+
+    def all(self) -> list[Damage]:
+        """All of them, in the order in which they were found."""
+        return list(self._found.values())
+
+    def add(self, name: str, message: str, *, point: str = "", path: bytes = b"") -> None:
+        """Note a damage of the object *name*; the same one again adds only points and paths."""
+        found = self._found.get((name, message))
+        if found is None:
+            found = self._found[name, message] = Damage(name, message)
+            self._observer.problem(path, message)
+        if point and point not in found.points:
+            found.points.append(point)
+        if path and path not in found.paths and len(found.paths) < PATHS_KEPT:
+            found.paths.append(path)
+
+    def add_content(self, ref: Reference, message: str, point: str, path: bytes) -> None:
+        """Note that a content cannot be given back as it was."""
+        self.contents[ref] = message
+        self.add(record_name(ref), message, point=point, path=path)
+
+    def add_state(self, ref: Reference, message: str, point: str, path: bytes) -> None:
+        """Note that a directory is not as it was written."""
+        self.states[ref] = message
+        self.add(record_name(ref), message, point=point, path=path or b".")
+
+    def name_paths(self, repository: Repository, points: Iterable[Point]) -> None:
+        """Find every one of *points*, and every path, that damaged contents and states hit.
+
+        Each state is read once to know which lead to any; only those are gone into by path.
+        """
+        if not self.contents and not self.states:
+            return
+        hit: set[Reference] = set()
+        seen: set[Reference] = set()
+        for point in points:
+            for visit in reach(repository, _root(point), seen=seen, after=True):
+                if self._is_hit(visit, hit):
+                    hit.add(visit.state.ref)
+            if point.state in hit:
+                self._name_paths(repository, point, hit)
+
+    def _is_hit(self, visit: Visit, hit: set[Reference]) -> bool:
+        """Whether a directory is damaged, or leads to what is; *hit* are those below that are."""
+        if visit.state.ref in self.states:
+            return True
+        try:
+            return any(self._leads(entry, hit) for _, entry in visit.entries())
+        except IntegrityError:
+            return False
+
+    def _leads(self, entry: Entry, hit: set[Reference]) -> bool:
+        if entry.state is not None and entry.state.ref in hit:
+            return True
+        return entry.content in self.contents or entry.xattrs_content in self.contents
+
+    def _name_paths(self, repository: Repository, point: Point, hit: set[Reference]) -> None:
+        def is_hit(folder: Entry) -> bool:
+            return folder.state is not None and folder.state.ref in hit
+
+        for visit in reach(repository, _root(point), enter=is_hit):
+            ref = visit.state.ref
+            if ref in self.states:
+                self.add_state(ref, self.states[ref], point.id, visit.path)
+            try:
+                for path, entry in visit.entries():
+                    for content in (entry.content, entry.xattrs_content):
+                        if content is not None and content in self.contents:
+                            self.add_content(content, self.contents[content], point.id, path)
+            except IntegrityError:
+                continue  # named as a whole
+
+
+def record_name(ref: Reference) -> str:
+    """How messages name the record of a content or a state."""
+    return f"archives/{ref.archive}: record {ref.number}"
+
+
+def _root(point: Point) -> StateRef:
+    return StateRef(point.state, point.digest)

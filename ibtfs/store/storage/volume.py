@@ -1,0 +1,76 @@
+"""What the file system tells of a repository that lies in a folder, beyond the storage's verbs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+
+from ibtfs.store.layout import FOLDERS
+from ibtfs.store.storage.base import ObjectToken, Space
+from ibtfs.store.storage.durable import failed, sync_folder
+
+TOKEN_SETTLES_NS = 100_000_000
+
+
+class LocalVolume:
+    """The folder *root*, absolute, of a file system; Volume says what its methods do."""
+
+    def __init__(self, root: bytes) -> None:
+        self.root = root
+        self.text_root = os.fsdecode(root)
+
+    def path(self, name: str) -> str:
+        """Where the object *name* lies."""
+        return f"{self.text_root}/{name}" if name else self.text_root
+
+    def space(self) -> Space:
+        """As Volume says."""
+        try:
+            found = os.statvfs(self.root)
+        except OSError as error:
+            raise failed(error, self.text_root) from error
+        return Space(
+            found.f_frsize, found.f_blocks, found.f_bfree, found.f_bavail, found.f_files,
+            found.f_ffree,
+        )  # fmt: skip
+
+    def refusal(self) -> str:
+        """As Volume says."""
+        if os.statvfs(self.root).f_flag & os.ST_RDONLY:
+            return "its file system is mounted read-only"
+        folders = [self.text_root, *map(self.path, FOLDERS)]
+        shut = [
+            path
+            for path in folders
+            if os.path.lexists(path) and not os.access(path, os.W_OK | os.X_OK)
+        ]
+        return f"this user may not write to {shut[0]!r}" if shut else ""
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """As Volume says."""
+        for folder in folders:
+            try:
+                sync_folder(self.path(folder))
+            except OSError as error:
+                raise failed(error, folder) from error
+
+    def folder_token(self, folder: str) -> int:
+        """As Volume says."""
+        changed = self.changed_ns(folder)
+        return changed if time.time_ns() - changed > TOKEN_SETTLES_NS else 0
+
+    def changed_ns(self, folder: str) -> int:
+        """As Volume says."""
+        try:
+            return os.stat(self.path(folder)).st_mtime_ns
+        except OSError:
+            return 0
+
+    def token(self, name: str) -> ObjectToken:
+        """As Volume says: size, times of modification and status change in ns, and inode."""
+        try:
+            found = os.stat(self.path(name))
+        except OSError as error:
+            raise failed(error, name, reading=True) from error
+        return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino

@@ -1,0 +1,136 @@
+"""What backup points lead to: the one walk over stored trees, and the archives that are needed.
+
+A walk tells of a tree directory by directory; who walks makes entries of the rows that it wants.
+It costs one reading of each directory that it visits: pages are decoded once, and of their rows
+only those of directories become entries, about 0.1 us a row and 3 us a directory.  It holds the
+directories that wait, which are siblings of those that it is in, and the page that it is at.  It
+does not recurse, however deep a tree is.
+
+All that is alive is what this walk visits from every point with one set of states *seen*: each is
+read once, however many points and paths lead to it, and comes with the first of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from ibtfs.errors import IntegrityError
+from ibtfs.format.index import Reference
+from ibtfs.store.repository import Repository
+from ibtfs.store.trees.directory import Directory, Entry, StateRef, StoredPage, child_path
+
+
+class Visit:
+    """A directory of a tree: its *path*, its *state*, and its *depth* below the walk's root.
+
+    It is read when it is asked for its rows, or when the walk goes on.  Used by one thread.
+    """
+
+    __slots__ = ("_directory", "_error", "_folders", "_repository", "depth", "is_asked", "is_left",
+                 "path", "state")  # fmt: skip
+
+    def __init__(self, repository: Repository, state: StateRef, path: bytes, depth: int) -> None:
+        self.state, self.path, self.depth = state, path, depth
+        self.is_asked = self.is_left = False
+        self._repository = repository
+        self._directory: Directory | None = None
+        self._folders: list[Entry] | None = None
+        self._error: IntegrityError | None = None
+
+    def pages(self) -> Iterator[StoredPage]:
+        """Its pages, in order, each read when its turn comes.  Raises IntegrityError."""
+        self.is_asked = True
+        if self._error is not None:
+            raise self._error
+        folders: list[Entry] = []
+        try:
+            if self._directory is None:
+                self._directory = Directory(self._repository, self.state.ref)
+            for page in self._directory.pages():
+                yield page
+                folders += page.folders()
+        except IntegrityError as error:
+            self._error = error
+            raise
+        self._folders = folders
+
+    def entries(self) -> list[tuple[bytes, Entry]]:
+        """All its entries, in order of name, each with its whole path.  Raises IntegrityError."""
+        folder = child_path(self.path, b"")
+        return [(folder + entry.name, entry) for page in self.pages() for entry in page.entries()]
+
+    def folders(self) -> Sequence[Entry]:
+        """The directories that it holds, in order of name.  Raises IntegrityError."""
+        if self._folders is None:
+            for _ in self.pages():
+                pass
+        return self._folders or ()
+
+
+def reach(
+    repository: Repository,
+    root: StateRef,
+    path: bytes = b"",
+    *,
+    seen: set[Reference] | None = None,
+    enter: Callable[[Entry], bool] = lambda _: True,
+    after: bool = False,
+) -> Iterator[Visit]:
+    """Visit the directory *root*, which is at *path*, and all directories below it.
+
+    They come depth first, in order of name, each before what it holds, or *after* it.  With *seen*
+    each state comes once: those in it are passed over, and those that come are added; without, it
+    comes at every path that it has.  Only those are gone into that *enter* lets pass.
+
+    What cannot be read raises IntegrityError at the visit, when it is asked for its rows, and leads
+    to nothing.  A visit that was not asked for any raises here.
+    """
+    waiting = [Visit(repository, root, path, 0)]
+    while waiting:
+        visit = waiting.pop()
+        if visit.is_left:
+            yield visit
+            continue
+        if seen is not None:
+            if visit.state.ref in seen:
+                continue
+            seen.add(visit.state.ref)
+        if not after:
+            yield visit
+        folders = _folders(visit, is_told=after or visit.is_asked)
+        if after:
+            visit.is_left = True
+            waiting.append(visit)
+        waiting += [
+            Visit(repository, entry.state, child_path(visit.path, entry.name), visit.depth + 1)
+            for entry in reversed(folders)
+            if entry.state is not None and enter(entry)
+        ]
+
+
+def _folders(visit: Visit, *, is_told: bool) -> Sequence[Entry]:
+    """The directories that a directory holds; none of a damaged one whose caller *is_told*."""
+    try:
+        return visit.folders()
+    except IntegrityError:
+        if is_told:
+            return ()
+        raise
+
+
+def needed_archives(repository: Repository) -> frozenset[str] | None:
+    """The archives that a manifest, or the index of another archive, names.
+
+    None if one of those cannot be read: what it names cannot be told, so all may be needed.  Costs
+    reading every manifest and the header of every index.
+    """
+    points = repository.points()
+    if points.damaged:
+        return None
+    needed = {point.state.archive for point in points.points}
+    try:
+        for archive_id in repository.archive_ids():
+            needed.update(repository.archive(archive_id).header.archives)
+    except IntegrityError:
+        return None
+    return frozenset(needed)
