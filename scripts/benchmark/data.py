@@ -12,11 +12,10 @@ import shutil
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from support import realdata
-
 from benchmark import gather
 from benchmark.download import DJANGO, FILLING, Releases
 from benchmark.gather import MIB, SMALL
+from tests.support import realdata
 
 
 class DataSet(ABC):

@@ -16,13 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.documents import (
-    PAGES,
-    environment,
-    literal_blocks,
-    make_program,
-    make_programs,
-)
+
+from tests.support.documents import PAGES, environment, literal_blocks, make_program, make_programs
 
 DAY = 86_400
 RUN = re.compile(r"(\w+ \w+ \| )?(ibtfs|ls|cp|diff|grep|find|rdiff|sudo ln) ")

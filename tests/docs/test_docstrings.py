@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ibtfs import errors
+from tests.support import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 NAMED = re.compile(r":mod:`([.\w]+)`")
 ALL = sorted((CHECKOUT / "ibtfs").rglob("*.py"))
 MODULES = [path for path in ALL if ":mod:" in path.read_text()]

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner, Result
-from support.documents import CHECKOUT, PAGES
 
 from ibtfs.cli.main import COMMANDS, cli
 from ibtfs.cli.manual import TOPICS, page, readable, summary
+from tests.support import CHECKOUT
+from tests.support.documents import PAGES
 
 
 def run(*words: str, code: int = 0) -> Result:

@@ -16,7 +16,6 @@ from docutils.core import publish_doctree
 from docutils.utils import SystemMessage
 from manuals import man
 from manuals.reference import commands_page
-from support.documents import CHECKOUT, PAGES, README, literal_blocks, section
 
 from ibtfs import errors
 from ibtfs.cli.exit_codes import (
@@ -30,6 +29,8 @@ from ibtfs.cli.exit_codes import (
 from ibtfs.cli.main import COMMANDS, cli
 from ibtfs.cli.manual import TOPICS
 from ibtfs.cli.mount_helper import mount_words
+from tests.support import CHECKOUT
+from tests.support.documents import PAGES, README, literal_blocks, section
 
 WARNING = 2
 WIDTH = 110

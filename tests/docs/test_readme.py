@@ -11,17 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from support.documents import (
-    CHECKOUT,
-    README,
-    environment,
-    literal_blocks,
-    make_programs,
-    section,
-)
 
 from ibtfs.cli.main import COMMANDS
 from ibtfs.cli.manual import TOPICS, summary
+from tests.support import CHECKOUT
+from tests.support.documents import README, environment, literal_blocks, make_programs, section
 
 LONGEST = 200
 MARK = "@@ the exit code is"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pytest
 
 from ibtfs.errors import IbtfsError, PointNotFound, UsageError
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point, Source
-from ibtfs.store.naming import displayed_names, of_source, select_among
+from ibtfs.store.naming import by_source, displayed_names, of_source, select_among
+from ibtfs.store.repository import Repository
+from tests.support.repositories import back_up
+from tests.support.trees import make_tree
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 POINT = Point(
@@ -92,3 +96,17 @@ def test_a_source_that_is_not_there_is_told_with_those_that_are() -> None:
         of_source([*POINTS[:3], other], "z")
     with pytest.raises(PointNotFound, match=r"there are: none$"):
         of_source([], "z")
+
+
+def test_two_sources_that_chose_one_name(tmp_path: Path, repository: Repository) -> None:
+    make_tree(tmp_path / "a/docs", {"one": b"1"})
+    make_tree(tmp_path / "b/docs", {"two": b"2"})
+    first = back_up(repository, tmp_path / "a/docs").point
+    second = back_up(repository, tmp_path / "b/docs").point
+    assert first
+    assert second
+    points = [p if p.id == first.id else type(p)(**{**vars(p), "display": "docs"})
+              for p in (first, second)]  # fmt: skip
+    shown = by_source(points)
+    assert [[p.id for p in mine] for mine in shown.values()] == [[first.id], [second.id]]
+    assert len(set(shown)) == 2

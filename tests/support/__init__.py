@@ -2,7 +2,13 @@
 
 It knows nothing of ibtfs: `snapshot` reads a tree through the ordinary system calls and
 `differences` compares two of them. `trees` builds trees (and gives these names, too),
-`histories` changes them at random, `realdata` makes large real ones.
+`histories` and `random_source` change them at random, `realdata` makes large real ones.
+
+`repositories`, `views`, `mounts`, `commands`, `deltas` and `toolkit` do with ibtfs what many tests
+do; `faking` shows it a system that is not so, `fake_view` a mount a tree that is not there,
+`spaces` runs scripts in a namespace of their own. `damage` and `killing` are the trials of
+``scripts/campaign``, too. `fixtures` and `independent_reader` read the repositories of
+``tests/data``, `documents` what people read.
 """
 
 from __future__ import annotations
@@ -13,8 +19,10 @@ import stat
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Union
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 AnyPath = Union[str, bytes, "os.PathLike[str]"]
 
 TYPES = {

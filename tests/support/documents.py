@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from ibtfs.cli.manual import TOPICS, page
+from tests.support import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.rst").read_text(encoding="utf-8")
 PAGES = {topic: page(topic) for topic in TOPICS}
 PROGRAM = f"""#!/bin/sh

@@ -11,7 +11,8 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from . import CHECKOUT
+
 DEVICES = "null:1:3 zero:1:5 full:1:7 random:1:8 urandom:1:9 tty:5:0 fuse:10:229"
 PROLOGUE = f"""
 set -eu
@@ -57,6 +58,6 @@ def run_privately(
             (place / folder / name).chmod(0o755 if folder == "sbin" else 0o644)
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", PROLOGUE + script],
-        cwd=place, env={**os.environ, "PYTHONPATH": str(ROOT), **(environment or {})},
+        cwd=place, env={**os.environ, "PYTHONPATH": str(CHECKOUT), **(environment or {})},
         capture_output=True, text=True, errors="surrogateescape", check=False, timeout=120,
     )  # fmt: skip

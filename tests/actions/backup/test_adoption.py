@@ -1,0 +1,79 @@
+"""What a run that died leaves to the next."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ibtfs.actions.backup import entry as store_file
+from ibtfs.actions.source.chunks import Chunk, FileSource
+from ibtfs.format.entry import NAME, Stamp
+from ibtfs.store.repository import Repository
+from ibtfs.store.writing import run as run_writer
+from tests.support import snapshot
+from tests.support.faking import Patch
+from tests.support.repositories import assert_comes_back, back_up, reopened, the_point
+
+MIB = 1 << 20
+
+
+class Died(BaseException):
+    pass
+
+
+def dying(monkeypatch: Patch, source: Path, repository: Repository) -> None:
+    with pytest.raises(Died):
+        back_up(repository, source)
+    monkeypatch.undo()
+    opened = reopened(repository)
+    assert opened.point_ids() == []
+    assert len(opened.archive_ids()) > 2
+    assert os.listdir(os.path.join(repository.path, b"locks")) == []
+
+
+def test_a_run_that_died_is_adopted_by_the_next(
+    source: Path, repository: Repository, monkeypatch: Patch, tmp_path: Path
+) -> None:
+    for number in range(20):
+        (source / f"{number:02}").write_bytes(random.Random(number).randbytes(300_000))
+    store = store_file.FileStorer.store
+
+    def store_or_die(self: Any, stamp: Stamp, *rest: Any) -> Any:
+        if stamp[NAME] == b"17":
+            raise Died
+        return store(self, stamp, *rest)
+
+    monkeypatch.setattr(run_writer, "ARCHIVE_BYTES", MIB)
+    monkeypatch.setattr(store_file.FileStorer, "store", store_or_die)
+    dying(monkeypatch, source, repository)
+    result = back_up(repository, source)
+    assert result.tally.counts["bytes_added"] <= 6 * 300_000
+    assert_comes_back(repository, the_point(result), snapshot(source), tmp_path)
+
+
+@pytest.mark.parametrize("change", [False, True])
+def test_the_parts_of_a_large_file_are_adopted(
+    change: bool, source: Path, repository: Repository, monkeypatch: Patch, tmp_path: Path
+) -> None:
+    (source / "image").write_bytes(random.Random(1).randbytes(16 * MIB))
+    chunk = FileSource.chunk
+
+    def read_or_die(self: FileSource, position: int) -> Chunk:
+        if position >= 13 * MIB:
+            raise Died
+        return chunk(self, position)
+
+    monkeypatch.setattr(run_writer, "ARCHIVE_BYTES", 2 * MIB)
+    monkeypatch.setattr(FileSource, "chunk", read_or_die)
+    dying(monkeypatch, source, repository)
+    if change:
+        with (source / "image").open("r+b") as file:
+            file.seek(7 * MIB + 77)
+            file.write(b"changed")
+    result = back_up(repository, source)
+    assert result.tally.counts["bytes_added"] <= 6 * MIB
+    assert_comes_back(repository, the_point(result), snapshot(source), tmp_path)

@@ -1,0 +1,1 @@
+"""Tests of `ibtfs.cli`: the command as a user meets it."""

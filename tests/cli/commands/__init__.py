@@ -1,0 +1,1 @@
+"""Tests of `ibtfs.cli.commands`: one command each."""

@@ -1,0 +1,94 @@
+"""``ibtfs list``: as text, on narrow terminals, as JSON, beside a damaged manifest."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import run, run_json
+
+
+def test_list(repo: Path) -> None:
+    points = run_json("list", repo)["points"]
+    assert [point["sequence"] for point in points] == [1, 2]
+    first, second = points
+    assert (first["tags"], first["full"], first["comment"]) == (["old"], True, "")
+    assert (second["tags"], second["full"], second["comment"]) == ([], False, "für alle")
+    keys = ("id", "name", "source", "host", "path", "time", "epoch", "files", "bytes",
+            "bytes_stored")  # fmt: skip
+    assert set(keys) <= first.keys()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+\+00:00", first["time"])
+    shown = run("list", repo).stdout
+    assert shown.startswith("documents  (")
+    for point in points:
+        assert point["id"] in shown
+        assert point["name"] in shown
+
+
+def test_list_of_an_empty_repository(tmp_path: Path) -> None:
+    run("init", tmp_path / "repo")
+    assert run_json("list", tmp_path / "repo") == {"points": [], "exit_code": 0}
+    assert "ibtfs backup" in run("list", tmp_path / "repo").stdout
+    assert "no backup points" in run("ls", tmp_path / "repo", "latest", code=1).stderr
+
+
+@pytest.mark.damaged
+def test_damaged_manifest(repo: Path) -> None:
+    first, second = (point["id"] for point in run_json("list", repo)["points"])
+    manifest = repo / "points" / second
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    result = run("list", repo, code=1)
+    assert first in result.stdout
+    assert second in result.stderr
+    answer = run_json("list", repo, code=1)
+    assert [point["id"] for point in answer["points"]] == [first]
+    assert [point["id"] for point in answer["damaged"]] == [second]
+    assert second in run("ls", repo, "latest").stderr
+    damages = run_json("check", repo, code=1)["damages"]
+    assert any(second in damage["points"] for damage in damages)
+    assert second in run("check", repo, code=1).stderr
+
+
+def on_terminal(columns: int, *words: object) -> list[str]:
+    """The lines that a command prints on a terminal so wide."""
+    reading, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in {"COLUMNS", "LINES"}}
+    command = [sys.executable, "-m", "ibtfs", *map(str, words)]
+    with subprocess.Popen(command, stdout=terminal, stdin=terminal, env=environment) as process:
+        os.close(terminal)
+        text = b""
+        try:
+            while data := os.read(reading, 65536):
+                text += data
+        except OSError:
+            pass  # the end of a terminal
+        assert process.wait() == 0
+    os.close(reading)
+    return text.decode().splitlines()
+
+
+def test_list_fits_narrow_terminals(tmp_path: Path, source: Path) -> None:
+    repository = tmp_path / "repository"
+    run(
+        "backup", "--tag", "before-upgrade", "--comment", "a comment, long " * 5, source, repository
+    )
+    piped = run("list", repository).stdout.splitlines()
+    shown = {columns: on_terminal(columns, "list", repository) for columns in (20, 40, 80, 300)}
+    for columns, lines in shown.items():
+        assert len(lines) == 3
+        assert max(map(len, lines)) <= columns
+        assert lines[1].startswith("POINT")
+        assert piped[2].split()[0] in lines[2]
+    assert shown[300][1] == piped[1]
+    assert shown[40][1].split()[:2] == ["POINT", "AGE"]
+    assert "ID" not in shown[80][1].split()

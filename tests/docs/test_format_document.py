@@ -1,0 +1,577 @@
+"""FORMAT.rst says what the code does: its tables, numbers, examples, and a reader made from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import re
+import stat
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from blake3 import blake3
+
+from ibtfs.actions.backup import entry as store_file
+from ibtfs.actions.backup import small as store_small
+from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
+from ibtfs.format import compression, config, entry, extents, frames, index, point, tables
+from ibtfs.format.compression import Codec
+from ibtfs.format.entry import Page, PageEntry
+from ibtfs.format.extents import ExtentMap, Range
+from ibtfs.format.frames import Address
+from ibtfs.format.index import ContentRecord, IndexHeader, Reference
+from ibtfs.format.packing import pack, unpack, unpack_map
+from ibtfs.format.tables import StreamTable
+from ibtfs.store import lock, points
+from ibtfs.store.archives import writer as archive_writer
+from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.cache import ByteCache
+from ibtfs.store.contents import reader as content
+from ibtfs.store.contents import slabs as vault
+from ibtfs.store.repository import Repository
+from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.trees import directory as states
+from ibtfs.store.writing import flatten
+from ibtfs.store.writing import run as run_writer
+from tests.support import TYPES, Entry, differences, independent_reader
+from tests.support.fixtures import DATA, FIXTURES, expected_points
+from tests.support.independent_reader import IndependentReader
+
+TEXT = (Path(frames.__file__).parent / "FORMAT.rst").read_text()
+FIXTURE = DATA / f"repo-v{frames.FORMAT_VERSION}"
+STRUCT_CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q"}
+TYPES_OF_KEYS = {
+    "int": int, "text": str, "bytes": bytes, "bool": bool, "array": tuple, "map": dict,
+}  # fmt: skip
+Row = dict[str, str]
+
+
+# Reading the document
+
+
+def _tables(text: str) -> dict[str, list[Row]]:
+    """The list-tables by title: a row is a dict of column to cell, without markup."""
+    tables: dict[str, list[Row]] = {}
+    for block in re.split(r"^\.\. list-table:: ", text, flags=re.MULTILINE)[1:]:
+        title, _, rest = block.partition("\n")
+        indented = re.match(r"(?:   .*\n|\n)*", rest)
+        assert indented is not None
+        rows: list[list[str]] = []
+        for line in indented[0].splitlines():
+            if line.startswith("   * -"):
+                rows.append([line[6:].strip()])
+            elif line.startswith("     -"):
+                rows[-1].append(line[6:].strip())
+            elif rows and line.strip():
+                rows[-1][-1] += " " + line.strip()
+        names, *cells = [[cell.replace("``", "") for cell in row] for row in rows]
+        assert all(len(row) == len(names) for row in cells), title
+        assert title not in tables
+        tables[title] = [dict(zip(names, row)) for row in cells]
+    return tables
+
+
+TABLES = _tables(TEXT)
+
+
+def _column(title: str, column: str) -> list[str]:
+    return [row[column] for row in TABLES[title]]
+
+
+def _numbers(title: str, name: str, number: str) -> dict[str, int]:
+    return {row[name]: int(row[number]) for row in TABLES[title]}
+
+
+def _hex(name: str) -> bytes:
+    found = re.search(rf":name: {name}\n\n((?:   .*\n)+)", TEXT)
+    assert found is not None
+    return bytes.fromhex(found[1])
+
+
+def _literal_after(words: str) -> str:
+    """The indented block behind the paragraph that ends with *words*."""
+    found = re.search(re.escape(words) + r"\n\n::\n\n((?:    .*\n)+)", TEXT)
+    assert found is not None
+    return "".join(line[4:] + "\n" for line in found[1].splitlines())
+
+
+def _structure(title: str) -> str:
+    """The rows of a byte table as a struct format; offsets and sizes are checked."""
+    made, offset = "<", 0
+    for row in TABLES[title]:
+        size = re.fullmatch(r"bytes\[(\d+)\]", row["Type"])
+        code = f"{size[1]}s" if size else STRUCT_CODES[row["Type"]]
+        assert int(row["Offset"]) == offset
+        assert int(row["Size"]) == struct.calcsize("<" + code)
+        offset += int(row["Size"])
+        made += code
+    return made
+
+
+# Tables
+
+
+def test_names_the_version() -> None:
+    assert f"\nFormat version {frames.FORMAT_VERSION}.\n" in TEXT
+    assert re.findall(r"^Format (\d+)$", TEXT, re.MULTILINE) == [
+        str(n) for n in range(1, frames.FORMAT_VERSION + 1)
+    ]
+
+
+def test_lists_what_lies_in_a_real_repository() -> None:
+    listing = _literal_after("A repository, as it lies on a disk\n" + 34 * "=")
+    path: list[str] = []
+    seen = 0
+    for line in listing.splitlines():
+        name, *size = line.split()
+        path[(len(line) - len(line.lstrip())) // 2 :] = [name.rstrip("/")]
+        if size:
+            assert FIXTURE.joinpath(*path).stat().st_size == int(size[0]), path
+            seen += 1
+    assert seen > 10
+
+
+def test_byte_tables_are_the_structures() -> None:
+    assert _structure("Frame head") == frames._HEAD.format
+    assert frames._HEAD.size == frames.HEAD_SIZE == 24
+    assert _structure("Sealed data") == frames._SEALED.format
+    assert _structure("Trailer") == tables._TRAILER.format + "16s"
+    assert tables.TRAILER_SIZE == 56
+    assert tables.MAGIC.hex(" ") in _column("Trailer", "Field")[0]
+    assert f"``{frames._HEAD.format}``" in TEXT
+    assert f"``{frames._SEALED.format}``" in TEXT
+
+
+def test_numbers_of_codecs_flags_and_streams() -> None:
+    assert _numbers("Codecs", "Name", "Number") == {
+        "raw": compression.RAW,
+        "zstd": compression.ZSTD,
+    }
+    assert _numbers("Flags of a frame", "Name", "Bit") == {"runs": frames.FLAG_RUNS}
+    streams = _numbers("Streams", "Name", "Number")
+    assert {number: name for name, number in streams.items()} == frames.STREAMS
+
+
+@pytest.mark.parametrize("own_files", [False, True])
+def test_streams_lie_in_the_files_that_are_told(own_files: bool) -> None:
+    storage = LocalStorage(os.fsencode(FIXTURE))
+    archive = ArchiveReader(storage, bytes(16), "x", ByteCache(0))
+    archive._header = IndexHeader(("x",), 0, 0, 0, own_files, own_files)
+    for row in TABLES["Streams"]:
+        if row["File"] in ("data", "index", "sigs"):
+            expected = row["File"] if own_files else "index"
+            assert archive._kind(int(row["Number"])) == expected
+
+
+def test_names_are_those_that_the_code_takes() -> None:
+    patterns = dict(zip(_column("Names", "Name"), _column("Names", "Regular expression")))
+    assert {name: pattern + r"\Z" for name, pattern in patterns.items()} == {
+        "point": point.POINT_ID.pattern,
+        "archive": index.ARCHIVE_ID.pattern,
+        "lock": lock._NAME.pattern,
+    }
+
+
+def test_key_derivation_contexts() -> None:
+    contexts = _column("Key derivation contexts", "Context")
+    source = "".join(path.read_text() for path in Path(frames.__file__).parent.glob("*.py"))
+    assert sorted(contexts) == sorted(re.findall(r'derive_key_context="([^"]*)"', source))
+    key = blake3(b"r" * 16 + b"points/n", derive_key_context=contexts[0]).digest()
+    assert frames.object_key(b"r" * 16, "points/n") == key
+
+
+def test_sizes() -> None:
+    assert _numbers("Sizes", "What", "Value") == {
+        "frame of stream small": archive_writer.FRAME_SIZES[frames.SMALL],
+        "frame of stream large": archive_writer.FRAME_SIZES[frames.LARGE],
+        "frame of stream literals": archive_writer.FRAME_SIZES[frames.LITERALS],
+        "frame of records": archive_writer.RECORD_FRAME,
+        "inside the index": archive_writer.INSIDE_INDEX,
+        "small content": store_small.SMALL_LIMIT,
+        "content in memory": store_file.MEMORY_LIMIT,
+        "data of an archive": run_writer.ARCHIVE_BYTES,
+        "contents of an archive": run_writer.ARCHIVE_CONTENTS,
+        "seconds of an archive": run_writer.ARCHIVE_SECONDS,
+        "inline xattrs": store_file.XATTRS_INLINE,
+    }
+
+
+def test_limits() -> None:
+    assert _numbers("Limits", "What", "Limit") == {
+        "raw bytes of a frame": frames.FRAME_LIMIT,
+        "raw bytes of a frame table": frames.TABLE_LIMIT,
+        "bytes of a frame in its file": frames.FRAME_LIMIT + (1 << 16),
+        "count of a frame": frames.FRAME_LIMIT,
+        "addresses of a stream": tables.ADDRESS_LIMIT - 1,
+        "archives in a header": index.ARCHIVE_LIMIT,
+        "depth of a content": index.DEPTH_LIMIT,
+        "donors of a content": index.DONOR_LIMIT,
+        "parts of a map": index.PART_LIMIT,
+        "ranges of a part, as written": extents.PART_RANGES,
+        "ranges of a map": extents.RANGE_LIMIT,
+        "size of a content": extents.CONTENT_LIMIT,
+        "rows of a page": entry.PAGE_ROWS,
+        "bytes of a name": entry.NAME_LIMIT,
+        "bytes of extended attributes as a content": states.XATTRS_LIMIT,
+        "bytes of ibtfs.json": config.CONFIG_LIMIT,
+        "bytes of a manifest": points.MANIFEST_LIMIT,
+        "sequence and epoch": point.NUMBER_LIMIT,
+        "seconds of utc_offset": point.DAY,
+    }
+    assert content.WINDOW == 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        ("whose base has a depth of {}", flatten.DEPTH_BOUND),
+        ("have {:,} ranges and more", flatten.CHAIN_RANGES),
+        ("the {} that give it most bytes", flatten.DONORS_KEPT),
+        ("up to {} are kept", flatten.LARGE_DONORS_KEPT),
+        ("give it {} MiB or more each", flatten.LARGE_DONOR >> 20),
+        ("bear with a depth of {}", index.DEPTH_LIMIT),
+        ("more than {:,} ranges", extents.RANGE_LIMIT),
+        ("taken as {} bytes a range", store_small.OP_BYTES),
+        ("fewer than {} bytes", store_small.DELTA_LEAST),
+        ("more than {} rows is cut", entry.ONE_PAGE),
+        ("that is the {}th of the page", entry.PAGE_ROWS),
+        ("in the page reach {}", entry.PAGE_BYTES),
+        ("A slab is {} KiB", vault.SLAB >> 10),
+        ("``first({}, BLAKE3(slab))``", vault.SLAB_DIGEST),
+        ("at most {} of them", vault.SLABS_A_RECORD),
+        ("more than {} minutes ago", lock.STALE_SECONDS // 60),
+        ("the first {} bytes of its digest", entry.HASH_SIZE),
+    ],
+)
+def test_numbers_in_the_text(words: str, value: int) -> None:
+    assert words.format(value) in re.sub(r"\s+", " ", TEXT)
+
+
+# Keys and values
+
+
+def test_keys_of_the_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "repository"
+    Repository.create(os.fsencode(path), os.urandom(16))
+    made = json.loads((path / "ibtfs.json").read_text())
+    assert list(made) == _column("Keys of ibtfs.json", "Key")
+    kinds = {"int": int, "text": str, "bool": bool, "array": list}
+    assert [type(value) for value in made.values()] == [
+        kinds[kind] for kind in _column("Keys of ibtfs.json", "Type")
+    ]
+
+
+def test_example_of_the_configuration() -> None:
+    example = _literal_after("For the file")
+    assert (FIXTURE / "ibtfs.json").read_text() == example
+    line = _literal_after("it is made of")
+    check = blake3(line.removesuffix("\n").encode()).digest()[:16].hex()
+    assert json.loads(example)["check"] == check
+
+
+def test_keys_of_the_header() -> None:
+    made = unpack_map(IndexHeader(("a",), 1, 2, 3, True, False).encode(), "header")
+    assert list(made) == _column("Keys of the index header", "Key")
+    assert [type(value) for value in made.values()] == [
+        TYPES_OF_KEYS[kind] for kind in _column("Keys of the index header", "Type")
+    ]
+
+
+def test_values_of_a_content_record() -> None:
+    rows = TABLES["Values of a content record"]
+    assert tuple(row["Name"] for row in rows) == ContentRecord._fields
+    assert [int(row["Position"]) for row in rows] == list(range(len(rows)))
+    shown = {"required": [], "nil": [None], "empty": [()]}
+    for row in rows:
+        default = ContentRecord._field_defaults.get(row["Name"], "required")
+        assert default in shown.get(row["Default"], []) or str(default) == row["Default"]
+    plain = ContentRecord(bytes(32), 1, 1, 0, 1)
+    full = plain._replace(depth=1, base=Reference("b", 7), donors=(Reference("s", 8),),
+                          map_first=3, map_parts=2, slabs=4)  # fmt: skip
+    ordinals = {"b": 1, "s": 2}
+    assert unpack(index.encode_record(plain, ordinals.get), "record") == plain[:5]
+    values = unpack(index.encode_record(full, ordinals.get), "record")
+    assert values == (*plain[:5], 1, 1 << 32 | 7, (2 << 32 | 8,), 3, 2, 4)
+    for kind, value in zip((row["Type"] for row in rows), values):
+        assert type(value) is TYPES_OF_KEYS[kind.removesuffix(" or nil")]
+
+
+def test_codes_of_ranges() -> None:
+    assert _numbers("Codes of ranges", "Name", "Code") == {
+        "hole": extents.HOLE, "zeros": extents.ZEROS, "own": extents.OWN, "base": extents.BASE,
+        "donor": extents.DONOR,
+    }  # fmt: skip
+
+
+def test_example_of_a_map() -> None:
+    rows = [tuple(map(int, row.values())) for row in TABLES["An extent map"]]
+    ranges = [Range(*row[:3]) for row in rows]
+    columns = ([r.length for r in ranges], [r.code for r in ranges], [r.offset for r in ranges])
+    (body,) = extents.encode_parts(ExtentMap(*columns))
+    assert body == _hex("hex-map")
+    begin, lengths, codes, differences_ = unpack(body, "map")
+    assert begin == 0
+    assert list(zip(codes, lengths, differences_)) == [(row[0], row[2], row[3]) for row in rows]
+    assert len(TABLES["Values of a part of an extent map"]) == 4
+    size = sum(lengths)
+    assert list(extents.decode_parts([body], size, 1, "map").ranges()) == ranges
+    assert independent_reader.decode_map([[begin, lengths, codes, differences_]], size) == ranges
+
+
+def test_values_of_stamps_and_pages() -> None:
+    names = ("name", "mode", "uid", "gid", "size", "mtime", "ctime", "inode", "links")
+    places = [getattr(entry, name.upper()) for name in names]
+    assert _numbers("Values of a stamp", "Name", "Position") == dict(zip(names, places))
+    kinds = tuple(TYPES_OF_KEYS[kind] for kind in _column("Values of a stamp", "Type"))
+    assert kinds == entry.STAMP_TYPES
+    assert tuple(_column("Values of a page in a list of pages", "Name")) == PageEntry._fields
+    body = entry.encode_page(Page((), (), {}))
+    assert unpack(body, "page") == (0, (), (), {})
+    assert f"``{[0, [], [], {}]}``" in TEXT
+    kinds_of_records = TABLES["Kinds of records of states"]
+    assert kinds_of_records[0]["Further values"].split(", ") == list(Page._fields)
+    listed = PageEntry(5, bytes(24), 2, b"n")
+    assert unpack(entry.encode_pages([listed]), "pages") == (1, (tuple(listed),))
+    with pytest.raises(UnsupportedFormat):
+        entry.decode_state(pack((len(kinds_of_records), ())), "state")
+
+
+def test_extras_and_flags() -> None:
+    good = {"int": 1, "map": {b"n": b"v"}}
+    for row in TABLES["Extras"]:
+        entry.check_extra({row["Key"]: good[row["Type"]]}, "extra")
+        with pytest.raises(FormatDamaged):
+            entry.check_extra({row["Key"]: "text"}, "extra")
+    known = (entry.XATTRS, entry.XATTRS_REF, entry.GROUP, entry.BLOCKS, entry.FLAGS)
+    assert tuple(_column("Extras", "Key")) == known
+    assert _numbers("Flags of a row", "Name", "Bit") == {
+        "kept": entry.KEPT, "unstable": entry.UNSTABLE, "not read": entry.NOT_READ,
+        "left out": entry.LEFT_OUT,
+    }  # fmt: skip
+    for mode in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFIFO):
+        for size in (0, 1, 4096, 4097):
+            assert entry.expected_blocks(mode, size) == independent_reader.usual_blocks(mode, size)
+
+
+def test_pages_end_where_it_is_told() -> None:
+    rng = random.Random(4)
+    names = sorted({b"%x" % rng.getrandbits(64) for _ in range(9000)})
+    stamps = [
+        (name, stat.S_IFLNK if n % 5 == 0 else stat.S_IFREG, 0, 0, n, 0, 0, 0, 1)
+        for n, name in enumerate(names)
+    ]
+    ends, rows, weight = [], 0, 0
+    for name, mode, _, _, size, *_ in stamps:
+        rows += 1
+        weight += size if stat.S_ISLNK(mode) else 0
+        low = struct.unpack("<H", blake3(name).digest()[:2])[0] & 1023
+        if not low or rows == 4096 or weight >= 1048576:
+            ends.append(name)
+            rows = weight = 0
+    if ends[-1] != names[-1]:
+        ends.append(names[-1])
+    assert [names[part.stop - 1] for part in entry.split_rows(stamps)] == ends
+    assert len(list(entry.split_rows(stamps[:64]))) == 1
+
+
+def test_values_of_a_slabs_record() -> None:
+    assert len(TABLES["Values of a slabs record"]) == 2
+    base = vault.SlabDigests(b"".join(bytes([n]) * 24 for n in range(4)))
+    new = vault.SlabDigests(base.data[:48] + b"\xff" * 24 + b"\xfe" * 48)
+    assert [unpack(body, "slabs") for body in vault.encode_slabs(new, None)] == [
+        (None, bytes(new.data))
+    ]
+    assert [unpack(body, "slabs") for body in vault.encode_slabs(new, base)] == [
+        ((2, 3, 4), bytes(new.data[48:]))
+    ]
+    assert vault.slab_digest(bytes(vault.SLAB)) == bytes(24)
+    assert vault.slab_digest(bytes(5)) == blake3(bytes(5)).digest()[:24]
+
+
+def test_keys_of_a_manifest() -> None:
+    rows = TABLES["Keys of a manifest"]
+    kinds = {key: kind for key, (kind, _) in point._FIELDS.items()}
+    assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == kinds
+    stored = opened_fixture().points().points[0]
+    data = point.encode_point(stored, f"points/{stored.id}", bytes(16), Codec())
+    key = frames.object_key(bytes(16), f"points/{stored.id}")
+    raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
+    assert list(unpack_map(raw, "manifest")) == [row["Key"] for row in rows]
+    assert list(stored.statistics) == _column("Statistics", "Key")
+
+
+def test_notes_tags_and_locks() -> None:
+    assert "``" + (FIXTURE / "damaged/0123456789abcdef-0").read_text().strip() + "``" in TEXT
+    example = re.search(r"``(shared_[^`]*)``", TEXT)
+    assert example is not None
+    holder = lock.parse_holder(example[1])
+    assert holder is not None
+    assert holder.process == 4711
+    found = opened_fixture().damaged_contents()
+    assert sorted(map(tuple, found)) == IndependentReader(str(FIXTURE)).damaged()
+
+
+# Examples
+
+
+def opened_fixture() -> Repository:
+    return Repository.open(os.fsencode(FIXTURE))
+
+
+def test_example_of_a_file(tmp_path: Path) -> None:
+    identity = bytes(range(16))
+    name = "archives/20261120T101502Z_example_0123456789.0/data"
+    assert f"``{name}.1``" in TEXT
+    assert f"``{identity.hex()}``" in TEXT
+    key = frames.object_key(identity, name)
+    assert f"``{key.hex()}``" in TEXT
+    frame = frames.encode_frame(key, Address(frames.SMALL, 0, 6), b"hello\n", Codec())
+    table = StreamTable()
+    table.add(0, 6, 0, len(frame))
+    made = frame + tables.encode_end(key, identity, {frames.SMALL: table}, len(frame), Codec())
+    assert made == _hex("hex-file")
+    shown = unpack(tables.encode_table({frames.SMALL: table}), "table")
+    assert json.dumps(shown) in re.sub(r"\s+", " ", TEXT)
+    assert len(TABLES["Columns of a frame table"]) == len(shown["small"])
+
+    path = tmp_path / f"{name}.1"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(_hex("hex-file"))
+    stored = LocalStorage(os.fsencode(tmp_path)).open(f"{name}.1")
+    reader = FrameFileReader(identity, name, stored)
+    assert reader.frame(frames.SMALL, 0).raw == b"hello\n"
+    other = independent_reader.ArchiveFile(str(path), identity, name)
+    assert other.bytes(frames.SMALL, 1, 5) == b"ello"
+
+
+def test_example_of_runs() -> None:
+    raw = frames.encode_runs([(0, 2), (10, 3)], b"abcdefghijklmnop")
+    assert raw == _hex("hex-runs")
+    for start in range(17):
+        for end in range(start + 1, 17):
+            try:
+                found = bytes(frames.surviving(raw, 16, start, end, "frame"))
+            except ObjectMissing:
+                with pytest.raises(LookupError):
+                    independent_reader.survivors(raw, start, end)
+            else:
+                assert found == b"abcdefghijklmnop"[start:end]
+                assert independent_reader.survivors(raw, start, end) == found
+
+
+def test_gaps_in_a_table_are_read_alike() -> None:
+    table = StreamTable()
+    for row in ((10, 5, 700, 100), (15, 1, 100, 50), (99, 2, 800, 24)):
+        table.add(*row)
+    raw = tables.encode_table({frames.STATES: table})
+    decoded = tables.decode_table(raw, 900, "table")[frames.STATES]
+    assert [decoded.find(n) for n in (9, 10, 15, 16, 98, 100)] == [-1, 0, 1, -1, -1, 2]
+    reader = object.__new__(independent_reader.ArchiveFile)
+    rows = list(reader._rows(unpack(raw, "table")["states"]))
+    assert [(r.start, r.count, r.offset, r.size) for r in rows] == list(
+        zip(table.starts, table.counts, table.offsets, table.sizes)
+    )
+
+
+# A reader made from the document
+
+
+def test_the_independent_reader_knows_nothing_of_ibtfs() -> None:
+    source = Path(independent_reader.__file__).read_text()
+    imports = re.findall(r"^\s*(?:import|from) (\S+)", source, re.MULTILINE)
+    assert not [name for name in imports if name.startswith(("ibtfs", "support", "."))]
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_the_independent_reader_reads_every_point(name: str) -> None:
+    reader = IndependentReader(str(DATA / name))
+    points = reader.points()
+    expected = expected_points(DATA / name)
+    assert [p.values["id"] for p in points] == [facts["id"] for facts, _ in expected]
+    known: dict[int, str] = {}
+    for read, (facts, tree) in zip(points, expected):
+        for key in facts.keys() - {"tags"}:
+            assert read.values[key] == facts[key]
+        assert read.tags == facts["tags"]
+        found = _independent_tree(read, known)
+        if facts["single"]:
+            del found[b""]
+        assert differences(tree, found, also={"blocks", "directory_size"}) == []
+
+
+def _independent_tree(read: independent_reader.Point, known: dict[int, str]) -> dict[bytes, Entry]:
+    entries = dict(read.entries())
+    groups: dict[Any, set[bytes]] = {}
+    for path, found in entries.items():
+        groups.setdefault(found.link_key or path, set()).add(path)
+    return {
+        path: Entry(
+            type=TYPES[stat.S_IFMT(found.mode)], mode=stat.S_IMODE(found.mode), uid=found.uid,
+            gid=found.gid, size=found.size, mtime_ns=found.mtime_ns, nlink=found.links,
+            rdev=found.device, target=found.target, sha256=_sha256(found, known),
+            blocks=found.blocks if TYPES[stat.S_IFMT(found.mode)] in ("file", "directory") else 0,
+            xattrs={os.fsdecode(k): v for k, v in sorted(found.xattrs.items())},
+            links=frozenset(groups.get(found.link_key, ())),
+        )
+        for path, found in entries.items()
+    }  # fmt: skip
+
+
+def _sha256(found: independent_reader.Entry, known: dict[int, str]) -> str | None:
+    if not stat.S_ISREG(found.mode):
+        return None
+    if found.content is None:
+        return hashlib.sha256().hexdigest()
+    if id(found.content) not in known:
+        known[id(found.content)] = hashlib.sha256(found.content.whole()).hexdigest()
+    return known[id(found.content)]
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_both_readers_read_every_record_and_slab_alike(name: str) -> None:
+    reader = IndependentReader(str(DATA / name))
+    mine = Repository.open(os.fsencode(DATA / name))
+    assert [archive.id for archive in reader.archives()] == mine.archive_ids()
+    deltas = slabs = 0
+    for archive in reader.archives():
+        own = mine.archive(archive.id)
+        assert own.header.epoch == archive.header["epoch"]
+        for number, record in own.contents():
+            other = archive.content(number)
+            data = other.whole()
+            assert (other.digest, other.depth, len(data)) == record[:1] + (
+                record.depth,
+                record.size,
+            )
+            deltas += record.depth > 0
+            if record.slabs >= 0:
+                digests = other.slab_digests()
+                assert b"".join(digests) == vault.load_slabs(mine, record, archive.id).data
+                cut = range(0, len(data), vault.SLAB)
+                assert digests == [vault.slab_digest(data[n : n + vault.SLAB]) for n in cut]
+                slabs += 1
+    assert deltas > 5
+    assert slabs > 5
+
+
+def test_the_fixture_holds_what_it_is_for() -> None:
+    """Both readers meet everything that the format has, but what pruning makes."""
+    reader = IndependentReader(str(FIXTURE))
+    archives = reader.archives()
+    contents = [a.content(n) for a in archives for n in range(a.header["contents"])]
+    codes = {code for c in contents for code, _, _ in c.extents or []}
+    assert codes >= {0, 1, 2, 3, 4, 5}
+    assert {c.stream for c in contents} == {1, 2, 3}
+    assert max(c.depth for c in contents) == 2
+    assert any(c.donors and c.stream == frames.LITERALS and not c.base for c in contents)
+    assert {a.header["data"] for a in archives} == {a.header["sigs"] for a in archives} == {0, 1}
+    assert {a.header["epoch"] for a in archives} == {0, 1}
+    stored = [a.state(n) for a in archives for n in range(a.header["states"])]
+    assert any(len(values[0]) > 3 for kind, *values in stored if kind == 1)
+    extras = {key for kind, *v in stored if kind == 0 for extra in v[2].values() for key in extra}
+    assert extras >= {"x", "X", "b"}

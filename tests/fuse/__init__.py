@@ -1,0 +1,1 @@
+"""Tests of `ibtfs.fuse`: real mounts, through each binding."""

@@ -1,0 +1,1 @@
+"""What ibtfs promises as a whole, whichever layers keep it."""

@@ -1,0 +1,1 @@
+"""Tests of `ibtfs.store`: a repository and what lies in it."""

@@ -1,0 +1,1 @@
+"""Tests of `ibtfs.store.archives`: files of frames, read and written."""

@@ -1,0 +1,1 @@
+"""Tests of `ibtfs.store.storage`: what every place for objects must do."""

@@ -1,0 +1,88 @@
+"""The catalog of digests: beside other processes, which forget and take back; and damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from ibtfs.errors import ObjectMissing
+from ibtfs.format.compression import Codec
+from ibtfs.store.archives.writer import compression_pool
+from ibtfs.store.repository import Repository
+from ibtfs.store.writing.catalog import Catalog
+from ibtfs.store.writing.run import RunWriter
+from tests.support.repositories import back_up, the_point
+from tests.support.trees import make_tree
+
+
+def test_the_catalog_takes_in_again_what_another_process_forgot(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """Another, which looked at the archives before this one's was there, takes it for gone."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_text("something to be found\n")
+    back_up(repository, tmp_path / "source")
+    digest = blake3(b"something to be found\n").digest()
+    with Catalog(repository, os.fsencode(tmp_path / "cache")) as catalog:
+        found = list(catalog.contents(digest, 0))
+        assert len(found) == 1
+        (path,) = (tmp_path / "cache").glob("*.sqlite")
+        other = sqlite3.connect(path)
+        with other:
+            other.execute("DELETE FROM contents")
+            other.execute("DELETE FROM archives")
+        other.close()
+        assert list(catalog.contents(digest, 0)) == []
+        catalog.feed()
+        assert list(catalog.contents(digest, 0)) == found
+
+
+def test_no_point_refers_to_an_archive_that_was_taken_back(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """Another run's backup may fail after this one began to build upon its archive."""
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/file").write_text("contents\n")
+    back_up(repository, tmp_path / "source")
+    (whole,) = repository.archive_ids()
+    with compression_pool() as pool, Catalog(repository, b"") as catalog:
+        writer = RunWriter(
+            repository, "20261121T101500Z_pc_0123456789", epoch=0, catalog=catalog,
+            codec=Codec(), pool=pool,
+        )  # fmt: skip
+        writer.adopted.add(whole)
+        writer.settle()
+        gone = "20261121T101400Z_pc_9876543210.0"
+        os.mkdir(tmp_path / "repository/archives" / gone)
+        writer.adopted.add(gone)
+        with pytest.raises(ObjectMissing, match="back up again"):
+            writer.settle()
+        os.rmdir(tmp_path / "repository/archives" / gone)
+
+
+@pytest.mark.parametrize("offset", range(0, 12_288, 257))
+def test_a_byte_of_the_catalog_changes(tmp_path: Path, repository: Repository, offset: int) -> None:
+    cache = tmp_path / "cache"
+    make_tree(tmp_path / "source", {"a": b"1" * 1000})
+    back_up(repository, tmp_path / "source", cache=os.fsencode(cache))
+    make_tree(tmp_path / "second", {"b": b"2" * 1000})
+    back_up(repository, tmp_path / "second", cache=os.fsencode(cache))
+    (path,) = cache.glob("*.sqlite")
+    data = bytearray(path.read_bytes())
+    data[offset % len(data)] ^= 0xFF
+    path.write_bytes(data)
+    make_tree(tmp_path / "third", {"c": b"1" * 1000})
+    the_point(back_up(repository, tmp_path / "third", cache=os.fsencode(cache)))
+
+
+def test_names_of_the_catalog_that_are_not_text(tmp_path: Path, repository: Repository) -> None:
+    make_tree(tmp_path / "source", {"a": b"1" * 1000})
+    back_up(repository, tmp_path / "source", cache=os.fsencode(tmp_path))
+    with Catalog(repository, os.fsencode(tmp_path)) as catalog:
+        catalog._opened().execute("UPDATE archives SET name = CAST(x'ff2e30' AS TEXT)")
+    make_tree(tmp_path / "second", {"b": b"1" * 1000})
+    the_point(back_up(repository, tmp_path / "second", cache=os.fsencode(tmp_path)))

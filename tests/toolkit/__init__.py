@@ -1,0 +1,1 @@
+"""Tests of `ibtfs.toolkit`: the building blocks."""
