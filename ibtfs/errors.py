@@ -21,6 +21,7 @@
      |   +- FormatDamaged                     bytes that do not decode; says what and where
      |   +- ObjectMissing                     a file of the repository is not there
      |   +- ObjectUnreadable                  the disk does not give a file of the repository
+     |   +- BaseDamaged                       what a content is to be built upon cannot be read
      +- LimitExceeded               exit 1    more than the format can hold
      +- SourceError                           one source file failed; a backup counts it and goes on
      +- LibraryMissing              exit 1    an outside library is not installed
@@ -115,6 +116,10 @@ class ObjectMissing(IntegrityError):
 
 class ObjectUnreadable(IntegrityError):
     """The disk does not give a file of the repository, or it is not a file."""
+
+
+class BaseDamaged(IntegrityError):
+    """What a content is to be built upon cannot be read, and it can do without it no more."""
 
 
 class LimitExceeded(IbtfsError):

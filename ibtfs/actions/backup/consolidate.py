@@ -76,9 +76,8 @@ def _finish(writer: RunWriter, level: _Level) -> StateRef:
     if len(level.written) == 1:
         ref, digest, _, _ = level.written[0]
         return StateRef(ref, digest)
-    packed = writer.archive.packed
     listed = [
-        PageEntry(packed(ref), digest[:HASH_SIZE], count, last)
+        PageEntry(writer.packed(ref), digest[:HASH_SIZE], count, last)
         for ref, digest, count, last in level.written
     ]
     return StateRef(writer.add_pages(listed), pages_digest([page.digest for page in listed]))
