@@ -35,6 +35,7 @@ from support import Entry, differences, snapshot
 from support.realdata import mixed
 from support.trees import Fifo, File, Hardlink, Sparse, Symlink, make_tree
 
+from ibtfs.actions.backup import classify
 from ibtfs.actions.backup import entry as store_file
 from ibtfs.actions.backup import run as backup_module
 from ibtfs.actions.backup import small as store_small
@@ -676,9 +677,9 @@ def test_links_whose_content_was_stored_twice(
     backup_of(source)
     monkeypatch.setattr(RunWriter, "find", lambda *_: None)  # as if two runs went on at once
     monkeypatch.setattr(store_small, "_usable", lambda *_: None)
-    listing = backup_tree.same_stamp
+    listing = classify.same_stamp
     monkeypatch.setattr(
-        backup_tree,
+        classify,
         "same_stamp",
         lambda s, *r, **o: s[0] != b"two" and listing(s, *r, **o),
     )

@@ -33,7 +33,7 @@ class StoredLarge(NamedTuple):
 
     ref: Reference | None
     size: int
-    stored: int
+    added: int
 
 
 class _Part(NamedTuple):
