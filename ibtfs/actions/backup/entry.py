@@ -220,7 +220,7 @@ class FileStorer:
                 self._writer, source, found.st_size, base, lambda size: observer.progress(0, size)
             ).store()
             counts["bytes_read"] += large.size
-            counts["bytes_added"] += large.stored
+            counts["bytes_added"] += large.added
             return large.ref, large.size
         data = read_all(descriptor, found.st_size)[: found.st_size + 1]
         counts["bytes_read"] += len(data)
@@ -317,10 +317,8 @@ def _packed_bytes(xattrs: Mapping[bytes, bytes]) -> int:
     return sum(len(name) + len(value) + _XATTR_OVERHEAD for name, value in xattrs.items())
 
 
-def flagged(old: Entry | None, flag: int) -> Entry | None:
+def flagged(old: Entry, flag: int) -> Entry:
     """The row *old* of what could not be read, flagged, and sure to be looked at next time."""
-    if old is None:
-        return None
     return old._replace(ctime_ns=0, extras={**old.extras, FLAGS: old.flags | flag})
 
 

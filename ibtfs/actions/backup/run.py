@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -212,7 +213,10 @@ class _Run:
         damaged = self.repository.damaged_contents()
         tree = TreeBackup(self.writer, self.tally, options, devices, damaged)
         since_ns = self.past.parent.time_ns if self.past.parent else 0
-        entry, written = tree.store(root, self._old_state(), since_ns)
+        try:
+            entry, written = tree.store(root, self._old_state(), since_ns)
+        finally:
+            os.close(root)
         if not self.options.tree.dry_run and len(tree.state_archives) > STATE_ARCHIVES:
             self.writer.close_archive()
             try:
@@ -241,7 +245,8 @@ class _Run:
         if options.stdin_name:
             if options.tree.dry_run:
                 return None
-            single = backup_stream(self.writer, self.tally, options.stdin_name, old)
+            stream = sys.stdin.buffer
+            single = backup_stream(self.writer, self.tally, stream, options.stdin_name, old)
         else:
             damaged = self.repository.damaged_contents()
             stored = backup_file(self.writer, self.tally, self.source, old, options.tree, damaged)

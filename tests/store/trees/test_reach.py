@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Backup, reopened, the_point
-from support.states import ID, Trees
+from tests.support.repositories import Backup, reopened, the_point
+from tests.support.states import ID, Trees
 
 from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.entry import HASH_SIZE

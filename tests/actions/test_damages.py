@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conftest import Recorder
-from support.states import Trees
+from tests.support.repositories import Recorder
+from tests.support.states import Trees
 
 from ibtfs.actions.damages import PATHS_KEPT, Damages
 from ibtfs.store.trees.directory import StateRef
