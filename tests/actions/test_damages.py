@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.repositories import Recorder
-from tests.support.states import Trees
 
 from ibtfs.actions.damages import PATHS_KEPT, Damages
 from ibtfs.store.trees.directory import StateRef
+from tests.support.repositories import Recorder
+from tests.support.states import Trees
 
 
 def named(trees: Trees, bad: StateRef, *roots: StateRef) -> tuple[list[str], list[bytes]]:

@@ -378,7 +378,7 @@ class Examiner:
         """Read every point that there is; which ones could be looked at."""
         try:
             repository = self._open()
-            points = repository.points().points
+            points = repository.points.all().points
         except IbtfsError as error:
             self._failed(error)
             return set()
@@ -394,7 +394,7 @@ class Examiner:
     def _restored(self, repository: Repository, point_id: str) -> None:
         place = self._work / "restored"
         try:
-            tally = restore(repository, repository.point(point_id), [], os.fsencode(place),
+            tally = restore(repository, repository.points.get(point_id), [], os.fsencode(place),
                             RestoreOptions(), Observer())  # fmt: skip
             bad = dict(tally.problems)
             for message in bad.values():
@@ -406,7 +406,7 @@ class Examiner:
     def _viewed(self, repository: Repository, point_id: str) -> None:
         bad: dict[bytes, str] = {}
         view = RepositoryView(repository)
-        root = point_node(view, b"point", repository.point(point_id))
+        root = point_node(view, b"point", repository.points.get(point_id))
         tree = viewed(root, bad)
         for message in bad.values():
             self._failed(message)

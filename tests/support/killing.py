@@ -185,7 +185,7 @@ def leftovers(repository: Path) -> list[str]:
 
 def restored(repository: Repository, point_id: str, place: Path) -> dict[bytes, Entry]:
     """What a point restores to; *place* is used and removed."""
-    point = repository.point(point_id)
+    point = repository.points.get(point_id)
     tally = restore(repository, point, [], os.fsencode(place), RestoreOptions(), Observer())
     if tally.problems:
         raise IbtfsError(f"restore of {point_id}: {tally.problems[:3]}")
@@ -252,7 +252,7 @@ def make_scene(work: Path, size: int, seed: int, *, earlier: int = 2, options: t
             code, said = run(command, work / "base" / "cache")
             if code:
                 raise IbtfsError(f"a backup that nothing disturbs: exit {code}: {said}")
-            (point,) = set(Repository.open(os.fsencode(scene.base)).point_ids()) - known
+            (point,) = set(Repository.open(os.fsencode(scene.base)).points.ids()) - known
             scene.expected[point] = scene.newest
     return scene
 
@@ -359,7 +359,7 @@ class Trial:
         """The points that are there, with what they must hold: a new one, the source."""
         if not self.repository.exists() or not (self.repository / "ibtfs.json").exists():
             return
-        for point in Repository.open(os.fsencode(self.repository)).point_ids():
+        for point in Repository.open(os.fsencode(self.repository)).points.ids():
             yield point, self.scene.expected.get(point, self.scene.newest)
 
     def compare(self, found: Problems, when: str) -> int:

@@ -9,8 +9,7 @@ from ibtfs.actions.backup.classify import CHANGED, NEW, UNCHANGED, classify, cla
 from ibtfs.actions.backup.entry import FileStorer, flagged
 from ibtfs.actions.backup.folder import Folder
 from ibtfs.actions.observer import Tally
-from ibtfs.actions.source.opening import Vanished
-from ibtfs.errors import SourceError
+from ibtfs.errors import SourceError, Vanished
 from ibtfs.format.entry import KEPT, MODE, NAME, SIZE, Stamp
 from ibtfs.format.index import Reference
 from ibtfs.store.trees.directory import Entry

@@ -94,7 +94,7 @@ def backup(
         run_id = new_id(options.host)
         with RunWriter(
             repository, run_id, epoch=past.epoch, catalog=catalog,
-            codec=Codec(repository.level), pool=pool, damaged=repository.damaged_contents(),
+            codec=Codec(repository.config.level), pool=pool, damaged=repository.damage.contents(),
             beat=lock.refresh,
         ) as writer:  # fmt: skip
             run = _Run(repository, source, options, tally, writer, past, lock)
@@ -108,7 +108,7 @@ def look_back(repository: Repository, source: Source, options: BackupOptions) ->
     Full runs at the same time may get the same epoch: they then share contents with each other,
     but refer to nothing that was there before either of them, which is all that an epoch promises.
     """
-    points, damaged = repository.points()
+    points, damaged = repository.points.all()
     for error in damaged.values():
         if isinstance(error, StorageFailed):
             raise error  # it may be the newest: what comes after it must be told from it
@@ -177,13 +177,13 @@ class _Run:
             self.repository.storage.make_folders()
         self.writer.settle()
         self.lock.verify()
-        self.tally.counts["bytes_stored"] += self.repository.commit(point)
+        self.tally.counts["bytes_stored"] += self.repository.points.commit(point)
         return point
 
     def _counted(self, point: Point) -> Point:
         """*point* with its statistics, in which the manifest itself counts as stored."""
         statistics = self._statistics()
-        size = self.repository.manifest_size(replace(point, statistics=statistics))
+        size = self.repository.points.manifest_size(replace(point, statistics=statistics))
         statistics["bytes_stored"] += size
         return replace(point, statistics=statistics)
 
@@ -210,7 +210,7 @@ class _Run:
         root, _ = open_source(self.source)
         options = self._tree_options(root)
         devices = Devices(self.past.parent.devices if self.past.parent else (b"",))
-        damaged = self.repository.damaged_contents()
+        damaged = self.repository.damage.contents()
         tree = TreeBackup(self.writer, self.tally, options, devices, damaged)
         since_ns = self.past.parent.time_ns if self.past.parent else 0
         try:
@@ -248,7 +248,7 @@ class _Run:
             stream = sys.stdin.buffer
             single = backup_stream(self.writer, self.tally, stream, options.stdin_name, old)
         else:
-            damaged = self.repository.damaged_contents()
+            damaged = self.repository.damage.contents()
             stored = backup_file(self.writer, self.tally, self.source, old, options.tree, damaged)
             if stored is None:
                 return None

@@ -88,7 +88,7 @@ def _chosen(
     """
     from ibtfs.store.naming import by_source, of_source, relative_path
 
-    found = repo.points()
+    found = repo.points.all()
     tell_damaged(found.damaged)
     sources = by_source(found.points)
     if not sources:

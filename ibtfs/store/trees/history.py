@@ -97,7 +97,7 @@ class History:
 
     def _unless_gone(self, sighting: Sighting, point: Point) -> Sighting:
         """Nothing, where something is missing because the point was removed meanwhile."""
-        if isinstance(sighting, ObjectMissing) and not self.repository.has_point(point.id):
+        if isinstance(sighting, ObjectMissing) and not self.repository.points.has(point.id):
             return None
         return sighting
 

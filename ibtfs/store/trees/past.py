@@ -112,7 +112,7 @@ class _Reader:
                     yield point, page
                 known |= directory.page_digests
             except IntegrityError as error:
-                if self.repository.has_point(point.id):
+                if self.repository.points.has(point.id):
                     self.failures.append(error)
 
     def step(self) -> bool:

@@ -109,7 +109,7 @@ def test_two_full_backups_at_once_need_nothing_older(
         (path / "shared").write_bytes(b"the same in both" * 10_000)
         (path / "own").write_bytes(rng.randbytes(50_000))
         back_up(repository, path)
-    before = {*repository.archive_ids()}, {*repository.point_ids()}
+    before = {*repository.archive_ids()}, {*repository.points.ids()}
     barrier, look = threading.Barrier(2, timeout=30), backup_module.look_back
 
     def together(*arguments: object) -> Past:
@@ -129,7 +129,7 @@ def test_two_full_backups_at_once_need_nothing_older(
     for thread in threads:
         thread.join()
     monkeypatch.undo()
-    points = [p for p in reopened(repository).points().points if p.id not in before[1]]
+    points = [p for p in reopened(repository).points.all().points if p.id not in before[1]]
     assert [point.epoch for point in points] == [1, 1]
     (sources[0] / "own").write_bytes(rng.randbytes(50_000))
     points.append(the_point(back_up(repository, sources[0])))

@@ -27,7 +27,7 @@ def test_a_clock_that_jumps_harms_nothing(
         expected = snapshot(source)
         made.append((the_point(backup_of(source)), expected))
         monkeypatch.undo()
-    points = reopened(repository).points().points
+    points = reopened(repository).points.all().points
     assert [point.id for point in points] == [point.id for point, _ in made]
     assert [point.sequence for point in points] == [1, 2, 3, 4, 5]
     assert [point.parent for point in points] == ["", *(point.id for point, _ in made[:-1])]
@@ -49,7 +49,7 @@ def test_two_points_in_one_second(
         made.append(the_point(backup_of(source)))
         monkeypatch.undo()
     assert len({point.time_ns // 10**9 for point in made}) == 1
-    shown = displayed_names(reopened(repository).points().points)
+    shown = displayed_names(reopened(repository).points.all().points)
     first, second, third = (shown[point.id] for point in made)
     assert (second, third) == (f"{first}-2", f"{first}-3")
     assert len({point.id for point in made}) == 3

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.repositories import Backup, reopened, the_point
-from tests.support.states import ID, Trees
 
 from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.entry import HASH_SIZE
@@ -19,6 +17,8 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.paths import walk
 from ibtfs.store.trees.reach import Visit, needed_archives, reach
+from tests.support.repositories import Backup, reopened, the_point
+from tests.support.states import ID, Trees
 
 
 def visits(trees: Trees, root: StateRef, path: bytes = b"", **options: Any) -> Iterator[Visit]:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 from blake3 import blake3
-from tests.support.repositories import create, reopened
 
 import ibtfs
 from ibtfs.errors import BaseDamaged
@@ -28,6 +27,7 @@ from ibtfs.store.writing import flatten
 from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.draft import Draft, Stored
 from ibtfs.store.writing.run import RunWriter, holes_among
+from tests.support.repositories import create, reopened
 
 KIB, MIB = 1 << 10, 1 << 20
 Patch = pytest.MonkeyPatch
