@@ -9,7 +9,6 @@ import random
 import shutil
 import stat
 import subprocess
-import sys
 import time
 import types
 from collections.abc import Callable, Iterator
@@ -37,7 +36,6 @@ from support.trees import Fifo, File, Hardlink, Sparse, Symlink, make_tree
 
 from ibtfs.actions.backup import classify
 from ibtfs.actions.backup import entry as store_file
-from ibtfs.actions.backup import run as backup_module
 from ibtfs.actions.backup import small as store_small
 from ibtfs.actions.backup import tree as backup_tree
 from ibtfs.actions.backup.tree import TreeOptions
@@ -47,7 +45,7 @@ from ibtfs.actions.source import filesystems
 from ibtfs.actions.source import opening as source_file
 from ibtfs.actions.source.chunks import Chunk, FileSource
 from ibtfs.actions.source.scan import Exclusions, Listing
-from ibtfs.errors import IntegrityError, SourceError
+from ibtfs.errors import IntegrityError, SourceError, UsageError
 from ibtfs.format.entry import INODE, KEPT, MODE, MTIME, NAME, NOT_READ, UNSTABLE, Stamp
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
@@ -493,14 +491,13 @@ def test_a_source_that_cannot_be_read_makes_no_point(
 
 def set_clock(patch: Patch, moment_ns: int) -> None:
     """Let runs begin at a moment; leases go by the clock of the disk, and are left alone."""
-    began, run, gmtime = time.monotonic_ns(), backup_module._Run, time.gmtime
+    began, gmtime = time.monotonic_ns(), time.gmtime
 
     def now() -> int:
         return moment_ns + time.monotonic_ns() - began
 
     patch.setattr(time, "time_ns", now)
     patch.setattr(time, "gmtime", lambda seconds=None: gmtime(seconds or now() / 1e9))
-    patch.setattr(backup_module, "_Run", lambda *given: run(*given, time_ns=now()))
 
 
 def test_a_clock_that_jumps_harms_nothing(
@@ -962,8 +959,8 @@ def test_standard_input_as_a_file(
     made = []
     for number, size in enumerate((0, 1, 100_000, 5 * MIB + 3, 5 * MIB + 1000)):
         data = mixed(9, size)
-        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(data)))
-        result = backup_of(b"/stdin", stdin_name=b"dump.sql", name="dump")
+        stream = io.BytesIO(data)
+        result = backup_of(b"/stdin", stdin_name=b"dump.sql", stream=stream, name="dump")
         made.append((the_point(result), data, result.tally.counts["bytes_added"]))
         assert the_point(result).sequence == number + 1
     for point, data, _ in made:
@@ -973,6 +970,12 @@ def test_standard_input_as_a_file(
         assert (tmp_path / "back/dump.sql").read_bytes() == data
         shutil.rmtree(tmp_path / "back")
     assert made[-1][2] < 100_000
+
+
+@pytest.mark.parametrize("options", [{"stdin_name": b"dump"}, {"stream": io.BytesIO(b"data")}])
+def test_a_stream_and_its_name_go_together(options: dict[str, Any], backup_of: Backup) -> None:
+    with pytest.raises(UsageError, match="a name"):
+        backup_of(b"/stdin", **options)
 
 
 # Contents are stored once

@@ -297,6 +297,14 @@ class Repository:
             text = json.dumps({"contents": rows}) + "\n"
             self.storage.put_new(f"damaged/{note_id}-{part}", text.encode())
 
+    def add_tag(self, point_id: str, tag: str) -> None:
+        """Tag a point, which may have no manifest yet."""
+        self.storage.put_new(f"tags/{point_id}/{tag}", b"")
+
+    def complete(self) -> None:
+        """Make the folders that are missing, durably."""
+        self.storage.make_folders()
+
 
 def _config_check(config: dict[str, Any]) -> str:
     """The check sum of a configuration's other values."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -188,6 +189,7 @@ def _options(ctx: click.Context) -> BackupOptions:
         tree=tree,
         cache=cache_folder(),
         stdin_name=given["stdin_name"] or b"",
+        stream=sys.stdin.buffer if given["stdin_name"] else None,
     )
 
 
