@@ -500,6 +500,22 @@ def set_clock(patch: Patch, moment_ns: int) -> None:
     patch.setattr(time, "gmtime", lambda seconds=None: gmtime(seconds or now() / 1e9))
 
 
+def test_a_run_looks_at_points_and_notes_once(
+    source: Path, backup_of: Backup, monkeypatch: Patch
+) -> None:
+    looks: list[str] = []
+
+    def counted(name: str) -> None:
+        real = getattr(Repository, name)
+        monkeypatch.setattr(Repository, name, lambda self: looks.append(name) or real(self))
+
+    counted("points")
+    counted("damaged_contents")
+    (source / "file").write_bytes(b"contents")
+    backup_of(source)
+    assert sorted(looks) == ["damaged_contents", "points"]
+
+
 def test_a_clock_that_jumps_harms_nothing(
     source: Path, repository: Repository, backup_of: Backup, monkeypatch: Patch, tmp_path: Path
 ) -> None:
