@@ -36,7 +36,7 @@ class Folder:
     @property
     def descriptor(self) -> int:
         """Its own descriptor."""
-        return self.place.parent
+        return self.place.folder
 
     def below(self, name: bytes) -> bytes:
         """The path of the entry *name*."""

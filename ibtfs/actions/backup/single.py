@@ -45,16 +45,16 @@ def backup_file(
     *state* is that of the last backup.  What is *damaged* counts as changed.  Raises SourceError.
     """
     real, name = os.path.realpath(path), os.path.basename(path)
-    parent, found_parent = open_source(os.path.dirname(real))
+    folder, found_folder = open_source(os.path.dirname(real))
     try:
-        found = os.lstat(os.path.basename(real), dir_fd=parent)
+        found = os.lstat(os.path.basename(real), dir_fd=folder)
         stamp = stamp_of(os.path.basename(real), found)
-        place = Place(parent, found_parent.st_dev, 0, name)
+        place = Place(folder, found_folder.st_dev, 0, name)
         return _store_file(writer, tally, stamp, place, state, options, damaged)
     except OSError as error:
         raise SourceError(f"{os.fsdecode(path)}: {source_error(error)}") from error
     finally:
-        os.close(parent)
+        os.close(folder)
 
 
 def _store_file(

@@ -198,7 +198,7 @@ class TreeBackup:
         was = old.stamp if old is not None else None
         if old is not None and classify(stamp, was, inodes=True, is_suspect=damaged) == UNCHANGED:
             return old
-        return self._storer.folder(stamp, place.parent, place, inline=self._options.dry_run)
+        return self._storer.folder(stamp, place.folder, place, inline=self._options.dry_run)
 
     def _moved_state(self, found: os.stat_result, *, inodes: bool) -> StateRef | None:
         """What a folder that is new here was at another place, if it was."""

@@ -139,7 +139,7 @@ class RunWriter:
         return allowed
 
     def find(self, digest: bytes, size: int) -> Reference | None:
-        """A content that is stored already, its record, bases and sources read and compared."""
+        """A content that is stored already, its record, bases and donors read and compared."""
         number = self._by_digest.get(digest)
         if number is not None and self._current is not None:
             return Reference(self._current.id, number)

@@ -7,11 +7,13 @@ import random
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ibtfs.actions.backup import run as backup_module
-from ibtfs.actions.backup.run import BackupOptions, Past, backup
+from ibtfs.actions.backup.plan import Plan
+from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.run import RunWriter
@@ -110,14 +112,14 @@ def test_two_full_backups_at_once_need_nothing_older(
         (path / "own").write_bytes(rng.randbytes(50_000))
         back_up(repository, path)
     before = {*repository.archive_ids()}, {*repository.points.ids()}
-    barrier, look = threading.Barrier(2, timeout=30), backup_module.look_back
+    barrier, look = threading.Barrier(2, timeout=30), backup_module.make_plan
 
-    def together(*arguments: object) -> Past:
-        past = look(*arguments)  # type: ignore[arg-type]
+    def together(*arguments: Any, **options: Any) -> Plan:
+        plan = look(*arguments, **options)
         barrier.wait()  # both have looked before either has stored
-        return past
+        return plan
 
-    monkeypatch.setattr(backup_module, "look_back", together)
+    monkeypatch.setattr(backup_module, "make_plan", together)
 
     def full(path: Path) -> None:
         repo = Repository.open(repository.path)

@@ -6,7 +6,9 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from ibtfs.store.damage import DamageNotes
 from ibtfs.store.naming import displayed_names, select_point
+from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
 from tests.support import snapshot
 from tests.support.faking import Patch, set_clock
@@ -66,3 +68,19 @@ def test_a_run_that_changes_nothing_writes_a_manifest_only(
     assert reopened(repository).archive_ids() == archives
     assert (result.tally.counts["bytes_read"], result.tally.counts["unchanged"]) == (0, 2)
     assert result.tally.counts["bytes_stored"] < 2000
+
+
+def test_a_run_looks_at_points_and_notes_once(
+    source: Path, backup_of: Backup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[str] = []
+
+    def counted(owner: type, name: str) -> None:
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda self: looks.append(name) or real(self))
+
+    counted(Points, "all")
+    counted(DamageNotes, "contents")
+    (source / "file").write_bytes(b"contents")
+    backup_of(source)
+    assert sorted(looks) == ["all", "contents"]
