@@ -121,11 +121,11 @@ def _gone_since(history: History, path: bytes, versions: Sequence[Version]) -> P
 def _what(history: History, version: Version) -> tuple[str, ...]:
     from ibtfs.store.trees.compare import same_state
 
-    entry, before = version.entry, version.previous
-    if entry is None or before is None:
+    entry, old = version.entry, version.old
+    if entry is None or old is None:
         return ()
-    what = history.comparison.what_differs(before, entry)
-    if entry.state and before.state and not same_state(before.state, entry.state):
+    what = history.comparison.what_differs(old, entry)
+    if entry.state and old.state and not same_state(old.state, entry.state):
         return ("contents", *what)
     return what
 
