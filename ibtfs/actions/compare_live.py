@@ -29,8 +29,8 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.compare import Change, Comparison, PathChange
 from ibtfs.store.trees.differences import differences
 from ibtfs.store.trees.directory import Entry, StateRef, child_path, entry_xattrs
+from ibtfs.store.trees.old_directory import OldDirectory, same_stamp
 from ibtfs.store.trees.paths import root_entry
-from ibtfs.store.trees.previous import OldDirectory, same_stamp
 
 PIECE: Final = 1 << 20
 LIVE: Final = StateRef(Reference("", 0), b"")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ibtfs.actions.backup.entry import Place
 from ibtfs.format.entry import FLAGS, LEFT_OUT, Stamp
 from ibtfs.store.trees.directory import Entry
-from ibtfs.store.trees.previous import OldDirectory
+from ibtfs.store.trees.old_directory import OldDirectory
 
 
 @dataclass
