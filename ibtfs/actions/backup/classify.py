@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ibtfs.format.entry import Stamp
 from ibtfs.store.trees.directory import Entry
-from ibtfs.store.trees.previous import same_but_stamps, same_stamp
+from ibtfs.store.trees.old_directory import same_but_stamps, same_stamp
 
 NEW, CHANGED, UNCHANGED = "new", "changed", "unchanged"
 

@@ -9,7 +9,7 @@ from ibtfs.actions.backup.classify import UNCHANGED, classify
 from ibtfs.actions.backup.entry import Place, flagged
 from ibtfs.format.entry import FLAGS, HASH_SIZE, KEPT, LEFT_OUT, NAME, NOT_READ, Stamp
 from ibtfs.store.trees.directory import Entry, StateRef
-from ibtfs.store.trees.previous import OldDirectory
+from ibtfs.store.trees.old_directory import OldDirectory
 
 
 @dataclass

@@ -19,7 +19,7 @@ from ibtfs.errors import IntegrityError, SourceError, UsageError
 from ibtfs.format.entry import MODE, SIZE, Stamp
 from ibtfs.format.index import Reference
 from ibtfs.store.trees.directory import Entry, StateRef
-from ibtfs.store.trees.previous import load_old
+from ibtfs.store.trees.old_directory import load_old
 from ibtfs.store.writing.pages import write_directory
 from ibtfs.store.writing.run import RunWriter
 

@@ -31,7 +31,7 @@ from ibtfs.format.entry import (
 )
 from ibtfs.format.index import Reference
 from ibtfs.store.trees.directory import Entry, StateRef
-from ibtfs.store.trees.previous import load_old
+from ibtfs.store.trees.old_directory import load_old
 from ibtfs.store.writing.pages import write_directory
 from ibtfs.store.writing.run import RunWriter
 

@@ -19,7 +19,7 @@ from ibtfs.format.entry import (
 )
 from ibtfs.format.index import Reference
 from ibtfs.store.trees.directory import Entry, StateRef
-from ibtfs.store.trees.previous import OldDirectory
+from ibtfs.store.trees.old_directory import OldDirectory
 from ibtfs.store.writing.run import RunWriter
 
 

@@ -71,7 +71,7 @@ def test_a_run_that_changes_nothing_writes_a_manifest_only(
 
 
 def test_a_run_looks_at_points_and_notes_once(
-    source: Path, backup_of: Backup, monkeypatch: pytest.MonkeyPatch
+    source: Path, backup_of: Backup, monkeypatch: Patch
 ) -> None:
     looks: list[str] = []
 
