@@ -6,6 +6,7 @@ Read from the source by its syntax tree, so imports inside functions count as we
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -47,8 +48,18 @@ HOMES = {
 
 IMPURE = {"os", "time", "io", "pathlib", "socket", "subprocess", "shutil", "tempfile", "random",
           "secrets"}  # fmt: skip
+ON_THE_DISK = {"store.storage.", "store.writing.catalog", "store.manifests"}
+"""Where `ibtfs.store` may look at files by itself: the storages, and the caches of this machine."""
+
+HARMLESS = {"os.urandom", "os.fsdecode", "os.fsencode", "os.getpid", "os.uname", "os.path.normpath"}
+"""What may be called of `os` everywhere: none of it looks at a file."""
+
+ROOMS_OF_TESTS = {"promises", "docs", "scripts", "support", "data"}
+"""What is in ``tests/`` besides the mirror of the code."""
+
 LONGEST_FUNCTION = 50
 LONGEST_MODULE = 400
+LONGEST_TEST_MODULE = 700
 
 
 def name_of(path: Path) -> str:
@@ -173,6 +184,46 @@ def test_only_the_command_line_talks_and_exits(path: Path) -> None:
         assert called not in {"print", "sys.exit", "exit", "input", "logging.basicConfig"}
         environment = called in {"os.getenv", "os.environ.get"}
         assert not environment or name_of(path) in {"__main__", "fuse.fuse3.structures"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if "store" in p.parts and not inside(name_of(p), ON_THE_DISK)],
+    ids=name_of,
+)
+def test_the_store_looks_at_files_through_its_storage(path: Path) -> None:
+    names = {
+        ast.unparse(n) for n in ast.walk(tree_of(path)) if isinstance(n, (ast.Name, ast.Attribute))
+    }
+    functions = {
+        name for name in names if re.fullmatch(r"open|os\.(path\.)?(?!path$)[a-z]\w*", name)
+    }
+    assert functions - HARMLESS == set()
+    outside = {"pathlib", "shutil", "tempfile", "glob", "io", "fcntl"}
+    assert {name.split(".")[0] for name in imports(path)} & outside == set()
+    assert not any(name.startswith("os.") for name in imports(path))
+
+
+# The tests
+
+
+TESTS = ROOT / "tests"
+TEST_MODULES = sorted(TESTS.rglob("*.py"))
+
+
+def test_the_tests_mirror_the_code() -> None:
+    mirrored = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("__init__.py")}
+    for path in TEST_MODULES:
+        room = path.parent.relative_to(TESTS)
+        mirrors = room in mirrored or room.parts[0] in ROOMS_OF_TESTS
+        assert mirrors, f"tests/{room} mirrors no room of ibtfs"
+    assert [path.name for path in TESTS.glob("test_*.py")] == [Path(__file__).name]
+
+
+@pytest.mark.parametrize("path", TEST_MODULES, ids=lambda path: str(path.relative_to(TESTS)))
+def test_modules_of_tests_are_told_and_not_long(path: Path) -> None:
+    assert ast.get_docstring(tree_of(path)), "What does it hold?"
+    assert len(path.read_text().splitlines()) <= LONGEST_TEST_MODULE
 
 
 # What can be imported without what

@@ -1,6 +1,6 @@
 """Damaged repositories: a clear message that names the file, or harmless.
 
-A sample; ``scripts/damage-test`` changes every byte.
+A sample; ``scripts/campaign damage`` changes every byte.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Backups killed with SIGKILL in each of their phases: nothing earlier is lost, nothing stays.
 
-A sample; ``scripts/kill-test`` has the whole of it.
+A sample; ``scripts/campaign kill`` has the whole of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 def test_killed_before_calls_of_a_phase(scene: Scene, phase: str) -> None:
     code, calls = scene.trial().trace()
     assert code == 0
-    for call in spread(calls_by_phase(calls)[phase], KILLS):
+    chosen = spread(calls_by_phase(calls)[phase], KILLS)
+    assert len(chosen) == KILLS
+    for call in chosen:
         trial = scene.trial()
         assert trial.kill_before(call), f"the backup did not come to {call}"
         assert trial.phase() == phase

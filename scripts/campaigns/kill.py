@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Kill real backups with SIGKILL, a hundred times and more, and look at what is left each time.
 
 After each kill every earlier point must restore to exactly what it was, the next backup must
@@ -16,18 +15,16 @@ import argparse
 import os
 import random
 import shutil
-import sys
-import tempfile
 import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from screen import say
 
-from tests.support import snapshot  # noqa: E402
-from tests.support.killing import (  # noqa: E402
+from campaigns.base import working_folder
+from tests.support import killing, snapshot
+from tests.support.killing import (
     DATA,
     FINISHED,
     PHASES,
@@ -41,7 +38,6 @@ from tests.support.killing import (  # noqa: E402
     damages,
     leftovers,
     make_scene,
-    run,
     spread,
 )
 
@@ -49,12 +45,6 @@ MIB = 1 << 20
 LEAST = 20
 LARGE_BYTES = 3_000_000_000
 KILLED_AT, STORED_ANEW = 0.8, 0.4
-
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 @dataclass
@@ -91,7 +81,7 @@ class Counts:
         say(f"{'all':<10}{total:>7}, {self.problems} with something wrong: {dict(self.kinds)}\n")
 
 
-def campaign(work: Path, kills: int, size: int, seed: int) -> Counts:
+def spread_kills(work: Path, kills: int, size: int, seed: int) -> Counts:
     """Kill backups of *size* bytes *kills* times, at least LEAST in each phase."""
     scene = make_scene(work, size, seed, options=("--tag", "weekly"))
     counts = Counts()
@@ -198,7 +188,7 @@ def large(work: Path, files: int, total: int, seed: int) -> list[str]:
     whole = {p.name: p.stat().st_size for p in (trial.repository / "archives").glob("*/*.[0-9]")}
     known = {path.parent.name for path in (trial.repository / "archives").glob("*/index.*")}
     began = time.monotonic()
-    code, said = run(trial.command, trial.cache)
+    code, said = killing.run(trial.command, trial.cache)
     again = time.monotonic() - began
     new = [p for p in (trial.repository / "archives").glob("*/*") if p.parent.name not in known]
     anew = sum(path.stat().st_size for path in new)
@@ -224,57 +214,56 @@ def compare_large(trial: Trial) -> list[str]:
     return found.lines
 
 
-def main() -> int:
-    """Run it all; 1 if anything was wrong."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--kills", type=int, default=100, help="kills of the campaign [100]")
-    parser.add_argument("--work", type=Path, help="folder to work in; a new one in /var/tmp")
-    parser.add_argument("--seed", type=int, default=1)
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this campaign to *parser*."""
+    parser.add_argument("--kills", type=int, default=100, help="kills at times and calls [100]")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("/var/tmp"),
+        help="folder to work in, below a new one [/var/tmp]",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random [1]")
     parser.add_argument("--size", type=int, default=64 * MIB, help="bytes of the source [64 MiB]")
     parser.add_argument("--no-large", action="store_true", help="leave out the 3 GB")
     parser.add_argument("--no-sweep", action="store_true", help="leave out the sweep of all calls")
-    arguments = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it all; 1 if anything was wrong."""
     if shutil.which("strace") is None:
         say("strace is needed: apt-get install strace")
         return 2
-    work = Path(tempfile.mkdtemp(prefix="ibtfs-kill-", dir=arguments.work or "/var/tmp"))
     began = time.monotonic()
-    wrong = 0
-    try:
-        wrong = everything(work, arguments)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-    say(f"{time.monotonic() - began:.0f} s; {wrong} with something wrong" if wrong else
-        f"{time.monotonic() - began:.0f} s; nothing was wrong")  # fmt: skip
+    with working_folder("kill", options.work) as work:
+        wrong = everything(work, options)
+    found = f"{wrong} with something wrong" if wrong else "nothing was wrong"
+    say(f"{time.monotonic() - began:.0f} s; {found}")
     return 1 if wrong else 0
 
 
-def everything(work: Path, arguments: argparse.Namespace) -> int:
+def everything(work: Path, options: argparse.Namespace) -> int:
     """All parts, each in a folder of its own; how many kills had something wrong."""
-    parts = ["campaign", "sweep", "many", "one"]
+    parts = ["spread", "sweep", "many", "one"]
     for part in parts:
         os.mkdir(work / part)
     wrong = 0
-    if arguments.kills:
-        counts = campaign(work / "campaign", arguments.kills, arguments.size, arguments.seed)
-        counts.print(f"{arguments.kills} kills of a backup of {arguments.size:,} bytes")
-        short = [p for p in PHASES if counts.hit(p) < min(LEAST, arguments.kills // 4)]
+    if options.kills:
+        counts = spread_kills(work / "spread", options.kills, options.size, options.seed)
+        counts.print(f"{options.kills} kills of a backup of {options.size:,} bytes")
+        short = [p for p in PHASES if counts.hit(p) < min(LEAST, options.kills // 4)]
         for phase in short:
             say(f"  PROBLEM: only {counts.hit(phase)} kills hit the phase {phase}")
         wrong += counts.problems + len(short)
-        shutil.rmtree(work / "campaign")
-    if not arguments.no_sweep:
-        counts = sweep(work / "sweep", arguments.seed)
+        shutil.rmtree(work / "spread")
+    if not options.no_sweep:
+        counts = sweep(work / "sweep", options.seed)
         counts.print("Small backups, killed before every call that changes something")
         wrong += counts.problems
         shutil.rmtree(work / "sweep")
-    for part, files in () if arguments.no_large else (("many", 600), ("one", 1)):
-        found = large(work / part, files, LARGE_BYTES, arguments.seed)
+    for part, files in () if options.no_large else (("many", 600), ("one", 1)):
+        found = large(work / part, files, LARGE_BYTES, options.seed)
         for line in found:
             say(f"  PROBLEM: {line[:400]}")
         wrong += bool(found)
     return wrong
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Damage a small repository in every way, a byte at a time, and see that it is told, or harmless.
 
 Each byte of each file is changed by ^1 and by ^255; files are cut, deleted, swapped, replaced by
@@ -14,30 +13,22 @@ import argparse
 import multiprocessing
 import os
 import resource
-import shutil
-import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from screen import say
 
-from tests.support import damage  # noqa: E402
-from tests.support.damage import GOOD, MEMORY_BYTES, Damage, Examiner, Outcome, Sample  # noqa: E402
+from campaigns.base import working_folder
+from tests.support import damage
+from tests.support.damage import GOOD, MEMORY_BYTES, Damage, Examiner, Outcome, Sample
 
 SHOWN = 3  # bad outcomes of one kind that are printed
 BATCH = 40
 
 _examiners: list[Examiner] = []
-
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
 
 
 def begin(sample: Sample, work: str) -> None:
@@ -96,22 +87,21 @@ def show(sample: Sample, counts: Counter[tuple[str, str, str]]) -> None:
         say(f"  {name:<66}{len(data):>6} bytes: {told}")
 
 
-def main() -> int:
-    """Do it all; 1 if any outcome was bad."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this campaign to *parser*."""
     parser.add_argument("--every", type=int, default=1, help="change only one byte in N [1]")
     parser.add_argument("--workers", type=int, default=2, help="processes [2]")
     parser.add_argument("--work", help="folder to work in, best in memory [/dev/shm]")
-    arguments = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it all; 1 if any outcome was bad."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    work = tempfile.mkdtemp(prefix="ibtfs-damage-", dir=arguments.work or memory)
-    try:
-        return campaign(Path(work), arguments.every, arguments.workers)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    with working_folder("damage", options.work or memory) as work:
+        return examine(work, options.every, options.workers)
 
 
-def campaign(work: Path, every: int, workers: int) -> int:
+def examine(work: Path, every: int, workers: int) -> int:
     """Examine all damages with some processes."""
     began = time.monotonic()
     sample = damage.build(work / "made")
@@ -136,7 +126,3 @@ def campaign(work: Path, every: int, workers: int) -> int:
     say(f"\n{done:,} damages, {bad:,} with a bad outcome; at most {peak >> 10} MiB of memory; "
         f"{time.monotonic() - began:.0f} s")  # fmt: skip
     return 1 if bad else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,48 +1,26 @@
-#!/usr/bin/env python3
 """Measure one large file over many generations, read through a real mount.
 
 Makes a file (512 MB by default) and backs up 70 generations of it, each with edits scattered all
 over, so that the bound of the delta chain is crossed twice.  Then mounts the repository and prints:
 the time to the first byte, random reads of 4 KiB in the middle, a sequential read of the newest
 and the oldest generation compared with their digests, and the memory of the mount's process.
-
-    .venv/bin/python scripts/big-file [--size MB] [--generations N] [--work DIR]
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import random
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
+from screen import say
+
+from campaigns.base import working_folder
+from campaigns.command import Failure, Ibtfs
+from tests.support import file_digest
+
 MIB = 1 << 20
-
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def ibtfs(*words: object) -> None:
-    """Run the command."""
-    subprocess.run([sys.executable, "-m", "ibtfs", *map(str, words)], check=True)
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, read in pieces of 1 MiB."""
-    hasher = hashlib.sha256()
-    with path.open("rb") as file:
-        while data := file.read(MIB):
-            hasher.update(data)
-    return hasher.hexdigest()
 
 
 def make(path: Path, size: int, rng: random.Random) -> None:
@@ -82,7 +60,8 @@ def timed_read(path: Path, offset: int, size: int) -> float:
     with path.open("rb", buffering=0) as file:
         file.seek(offset)
         got = len(file.read(size))
-    assert got == size
+    if got != size:
+        raise Failure(f"{path}: {got} bytes read at {offset}, not {size}")
     return time.perf_counter() - begin
 
 
@@ -96,7 +75,7 @@ def measure(mount: Path, points: list[str], digests: list[str], size: int) -> bo
     good = True
     for number in (len(points) - 1, 0, len(points) // 2):
         begin = time.perf_counter()
-        same = digest(mount / "big" / points[number] / "big.img") == digests[number]
+        same = file_digest(mount / "big" / points[number] / "big.img") == digests[number]
         seconds = time.perf_counter() - begin
         good = good and same
         rate = size / seconds / 1e6
@@ -106,38 +85,30 @@ def measure(mount: Path, points: list[str], digests: list[str], size: int) -> bo
     return good
 
 
-def main() -> int:
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this campaign to *parser*."""
+    parser.add_argument("--size", type=int, default=512, help="MB of the file [512]")
+    parser.add_argument("--generations", type=int, default=70, help="after the first [70]")
+    parser.add_argument("--edits", type=int, default=500, help="edits a generation [500]")
+    parser.add_argument("--work", type=Path, help="folder to work in, below a new one")
+
+
+def run(options: argparse.Namespace) -> int:
     """Make, back up, mount, measure."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--size", type=int, default=512, help="MB of the file")
-    parser.add_argument("--generations", type=int, default=70)
-    parser.add_argument("--edits", type=int, default=500, help="edits a generation")
-    parser.add_argument("--work", type=Path)
-    options = parser.parse_args()
-    work = Path(tempfile.mkdtemp(prefix="ibtfs-big-", dir=options.work))
-    source, repository, mount = work / "big", work / "repo", work / "mnt"
-    source.mkdir()
-    mount.mkdir()
-    rng, digests = random.Random(1), []
-    try:
+    ibtfs, rng, digests = Ibtfs(), random.Random(1), []
+    with working_folder("big", options.work) as work:
+        source, repository, mount = work / "big", work / "repo", work / "mnt"
+        source.mkdir()
+        mount.mkdir()
         make(source / "big.img", options.size * MIB, rng)
         begin = time.perf_counter()
         for generation in range(options.generations + 1):
             if generation:
                 edit(source / "big.img", rng, options.edits)
-            digests.append(digest(source / "big.img"))
-            ibtfs("backup", "--quiet", source, repository)
+            digests.append(file_digest(source / "big.img"))
+            ibtfs.run("backup", "--quiet", source, repository)
         say(f"{options.generations + 1} backups: {time.perf_counter() - begin:.1f} s")
-        ibtfs("mount", repository, mount)
-        names = sorted(os.listdir(mount / "big"))
-        points = [name for name in names if name != "latest"]
-        good = measure(mount, points, digests, options.size * MIB)
-        ibtfs("umount", mount)
-        return 0 if good else 1
-    finally:
-        subprocess.run(["umount", "-l", mount], check=False, stderr=subprocess.DEVNULL)
-        shutil.rmtree(work, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        with ibtfs.mounted(repository, mount):
+            points = sorted(name for name in os.listdir(mount / "big") if name != "latest")
+            good = measure(mount, points, digests, options.size * MIB)
+    return 0 if good else 1

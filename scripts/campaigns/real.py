@@ -1,20 +1,16 @@
-#!/usr/bin/env python3
 """Back up real data, many generations of it, and compare every backup point with what was there.
 
 Five inputs: a system tree with the oddest of entries, successive releases of Django, a SQLite
 database, a sparse disk image, a growing log. Each generation is recorded by a plain model at the
 time of its backup; afterwards each point is restored, and read through a real mount, and compared
 with its record: contents and all metadata, and ranges read at random. Runs the real command.
-Best as root (nobody else can make devices and owners), with the Python that ibtfs is installed in:
-
-    sudo .venv/bin/python scripts/verify-real            # 10 GB of room, most of an hour
-    sudo .venv/bin/python scripts/verify-real --small    # two minutes
+Best as root: nobody else can make devices and owners.  10 GB of room and most of an hour; with
+--small, two minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import pickle
 import random
@@ -27,10 +23,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from screen import say
 
+from campaigns.command import Failure, Ibtfs
 from tests.support import Entry, differences, realdata, snapshot
 from tests.support.histories import History
 from tests.support.trees import nasty_tree
@@ -38,16 +34,6 @@ from tests.support.trees import nasty_tree
 MIB = 1 << 20
 SHOWN = 20  # differences of one comparison that are printed
 ROW = "{:<10} {:<24} {:<8} {:>8} {:>8} {:>15} {:>7} {:>12} {:>8}"
-
-
-def say(text: str) -> None:
-    """Print a line at once."""
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-class Failure(Exception):
-    """A command failed, or did something else than it says."""
 
 
 # ---- inputs: each changes its source and yields before every backup ---------------------------
@@ -116,36 +102,6 @@ INPUTS: dict[str, Callable[[Path, random.Random, bool], Iterator[None]]] = {
 }  # fmt: skip
 
 
-# ---- the command -----------------------------------------------------------------------------
-
-
-class Ibtfs:
-    """The real command, run as a person would."""
-
-    def __init__(self, command: Path) -> None:
-        self.command = command
-
-    def run(self, *arguments: str | Path) -> str:
-        """Return what the command prints. Raises Failure if it does not end with 0."""
-        line = [str(self.command), *map(str, arguments)]
-        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            # files, not pipes: a mount in the background could hold a pipe open
-            code = subprocess.run(line, stdout=out, stderr=err, check=False).returncode
-            printed, told = (_content(file) for file in (out, err))
-        if code != 0:
-            raise Failure(f"{' '.join(line)}: exit code {code}: {(told or printed)[-2000:]}")
-        return printed
-
-    def points(self, *arguments: str | Path) -> list[dict[str, str]]:
-        """Return the points that the command's JSON tells of."""
-        printed = self.run(*arguments, "--json")
-        try:
-            return [{key: point[key] for key in ("id", "name", "source")}
-                    for point in json.loads(printed)["points"]]  # fmt: skip
-        except (ValueError, KeyError, TypeError) as error:
-            raise Failure(f"{arguments[0]} --json printed {printed[:500]!r}") from error
-
-
 # ---- the work --------------------------------------------------------------------------------
 
 
@@ -202,17 +158,10 @@ class Run:
         points = self.ibtfs.points("list", self.repository)
         if [point["id"] for point in points] != list(self.taken):
             raise Failure(f"list shows {points}, taken were {self.taken}")
-        self.ibtfs.run("mount", self.repository, self.mountpoint)
-        try:
-            if not os.path.ismount(self.mountpoint):
-                raise Failure("mount returned, and nothing is mounted")
+        with self.ibtfs.mounted(self.repository, self.mountpoint):
             say("\n" + ROW.format(*(name.upper() for name in Comparison.__dataclass_fields__)))
             for point in points:
                 self.verify_point(point)
-        finally:
-            self.ibtfs.run("umount", self.mountpoint)
-        if os.path.ismount(self.mountpoint):
-            raise Failure("umount returned, and the mount is still there")
         self.ibtfs.run("check", self.repository, "--read-data")
 
     def verify_point(self, point: dict[str, str]) -> None:
@@ -288,11 +237,6 @@ class Run:
         return sum(row.differences for row in self.done)
 
 
-def _content(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode(errors="replace")
-
-
 def _counts_subdirectories(work: Path) -> bool:
     """Tell whether this file system counts subdirectories in nlink (btrfs does not)."""
     with tempfile.TemporaryDirectory(dir=work) as folder:
@@ -314,23 +258,26 @@ def _read(path: bytes, offset: int, length: int) -> bytes:
         os.close(descriptor)
 
 
-def main() -> int:
-    """Run it all; return the exit code."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this campaign to *parser*."""
     parser.add_argument("--work", type=Path, help="a folder that is new or empty (and stays)")
     parser.add_argument("--small", action="store_true", help="little of everything")
     parser.add_argument("--only", action="append", choices=INPUTS, help="just this input")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random")
-    parser.add_argument("--ibtfs", type=Path, default=Path(sys.executable).with_name("ibtfs"))
-    options = parser.parse_args()
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random [1]")
+    parser.add_argument("--ibtfs", type=Path, default=Path(sys.executable).with_name("ibtfs"),
+                        help="the command [beside this Python]")  # fmt: skip
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run it all; the exit code."""
     if shutil.which(options.ibtfs.absolute()) is None:
-        parser.error(f"no such command: {options.ibtfs} (run this with the Python of ibtfs)")
-    work = options.work or Path(tempfile.mkdtemp(prefix="ibtfs-verify-"))
+        say(f"no such command: {options.ibtfs} (run this with the Python of ibtfs)")
+        return 2
+    work = options.work or Path(tempfile.mkdtemp(prefix="ibtfs-real-"))
     work.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(work.iterdir()):
-        parser.error(f"not empty: {work}")
+        say(f"not empty: {work}")
+        return 2
     try:
         run = Run(work.resolve(), Ibtfs(options.ibtfs.absolute()), options)
         for name in options.only or INPUTS:
@@ -344,7 +291,3 @@ def main() -> int:
     if not wrong and options.work is None:
         shutil.rmtree(work)
     return 1 if wrong else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

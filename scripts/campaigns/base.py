@@ -1,0 +1,33 @@
+"""What a campaign is, and the folder that it works in."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+
+class Campaign(Protocol):
+    """A module of this package; its docstring is the help."""
+
+    __doc__: str | None
+
+    def add_options(self, parser: argparse.ArgumentParser) -> None:
+        """Add the options of this campaign to *parser*."""
+
+    def run(self, options: argparse.Namespace) -> int:
+        """Do it all.  The exit code: 0, 1 if anything was wrong, 2 if it cannot be done here."""
+
+
+@contextmanager
+def working_folder(name: str, parent: Path | str | None) -> Iterator[Path]:
+    """A new folder in *parent* (by default where temporary files go), removed at the end."""
+    path = Path(tempfile.mkdtemp(prefix=f"ibtfs-{name}-", dir=parent)).resolve()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
