@@ -21,6 +21,7 @@
      |   +- FormatDamaged                     bytes that do not decode; says what and where
      |   +- ObjectMissing                     a file of the repository is not there
      |   +- ObjectUnreadable                  the disk does not give a file of the repository
+     |   +- BaseDamaged                       what a content is to be built upon cannot be read
      +- StorageError                exit 1    the place where a repository lies
      |   +- ObjectExists                      a name that was to be new is taken
      |   +- StorageFull                       no room; nothing that was stored is touched
@@ -124,6 +125,10 @@ class ObjectMissing(IntegrityError):
 
 class ObjectUnreadable(IntegrityError):
     """The disk does not give a file of the repository, or it is not a file."""
+
+
+class BaseDamaged(IntegrityError):
+    """What a content is to be built upon cannot be read, and it can do without it no more."""
 
 
 class StorageError(IbtfsError):

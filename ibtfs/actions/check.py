@@ -18,7 +18,8 @@ from ibtfs.format.entry import HASH_SIZE, page_digest, pages_digest
 from ibtfs.format.frames import DATA_STREAMS
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
-from ibtfs.store.archives.reader import FILES, ArchiveReader
+from ibtfs.store import layout
+from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import load_slabs
 from ibtfs.store.repository import Repository
@@ -42,7 +43,7 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
     stores them anew.
     """
     work = _Check(repository, observer, read_data=read_data)
-    points = repository.points()
+    points = repository.points.all()
     for point_id, error in points.damaged.items():
         work.damages.add(f"points/{point_id}", str(error), point=point_id)
     for point in points.points:
@@ -54,7 +55,7 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
     if incomplete:
         work.counts["incomplete_archives"] = len(incomplete)
     work.contents()
-    work.damages.name_paths(repository, repository.points().points)
+    work.damages.name_paths(repository, repository.points.all().points)
     work.note()
     work.counts["points"] = len(points.points)
     work.counts["archives"] = len(archives)
@@ -195,9 +196,9 @@ class _Check:
         """Note damaged contents in the repository, where it can be written."""
         found = self.damages.contents.keys()
         try:
-            new = found - self._repository.damaged_contents() if found else found
+            new = found - self._repository.damage.contents() if found else found
             if new:
-                self._repository.note_damaged(os.urandom(8).hex(), sorted(new))
+                self._repository.damage.add(os.urandom(8).hex(), sorted(new))
         except (IbtfsError, OSError) as error:
             self._observer.note(f"The damage could not be noted in the repository: {error}")
 
@@ -212,7 +213,7 @@ class _Check:
             self.damages.add(reader.where, str(error))
             return
         present = {"data": header.has_data, "sigs": header.has_sigs, "index": True}
-        for kind in FILES:
+        for kind in layout.KINDS:
             if present[kind]:
                 self._file(reader, kind)
 

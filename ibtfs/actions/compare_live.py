@@ -20,16 +20,17 @@ from ibtfs.actions.source.opening import (
 )
 from ibtfs.actions.source.scan import Exclusions, exclude_lines, list_folder
 from ibtfs.errors import IbtfsError, SourceError
-from ibtfs.format.entry import CTIME, LEFT_OUT, MODE, NAME, XATTRS, Stamp
+from ibtfs.format.entry import LEFT_OUT, MODE, NAME, Stamp
 from ibtfs.format.index import Reference
 from ibtfs.format.patterns import Patterns
 from ibtfs.format.point import Point
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.compare import Change, Comparison, PathChange
-from ibtfs.store.trees.directory import Entry, StateRef, entry_xattrs
+from ibtfs.store.trees.differences import differences
+from ibtfs.store.trees.directory import Entry, StateRef, child_path, entry_xattrs
+from ibtfs.store.trees.old_directory import OldDirectory, same_stamp
 from ibtfs.store.trees.paths import root_entry
-from ibtfs.store.trees.previous import OldDirectory, same_stamp
 
 PIECE: Final = 1 << 20
 LIVE: Final = StateRef(Reference("", 0), b"")
@@ -74,9 +75,9 @@ class LiveComparison:
         patterns = Patterns.from_lines([*exclude_lines(descriptor), *self._lines])
         self._exclusions = Exclusions(patterns)
         try:
-            what = self._folder_differs(root, stamp_of(b"", found), descriptor)
+            live = _live(stamp_of(b"", found))
+            what = differences(root, live, _LiveFacts(self._contents, descriptor))
             if what:
-                live = _live(stamp_of(b"", found))
                 yield PathChange(b"", Change(b"", root, live, what))
         except BaseException:
             os.close(descriptor)
@@ -91,8 +92,8 @@ class LiveComparison:
                 os.path.basename(real), os.lstat(os.path.basename(real), dir_fd=parent)
             )
             folder = _LiveFolder(parent, b"", found.st_dev, old, iter(()))
-            before = old.find(os.path.basename(source)) or old.find(old.stamps[0][NAME])
-            yield from self._compared(folder, before, stamp)
+            entry = old.find(os.path.basename(source)) or old.find(old.stamps[0][NAME])
+            yield from self._compared(folder, entry, stamp)
         except OSError as error:
             raise SourceError(f"{os.fsdecode(source)}: {source_error(error)}") from error
         finally:
@@ -109,14 +110,14 @@ class LiveComparison:
                     os.close(stack.pop().descriptor)
                     continue
                 name, stamp = found
-                before = folder.old.find(name) if folder.old else None
-                path = _below(folder.path, name)
+                entry = folder.old.find(name) if folder.old else None
+                path = child_path(folder.path, name)
                 try:
-                    yield from self._compared(folder, before, stamp)
-                    entered = self._entered(folder, before, stamp)
+                    yield from self._compared(folder, entry, stamp)
+                    entered = self._entered(folder, entry, stamp)
                 except IbtfsError as error:
                     live = _live(stamp) if stamp else None
-                    yield PathChange(path, Change(name, before, live), error)
+                    yield PathChange(path, Change(name, entry, live), error)
                     continue
                 if entered is not None:
                     stack.append(entered)
@@ -138,30 +139,28 @@ class LiveComparison:
         live: dict[bytes, Stamp | None] = {stamp[NAME]: stamp for stamp in listing.stamps}
         match = self._exclusions.patterns.match
         for stamp in old.stamps if old else ():
-            if not match(_below(path, stamp[NAME]), stat.S_ISDIR(stamp[MODE])):
+            if not match(child_path(path, stamp[NAME]), stat.S_ISDIR(stamp[MODE])):
                 live.setdefault(stamp[NAME], None)
         return iter(sorted(live.items()))
 
     def _entered(
-        self, folder: _LiveFolder, before: Entry | None, stamp: Stamp | None
+        self, folder: _LiveFolder, old: Entry | None, stamp: Stamp | None
     ) -> _LiveFolder | None:
         """The folder listed as *stamp*, to be walked through; None if it is not to be."""
         if stamp is None or not stat.S_ISDIR(stamp[MODE]):
             return None
-        if before is not None and (before.state is None or before.flags & LEFT_OUT):
-            if before.flags & LEFT_OUT:
-                return None
-            before = None
+        if old is not None and old.flags & LEFT_OUT:
+            return None
         descriptor, found = open_folder(stamp[NAME], folder.descriptor)
         try:
             if self._systems.is_virtual(found.st_dev) and found.st_dev != folder.device:
                 os.close(descriptor)
                 return None
-            state = before.state if before else None
-            old = OldDirectory(self._repository, state) if state else None
-            path = _below(folder.path, stamp[NAME])
-            names = self._names(descriptor, path, old)
-            return _LiveFolder(descriptor, path, found.st_dev, old, names)
+            state = old.state if old else None
+            inside = OldDirectory(self._repository, state) if state else None
+            path = child_path(folder.path, stamp[NAME])
+            names = self._names(descriptor, path, inside)
+            return _LiveFolder(descriptor, path, found.st_dev, inside, names)
         except BaseException:
             os.close(descriptor)
             raise
@@ -169,78 +168,50 @@ class LiveComparison:
     # One entry
 
     def _compared(
-        self, folder: _LiveFolder, before: Entry | None, stamp: Stamp | None
+        self, folder: _LiveFolder, old: Entry | None, stamp: Stamp | None
     ) -> Iterator[PathChange]:
         """The changes of one entry, and all below it if it is gone."""
-        live = _live(stamp) if stamp else None
-        name = live.name if live else before.name if before else b""
-        path = _below(folder.path, name)
-        if before is not None and live is not None and _is_folder(before) == _is_folder(live):
-            what = self._differs(folder, before, live)
-            if what:
-                yield PathChange(path, Change(name, before, live, what))
+        new = _live(stamp) if stamp else None
+        name = new.name if new else old.name if old else b""
+        path = child_path(folder.path, name)
+        if old is not None and new is not None and (old.state is None) == (new.state is None):
+            keeps_inodes = self._systems.keeps_inodes(folder.device)
+            if not same_stamp(new.stamp, old.stamp, inodes=keeps_inodes):
+                new = _with_data(new, folder.descriptor)
+                what = differences(old, new, _LiveFacts(self._contents, folder.descriptor))
+                if what:
+                    yield PathChange(path, Change(name, old, new, what))
             return
-        if before is not None:
-            yield PathChange(path, Change(name, before, None))
-            for below in self._comparison.tree_changes(before, None):
-                yield below._replace(path=_below(path, below.path) if below.path else path)
-        if live is not None:
-            yield PathChange(path, Change(name, None, live))
+        if old is not None:
+            yield PathChange(path, Change(name, old, None))
+            for below in self._comparison.tree_changes(old, None):
+                inside = child_path(path, below.path) if below.path else path
+                yield below._replace(path=inside)
+        if new is not None:
+            yield PathChange(path, Change(name, None, new))
 
-    def _differs(self, folder: _LiveFolder, old: Entry, live: Entry) -> tuple[str, ...]:
-        if same_stamp(live.stamp, old.stamp, inodes=self._systems.keeps_inodes(folder.device)):
-            return ()
-        if live.state is not None:
-            descriptor, _ = open_folder(live.name, folder.descriptor)
-            try:
-                return self._folder_differs(old, live.stamp, descriptor)
-            finally:
-                os.close(descriptor)
-        if stat.S_IFMT(old.mode) != stat.S_IFMT(live.mode):
-            return ("type",)
-        place = b"/proc/self/fd/%d/%b" % (folder.descriptor, live.name)
-        found = [
-            self._data_differs(folder, old, live),
-            "mode" if old.mode != live.mode else "",
-            "owner" if (old.uid, old.gid) != (live.uid, live.gid) else "",
-            "mtime" if old.mtime_ns != live.mtime_ns else "",
-            "xattrs" if self._xattrs(old) != read_xattrs(place, follow=False) else "",
-            "links" if old.links != live.links else "",
-        ]
-        return tuple(filter(None, found))
 
-    def _folder_differs(self, old: Entry, stamp: Stamp, descriptor: int) -> tuple[str, ...]:
-        live = _live(stamp)
-        found = [
-            "mode" if old.mode != live.mode else "",
-            "owner" if (old.uid, old.gid) != (live.uid, live.gid) else "",
-        ]
-        if stamp[CTIME] != old.ctime_ns and self._xattrs(old) != read_xattrs(descriptor):
-            found.append("xattrs")
-        return tuple(filter(None, found))
+class _LiveFacts:
+    """Of a stored entry and of what has its name in the open folder *parent* now.
 
-    def _xattrs(self, old: Entry) -> dict[bytes, bytes]:
-        if old.xattrs_content is None:
-            return dict(old.extras.get(XATTRS, {}))
-        return dict(entry_xattrs(old, self._contents))
+    Raises SourceError, IntegrityError where one of them cannot be read.
+    """
 
-    def _data_differs(self, folder: _LiveFolder, old: Entry, live: Entry) -> str:
-        if stat.S_ISLNK(live.mode):
-            try:
-                target = os.readlink(live.name, dir_fd=folder.descriptor)
-            except OSError as error:
-                raise source_error(error) from error
-            return "target" if target != old.target else ""
-        if stat.S_ISCHR(live.mode) or stat.S_ISBLK(live.mode):
-            found = os.lstat(live.name, dir_fd=folder.descriptor)
-            return "device" if found.st_rdev != old.rdev else ""
-        if live.size != old.size:
-            return "contents"
+    def __init__(self, contents: Contents, parent: int) -> None:
+        self._contents, self._parent = contents, parent
+
+    def same_contents(self, old: Entry, new: Entry) -> bool:
+        """Whether the file has the digest that was stored; reads all of it."""
         if old.content is None:
-            return ""
-        with opened_file(live.name, folder.descriptor, live.inode) as (descriptor, _):
+            return True
+        with opened_file(new.name, self._parent, new.inode) as (descriptor, _):
             digest = _digest(descriptor)
-        return "contents" if self._contents.record(old.content).digest != digest else ""
+        return self._contents.record(old.content).digest == digest
+
+    def same_xattrs(self, old: Entry, new: Entry) -> bool:
+        """Whether the file has those that were stored; the folder itself is called ``b""``."""
+        place = b"/proc/self/fd/%d/%b" % (self._parent, new.name)
+        return entry_xattrs(old, self._contents) == read_xattrs(place, follow=False)
 
 
 def _digest(descriptor: int) -> bytes:
@@ -258,9 +229,13 @@ def _live(stamp: Stamp) -> Entry:
     return Entry(*stamp, None, LIVE if stat.S_ISDIR(stamp[MODE]) else None, b"", 0, {}, None)
 
 
-def _is_folder(entry: Entry) -> bool:
-    return entry.state is not None
-
-
-def _below(path: bytes, name: bytes) -> bytes:
-    return path + b"/" + name if path else name
+def _with_data(live: Entry, parent: int) -> Entry:
+    """*live* with its target or device, if it has one.  Raises SourceError."""
+    try:
+        if stat.S_ISLNK(live.mode):
+            return live._replace(target=os.readlink(live.name, dir_fd=parent))
+        if stat.S_ISCHR(live.mode) or stat.S_ISBLK(live.mode):
+            return live._replace(rdev=os.lstat(live.name, dir_fd=parent).st_rdev)
+    except OSError as error:
+        raise source_error(error) from error
+    return live

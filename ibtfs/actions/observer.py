@@ -29,6 +29,11 @@ class Tally:
         self.counts: Counter[str] = Counter()
         self.problems: list[tuple[bytes, str]] = []
 
+    def file(self, kind: str, path: bytes) -> None:
+        """Count a file by what has become of it, and tell of it."""
+        self.counts[kind] += 1
+        self.observer.file(kind, path)
+
     def problem(self, path: bytes, message: str) -> None:
         """Count a problem and pass it on."""
         self.counts["problems"] += 1

@@ -171,7 +171,7 @@ class Choices:
         if self.point_format:
             check_template(self.point_format)
         for name in self.sources:
-            of_source(repository.points().points, name)
+            of_source(repository.points.all().points, name)
         return ViewOptions(
             point_format=self.point_format,
             zone=zone,

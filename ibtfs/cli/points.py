@@ -29,7 +29,7 @@ def chosen_point(repository: Repository, words: str) -> Point:
     """
     from ibtfs.store.naming import select_point
 
-    points = repository.points()
+    points = repository.points.all()
     tell_damaged(points.damaged)
     return select_point(points.points, words, datetime.now())
 
@@ -44,5 +44,5 @@ def json_point(repository: Repository, point: Point) -> dict[str, Any]:
     """What identifies a point, in every result that speaks of one."""
     from ibtfs.store.naming import displayed_names
 
-    name = displayed_names(repository.points().points)[point.id]
+    name = displayed_names(repository.points.all().points)[point.id]
     return {"id": point.id, "name": name, "source": point.display}

@@ -107,7 +107,7 @@ def _facts(repository: Repository, listing: Listing) -> Facts:
     ]
     uploads = filter(is_unfinished, listing.tops[layout.LOCKS])
     return Facts(
-        points=frozenset(repository.point_ids()),
+        points=frozenset(repository.points.ids()),
         # one that was incomplete when it was listed may be whole by now
         whole=frozenset(
             name for name in listing.archives if name not in incomplete or repository.is_whole(name)

@@ -19,7 +19,6 @@ from typing import NamedTuple
 from ibtfs.errors import LockLost, RepositoryLocked
 from ibtfs.store import layout
 from ibtfs.store.storage.base import Lease, LockableStorage
-from ibtfs.store.storage.machine import machine_name  # noqa
 
 SHARED, EXCLUSIVE = "shared", "exclusive"
 STALE_SECONDS = 30 * 60

@@ -28,7 +28,7 @@ from ibtfs.store.points import Points
 from ibtfs.store.storage.base import Space, whole
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.machine import machine_name
-from ibtfs.store.storage.place import check_place, exists, is_repository  # noqa
+from ibtfs.store.storage.place import exists, is_repository
 
 CACHE_BYTES = 48 << 20
 ARCHIVES_OPEN = 1024
@@ -53,8 +53,8 @@ class Repository:
     ) -> None:
         self.storage, self.config, self.id = storage, config, config.id
         self.cache = ByteCache(cache_bytes)
-        self._points = Points(storage, config, cache_folder)
-        self.notes = DamageNotes(storage)
+        self.points = Points(storage, config, cache_folder)
+        self.damage = DamageNotes(storage)
         self._lock = threading.Lock()
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
@@ -209,52 +209,3 @@ class Repository:
                 raise ObjectMissing(
                     f"{missing[0]} is gone, it was removed meanwhile: back up again"
                 )
-
-    # DELEGATORS
-
-    def point_ids(self):
-        return self._points.ids()
-
-    def point(self, i):
-        return self._points.get(i)
-
-    def remember_points(self):
-        self._points.remember()
-
-    def points(self):
-        return self._points.all()
-
-    def has_point(self, i):
-        return self._points.has(i)
-
-    def manifest_size(self, p):
-        return self._points.manifest_size(p)
-
-    def commit(self, p):
-        return self._points.commit(p)
-
-    def tags(self, i):
-        return self._points.tags(i)
-
-    def damaged_contents(self):
-        return self.notes.contents()
-
-    def note_damaged(self, n, c):
-        self.notes.add(n, c)
-
-    def points_token(self):
-        return self._points.token()
-
-    def points_changed_ns(self):
-        return self._points.changed_ns()
-
-    def add_tag(self, p, t):
-        self._points.add_tag(p, t)
-
-    @property
-    def level(self):
-        return self.config.level
-
-    @property
-    def shared(self):
-        return self.config.shared

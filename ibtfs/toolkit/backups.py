@@ -20,7 +20,8 @@ from ibtfs.store.naming import (
     relative_path,
     select_among,
 )
-from ibtfs.store.repository import Repository, is_repository
+from ibtfs.store.repository import Repository
+from ibtfs.store.storage.place import is_repository
 from ibtfs.toolkit.dirs import AnyPath
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def _backup(
 
 
 def _points(repository: Repository) -> list[Point]:
-    points, damaged = repository.points()
+    points, damaged = repository.points.all()
     for point_id, error in damaged.items():
         log.warning("Point %s cannot be read: %s", point_id, error)
     return points

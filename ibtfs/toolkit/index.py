@@ -26,7 +26,7 @@ from ibtfs.errors import (
 from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, SIZE, STAMP_TYPES, Stamp
 from ibtfs.format.frames import digest
 from ibtfs.format.packing import pack, unpack_map, unpack_tuple
-from ibtfs.store.trees.previous import same_stamp
+from ibtfs.store.trees.old_directory import same_stamp
 from ibtfs.toolkit.dirs import AnyPath, DirLike, Source, as_source
 from ibtfs.toolkit.tree import Tree, naming
 

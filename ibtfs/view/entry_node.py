@@ -65,7 +65,7 @@ def failure(view: Backing, point: Point, path: bytes, error: IntegrityError) -> 
     """*error* as what the reader is told: the point is gone, or its data is damaged."""
     repository = view.repository
     gone = isinstance(error, ObjectMissing) and repository.is_there()
-    if gone and not repository.has_point(point.id):
+    if gone and not repository.points.has(point.id):
         return PointGone(f"The backup point {point.id} was removed")
     return located(error, f"point {point.id}", path)
 

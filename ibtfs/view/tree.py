@@ -94,18 +94,18 @@ class RepositoryView:
     def sources(self) -> Mapping[bytes, Timeline]:
         """The sources by the names that they are shown under, as they are now."""
         with self._lock:
-            token = self.repository.points_token()
+            token = self.repository.points.token()
             due = time.monotonic() >= self._again
             if not token or token != self._token or due:
                 self.repository.require_there()
-                ids = tuple(self.repository.point_ids())
+                ids = tuple(self.repository.points.ids())
                 if ids != self._ids or due:
                     self._sources, self._ids = self._read(), ids
                 self._token = token
             return self._sources
 
     def _read(self) -> dict[bytes, Timeline]:
-        (points, damaged), options = self.repository.points(), self.options
+        (points, damaged), options = self.repository.points.all(), self.options
         for error in damaged.values():
             if str(error) not in self._told:
                 log.error("Backup point left out: %s", error)
@@ -153,7 +153,7 @@ class RepositoryView:
     @property
     def changed_ns(self) -> int:
         """When a point last came or went: the adapters keep a listing as long as this stays."""
-        return self.repository.points_changed_ns()
+        return self.repository.points.changed_ns()
 
     def statistics(self) -> Statistics:
         """The file system that holds the repository."""

@@ -25,7 +25,7 @@ def test_check_names_every_point_that_lost_a_folder(tmp_path: Path, repository: 
     for number in range(3):
         (source / "n").write_bytes(b"%d" % number)
         assert back_up(repository, source).point
-    first = repository.points().points[0]
+    first = repository.points.all().points[0]
     assert first.state
     archive = ArchiveReader.file(repository.archive(first.state.archive), "index")
     table = archive.table(STATES)
@@ -40,4 +40,4 @@ def test_check_names_every_point_that_lost_a_folder(tmp_path: Path, repository: 
     path.write_bytes(data)
     found = check(reopened(repository), read_data=False, observer=Observer()).damages
     hit = {(point, name) for damage in found for point in damage.points for name in damage.paths}
-    assert {point for point, _ in hit} == {point.id for point in repository.points().points}
+    assert {point for point, _ in hit} == {point.id for point in repository.points.all().points}

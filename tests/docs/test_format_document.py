@@ -397,7 +397,7 @@ def test_keys_of_a_manifest() -> None:
     rows = TABLES["Keys of a manifest"]
     kinds = {key: kind for key, (kind, _) in point._FIELDS.items()}
     assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == kinds
-    stored = opened_fixture().points().points[0]
+    stored = opened_fixture().points.all().points[0]
     data = point.encode_point(stored, f"points/{stored.id}", bytes(16), Codec())
     key = frames.object_key(bytes(16), f"points/{stored.id}")
     raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
@@ -412,7 +412,7 @@ def test_notes_tags_and_locks() -> None:
     holder = lock.parse_holder(example[1])
     assert holder is not None
     assert holder.process == 4711
-    found = opened_fixture().damaged_contents()
+    found = opened_fixture().damage.contents()
     assert sorted(map(tuple, found)) == IndependentReader(str(FIXTURE)).damaged()
 
 

@@ -149,7 +149,7 @@ def test_a_file_that_is_open_while_its_point_is_removed(
 ) -> None:
     expected = (source / "large").read_bytes()
     (source / "large").write_bytes(os.urandom(SIZE))  # another content, in its place
-    (point,) = repository.points().points
+    (point,) = repository.points.all().points
     with open(top / "documents" / "latest" / "large", "rb", buffering=0) as opened:
         number = opened.fileno()
         assert os.pread(number, 1000, 0) == expected[:1000]
@@ -171,7 +171,7 @@ def test_a_file_that_is_open_while_its_point_is_removed(
 
 
 def test_a_removed_point_says_so(top: Path, repository: Repository, tmp_path: Path) -> None:
-    (point,) = repository.points().points
+    (point,) = repository.points.all().points
     (name,) = points(top / "documents")
     folder = os.open(top / "documents" / name, os.O_RDONLY)
     archives = Path(os.fsdecode(repository.path)) / "archives"

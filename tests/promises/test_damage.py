@@ -74,7 +74,7 @@ def test_the_sample_holds_everything(examiner: Examiner) -> None:
     keys = {key for state in states if isinstance(state, entry.Page)
             for extra in state.extras.values() for key in extra}  # fmt: skip
     assert {entry.XATTRS, entry.XATTRS_REF, entry.BLOCKS} <= keys
-    assert len({p.source.identity for p in repository.points().points}) == 2
+    assert len({p.source.identity for p in repository.points.all().points}) == 2
 
 
 def test_undamaged(examiner: Examiner) -> None:

@@ -51,13 +51,13 @@ def test_check_finds_nothing(fixture: Path) -> None:
 
 def test_points_are_as_they_were_made(fixture: Path) -> None:
     repository = opened(fixture)
-    points = repository.points()
+    points = repository.points.all()
     assert points.damaged == {}
     expected = expected_points(fixture)
     assert [{name: getattr(point, name) for name in FACTS} for point in points.points] == [
         {name: facts[name] for name in FACTS} for facts, _ in expected
     ]
-    assert [repository.tags(facts["id"]) for facts, _ in expected] == [
+    assert [repository.points.tags(facts["id"]) for facts, _ in expected] == [
         facts["tags"] for facts, _ in expected
     ]
 
@@ -72,7 +72,7 @@ def _restore_differences(fixture: Path, scratch: Path) -> list[str]:
     ignore = {"directory_nlink"} | ({"uid", "gid"} if os.geteuid() else set())
     found = []
     for expected in expected_points(fixture):
-        point = repository.point(expected.facts["id"])
+        point = repository.points.get(expected.facts["id"])
         tree = expected.without_root(restored_tree(repository, point, scratch))
         found += differences(expected.tree, tree, ignore=ignore, also={"blocks"})
     return found
@@ -83,7 +83,7 @@ def _view_differences(fixture: Path) -> list[str]:
     known: Known = {}
     found = []
     for expected in expected_points(fixture):
-        point = repository.point(expected.facts["id"])
+        point = repository.points.get(expected.facts["id"])
         tree = expected.without_root(viewed_tree(repository, point, known))
         found += differences(expected.tree, tree, also={"blocks", "directory_size"})
     return found

@@ -94,7 +94,7 @@ def test_damage_is_healed(sample: tuple[Sample, Path], first: int, fast_path: Pa
                 damages(repository)
             else:
                 out, told = fast_path / "out", Recorder()
-                newest = reopened(repository).points().points[-1]
+                newest = reopened(repository).points.all().points[-1]
                 restore(reopened(repository), newest, [], os.fsencode(out), RestoreOptions(), told)
                 wrong += [f"{where}: restored: {line}" for line in told.problems]
                 wrong += [f"{where}: {line}" for line in differences(expected, snapshot(out))]

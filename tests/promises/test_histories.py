@@ -202,6 +202,6 @@ def test_every_generation_through_a_real_mount(lowered: str, tmp_path: Path) -> 
 def shown_order(repository: Repository) -> list[str]:
     from ibtfs.store.naming import displayed_names
 
-    points = repository.points().points
+    points = repository.points.all().points
     names = displayed_names(points)
     return [names[point.id] for point in points]

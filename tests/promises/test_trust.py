@@ -62,7 +62,7 @@ def test_a_run_whose_files_were_removed_does_not_commit(
         ObjectMissing, match=r"data is gone, it was removed meanwhile: back up again"
     ):
         back_up(repository, tmp_path / "source")
-    assert repository.point_ids() == []
+    assert repository.points.ids() == []
 
 
 @pytest.mark.damaged
@@ -115,6 +115,6 @@ def test_a_committed_point_is_not_read_back(
     make_tree(tmp_path / "source", {"a": b"1"})
     point = the_point(back_up(repository, tmp_path / "source"))
     again = Repository.open(repository.path)
-    again.commit(point := point.__class__(**{**vars(point), "id": point.id[:-2] + "zz"}))
+    again.points.commit(point := point.__class__(**{**vars(point), "id": point.id[:-2] + "zz"}))
     monkeypatch.setattr(local.LocalStorage, "open", None)
-    assert again.point(point.id) == point
+    assert again.points.get(point.id) == point

@@ -43,15 +43,15 @@ def reads(monkeypatch: pytest.MonkeyPatch, path: Path, cache: Path) -> tuple[Poi
     with monkeypatch.context() as patch:
         patch.setattr(LocalStorage, "open", counted)
         repository = Repository.open(os.fsencode(path), cache_folder=os.fsencode(cache))
-        points = repository.points()
-    repository.remember_points()
+        points = repository.points.all()
+    repository.points.remember()
     return points, sum(name.startswith("points/") for name in names)
 
 
 def test_second_time_no_manifest_is_read(
     many: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = Repository.open(os.fsencode(many)).points()
+    expected = Repository.open(os.fsencode(many)).points.all()
     assert reads(monkeypatch, many, tmp_path) == (expected, LEAST + 4)
     assert reads(monkeypatch, many, tmp_path) == (expected, 0)
     (copy,) = tmp_path.iterdir()
@@ -99,10 +99,10 @@ def test_a_manifest_that_changes_while_it_is_used(
     subprocess.run(["cp", "-a", many, copied], check=True)
     cache.mkdir()
     repository = Repository.open(os.fsencode(copied), cache_folder=os.fsencode(cache))
-    first, *_ = repository.points().points
+    first, *_ = repository.points.all().points
     manifest = copied / "points" / first.id
     manifest.write_bytes(manifest.read_bytes()[:-1])
-    repository.remember_points()
+    repository.points.remember()
     points, count = reads(monkeypatch, copied, cache)
     assert (list(points.damaged), count) == ([first.id], 1)
 

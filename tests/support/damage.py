@@ -376,7 +376,7 @@ class Examiner:
         """Read every point that there is; which ones could be looked at."""
         try:
             repository = self._open()
-            points = repository.points().points
+            points = repository.points.all().points
         except IbtfsError as error:
             self._failed(error)
             return set()
@@ -392,7 +392,7 @@ class Examiner:
     def _restored(self, repository: Repository, point_id: str) -> None:
         place = self._work / "restored"
         try:
-            tally = restore(repository, repository.point(point_id), [], os.fsencode(place),
+            tally = restore(repository, repository.points.get(point_id), [], os.fsencode(place),
                             RestoreOptions(), Observer())  # fmt: skip
             bad = dict(tally.problems)
             for message in bad.values():
@@ -404,7 +404,7 @@ class Examiner:
     def _viewed(self, repository: Repository, point_id: str) -> None:
         bad: dict[bytes, IbtfsError] = {}
         view = RepositoryView(repository)
-        root = point_node(view, b"point", repository.point(point_id))
+        root = point_node(view, b"point", repository.points.get(point_id))
         tree = viewed(root, bad, {})
         for error in bad.values():
             self._failed(error)

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from ibtfs.actions.backup import entry as store_file
-from ibtfs.actions.backup import run as backup_module
 from ibtfs.actions.backup import tree as backup_tree
 from ibtfs.actions.source.scan import Exclusions, Listing
 from ibtfs.format.entry import MODE, Stamp
@@ -59,14 +58,13 @@ def change_stamps(patch: Patch, change: Callable[[Stamp], Stamp]) -> None:
 
 def set_clock(patch: Patch, moment_ns: int) -> None:
     """Let runs begin at a moment; leases go by the clock of the disk, and are left alone."""
-    began, run, gmtime = time.monotonic_ns(), backup_module._Run, time.gmtime
+    began, gmtime = time.monotonic_ns(), time.gmtime
 
     def now() -> int:
         return moment_ns + time.monotonic_ns() - began
 
     patch.setattr(time, "time_ns", now)
     patch.setattr(time, "gmtime", lambda seconds=None: gmtime(seconds or now() / 1e9))
-    patch.setattr(backup_module, "_Run", lambda *given: run(*given, time_ns=now()))
 
 
 @contextmanager

@@ -238,7 +238,7 @@ def make_scene(work: Path, size: int, seed: int, *, earlier: int = 2, options: t
             code, said = run(command, work / "base" / "cache")
             if code:
                 raise IbtfsError(f"a backup that nothing disturbs: exit {code}: {said}")
-            (point,) = set(Repository.open(os.fsencode(scene.base)).point_ids()) - known
+            (point,) = set(Repository.open(os.fsencode(scene.base)).points.ids()) - known
             scene.expected[point] = scene.newest
     return scene
 
@@ -345,7 +345,7 @@ class Trial:
         """The points that are there, with what they must hold: a new one, the source."""
         if not self.repository.exists() or not (self.repository / "ibtfs.json").exists():
             return
-        for point in Repository.open(os.fsencode(self.repository)).point_ids():
+        for point in Repository.open(os.fsencode(self.repository)).points.ids():
             yield point, self.scene.expected.get(point, self.scene.newest)
 
     def compare(self, found: Problems, when: str) -> int:
@@ -356,7 +356,7 @@ class Trial:
         for point, tree in present.items():
             try:
                 opened = Repository.open(os.fsencode(self.repository))
-                actual = restored_tree(opened, opened.point(point), self.place / "restored")
+                actual = restored_tree(opened, opened.points.get(point), self.place / "restored")
                 found.add(f"{when}: {point}", differences(tree, actual, limit=5))
             except Exception as error:
                 found.add(f"{when}: {point}", [repr(error)])

@@ -141,7 +141,7 @@ def dated(repository: Repository, point: Point, hours: int) -> Point:
     """*point* as if it had been made so much later: names tell seconds."""
     remove(repository, point)
     later = replace(point, time_ns=point.time_ns + hours * 3600 * SECOND)
-    repository.commit(later)
+    repository.points.commit(later)
     return later
 
 

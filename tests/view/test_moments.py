@@ -28,7 +28,9 @@ def moments(tmp_path: Path, backup_of: Backup, repository: Repository) -> Reposi
         for day in days:
             time_ns = int((noon + timedelta(days=day)).timestamp()) * SECOND
             name = f"20260701T000000Z_{source}_{day:010}"
-            repository.commit(replace(point, id=name, sequence=day + 1, time_ns=time_ns, parent=""))
+            repository.points.commit(
+                replace(point, id=name, sequence=day + 1, time_ns=time_ns, parent="")
+            )
     return RepositoryView(reopened(repository), clock=lambda _: datetime(2026, 7, 4, 13))
 
 

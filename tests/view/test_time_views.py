@@ -238,7 +238,7 @@ def copies(repository: Repository, point: Point, count: int, first: int = 0) -> 
                 time_ns=point.time_ns + (number + 1) * 60 * SECOND, parent="",
             )
         )  # fmt: skip
-        repository.commit(made[-1])
+        repository.points.commit(made[-1])
     return made
 
 

@@ -24,7 +24,7 @@ def test_a_mount_goes_on_beside_a_manifest_that_may_not_be_read(
     make_tree(tmp_path / "source", {"a": b"1"})
     for _ in range(2):
         assert back_up(repository, tmp_path / "source", full=True).point
-    newest = repository.points().points[-1].id
+    newest = repository.points.all().points[-1].id
     real, refused = LocalStorage.open, [True]
 
     def opened(storage: LocalStorage, name: str) -> LocalObject:

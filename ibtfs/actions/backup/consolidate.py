@@ -36,9 +36,8 @@ def _rewritten(writer: RunWriter, visit: Visit, inside: Mapping[Reference, State
     if len(written) == 1:
         ref, digest, _, _ = written[0]
         return StateRef(ref, digest)
-    packed = writer.archive.packed
     listed = [
-        PageEntry(packed(ref), digest[:HASH_SIZE], count, last)
+        PageEntry(writer.packed(ref), digest[:HASH_SIZE], count, last)
         for ref, digest, count, last in written
     ]
     return StateRef(writer.add_pages(listed), pages_digest([page.digest for page in listed]))

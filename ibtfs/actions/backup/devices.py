@@ -11,6 +11,7 @@ class Devices:
     def __init__(self, paths: Sequence[bytes]) -> None:
         self._paths = list(paths)
         self._met = {b""}
+        self._all_kept = False
 
     @property
     def paths(self) -> tuple[bytes, ...]:
@@ -29,8 +30,14 @@ class Devices:
         self._paths.append(path)
         return len(self._paths) - 1
 
+    def keep_all(self) -> None:
+        """Free no numbers: what was not entered may be on any of the devices."""
+        self._all_kept = True
+
     def free_others(self) -> None:
         """Free the numbers of paths that were not met: each container has mounts of its own."""
+        if self._all_kept:
+            return
         self._paths = [path if path in self._met else b"" for path in self._paths]
         while len(self._paths) > 1 and not self._paths[-1]:
             self._paths.pop()

@@ -60,7 +60,7 @@ _XATTR_OVERHEAD = 10  # bytes that packing adds to each
 class Place(NamedTuple):
     """Where an entry is met: its folder's descriptor and device, and its path for messages."""
 
-    parent: int
+    folder: int
     device: int
     ordinal: int
     path: bytes
@@ -117,7 +117,7 @@ class FileStorer:
             or not stat.S_ISREG(stamp[MODE])
         ):
             return None
-        read = read_as_listed(stamp, place.parent)
+        read = read_as_listed(stamp, place.folder)
         if read is None or read.blocks * 512 < size:  # the latter: it may be sparse
             return None
         if read.xattrs and _packed_bytes(read.xattrs) > states.XATTRS_LIMIT:
@@ -140,7 +140,7 @@ class FileStorer:
 
     def _look_again(self, stamp: Stamp, place: Place) -> Stamp:
         try:
-            return stamp_of(stamp[0], os.lstat(stamp[0], dir_fd=place.parent))
+            return stamp_of(stamp[0], os.lstat(stamp[0], dir_fd=place.folder))
         except OSError as error:
             raise source_error(error) from error
 
@@ -178,7 +178,7 @@ class FileStorer:
 
     def _regular(self, stamp: Stamp, old: Entry | None, place: Place) -> Entry:
         base = old.content if old is not None else None
-        with opened_file(stamp[0], place.parent, stamp[INODE]) as (descriptor, listed):
+        with opened_file(stamp[0], place.folder, stamp[INODE]) as (descriptor, listed):
             read = self._contents(descriptor, listed, base)
             xattrs = read_xattrs(descriptor)
         fresh = self.settled(stamp_of(stamp[0], read.found), place.device, read.looked_ns)
@@ -220,7 +220,7 @@ class FileStorer:
                 self._writer, source, found.st_size, base, lambda size: observer.progress(0, size)
             ).store()
             counts["bytes_read"] += large.size
-            counts["bytes_added"] += large.stored
+            counts["bytes_added"] += large.added
             return large.ref, large.size
         data = read_all(descriptor, found.st_size)[: found.st_size + 1]
         counts["bytes_read"] += len(data)
@@ -236,13 +236,13 @@ class FileStorer:
         name, target, looked_ns = stamp[0], b"", time.time_ns()
         try:
             if stat.S_ISLNK(stamp[MODE]):
-                target = os.readlink(name, dir_fd=place.parent)
-            found = os.lstat(name, dir_fd=place.parent)
+                target = os.readlink(name, dir_fd=place.folder)
+            found = os.lstat(name, dir_fd=place.folder)
         except OSError as error:
             raise source_error(error) from error
         if stat.S_IFMT(found.st_mode) != stat.S_IFMT(stamp[MODE]):
             raise Replaced("was replaced while it was backed up")
-        xattrs = read_xattrs(b"/proc/self/fd/%d/%b" % (place.parent, name), follow=False)
+        xattrs = read_xattrs(b"/proc/self/fd/%d/%b" % (place.folder, name), follow=False)
         fresh = self.settled(stamp_of(name, found), place.device, looked_ns)
         if target:  # some file systems say 0; pages are split by the lengths of targets
             fresh = (*fresh[:SIZE], len(target), *fresh[MTIME:])
@@ -317,10 +317,8 @@ def _packed_bytes(xattrs: Mapping[bytes, bytes]) -> int:
     return sum(len(name) + len(value) + _XATTR_OVERHEAD for name, value in xattrs.items())
 
 
-def flagged(old: Entry | None, flag: int) -> Entry | None:
+def flagged(old: Entry, flag: int) -> Entry:
     """The row *old* of what could not be read, flagged, and sure to be looked at next time."""
-    if old is None:
-        return None
     return old._replace(ctime_ns=0, extras={**old.extras, FLAGS: old.flags | flag})
 
 

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ibtfs.actions.backup.entry import Place
-from ibtfs.format.entry import FLAGS, LEFT_OUT, Stamp
-from ibtfs.store.trees.directory import Entry
-from ibtfs.store.trees.previous import OldDirectory
+from ibtfs.actions.backup.classify import UNCHANGED, classify
+from ibtfs.actions.backup.entry import Place, flagged
+from ibtfs.format.entry import FLAGS, HASH_SIZE, KEPT, LEFT_OUT, NAME, NOT_READ, Stamp
+from ibtfs.store.trees.directory import Entry, StateRef
+from ibtfs.store.trees.old_directory import OldDirectory
 
 
 @dataclass
 class Folder:
-    """A folder being backed up.
+    """A folder being backed up, open at *place*; *entry* is its row.
 
-    *same*: its stamps are as they were in *old*; *changed* are new rows by name, *dropped* names
-    that were listed and are not in the point, *folders* those still to be entered; *moved*: *old*
-    is what it was at another place.
+    *inodes*: inode numbers tell that a file in it is the same.  *moved*: *old* is what it was at
+    another place.  *same*: its stamps are as they were in *old*; *changed* are new rows by name,
+    *dropped* names that were listed and are not in the point, *folders* those still to be entered.
     """
 
-    descriptor: int
-    path: bytes
-    device: int
-    ordinal: int
+    place: Place
     entry: Entry
     own_row_changed: bool
     old: OldDirectory | None
+    inodes: bool
     moved: bool = False
     stamps: list[Stamp] = field(default_factory=list)
     same: bool = False
@@ -34,19 +33,81 @@ class Folder:
     dropped: set[bytes] = field(default_factory=set)
     folders: Iterator[Stamp] = field(default_factory=lambda: iter(()))
 
+    @property
+    def descriptor(self) -> int:
+        """Its own descriptor."""
+        return self.place.folder
+
     def below(self, name: bytes) -> bytes:
         """The path of the entry *name*."""
-        return self.path + b"/" + name if self.path else name
+        path = self.place.path
+        return path + b"/" + name if path else name
 
-    def place(self, name: bytes) -> Place:
+    def place_of(self, name: bytes) -> Place:
         """Where the entry *name* is met."""
-        return Place(self.descriptor, self.device, self.ordinal, self.below(name))
+        return self.place._replace(path=self.below(name))
 
-    def left_out(self, shut: bool) -> None:
-        """Have its row tell whether it is *shut*; it may have been otherwise the last time."""
-        flags = self.entry.flags & ~LEFT_OUT | (LEFT_OUT if shut else 0)
+    def old_row(self, name: bytes) -> Entry | None:
+        """What *name* was at the last backup."""
+        return self.old.find(name) if self.old is not None else None
+
+    def compare(self, *, needs_rows: bool) -> None:
+        """Find whether the stamps are as they were; of all rows only if they are, or needed."""
+        if self.old is not None:
+            self.same = self.old.is_same(self.stamps)
+            if needs_rows or not self.same:
+                self.require_rows()
+
+    def require_rows(self) -> None:
+        """Have what cannot be read of *old* be as if it had not been."""
+        if self.old is not None and not self.old.is_readable:
+            self.old, self.same = None, False
+
+    def keep_old(self) -> None:
+        """Have all be as it was at the last backup, for it cannot be listed; its row tells."""
+        self.require_rows()
+        self.entry = flagged(self.entry, KEPT if self.old is not None else NOT_READ)
+        self.own_row_changed = True
+        if self.old is not None:
+            self.stamps, self.same = list(self.old.stamps), True
+
+    def leave_out(self, is_left_out: bool) -> None:
+        """Have its row tell whether it is left out; it may have been otherwise the last time."""
+        flags = self.entry.flags & ~LEFT_OUT | (LEFT_OUT if is_left_out else 0)
         if flags == self.entry.flags:
             return
         extras = {key: value for key, value in self.entry.extras.items() if key != FLAGS}
         self.entry = self.entry._replace(extras={**extras, FLAGS: flags} if flags else extras)
         self.own_row_changed = True
+
+    def is_as_it_was(self, *, reread: bool) -> bool:
+        """Whether its state is the old one still; with *reread* only if every stamp is the same."""
+        old = self.old
+        if old is None or self.changed or self.dropped:
+            return False
+        if self.same or self.inodes or reread or len(old.stamps) != len(self.stamps):
+            return self.same
+        kinds = (classify(new, was, inodes=False) for new, was in zip(self.stamps, old.stamps))
+        return all(kind == UNCHANGED for kind in kinds)
+
+    def rows(self) -> list[Stamp]:
+        """The stamps of the rows that its state is to have."""
+        present = {stamp[NAME]: stamp for stamp in self.stamps if stamp[NAME] not in self.dropped}
+        for name, entry in self.changed.items():
+            present[name] = entry.stamp
+        return list(map(present.__getitem__, sorted(present)))
+
+    def gone(self) -> list[bytes]:
+        """The names that were there at the last backup and are not now."""
+        if self.old is None or self.same:
+            return []
+        present = {stamp[NAME] for stamp in self.stamps} | set(self.changed)
+        present -= self.dropped
+        return [stamp[NAME] for stamp in self.old.stamps if stamp[NAME] not in present]
+
+    def take(self, child: Folder, state: StateRef) -> None:
+        """Note the *state* of a folder in it, unless the row that leads to it is as it was."""
+        is_old = child.old is not None and state == child.old.state
+        if child.own_row_changed or not is_old:
+            state = StateRef(state.ref, state.digest[:HASH_SIZE])
+            self.changed[child.entry.name] = child.entry._replace(state=state)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from dataclasses import dataclass, field
 
+from ibtfs.actions.backup.classify import UNCHANGED, classify
 from ibtfs.actions.backup.devices import Devices
-from ibtfs.actions.backup.entry import FileStorer, Place, flagged
+from ibtfs.actions.backup.entry import FileStorer, Place
+from ibtfs.actions.backup.files import FolderFiles
 from ibtfs.actions.backup.folder import Folder
 from ibtfs.actions.backup.missing import Missing
 from ibtfs.actions.backup.moved import MovedFolders
@@ -21,23 +22,18 @@ from ibtfs.format.entry import (
     FLAGS,
     GID,
     HASH_SIZE,
-    KEPT,
+    LEFT_OUT,
     MODE,
     NAME,
     NOT_READ,
-    SIZE,
     UID,
     Stamp,
 )
 from ibtfs.format.index import Reference
-from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Entry, StateRef
-from ibtfs.store.trees.previous import load_old, same_but_stamps, same_stamp
+from ibtfs.store.trees.old_directory import load_old
 from ibtfs.store.writing.pages import write_directory
 from ibtfs.store.writing.run import RunWriter
-
-LOOK_EVERY = 8
-"""After so many small files it is seen whether the archive is full, and the lock is freshened."""
 
 
 @dataclass
@@ -48,6 +44,10 @@ class TreeOptions:
     reread: bool = False
     dry_run: bool = False
     inodes: bool | None = None
+
+    def trusts_inodes(self, systems: FileSystems, device: int) -> bool:
+        """Whether inode numbers on *device* tell that a file is the same as at the last backup."""
+        return systems.keeps_inodes(device) if self.inodes is None else self.inodes
 
 
 class TreeBackup:
@@ -64,335 +64,201 @@ class TreeBackup:
         self._writer, self._tally, self._options = writer, tally, options
         self._systems = FileSystems()
         self._storer = FileStorer(writer, self._systems, tally)
+        self._files = FolderFiles(
+            writer, tally, self._storer, damaged, reread=options.reread, dry_run=options.dry_run
+        )
         self.devices, self._damaged = devices, damaged
         self.users, self.groups = self._storer.users, self._storer.groups
         self.state_archives: set[str] = set()
-        self._kept = False
         self._moved = MovedFolders(writer.repository, None, 0)
         self._missing = Missing(writer.repository, tally)
 
     def store(self, root: int, old: StateRef | None, since_ns: int = 0) -> tuple[Entry, StateRef]:
-        """Back up the open folder *root*; its row and its state.  Closes *root*.
+        """Back up the open folder *root*, which stays open; its row and its state.
 
         *old* is its state at the last backup, *since_ns* the moment of that.
         Raises IbtfsError when the repository fails; what fails in the source is counted.
         """
-        found = os.fstat(root)
-        stamp = stamp_of(b"", found)
-        place = Place(root, found.st_dev, 0, b"")
-        try:
-            entry = self._storer.folder(stamp, root, place, inline=True)
-        except SourceError as error:
-            os.close(root)
-            raise SourceError(f"The source itself {error}") from error
-        stack = [Folder(root, b"", found.st_dev, 0, entry, True, load_old(self._repo, old))]
-        self._meet([stamp])
         if not self._options.reread:
-            self._moved = MovedFolders(self._repo, old, since_ns)
+            self._moved = MovedFolders(self._writer.repository, old, since_ns)
         try:
-            self._enter(stack[0], fatal=True)
-            while True:
-                folder = stack[-1]
-                child = next(folder.folders, None)
-                if child is not None:
-                    opened = self._open_child(folder, child)
-                    if opened is not None:
-                        stack.append(opened)
-                    continue
-                written, same = self._finish(folder)
-                os.close(folder.descriptor)
-                stack.pop()
-                if not stack:
-                    self._missing.finish()
-                    if not self._kept:  # what was not entered may be on any of them
-                        self.devices.free_others()
-                    return entry, written
-                self._give(stack[-1], folder, written, same=same)
+            folder = self._root(root, old)
+            self._enter(folder)
+        except SourceError as error:
+            raise SourceError(f"The source itself {error}") from error
+        stack = [folder]
+        try:
+            state = self._walk(stack)
         finally:
-            for folder in stack:
-                os.close(folder.descriptor)
+            for below in stack[1:]:
+                os.close(below.descriptor)
+        self._missing.finish()
+        self.devices.free_others()
+        return folder.entry, state
 
-    @property
-    def _repo(self) -> Repository:
-        return self._writer.repository
+    def _root(self, root: int, old: StateRef | None) -> Folder:
+        found = os.fstat(root)
+        stamp, place = stamp_of(b"", found), Place(root, found.st_dev, 0, b"")
+        entry = self._storer.folder(stamp, root, place, inline=True)
+        self._meet([stamp])
+        inodes = self._options.trusts_inodes(self._systems, found.st_dev)
+        return Folder(place, entry, True, load_old(self._writer.repository, old), inodes)
+
+    def _walk(self, stack: list[Folder]) -> StateRef:
+        """Back up all below the folder in *stack*, which holds what is open; its state."""
+        while True:
+            folder = stack[-1]
+            stamp = next(folder.folders, None)
+            if stamp is not None:
+                child = self._open_child(folder, stamp)
+                if child is not None:
+                    stack.append(child)
+                    self._enter_child(child)
+                continue
+            state = self._finish(folder)
+            if len(stack) == 1:
+                return state
+            os.close(stack.pop().descriptor)
+            stack[-1].take(folder, state)
 
     def _meet(self, stamps: list[Stamp]) -> None:
         self.users.update([stamp[UID] for stamp in stamps])
         self.groups.update([stamp[GID] for stamp in stamps])
 
-    def _enter(self, folder: Folder, *, fatal: bool = False) -> None:
-        """List a folder and store what is not a folder in it."""
+    def _enter(self, folder: Folder) -> None:
+        """List a folder and store what is not a folder in it.  Raises SourceError."""
         self._writer.beat()
-        try:
-            listing = list_folder(folder.descriptor, folder.path, self._options.exclusions)
-        except SourceError as error:
-            if fatal:
-                raise SourceError(f"The source itself {error}") from error
-            self._keep_folder(folder, error)
-            return
+        path, exclusions = folder.place.path, self._options.exclusions
+        listing = list_folder(folder.descriptor, path, exclusions)
         self._tally.counts["excluded"] += listing.excluded
+        self._meet(listing.stamps)
         folder.stamps = listing.stamps
-        self._meet(folder.stamps)
-        folders = [s for s in folder.stamps if stat.S_ISDIR(s[MODE])]
+        folders = [stamp for stamp in listing.stamps if stat.S_ISDIR(stamp[MODE])]
         folder.folders = iter(folders)
-        self._compare(folder, needs_rows=bool(folders or listing.failed))
+        folder.compare(needs_rows=bool(folders or listing.failed or self._damaged))
         for name, failure in listing.failed.items():
             self._keep(folder, name, None, failure)
-        self._files(folder)
+        self._files.store(folder)
 
-    def _compare(self, folder: Folder, *, needs_rows: bool) -> None:
-        """Find whether the stamps are as they were; what is damaged is as if it had not been."""
-        old = folder.old
-        if old is None:
+    def _enter_child(self, child: Folder) -> None:
+        """Enter a folder below the root; one that cannot be listed is as if nothing had changed."""
+        if child.entry.flags & LEFT_OUT:
+            child.require_rows()
             return
-        folder.same = old.is_same(folder.stamps)
-        if (needs_rows or not folder.same or self._damaged) and not old.is_readable:
-            folder.old, folder.same = None, False
+        try:
+            self._enter(child)
+        except SourceError as error:
+            self._tally.problem(child.place.path, str(error))
+            self.devices.keep_all()
+            child.keep_old()
 
-    def _files(self, folder: Folder) -> None:
-        """Store the files that have changed, count the others."""
-        counts, observer, old = self._tally.counts, self._tally.observer, folder.old
-        files = [s for s in folder.stamps if not stat.S_ISDIR(s[MODE])]
-        counts["files"] += len(files)
-        counts["bytes"] += sum([s[SIZE] for s in files])
-        inodes = self._inodes(folder.device)
-        damaged = old.refers_to(self._damaged) if old and self._damaged else ()
-        reread = self._options.reread
-        same_kind = "moved" if folder.moved else "unchanged"
-        if folder.same and not reread and not damaged:
-            counts[same_kind] += len(files)
-            observer.progress(len(files), 0)
-            return
-        if old is None and not self._options.dry_run:
-            files = self._new_files(folder, files)
-        for stamp in files:
-            name = stamp[NAME]
-            before = old.stamp(name) if old else None
-            is_same = not reread and name not in damaged
-            if is_same and same_stamp(stamp, before, inodes=inodes):
-                counts[same_kind] += 1
-            else:
-                self._file(folder, stamp, known=before is not None)
-            observer.progress(1, 0)
-
-    def _new_files(self, folder: Folder, files: list[Stamp]) -> list[Stamp]:
-        """Store the small files of a new folder, the short way; what is left of *files*."""
-        observer, quick, changed = self._tally.observer, self._storer.quick, folder.changed
-        place, left, looked_ns = folder.place(b""), [], time.time_ns()
-        for number, stamp in enumerate(files):
-            entry = quick(stamp, place, looked_ns)
-            if entry is None:
-                left.append(stamp)
-                continue
-            changed[stamp[NAME]] = entry
-            observer.file("new", folder.below(stamp[NAME]))
-            observer.progress(1, stamp[SIZE])
-            if number % LOOK_EVERY == 0:
-                self._writer.beat()
-                if self._writer.is_due:
-                    self._writer.close_archive()
-        self._tally.counts["new"] += len(files) - len(left)
-        return left
-
-    def _inodes(self, device: int) -> bool:
-        told = self._options.inodes
-        return self._systems.keeps_inodes(device) if told is None else told
-
-    def _file(self, folder: Folder, stamp: Stamp, *, known: bool) -> None:
-        """Store one file that is new or has changed."""
-        self._writer.beat()
-        name = stamp[NAME]
-        kind = "changed" if known else "new"
-        before = folder.old.find(name) if folder.old and known else None
-        if not self._options.dry_run:
+    def _open_child(self, folder: Folder, stamp: Stamp) -> Folder | None:
+        """Open the folder listed as *stamp* in *folder*; None if that cannot be."""
+        old = folder.old_row(stamp[NAME])
+        old = old if old is not None and old.state is not None else None
+        try:
+            descriptor, found = open_folder(stamp[NAME], folder.descriptor)
             try:
-                entry = self._stored(folder, stamp, before)
-            except SourceError as error:
-                self._keep(folder, name, before, error)
-                if name in folder.dropped:  # counted when it was listed, and not in the point
-                    self._tally.counts["files"] -= 1
-                    self._tally.counts["bytes"] -= stamp[SIZE]
-                return
-            folder.changed[name] = entry
-            if before is not None and same_but_stamps(entry, before):
-                kind = "unchanged"  # read again only because its times do not tell
-            if self._writer.is_due:
-                self._writer.close_archive()
-        else:
-            self._tally.counts["bytes_read"] += stamp[SIZE]
-        self._tally.counts["moved" if folder.moved and kind == "unchanged" else kind] += 1
-        if kind != "unchanged":
-            self._tally.observer.file(kind, folder.below(name))
-
-    def _stored(self, folder: Folder, stamp: Stamp, before: Entry | None) -> Entry:
-        """The row of a file, stored: the short way, unless a new folder's files have gone it."""
-        place = folder.place(stamp[NAME])
-        if folder.old is not None:
-            base = before.content if before else None
-            entry = self._storer.quick(stamp, place, time.time_ns(), base)
-            if entry is not None:
-                self._tally.observer.progress(0, stamp[SIZE])
-                return entry
-        return self._storer.store(stamp, before, place)
-
-    def _keep(self, folder: Folder, name: bytes, before: Entry | None, error: SourceError) -> None:
-        """Keep the previous row of what could not be read, and say so; what vanished goes."""
-        self._tally.problem(folder.below(name), str(error))
-        if before is None and folder.old is not None:
-            before = folder.old.find(name)
-        kept = None if isinstance(error, Vanished) else flagged(before, KEPT)
-        if kept is None or not self._writer.knows(kept.content, kept.xattrs_content):
-            folder.dropped.add(name)
-        else:
-            self._kept = self._kept or kept.state is not None
-            folder.changed[name] = kept._replace(name=name)
-
-    def _keep_folder(self, folder: Folder, error: SourceError) -> None:
-        """A folder that was opened and cannot be listed: as if nothing in it had changed."""
-        self._tally.problem(folder.path, str(error))
-        if folder.old is not None and not folder.old.is_readable:
-            folder.old = None
-        self._kept = True
-        flag = KEPT if folder.old else NOT_READ
-        folder.entry = flagged(folder.entry, flag) or folder.entry
-        folder.own_row_changed = True
-        if folder.old is not None:
-            folder.stamps, folder.same = list(folder.old.stamps), True
-
-    def _open_child(self, parent: Folder, stamp: Stamp) -> Folder | None:
-        """Enter the folder listed as *stamp*; None if it is not to be, or cannot be, entered."""
-        name = stamp[NAME]
-        before = parent.old.find(name) if parent.old else None
-        if before is not None and before.state is None:
-            before = None
-        try:
-            descriptor, found = open_folder(name, parent.descriptor)
+                child = self._child(folder, stamp[NAME], old, descriptor, found)
+            except BaseException:
+                os.close(descriptor)
+                raise
         except SourceError as error:
-            self._unreadable_folder(parent, stamp, before, error)
-            return None
-        path, shut = parent.below(name), self._is_shut(parent, name, found)
-        begins = found.st_dev != parent.device and not shut
-        ordinal = self.devices.number(path) if begins else parent.ordinal
-        fresh = stamp_of(name, found)
-        same = same_stamp(fresh, before.stamp if before else None, inodes=True)
-        if before is not None and before.xattrs_content is not None:
-            same = same and before.xattrs_content not in self._damaged
-            same = same and self._writer.knows(before.xattrs_content)
-        place = Place(descriptor, found.st_dev, ordinal, path)
-        dry = self._options.dry_run
-        entry = before if before and same else None
-        try:
-            entry = entry or self._storer.folder(fresh, descriptor, place, inline=dry)
-        except SourceError as error:
-            os.close(descriptor)
-            self._unreadable_folder(parent, stamp, before, error)
+            self._unreadable(folder, stamp, old, error)
             return None
         self._tally.counts["folders"] += 1
-        state, moved = before.state if before else None, parent.moved
-        if state is None:
-            state, moved = self._moved_state(found), True
-        old = load_old(self._repo, state)
-        child = Folder(descriptor, path, found.st_dev, ordinal, entry, not same, old, moved)
-        child.left_out(shut)
-        if not shut:
-            self._enter(child)
-        elif old is not None and not old.is_readable:
-            child.old = None
         return child
 
-    def _moved_state(self, found: os.stat_result) -> StateRef | None:
+    def _child(
+        self, folder: Folder, name: bytes, old: Entry | None, descriptor: int,
+        found: os.stat_result,
+    ) -> Folder:  # fmt: skip
+        """The open folder *name* in *folder*, whose row was *old*.  Raises SourceError."""
+        path, shut = folder.below(name), self._is_shut(folder, name, found)
+        begins = found.st_dev != folder.place.device and not shut
+        ordinal = self.devices.number(path) if begins else folder.place.ordinal
+        place = Place(descriptor, found.st_dev, ordinal, path)
+        entry = self._row(stamp_of(name, found), old, place)
+        inodes = self._options.trusts_inodes(self._systems, found.st_dev)
+        state = old.state if old is not None else self._moved_state(found, inodes=inodes)
+        child = Folder(
+            place, entry, entry is not old, load_old(self._writer.repository, state), inodes,
+            moved=folder.moved or old is None,
+        )  # fmt: skip
+        child.leave_out(shut)
+        return child
+
+    def _row(self, stamp: Stamp, old: Entry | None, place: Place) -> Entry:
+        """The row of the open folder at *place*: the *old* one, unless something has changed.
+
+        Raises SourceError.
+        """
+        xattrs = old.xattrs_content if old is not None else None
+        damaged = xattrs is not None and (xattrs in self._damaged or not self._writer.knows(xattrs))
+        was = old.stamp if old is not None else None
+        if old is not None and classify(stamp, was, inodes=True, is_suspect=damaged) == UNCHANGED:
+            return old
+        return self._storer.folder(stamp, place.folder, place, inline=self._options.dry_run)
+
+    def _moved_state(self, found: os.stat_result, *, inodes: bool) -> StateRef | None:
         """What a folder that is new here was at another place, if it was."""
-        if not self._inodes(found.st_dev):
-            return None
-        state = self._moved.find(found.st_ino, found.st_mtime_ns)
+        state = self._moved.find(found.st_ino, found.st_mtime_ns) if inodes else None
         if state is not None:
             self._missing.moved(found.st_ino, state)
         return state
 
-    def _is_shut(self, parent: Folder, name: bytes, found: os.stat_result) -> bool:
+    def _is_shut(self, folder: Folder, name: bytes, found: os.stat_result) -> bool:
         """Whether a folder is kept as an empty one: a mount point, or the repository."""
         exclusions, observer = self._options.exclusions, self._tally.observer
         if (found.st_dev, found.st_ino) in exclusions.identities:
-            shown = os.fsdecode(parent.below(name))
+            shown = os.fsdecode(folder.below(name))
             observer.note(f"The repository itself, or its cache, is left out: {shown}")
             return True
-        if found.st_dev == parent.device:
+        if found.st_dev == folder.place.device:
             return False
         if exclusions.one_file_system or self._systems.is_virtual(found.st_dev):
             self._tally.counts["mounts_left_out"] += 1
             return True
         return False
 
-    def _unreadable_folder(
-        self, parent: Folder, stamp: Stamp, before: Entry | None, error: SourceError
+    def _keep(self, folder: Folder, name: bytes, old: Entry | None, error: SourceError) -> None:
+        """Keep what is known of what could not be looked at; it may be a folder."""
+        if self._files.keep(folder, name, old, error):
+            self.devices.keep_all()
+
+    def _unreadable(
+        self, folder: Folder, stamp: Stamp, old: Entry | None, error: SourceError
     ) -> None:
         """Keep what is known of a folder that cannot be entered; it must not look deleted."""
-        if before is not None or isinstance(error, Vanished):
-            self._keep(parent, stamp[NAME], before, error)
+        if old is not None or isinstance(error, Vanished):
+            self._keep(folder, stamp[NAME], old, error)
             return
-        self._tally.problem(parent.below(stamp[NAME]), str(error))
+        self._tally.problem(folder.below(stamp[NAME]), str(error))
         if self._options.dry_run:
             return
         empty = write_directory(self._writer, [], {}, None)
         state = StateRef(empty.ref, empty.digest[:HASH_SIZE])
         row = Entry(*stamp, None, state, b"", 0, {FLAGS: NOT_READ}, None)
-        parent.changed[stamp[NAME]] = row._replace(ctime_ns=0)
+        folder.changed[stamp[NAME]] = row._replace(ctime_ns=0)
 
-    def _finish(self, folder: Folder) -> tuple[StateRef, bool]:
-        """Write the state of a folder whose children are all done, or refer to the old one."""
+    def _finish(self, folder: Folder) -> StateRef:
+        """The state of a folder whose children are all done: the old one, or a new one."""
+        self._tell_gone(folder)
         old, changed = folder.old, folder.changed
-        self._count_gone(folder)
-        untouched = old is not None and not changed and not folder.dropped
-        if old is not None and untouched and (folder.same or self._same_but_inodes(folder)):
+        if old is not None and folder.is_as_it_was(reread=self._options.reread):
             self.state_archives.update(old.archives())
-            return old.state, True
+            return old.state
         if self._options.dry_run:
-            return StateRef(Reference("", 0), bytes(32)), False
-        present = {
-            stamp[NAME]: stamp for stamp in folder.stamps if stamp[NAME] not in folder.dropped
-        }
-        for name, entry in changed.items():
-            present[name] = entry.stamp
-        rows = list(map(present.__getitem__, sorted(present)))
+            return StateRef(Reference("", 0), bytes(32))
         try:
-            return write_directory(self._writer, rows, changed, old), False
+            return write_directory(self._writer, folder.rows(), changed, old)
         except IntegrityError:
-            self._store_again(folder)
-            rows = [changed[row[NAME]].stamp if row[NAME] in changed else row for row in rows]
-            return write_directory(self._writer, rows, changed, old), False
+            self._files.store_again(folder)
+            return write_directory(self._writer, folder.rows(), changed, old)
 
-    def _store_again(self, folder: Folder) -> None:
-        """Store every file of a folder whose old rows lead to records that cannot be read."""
-        for stamp in folder.stamps:
-            name = stamp[NAME]
-            done = name in folder.changed or name in folder.dropped
-            if not done and not stat.S_ISDIR(stamp[MODE]):
-                self._file(folder, stamp, known=True)
-
-    def _same_but_inodes(self, folder: Folder) -> bool:
-        """Whether every row is as it was, where inode numbers do not count."""
-        old = folder.old
-        if old is None or len(old.stamps) != len(folder.stamps) or self._options.reread:
-            return False
-        if self._inodes(folder.device):
-            return False
-        return all(map(lambda a, b: same_stamp(a, b, inodes=False), folder.stamps, old.stamps))
-
-    def _give(self, parent: Folder, child: Folder, written: StateRef, *, same: bool) -> None:
-        """Tell the parent what became of a child folder."""
-        if same and not child.own_row_changed:
-            return
-        state = StateRef(written.ref, written.digest[:HASH_SIZE])
-        parent.changed[child.entry.name] = child.entry._replace(state=state)
-
-    def _count_gone(self, folder: Folder) -> None:
-        """Count the files that were there at the last backup and are not now."""
-        old = folder.old
-        if old is None or folder.same:
-            return
-        present = {stamp[NAME] for stamp in folder.stamps} | set(folder.changed)
-        gone = [s for s in old.stamps if s[NAME] not in present or s[NAME] in folder.dropped]
-        for stamp in gone:
-            entry = old.find(stamp[NAME])
+    def _tell_gone(self, folder: Folder) -> None:
+        """Have the files be counted that were there at the last backup and are not now."""
+        for name in folder.gone():
+            entry = folder.old_row(name)
             if entry is not None:
-                self._missing.missing(entry, folder.below(stamp[NAME]))
+                self._missing.missing(entry, folder.below(name))

@@ -5,12 +5,11 @@ from __future__ import annotations
 from ibtfs.actions.deltas.match import PAGE, literal_bytes, match, match_in_place, without_crumbs
 from ibtfs.errors import IntegrityError, LibraryMissing
 from ibtfs.format.extents import BASE
-from ibtfs.format.index import Reference
 from ibtfs.format.rdelta import LITERAL
 from ibtfs.format.rsync import Signature, SignatureWriter
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import SLAB
-from ibtfs.store.writing.draft import Payload
+from ibtfs.store.writing.draft import Draft, Stored
 
 NEAR_BLOCK, WIDE_BLOCK = 64, 128
 SHORT_COPY = 256
@@ -33,13 +32,14 @@ READ = 1 << 20
 
 
 class Matcher:
-    """Adds changed data of a content of *size* bytes to its payload and map; one thread."""
+    """Adds changed data of a content of *size* bytes, a delta against *base*, to its draft.
 
-    def __init__(
-        self, contents: Contents, base: Reference, base_size: int, payload: Payload, size: int
-    ) -> None:
-        self._contents, self._base, self._base_size = contents, base, base_size
-        self._payload, self._size = payload, size
+    Used by one thread.
+    """
+
+    def __init__(self, contents: Contents, base: Stored, draft: Draft, size: int) -> None:
+        self._contents, self._base, self._base_size = contents, base.ref, base.record.size
+        self._draft, self._size = draft, size
         self._shift = 0
         self._poor = 0
         self._appended = 0
@@ -52,15 +52,15 @@ class Matcher:
     @property
     def _whole(self) -> bool:
         """Whether so much is new, or scattered so much, that the rest is stored as it is."""
-        if self._payload.is_crowded:
+        if self._draft.is_crowded:
             return True
-        return self._payload.total > max(self._size, self._base_size) // 2
+        return self._draft.added > max(self._size, self._base_size) // 2
 
     def add(self, data: memoryview, start: int) -> None:
         """Add changed *data* at *start* of the content, at most a slab."""
         if self._whole:
             self.flush()
-            self._payload.append(data)
+            self._draft.append(data)
         elif self._far:
             self._waiting.append(bytes(data))
             self._waiting_bytes += len(data)
@@ -118,9 +118,9 @@ class Matcher:
         for source, target, length in without_crumbs(found, SHORT_COPY):
             if source == LITERAL:
                 for first in range(target, target + length, SLAB):
-                    self._payload.append(view[first : min(first + SLAB, target + length)])
+                    self._draft.append(view[first : min(first + SLAB, target + length)])
             else:
-                self._payload.builder.add(BASE, source, length)
+                self._draft.add(BASE, source, length)
 
     def flush(self) -> None:
         """Match what waits for the signature of the whole base, and add it."""

@@ -79,7 +79,7 @@ def command(
     options = _options(identity, left_out, way)
     _refuse_repository(wanted, repository)
     repo, created = _repository(repository, wanted, options)
-    outcome, before = Outcome(created), repo.points()
+    outcome, before = Outcome(created), repo.points.all()
     if not as_json:
         if created and not quiet:
             say(f"Made the repository {shown(repository)}")
@@ -104,7 +104,7 @@ def command(
         outcome.done.append(SourceDone(source, result, about, reporter.notes))
         if not as_json:
             print_done(repo, outcome.done[-1], quiet=quiet)
-    repo.remember_points()
+    repo.points.remember()
     if as_json:
         emit_outcome(outcome.done, outcome.failures, outcome.exit_code, created=created)
     return outcome.exit_code
@@ -168,7 +168,8 @@ def _repository(
     path: bytes, sources: Sequence[bytes], options: BackupOptions
 ) -> tuple[Repository, bool]:
     """The repository, and whether it was made; not for sources of which none is there."""
-    from ibtfs.store.repository import Repository, check_place, is_repository
+    from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.place import check_place, is_repository
 
     if is_repository(path):
         return Repository.open(path, cache_folder=options.cache), False

@@ -123,7 +123,7 @@ def _stored(repo: Repository, point: Point, path: bytes) -> _Stored:
 def _other(repo: Repository, words: str, path: bytes) -> _Stored:
     from ibtfs.store.naming import select_point
 
-    return _stored(repo, select_point(repo.points().points, words, datetime.now()), path)
+    return _stored(repo, select_point(repo.points.all().points, words, datetime.now()), path)
 
 
 def _before(repo: Repository, new: _Stored) -> _Stored:
@@ -133,7 +133,7 @@ def _before(repo: Repository, new: _Stored) -> _Stored:
     point = new.point
     mine = [
         other
-        for other in repo.points().points
+        for other in repo.points.all().points
         if other.source.identity == point.source.identity and other.order < point.order
     ]
     for other in sorted(mine, key=lambda one: one.order, reverse=True):

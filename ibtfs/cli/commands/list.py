@@ -54,7 +54,7 @@ def command(*, repository: bytes, as_json: bool) -> int:
     from ibtfs.store.repository import Repository
 
     repo = Repository.open(repository)
-    points = repo.points()
+    points = repo.points.all()
     names = displayed_names(points.points)
     if as_json:
         emit_json(_result(repo, points, names))
@@ -91,7 +91,7 @@ def _row(repo: Repository, point: Point, name: str) -> dict[str, Any]:
         "bytes": counts.get("bytes", 0),
         "bytes_stored": counts.get("bytes_stored", 0),
         "problems": counts.get("problems", 0),
-        "tags": repo.tags(point.id),
+        "tags": repo.points.tags(point.id),
         "comment": point.comment,
     }
 
@@ -121,7 +121,7 @@ def _line(repo: Repository, point: Point, name: str) -> tuple[str, ...]:
     age = human_age(time.time() - point.time_ns / 1e9)
     files = f"{counts.get('files', 0):,}"
     size, stored = (human_size(counts.get(key, 0)) for key in ("bytes", "bytes_stored"))
-    tags = printable(", ".join(repo.tags(point.id)))
+    tags = printable(", ".join(repo.points.tags(point.id)))
     kind = "full" if point.full else "incr"
     kind += f" {counts['problems']:,}!" if counts.get("problems") else ""
     return (name, age, files, size, stored, kind, point.id, tags, printable(point.comment))

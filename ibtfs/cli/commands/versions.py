@@ -88,7 +88,7 @@ def _chosen(
     """
     from ibtfs.store.naming import by_source, of_source, relative_path
 
-    found = repo.points()
+    found = repo.points.all()
     tell_damaged(found.damaged)
     sources = by_source(found.points)
     if not sources:
@@ -120,7 +120,7 @@ def _gone_since(history: History, path: bytes, versions: Sequence[Version]) -> P
 def _what(history: History, version: Version) -> tuple[str, ...]:
     from ibtfs.store.trees.compare import same_state
 
-    entry, old = version.entry, version.previous
+    entry, old = version.entry, version.old
     if entry is None or old is None:
         return ()
     what = history.comparison.what_differs(old, entry)

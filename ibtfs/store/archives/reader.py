@@ -37,7 +37,6 @@ from ibtfs.store.cache import ByteCache
 from ibtfs.store.storage.base import Storage
 
 Value = TypeVar("Value")
-FILES = layout.KINDS
 
 
 def generations(storage: Storage, archive_id: str) -> dict[str, int]:

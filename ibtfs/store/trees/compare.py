@@ -14,17 +14,18 @@ from collections.abc import Iterator
 from typing import Final, Literal, NamedTuple
 
 from ibtfs.errors import IbtfsError, IntegrityError
-from ibtfs.format.entry import HASH_SIZE, LINKS, MODE, NAME, SIZE, XATTRS, XATTRS_REF
+from ibtfs.format.entry import CTIME, HASH_SIZE, LINKS, MODE, NAME, SIZE, XATTRS_REF
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
+from ibtfs.store.trees.differences import StoredFacts, differences
 from ibtfs.store.trees.directory import (
     NO_EXTRAS,
     Directory,
     Entry,
     StateRef,
     StoredPage,
-    entry_xattrs,
+    child_path,
 )
 from ibtfs.store.trees.patience import Patience
 
@@ -32,11 +33,10 @@ Kind = Literal["created", "updated", "deleted"]
 KINDS: tuple[Kind, ...] = ("created", "updated", "deleted")
 MOST_DECISIONS: Final = 100_000
 ROW_BYTES: Final = 900
-_MTIME: Final = 5
 
 
 class Change(NamedTuple):
-    """One entry before and after; *what* names what differs where both are there.
+    """One entry, old and new; *what* names what differs where both are there.
 
     Directories in both trees that differ only in what they hold have nothing in *what*.
     """
@@ -71,18 +71,18 @@ class PathChange(NamedTuple):
     error: IbtfsError | None = None
 
 
-def same_state(one: StateRef | None, other: StateRef | None) -> bool:
+def same_state(old: StateRef | None, new: StateRef | None) -> bool:
     """Whether two directories are known to hold the same, without reading them."""
-    if one is None or other is None:
-        return one is other
-    return one.ref == other.ref or one.digest[:HASH_SIZE] == other.digest[:HASH_SIZE]
+    if old is None or new is None:
+        return old is new
+    return old.ref == new.ref or old.digest[:HASH_SIZE] == new.digest[:HASH_SIZE]
 
 
 class Comparison:
     """Compares directories of one repository, and keeps what it found; threads may share it."""
 
     def __init__(self, repository: Repository, contents: Contents) -> None:
-        self._repository, self._contents = repository, contents
+        self._repository, self._facts = repository, StoredFacts(contents)
         self._decided: dict[tuple[Kind, Reference | None, Reference | None], bool] = {}
 
     # One entry
@@ -92,20 +92,7 @@ class Comparison:
 
         What cannot be read, for it is damaged, counts as different.
         """
-        if stat.S_IFMT(old.mode) != stat.S_IFMT(new.mode):
-            return ("type",)
-        found = [self._difference_of_data(old, new)] if old.state is None else []
-        if stat.S_IMODE(old.mode) != stat.S_IMODE(new.mode):
-            found.append("mode")
-        if (old.uid, old.gid) != (new.uid, new.gid):
-            found.append("owner")
-        if old.state is None and old.mtime_ns != new.mtime_ns:
-            found.append("mtime")
-        if self._xattrs_differ(old, new):
-            found.append("xattrs")
-        if old.state is None and old.links != new.links:
-            found.append("links")
-        return tuple(filter(None, found))
+        return differences(old, new, self._facts)
 
     def is_same(self, old: Entry, new: Entry) -> bool:
         """Whether nothing differs; a directory is the same if all that it holds is, too."""
@@ -114,33 +101,6 @@ class Comparison:
         if (*old[1:6], old.links, old.target) != (*new[1:6], new.links, new.target):
             return False  # known without reading a record
         return not self.what_differs(old, new)
-
-    def _difference_of_data(self, old: Entry, new: Entry) -> str:
-        if stat.S_ISLNK(old.mode):
-            return "target" if old.target != new.target else ""
-        if old.rdev != new.rdev:
-            return "device"
-        if old.size != new.size:
-            return "contents"
-        return "" if self._same_content(old.content, new.content) else "contents"
-
-    def _same_content(self, one: Reference | None, other: Reference | None) -> bool:
-        if one == other:
-            return True
-        if one is None or other is None:
-            return False
-        try:
-            return self._contents.record(one).digest == self._contents.record(other).digest
-        except IntegrityError:
-            return False
-
-    def _xattrs_differ(self, old: Entry, new: Entry) -> bool:
-        if old.xattrs_content == new.xattrs_content:
-            return bool(old.extras.get(XATTRS, {}) != new.extras.get(XATTRS, {}))
-        try:
-            return entry_xattrs(old, self._contents) != entry_xattrs(new, self._contents)
-        except IntegrityError:
-            return True
 
     # One directory
 
@@ -158,25 +118,26 @@ class Comparison:
         )
 
     def _compared(self, old: StateRef | None, new: StateRef | None) -> Iterator[Change]:
-        before = Directory(self._repository, old.ref) if old else None
-        after = Directory(self._repository, new.ref) if new else None
-        shared = before.page_digests & after.page_digests if before and after else frozenset()
+        old_folder = Directory(self._repository, old.ref) if old else None
+        new_folder = Directory(self._repository, new.ref) if new else None
+        shared: frozenset[bytes] = frozenset()
+        if old_folder and new_folder:
+            shared = old_folder.page_digests & new_folder.page_digests
         rows = {
             stamp[NAME]: (page, row)
-            for page in (before.pages(shared) if before else ())
+            for page in (old_folder.pages(shared) if old_folder else ())
             for row, stamp in enumerate(page.page.stamps)
         }
         pairs: list[tuple[bytes, _PageRow | None, _PageRow | None]] = []
-        for page in after.pages(shared) if after else ():
+        for page in new_folder.pages(shared) if new_folder else ():
             for row, stamp in enumerate(page.page.stamps):
-                found = rows.pop(stamp[NAME], None)
-                if found is None or not _same_row(*found, page, row):
-                    pairs.append((stamp[NAME], found, (page, row)))
-        pairs += [(name, row, None) for name, row in rows.items()]
+                old_row = rows.pop(stamp[NAME], None)
+                if old_row is None or not _same_row(*old_row, page, row):
+                    pairs.append((stamp[NAME], old_row, (page, row)))
+        pairs += [(name, old_row, None) for name, old_row in rows.items()]
         pairs.sort(key=lambda pair: pair[0])
-        for name, one, other in pairs:
-            was, now = one and one[0].entry(one[1]), other and other[0].entry(other[1])
-            yield from self._changes_of(name, was, now)
+        for name, old_row, new_row in pairs:
+            yield from self._changes_of(name, _entry(old_row), _entry(new_row))
 
     def _changes_of(self, name: bytes, old: Entry | None, new: Entry | None) -> Iterator[Change]:
         if old is None or new is None:
@@ -200,17 +161,17 @@ class Comparison:
         """
         if same_state(old, new):
             return False
-        waiting = [_Visit(self, kind, old, new)]
+        waiting = [_Search(self, kind, old, new)]
         while waiting:
-            visit = waiting[-1]
-            found = self._decided.get(visit.key)
+            search = waiting[-1]
+            found = self._decided.get(search.key)
             if found is None:
                 try:
-                    found, below = visit.step()
+                    found, below = search.step()
                 except IntegrityError:
                     return True
                 if below is not None:
-                    waiting.append(_Visit(self, kind, *below))
+                    waiting.append(_Search(self, kind, *below))
                     if patience.is_over:
                         return True
                     continue
@@ -218,7 +179,7 @@ class Comparison:
                 for above in waiting:
                     self._decide(above.key, found=True)
                 return True
-            self._decide(visit.key, found=False)
+            self._decide(search.key, found=False)
             waiting.pop()
         return False
 
@@ -241,20 +202,20 @@ class Comparison:
             if change is None:
                 waiting.pop()
                 continue
-            path = folder + b"/" + change.name if folder else change.name
+            path = child_path(folder, change.name)
             if path and change.kind is not None:
                 yield PathChange(path, change)
-            before = change.old.state if change.old else None
-            after = change.new.state if change.new else None
-            if same_state(before, after):
+            old_state = change.old.state if change.old else None
+            new_state = change.new.state if change.new else None
+            if same_state(old_state, new_state):
                 continue
             try:
-                waiting.append((path, iter(tuple(self._compared(before, after)))))
+                waiting.append((path, iter(tuple(self._compared(old_state, new_state)))))
             except IntegrityError as error:
                 yield PathChange(path, change, error)
 
 
-class _Visit:
+class _Search:
     """A directory that is looked into for changes of one kind."""
 
     def __init__(
@@ -277,18 +238,22 @@ class _Visit:
 _PageRow = tuple[StoredPage, int]
 
 
-def _same_row(page: StoredPage, row: int, other: StoredPage, other_row: int) -> bool:
+def _entry(row: _PageRow | None) -> Entry | None:
+    return row[0].entry(row[1]) if row else None
+
+
+def _same_row(old: StoredPage, old_row: int, new: StoredPage, new_row: int) -> bool:
     """Whether two rows are seen to be the same as they lie there; False is to be looked at."""
-    stamp, stamp2 = page.page.stamps[row], other.page.stamps[other_row]
-    if stamp[: _MTIME + 1] != stamp2[: _MTIME + 1] or stamp[LINKS] != stamp2[LINKS]:
+    old_stamp, new_stamp = old.page.stamps[old_row], new.page.stamps[new_row]
+    if old_stamp[:CTIME] != new_stamp[:CTIME] or old_stamp[LINKS] != new_stamp[LINKS]:
         return False
-    extras = page.page.extras.get(row, NO_EXTRAS)
-    if extras != other.page.extras.get(other_row, NO_EXTRAS) or XATTRS_REF in extras:
+    extras = old.page.extras.get(old_row, NO_EXTRAS)
+    if extras != new.page.extras.get(new_row, NO_EXTRAS) or XATTRS_REF in extras:
         return False
-    ref, ref2 = page.page.refs[row], other.page.refs[other_row]
-    mode = stamp[MODE]
+    old_ref, new_ref = old.page.refs[old_row], new.page.refs[new_row]
+    mode = old_stamp[MODE]
     if stat.S_ISDIR(mode):
-        return bool(ref[1] == ref2[1])
-    if stat.S_ISREG(mode) and stamp[SIZE]:
-        return page.reference(ref) == other.reference(ref2)
-    return bool(ref == ref2)
+        return bool(old_ref[1] == new_ref[1])
+    if stat.S_ISREG(mode) and old_stamp[SIZE]:
+        return old.reference(old_ref) == new.reference(new_ref)
+    return bool(old_ref == new_ref)

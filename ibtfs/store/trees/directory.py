@@ -144,12 +144,12 @@ class Directory:
         """The digests of its pages, if there are several: equal pages have equal rows."""
         return frozenset(entry.digest for entry in self._pages)
 
-    def pages(self, known: Container[bytes] = frozenset()) -> Iterator[StoredPage]:
-        """Its pages, in order, but for those whose digests are *known*, which are not read."""
+    def pages(self, without: Container[bytes] = frozenset()) -> Iterator[StoredPage]:
+        """Its pages, in order, those with digests in *without* not read and left out."""
         if self._only is not None:
             yield self._only
         else:
-            wanted = (n for n, entry in enumerate(self._pages) if entry.digest not in known)
+            wanted = (n for n, entry in enumerate(self._pages) if entry.digest not in without)
             yield from map(self._load, wanted)
 
     @classmethod

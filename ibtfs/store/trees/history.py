@@ -31,7 +31,7 @@ class Version(NamedTuple):
     """An entry as it was from its *first* point to its *last*, in *points* of them.
 
     Points between them may lack it.  *entry* is what the first point has of it; where that cannot
-    be known there is an *error* instead.  *previous* is the entry of the version before.
+    be known there is an *error* instead.  *old* is the entry of the version before.
     """
 
     first: Point
@@ -39,7 +39,7 @@ class Version(NamedTuple):
     points: int
     entry: Entry | None
     error: IntegrityError | None
-    previous: Entry | None
+    old: Entry | None
 
 
 class History:
@@ -97,7 +97,7 @@ class History:
 
     def _unless_gone(self, sighting: Sighting, point: Point) -> Sighting:
         """Nothing, where something is missing because the point was removed meanwhile."""
-        if isinstance(sighting, ObjectMissing) and not self.repository.has_point(point.id):
+        if isinstance(sighting, ObjectMissing) and not self.repository.points.has(point.id):
             return None
         return sighting
 
@@ -119,11 +119,11 @@ class History:
         self, found: list[Version], point: Point, entry: Entry | None, error: IntegrityError | None
     ) -> None:
         last = found[-1] if found else None
-        previous = last and (last.entry or last.previous)
+        old = last and (last.entry or last.old)
         if last and self._continues(last.entry, entry):
             found[-1] = last._replace(last=point, points=last.points + 1)
             return
-        found.append(Version(point, point, 1, entry, error, previous))
+        found.append(Version(point, point, 1, entry, error, old))
 
     def _continues(self, last: Entry | None, entry: Entry | None) -> bool:
         """Whether *entry* is as it was last; what is not known for several points counts once."""

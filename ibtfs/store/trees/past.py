@@ -87,32 +87,32 @@ class Past:
         return self._mode & (0o700 if self._private else 0o777)
 
 
-class _Reader:
-    """Reads the distinct pages of directory states one by one; threads may share it.
+class _DistinctPages:
+    """Takes in the pages of directory states one by one, equal ones once; threads may share it.
 
     *failures* are those of states that cannot be read.
     """
 
     def __init__(
-        self, repository: Repository, states: Sequence[DatedState], known: frozenset[bytes]
+        self, repository: Repository, states: Sequence[DatedState], seen: frozenset[bytes]
     ) -> None:
         self.repository = repository
         self.failures: list[IntegrityError] = []
         self._lock = threading.Lock()
-        self._pages = self._read(states, set(known))
+        self._pages = self._read(states, set(seen))
         self.is_complete = False
 
     def _read(
-        self, states: Sequence[DatedState], known: set[bytes]
+        self, states: Sequence[DatedState], seen: set[bytes]
     ) -> Iterator[tuple[Point, StoredPage]]:
         for point, state in states:
             try:
                 directory = Directory(self.repository, state.ref)
-                for page in directory.pages(known):
+                for page in directory.pages(seen):
                     yield point, page
-                known |= directory.page_digests
+                seen |= directory.page_digests
             except IntegrityError as error:
-                if self.repository.has_point(point.id):
+                if self.repository.points.has(point.id):
                     self.failures.append(error)
 
     def step(self) -> bool:
@@ -136,7 +136,7 @@ class _Reader:
         raise NotImplementedError
 
 
-class Ever(_Reader):
+class Ever(_DistinctPages):
     """The *names* that a directory with these *states*, newest first, ever held.
 
     What was never a directory has no past of its own.
@@ -163,7 +163,7 @@ class Ever(_Reader):
                 names[name] = None
 
 
-class Gone(_Reader):
+class Gone(_DistinctPages):
     """What a directory held in older states, and lacks in the newest.
 
     *entries* are those that are gone, by name, each as the newest point that had it shows it;

@@ -124,7 +124,7 @@ def needed_archives(repository: Repository) -> frozenset[str] | None:
     None if one of those cannot be read: what it names cannot be told, so all may be needed.  Costs
     reading every manifest and the header of every index.
     """
-    points = repository.points()
+    points = repository.points.all()
     if points.damaged:
         return None
     needed = {point.state.archive for point in points.points}

@@ -1,4 +1,4 @@
-"""Contents at the bound of their chain: written with a map of their own, without a base.
+"""Contents at the bound of their chain: when they get a map of their own, and what it names.
 
 A chain may be 32 deltas deep.  The content that would be deeper gets a whole map, whose ranges
 name payloads; and so that a sequential read does not need a live frame of ever more donors, the
@@ -7,14 +7,14 @@ payloads that give it fewest bytes are written anew, in the order of the content
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
-from ibtfs.errors import IntegrityError
-from ibtfs.format.extents import BASE, DONOR, OWN, RANGE_LIMIT, ZEROS, MapBuilder, Range
-from ibtfs.format.frames import LITERALS
+from ibtfs.errors import BaseDamaged, IntegrityError
+from ibtfs.format.extents import BASE, DONOR, RANGE_LIMIT, ZEROS, Range
 from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
-from ibtfs.store.writing.run import RunWriter
+from ibtfs.store.contents.reader import Contents
 
 DEPTH_BOUND = 32
 CHAIN_RANGES = 600_000
@@ -25,23 +25,10 @@ DONORS_KEPT = 16
 LARGE_DONOR = 64 << 20
 LARGE_DONORS_KEPT = 40
 """Payloads that give this much are kept as well, up to so many: rewriting them would cost more."""
-COPY_BYTES = 4 << 20
 
-
-@dataclass
-class Draft:
-    """A content being stored as a delta: what its record will say, and its map so far.
-
-    *parts* are contents of this run that hold earlier pieces of its own payload.
-    """
-
-    digest: bytes
-    size: int
-    base: Reference | None
-    depth: int
-    builder: MapBuilder = field(default_factory=MapBuilder)
-    donors: list[Reference] = field(default_factory=list)
-    slabs: int = -1
+Resolved = tuple["Reference | None", Range]
+"""A range and whose payload it is taken from: None for zeros, and for a payload that is being
+written."""
 
 
 def at_bound(base: ContentRecord, ranges: int = 0) -> bool:
@@ -53,106 +40,65 @@ def at_bound(base: ContentRecord, ranges: int = 0) -> bool:
     return base.depth >= DEPTH_BOUND or ranges >= CHAIN_RANGES
 
 
-def flattened(writer: RunWriter, draft: Draft, start: int) -> tuple[Reference, int]:
-    """Store *draft*, whose own literals begin at *start* of the literals stream, without a base."""
+def may_be_deeper(base: ContentRecord) -> bool:
+    """Whether the format allows a delta against *base*, though it is deeper than we like."""
+    return base.depth + 1 < DEPTH_LIMIT
+
+
+def chain_ranges(contents: Contents, base: Reference, ranges: Sequence[Range]) -> int:
+    """How many ranges the chain of a delta against *base* with these *ranges* would have.
+
+    Those of the last base do not count.  0 where the chain cannot be read.
+    """
     try:
-        return _flattened(writer, draft, start)
+        below = contents.chain_ranges(base)
     except IntegrityError:
-        # what the chain is built upon is damaged; the format allows it to be deeper than we like
-        if draft.depth >= DEPTH_LIMIT:
-            raise
-        own = writer.archive.position(LITERALS) - start
-        donors = tuple(draft.donors)
-        record = ContentRecord(
-            draft.digest, draft.size, LITERALS, start, own, draft.depth, draft.base, donors,
-            slabs=draft.slabs,
-        )  # fmt: skip
-        return writer.add_content(record, draft.builder.finish()), own
+        return 0
+    starts = itertools.accumulate((item.length for item in ranges), initial=0)
+    in_place = sum(1 for start, item in zip(starts, ranges) if item[:2] == (BASE, start))
+    return below + len(ranges) - in_place
 
 
-def _flattened(writer: RunWriter, draft: Draft, start: int) -> tuple[Reference, int]:
-    segments = _resolve(writer, draft)
-    usage: Counter[Reference] = Counter()
-    for owner, item in segments:
-        if owner is not None and item.code != OWN:
-            usage[owner] += item.length
-    kept = _kept(usage)
-    ordinals = {owner: DONOR + n for n, owner in enumerate(kept)}
-    builder, own = MapBuilder(), writer.archive.position(LITERALS) - start
-    for owner, item in segments:
-        if owner is None or item.code == OWN:
-            builder.add(*item)
-        elif owner in ordinals:
-            builder.add(ordinals[owner], item.offset, item.length)
-        else:
-            _copy(writer, owner, item)
-            builder.add(OWN, own, item.length)
-            own += item.length
-    if len(builder.ranges) > RANGE_LIMIT:
-        return _rewritten(writer, draft, start, segments)
-    record = ContentRecord(
-        draft.digest, draft.size, LITERALS, start, own, donors=tuple(kept), slabs=draft.slabs
-    )
-    return writer.add_content(record, builder.finish()), own
+def resolve(
+    contents: Contents, base: Reference, ranges: Iterable[Range], donors: Sequence[Reference]
+) -> list[Resolved]:
+    """The *ranges* of a delta, copies from *base* followed to the payloads that they come from.
+
+    Raises BaseDamaged.
+    """
+    resolved: list[Resolved] = []
+    for item in ranges:
+        if item.code != BASE:
+            resolved.append((donors[item.code - DONOR] if item.code >= DONOR else None, item))
+            continue
+        try:
+            for owner, offset, length in contents.segments(
+                base, item.offset, item.offset + item.length
+            ):
+                code, at = (offset, 0) if owner is None else (DONOR, offset)
+                resolved.append((owner, Range(code, at, length)))
+        except IntegrityError as error:
+            raise BaseDamaged(str(error)) from error
+    return resolved
 
 
-def _kept(usage: Counter[Reference]) -> list[Reference]:
+def kept_donors(resolved: Iterable[Resolved]) -> list[Reference]:
     """The payloads that go on being used, those that give most bytes first."""
+    usage: Counter[Reference] = Counter()
+    for owner, item in resolved:
+        if owner is not None:
+            usage[owner] += item.length
     ranked = [owner for owner, _ in usage.most_common()]
     large = sum(1 for size in usage.values() if size >= LARGE_DONOR)
     return ranked[: max(DONORS_KEPT, min(large, LARGE_DONORS_KEPT))]
 
 
-def _resolve(writer: RunWriter, draft: Draft) -> list[tuple[Reference | None, Range]]:
-    """The draft's ranges with copies followed to the payloads that they come from."""
-    resolved: list[tuple[Reference | None, Range]] = []
-    for item in draft.builder.ranges:
-        if item.code == BASE and draft.base is not None:
-            end = item.offset + item.length
-            for owner, offset, length in writer.contents.segments(draft.base, item.offset, end):
-                code = offset if owner is None else DONOR
-                resolved.append((owner, Range(code, 0 if owner is None else offset, length)))
-        elif item.code >= DONOR:
-            resolved.append((draft.donors[item.code - DONOR], item))
-        else:
-            resolved.append((None, item))
-    return resolved
+def are_too_many(ranges: Sequence[Range]) -> bool:
+    """Whether no map may have so many *ranges*: then all of the content is written anew."""
+    return len(ranges) > RANGE_LIMIT
 
 
-def _copy(writer: RunWriter, owner: Reference, item: Range) -> None:
-    """Append the bytes of *item*, of the payload of *owner*, to the literals stream."""
-    offset, left = item.offset, item.length
-    while left:
-        size = min(left, COPY_BYTES)
-        for piece in writer.contents.payload(owner, offset, size):
-            writer.archive.append(LITERALS, piece)
-        offset, left = offset + size, left - size
-
-
-def _rewritten(
-    writer: RunWriter, draft: Draft, start: int, segments: list[tuple[Reference | None, Range]]
-) -> tuple[Reference, int]:
-    """Store the whole content anew: it has more ranges than a map may have."""
-    builder, own = MapBuilder(), writer.archive.position(LITERALS) - start
-    holes = sum(1 for owner, item in segments if owner is None and item.code <= ZEROS)
-    keep_holes = holes < RANGE_LIMIT // 4
-    for owner, item in segments:
-        if owner is None and (keep_holes or item.code == OWN):
-            builder.add(*item)
-            continue
-        if owner is None:
-            builder.add(OWN, own, _append_zeros(writer, item.length))
-            own += item.length
-            continue
-        _copy(writer, owner, item)
-        builder.add(OWN, own, item.length)
-        own += item.length
-    record = ContentRecord(draft.digest, draft.size, LITERALS, start, own, slabs=draft.slabs)
-    return writer.add_content(record, builder.finish()), own
-
-
-def _append_zeros(writer: RunWriter, length: int) -> int:
-    """Append *length* zeros to the literals stream; *length*."""
-    for first in range(0, length, COPY_BYTES):
-        writer.archive.append(LITERALS, bytes(min(COPY_BYTES, length - first)))
-    return length
+def may_keep_holes(resolved: Iterable[Resolved]) -> bool:
+    """Whether holes, and zeros, can stay what they are where all else is written anew."""
+    holes = sum(1 for owner, item in resolved if owner is None and item.code <= ZEROS)
+    return holes < RANGE_LIMIT // 4

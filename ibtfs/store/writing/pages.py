@@ -19,7 +19,7 @@ from ibtfs.format.entry import (
 )
 from ibtfs.format.index import Reference
 from ibtfs.store.trees.directory import Entry, StateRef
-from ibtfs.store.trees.previous import OldDirectory
+from ibtfs.store.trees.old_directory import OldDirectory
 from ibtfs.store.writing.run import RunWriter
 
 
@@ -41,7 +41,7 @@ def write_directory(
     for rows in slices:
         part = stamps[rows]
         ref, digest = _page(writer, part, changed, old)
-        listed.append(PageEntry(writer.archive.packed(ref), digest, len(part), part[-1][NAME]))
+        listed.append(PageEntry(writer.packed(ref), digest, len(part), part[-1][NAME]))
     return StateRef(writer.add_pages(listed), pages_digest([page.digest for page in listed]))
 
 
@@ -74,7 +74,7 @@ def _entries(
 
 def build_page(writer: RunWriter, entries: Sequence[Entry]) -> tuple[Page, bytes]:
     """The page of *entries*, references packed by the open archive, and its 32-byte digest."""
-    packed, digest_of = writer.archive.packed, writer.digest_of
+    packed, digest_of = writer.packed, writer.digest_of
     refs: list[Any] = []
     tokens: list[Any] = []
     extras: dict[int, dict[str, Any]] = {}

@@ -8,14 +8,14 @@ one finds the contents of closed archives by digest.
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
 from ibtfs.errors import IntegrityError
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry
-from ibtfs.format.extents import ExtentMap
+from ibtfs.format.extents import HOLE, OWN, ExtentMap
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.archives.writer import ArchiveWriter
 from ibtfs.store.contents.reader import Contents
@@ -139,7 +139,7 @@ class RunWriter:
         return allowed
 
     def find(self, digest: bytes, size: int) -> Reference | None:
-        """A content that is stored already, its record, bases and sources read and compared."""
+        """A content that is stored already, its record, bases and donors read and compared."""
         number = self._by_digest.get(digest)
         if number is not None and self._current is not None:
             return Reference(self._current.id, number)
@@ -164,6 +164,18 @@ class RunWriter:
         except IntegrityError:
             return None
         return record if self.contents.is_whole(ref, record) else None
+
+    def holes_of(self, ref: Reference, size: int) -> Holes:
+        """Where the holes of a content of *size* bytes are: equal ones may have other holes."""
+        if self.is_open(ref):
+            return self.holes.get(ref, ())
+        try:
+            segments = self.contents.segments(ref, 0, size)
+            return holes_among(
+                (HOLE if s.owner is None and s.offset == HOLE else OWN, s.length) for s in segments
+            )
+        except IntegrityError:
+            return ()
 
     def is_open(self, ref: Reference) -> bool:
         """Whether *ref* lies in the archive being written, whose bytes cannot be read yet."""
@@ -192,13 +204,17 @@ class RunWriter:
         self._by_digest[record.digest] = ref.number
         return ref
 
-    def add_whole(self, stream: int, name: bytes, data: bytes) -> Reference:
-        """Add a content with digest *name*, not stored yet, whole, to a data stream."""
+    def add_whole(self, stream: int, digest: bytes, data: bytes) -> Reference:
+        """Add a content with *digest*, not stored yet, whole, to a data stream."""
         archive = self.archive
-        number = archive.add_whole(stream, name, data)
-        self._digests.append(name)
-        self._by_digest[name] = number
+        number = archive.add_whole(stream, digest, data)
+        self._digests.append(digest)
+        self._by_digest[digest] = number
         return Reference(archive.id, number)
+
+    def packed(self, ref: Reference) -> int:
+        """*ref* as the number by which the open archive refers to it."""
+        return self.archive.packed(ref)
 
     def add_page(self, page: Page) -> Reference:
         """Add a page, its references packed by the open archive."""
@@ -216,3 +232,17 @@ class RunWriter:
     ) -> None:
         if kind is not None:
             self.abort()
+
+
+def holes_among(ranges: Iterable[tuple[int, int]]) -> Holes:
+    """The holes among the ranges of a content, given as (code, length)."""
+    found: list[tuple[int, int]] = []
+    position = 0
+    for code, length in ranges:
+        if code == HOLE:
+            if found and sum(found[-1]) == position:
+                found[-1] = (found[-1][0], found[-1][1] + length)
+            else:
+                found.append((position, length))
+        position += length
+    return tuple(found)

@@ -30,7 +30,7 @@ def dying(monkeypatch: Patch, source: Path, repository: Repository) -> None:
         back_up(repository, source)
     monkeypatch.undo()
     opened = reopened(repository)
-    assert opened.point_ids() == []
+    assert opened.points.ids() == []
     assert len(opened.archive_ids()) > 2
     assert os.listdir(os.path.join(repository.path, b"locks")) == []
 

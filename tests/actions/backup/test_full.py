@@ -7,11 +7,13 @@ import random
 import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ibtfs.actions.backup import run as backup_module
-from ibtfs.actions.backup.run import BackupOptions, Past, backup
+from ibtfs.actions.backup.plan import Plan
+from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.run import RunWriter
@@ -109,15 +111,15 @@ def test_two_full_backups_at_once_need_nothing_older(
         (path / "shared").write_bytes(b"the same in both" * 10_000)
         (path / "own").write_bytes(rng.randbytes(50_000))
         back_up(repository, path)
-    before = {*repository.archive_ids()}, {*repository.point_ids()}
-    barrier, look = threading.Barrier(2, timeout=30), backup_module.look_back
+    before = {*repository.archive_ids()}, {*repository.points.ids()}
+    barrier, look = threading.Barrier(2, timeout=30), backup_module.make_plan
 
-    def together(*arguments: object) -> Past:
-        past = look(*arguments)  # type: ignore[arg-type]
+    def together(*arguments: Any, **options: Any) -> Plan:
+        plan = look(*arguments, **options)
         barrier.wait()  # both have looked before either has stored
-        return past
+        return plan
 
-    monkeypatch.setattr(backup_module, "look_back", together)
+    monkeypatch.setattr(backup_module, "make_plan", together)
 
     def full(path: Path) -> None:
         repo = Repository.open(repository.path)
@@ -129,7 +131,7 @@ def test_two_full_backups_at_once_need_nothing_older(
     for thread in threads:
         thread.join()
     monkeypatch.undo()
-    points = [p for p in reopened(repository).points().points if p.id not in before[1]]
+    points = [p for p in reopened(repository).points.all().points if p.id not in before[1]]
     assert [point.epoch for point in points] == [1, 1]
     (sources[0] / "own").write_bytes(rng.randbytes(50_000))
     points.append(the_point(back_up(repository, sources[0])))

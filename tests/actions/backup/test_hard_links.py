@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from ibtfs.actions.backup import classify
 from ibtfs.actions.backup import small as store_small
-from ibtfs.actions.backup import tree as backup_tree
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.run import RunWriter
 from ibtfs.view.entry_node import point_node
@@ -72,9 +72,9 @@ def test_links_whose_content_was_stored_twice(
     backup_of(source)
     monkeypatch.setattr(RunWriter, "find", lambda *_: None)  # as if two runs went on at once
     monkeypatch.setattr(store_small, "_usable", lambda *_: None)
-    listing = backup_tree.same_stamp
+    listing = classify.same_stamp
     monkeypatch.setattr(
-        backup_tree,
+        classify,
         "same_stamp",
         lambda s, *r, **o: s[0] != b"two" and listing(s, *r, **o),
     )

@@ -6,7 +6,9 @@ import time
 from datetime import datetime
 from pathlib import Path
 
+from ibtfs.store.damage import DamageNotes
 from ibtfs.store.naming import displayed_names, select_point
+from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
 from tests.support import snapshot
 from tests.support.faking import Patch, set_clock
@@ -27,7 +29,7 @@ def test_a_clock_that_jumps_harms_nothing(
         expected = snapshot(source)
         made.append((the_point(backup_of(source)), expected))
         monkeypatch.undo()
-    points = reopened(repository).points().points
+    points = reopened(repository).points.all().points
     assert [point.id for point in points] == [point.id for point, _ in made]
     assert [point.sequence for point in points] == [1, 2, 3, 4, 5]
     assert [point.parent for point in points] == ["", *(point.id for point, _ in made[:-1])]
@@ -49,7 +51,7 @@ def test_two_points_in_one_second(
         made.append(the_point(backup_of(source)))
         monkeypatch.undo()
     assert len({point.time_ns // 10**9 for point in made}) == 1
-    shown = displayed_names(reopened(repository).points().points)
+    shown = displayed_names(reopened(repository).points.all().points)
     first, second, third = (shown[point.id] for point in made)
     assert (second, third) == (f"{first}-2", f"{first}-3")
     assert len({point.id for point in made}) == 3
@@ -66,3 +68,19 @@ def test_a_run_that_changes_nothing_writes_a_manifest_only(
     assert reopened(repository).archive_ids() == archives
     assert (result.tally.counts["bytes_read"], result.tally.counts["unchanged"]) == (0, 2)
     assert result.tally.counts["bytes_stored"] < 2000
+
+
+def test_a_run_looks_at_points_and_notes_once(
+    source: Path, backup_of: Backup, monkeypatch: Patch
+) -> None:
+    looks: list[str] = []
+
+    def counted(owner: type, name: str) -> None:
+        real = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda self: looks.append(name) or real(self))
+
+    counted(Points, "all")
+    counted(DamageNotes, "contents")
+    (source / "file").write_bytes(b"contents")
+    backup_of(source)
+    assert sorted(looks) == ["all", "contents"]

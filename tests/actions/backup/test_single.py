@@ -5,16 +5,14 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import sys
-import types
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ibtfs.errors import SourceError
+from ibtfs.errors import SourceError, UsageError
 from ibtfs.store.repository import Repository
 from tests.support import differences, snapshot
-from tests.support.faking import Patch
 from tests.support.realdata import mixed
 from tests.support.repositories import Backup, content, reopened, restored, settle, the_point
 from tests.support.views import viewed_tree
@@ -74,13 +72,13 @@ def test_a_source_that_is_a_fifo_does_not_block(
 
 
 def test_standard_input_as_a_file(
-    tmp_path: Path, repository: Repository, backup_of: Backup, monkeypatch: Patch
+    tmp_path: Path, repository: Repository, backup_of: Backup
 ) -> None:
     made = []
     for number, size in enumerate((0, 1, 100_000, 5 * MIB + 3, 5 * MIB + 1000)):
         data = mixed(9, size)
-        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=io.BytesIO(data)))
-        result = backup_of(b"/stdin", stdin_name=b"dump.sql", name="dump")
+        stream = io.BytesIO(data)
+        result = backup_of(b"/stdin", stdin_name=b"dump.sql", stream=stream, name="dump")
         made.append((the_point(result), data, result.tally.counts["bytes_added"]))
         assert the_point(result).sequence == number + 1
     for point, data, _ in made:
@@ -90,3 +88,9 @@ def test_standard_input_as_a_file(
         assert (tmp_path / "back/dump.sql").read_bytes() == data
         shutil.rmtree(tmp_path / "back")
     assert made[-1][2] < 100_000
+
+
+@pytest.mark.parametrize("options", [{"stdin_name": b"dump"}, {"stream": io.BytesIO(b"data")}])
+def test_a_stream_and_its_name_go_together(options: dict[str, Any], backup_of: Backup) -> None:
+    with pytest.raises(UsageError, match="a name"):
+        backup_of(b"/stdin", **options)

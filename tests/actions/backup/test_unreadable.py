@@ -107,7 +107,7 @@ def test_an_unreadable_folder_does_not_look_deleted(open_path: Path) -> None:
     point_id, problems = as_ordinary_user(run)
     assert [path for path, _ in problems] == ["new/secret", "new/shut", "secret", "shut"]
     assert {said for _, said in problems} == {"cannot be read: Permission denied"}
-    point = reopened(repository).point(point_id)
+    point = reopened(repository).points.get(point_id)
     found = viewed_tree(reopened(repository), point)
     for path in (b"shut", b"shut/deep", b"shut/deep/file", b"shut/file", b"secret"):
         assert differences({path: expected[path]}, {path: found[path]}) == [], path
@@ -120,7 +120,7 @@ def test_an_unreadable_folder_does_not_look_deleted(open_path: Path) -> None:
         (source / path).chmod(0o755)
     point_id, problems = as_ordinary_user(run)
     assert problems == []
-    point = reopened(repository).point(point_id)
+    point = reopened(repository).points.get(point_id)
     assert differences(snapshot(source), viewed_tree(reopened(repository), point)) == []
     assert {row(repository, point, p).flags for p in (b"shut", b"secret", b"new/shut")} == {0}
     assert damages(repository) == []
@@ -153,7 +153,7 @@ def test_a_source_that_cannot_be_read_makes_no_point(
     source.rename(source.with_name("elsewhere"))
     with pytest.raises(SourceError):
         backup_of(source)
-    assert len(reopened(repository).point_ids()) == 1
+    assert len(reopened(repository).points.ids()) == 1
     assert os.listdir(os.path.join(repository.path, b"locks")) == []
 
 

@@ -177,7 +177,7 @@ def test_versions_where_there_are_several_sources(repo: Path, source: Path, tmp_
 def test_damage_is_told_and_the_rest_shown(repo: Path, source: Path) -> None:
     run("backup", source, repo)
     opened = Repository.open(os.fsencode(repo))
-    newest = opened.points().points[-1]
+    newest = opened.points.all().points[-1]
     index = Path(opened.storage.path(f"archives/{newest.state.archive}/index.1"))
     index.write_bytes(index.read_bytes()[:-20])
     answer = run_json("versions", repo, "edited", code=1)

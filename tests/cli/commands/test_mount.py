@@ -106,7 +106,7 @@ def names(top: Path) -> list[str]:
 
 
 def moments(repository: Path) -> list[int]:
-    points = Repository.open(os.fsencode(repository)).points().points
+    points = Repository.open(os.fsencode(repository)).points.all().points
     return sorted(p.time_ns for p in points if p.display == "documents")
 
 

@@ -1,4 +1,8 @@
-"""The directory that a folder was at the last backup, held against what it is now."""
+"""A directory as an earlier backup stored it, to hold the folder against that is there now.
+
+A run asks of each folder whether anything has changed, and of what has, what it was; a comparison
+with now asks the same.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,10 @@ from ibtfs.store.trees.directory import Directory, Entry, StateRef, StoredPage
 
 
 class OldDirectory:
-    """One stored directory; its pages are decoded, all at once, when they are first needed.
+    """One stored directory, of which only the packed bytes are read at first.
 
-    Most directories have not changed, and that shows in the packed bytes already.
+    Most folders have not changed, and that shows in those bytes already: see :meth:`is_same`.  For
+    all else its pages are decoded, together, and kept as long as it is; used by one thread.
     """
 
     def __init__(self, repository: Repository, state: StateRef) -> None:

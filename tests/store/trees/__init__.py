@@ -1,0 +1,1 @@
+"""Tests of `ibtfs.store.writing`: what a run writes, and knows of what is there."""
