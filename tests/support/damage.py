@@ -7,7 +7,6 @@ mounted tree, and tells the outcome: a message that names the file hit, or harml
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import random
@@ -15,7 +14,7 @@ import shutil
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,13 +35,12 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.writing import flatten
 from ibtfs.store.writing import run as run_writer
 from ibtfs.view.entry_node import point_node
-from ibtfs.view.node import Node
 from ibtfs.view.tree import RepositoryView
 
-from . import TYPES, Entry, snapshot
+from . import Entry, snapshot
 from .trees import Directory, Fifo, File, Hardlink, Sparse, Symlink, make_tree
+from .views import Tree, WrongRead, viewed
 
-Tree = dict[bytes, Entry]
 Files = dict[str, bytes]
 KIB = 1 << 10
 SECONDS = 20
@@ -331,7 +329,7 @@ class Examiner:
                 return self._outcome(damage)
         except Hang:
             return Outcome(HANG, f"more than {SECONDS} s")
-        except _Wrong as error:
+        except (_Wrong, WrongRead) as error:
             return Outcome(WRONG, str(error))
         except Exception:
             return Outcome(TRACEBACK, traceback.format_exc(limit=-6))
@@ -404,15 +402,17 @@ class Examiner:
             shutil.rmtree(place, ignore_errors=True)
 
     def _viewed(self, repository: Repository, point_id: str) -> None:
-        bad: dict[bytes, str] = {}
+        bad: dict[bytes, IbtfsError] = {}
         view = RepositoryView(repository)
         root = point_node(view, b"point", repository.points.get(point_id))
-        tree = viewed(root, bad)
-        for message in bad.values():
-            self._failed(message)
+        tree = viewed(root, bad, {})
+        for error in bad.values():
+            self._failed(error)
         self._compare(f"view of {point_id}", point_id, tree, bad)
 
-    def _compare(self, where: str, point_id: str, actual: Tree, bad: Mapping[bytes, str]) -> None:
+    def _compare(
+        self, where: str, point_id: str, actual: Tree, bad: Mapping[bytes, object]
+    ) -> None:
         lines = differing(self.sample.expected[point_id], actual, bad)
         if lines:
             raise _Wrong(f"{where}: {lines[:3]}")
@@ -430,7 +430,7 @@ def _told(error: object) -> str:
     return text
 
 
-def differing(expected: Tree, actual: Tree, bad: Mapping[bytes, str]) -> list[str]:
+def differing(expected: Tree, actual: Tree, bad: Mapping[bytes, object]) -> list[str]:
     """What differs although nothing was said of it; *bad* are the paths with a message."""
     lost = {path for path in expected if any(above in bad for above in _upwards(path))}
     lines = [f"{path!r} is not expected" for path in actual if path not in expected]
@@ -461,50 +461,3 @@ def _reduced(found: Entry, lost: set[bytes], like: Entry | None = None) -> Entry
     if model.links & lost:
         found = replace(found, nlink=0, links=frozenset())
     return found
-
-
-def viewed(root: Node, bad: dict[bytes, str]) -> Tree:
-    """The tree below *root* as `snapshot` would show it mounted; failures go to *bad*."""
-    nodes: dict[bytes, Node] = {}
-    waiting = [(b"", root)]
-    while waiting:
-        path, node = waiting.pop()
-        nodes[path] = node
-        if TYPES[node.attributes().mode & 0o170000] == "directory":
-            try:
-                children: Sequence[tuple[bytes, Node]] = node.children()
-            except IbtfsError as error:
-                bad[path] = str(error)
-                continue
-            waiting += [(path + b"/" + name if path else name, child) for name, child in children]
-    groups: dict[int, set[bytes]] = {}
-    for path, node in nodes.items():
-        groups.setdefault(node.attributes().ino, set()).add(path)
-    tree = {}
-    for path, node in nodes.items():
-        try:
-            tree[path] = _viewed_entry(node, groups)
-        except IbtfsError as error:
-            bad[path] = str(error)
-    return tree
-
-
-def _viewed_entry(node: Node, groups: Mapping[int, set[bytes]]) -> Entry:
-    found = node.attributes()
-    kind, links = TYPES[found.mode & 0o170000], frozenset(groups[found.ino])
-    digest = hashlib.sha256()
-    for offset in range(0, found.size if kind == "file" else 0, 64 * KIB):
-        data = node.read(offset, 64 * KIB)
-        if len(data) != min(64 * KIB, found.size - offset):
-            raise _Wrong(f"{len(data)} bytes read at {offset} of {found.size}")
-        digest.update(data)
-        node.next_data(offset)
-        node.next_hole(offset)
-    return Entry(
-        type=kind, mode=found.mode & 0o7777, uid=found.uid, gid=found.gid, size=found.size,
-        mtime_ns=found.mtime_ns, nlink=found.nlink, rdev=found.rdev, blocks=found.blocks,
-        target=node.target() if kind == "symlink" else None,
-        sha256=digest.hexdigest() if kind == "file" else None,
-        xattrs={os.fsdecode(name): value for name, value in sorted(node.xattrs().items())},
-        links=links if len(links) > 1 else frozenset(),
-    )  # fmt: skip

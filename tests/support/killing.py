@@ -21,14 +21,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import ibtfs
-from ibtfs.actions.check import check
-from ibtfs.actions.observer import Observer
-from ibtfs.actions.restore.run import RestoreOptions, restore
 from ibtfs.errors import IbtfsError
 from ibtfs.store.repository import Repository
 
-from . import Entry, differences, snapshot
+from . import Entry, differences, repositories, snapshot
 from .realdata import mixed
+from .repositories import restored_tree
 
 PACKAGE = Path(ibtfs.__file__).resolve().parent.parent
 """Where the processes find the same ibtfs as this one."""
@@ -183,22 +181,10 @@ def leftovers(repository: Path) -> list[str]:
     return found
 
 
-def restored(repository: Repository, point_id: str, place: Path) -> dict[bytes, Entry]:
-    """What a point restores to; *place* is used and removed."""
-    point = repository.points.get(point_id)
-    tally = restore(repository, point, [], os.fsencode(place), RestoreOptions(), Observer())
-    if tally.problems:
-        raise IbtfsError(f"restore of {point_id}: {tally.problems[:3]}")
-    tree = snapshot(place)
-    shutil.rmtree(place)
-    return tree
-
-
 def damages(repository: Path) -> list[str]:
     """What check finds with all data."""
     opened = Repository.open(os.fsencode(repository))
-    result = check(opened, read_data=True, observer=Observer())
-    return [f"check: {damage.object}: {damage.message}" for damage in result.damages]
+    return [f"check: {damage}" for damage in repositories.damages(opened)]
 
 
 @dataclass
@@ -370,7 +356,7 @@ class Trial:
         for point, tree in present.items():
             try:
                 opened = Repository.open(os.fsencode(self.repository))
-                actual = restored(opened, point, self.place / "restored")
+                actual = restored_tree(opened, opened.points.get(point), self.place / "restored")
                 found.add(f"{when}: {point}", differences(tree, actual, limit=5))
             except Exception as error:
                 found.add(f"{when}: {point}", [repr(error)])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 
+from ibtfs.errors import IbtfsError
 from ibtfs.format.point import Point
 from ibtfs.store.repository import Repository
 from ibtfs.view.entry_node import point_node
@@ -12,38 +14,63 @@ from ibtfs.view.node import Node
 from ibtfs.view.tree import RepositoryView
 from tests.support import TYPES, Entry
 
-PIECE = 1 << 20
-
-
+PIECE = 1 << 16
+SECOND = 1_000_000_000
+Tree = dict[bytes, Entry]
 Known = dict[object, str]
 
 
-def viewed_tree(
-    repository: Repository, point: Point, known: Known | None = None
-) -> dict[bytes, Entry]:
+class WrongRead(AssertionError):
+    """The mounted tree gives something that cannot be."""
+
+
+def viewed_tree(repository: Repository, point: Point, known: Known | None = None) -> Tree:
     """*point* as `snapshot` would show it mounted.
 
     *known* keeps the hashes of contents between calls; each is read once then.
     """
-    view = RepositoryView(repository)
-    root = point_node(view, b"point", point)
+    root = point_node(RepositoryView(repository), b"point", point)
+    bad: dict[bytes, IbtfsError] = {}
+    tree = viewed(root, bad, {} if known is None else known)
+    for error in bad.values():
+        raise error
+    return tree
+
+
+def viewed(root: Node, bad: dict[bytes, IbtfsError], known: Known) -> Tree:
+    """The tree below *root* as `snapshot` would show it mounted; failures go to *bad*.
+
+    Raises WrongRead.
+    """
     nodes: dict[bytes, Node] = {}
     waiting = [(b"", root)]
     while waiting:
         path, node = waiting.pop()
         nodes[path] = node
-        if TYPES[node.attributes().mode & 0o170000] == "directory":
+        if TYPES[node.attributes().mode & 0o170000] != "directory":
+            continue
+        try:
             children = node.children()
-            assert [name for name, _ in children] == sorted({name for name, _ in children})
-            waiting += [(path + b"/" + name if path else name, child) for name, child in children]
+        except IbtfsError as error:
+            bad[path] = error
+            continue
+        names = [name for name, _ in children]
+        if names != sorted(set(names)):
+            raise WrongRead(f"{path!r} lists {names}")
+        waiting += [(path + b"/" + name if path else name, child) for name, child in children]
     groups: dict[int, set[bytes]] = {}
     for path, node in nodes.items():
         groups.setdefault(node.attributes().ino, set()).add(path)
-    known = {} if known is None else known
-    return {path: _viewed(node, groups, known) for path, node in nodes.items()}
+    tree = {}
+    for path, node in nodes.items():
+        try:
+            tree[path] = _entry(node, groups, known)
+        except IbtfsError as error:
+            bad[path] = error
+    return tree
 
 
-def _viewed(node: Node, groups: Mapping[int, set[bytes]], known: Known) -> Entry:
+def _entry(node: Node, groups: Mapping[int, set[bytes]], known: Known) -> Entry:
     found = node.attributes()
     kind = TYPES[found.mode & 0o170000]
     links = frozenset(groups[found.ino])
@@ -59,21 +86,20 @@ def _viewed(node: Node, groups: Mapping[int, set[bytes]], known: Known) -> Entry
 
 
 def _hash(node: Node, size: int, known: Known) -> str:
-    import hashlib
-
     content = node.entry.content  # type: ignore[attr-defined]
     if content not in known:
         digest = hashlib.sha256()
         for offset in range(0, size, PIECE):
             data = node.read(offset, PIECE)
-            assert len(data) == min(PIECE, size - offset)
+            if len(data) != min(PIECE, size - offset):
+                raise WrongRead(f"{len(data)} bytes read at {offset} of {size}")
             digest.update(data)
-        assert node.read(size, PIECE) == b""
+            node.next_data(offset)
+            node.next_hole(offset)
+        if node.read(size, PIECE):
+            raise WrongRead(f"bytes read at the end, {size}")
         known[content] = digest.hexdigest()
     return known[content]
-
-
-SECOND = 1_000_000_000
 
 
 def node_at(node: Node, path: str | bytes) -> Node:

@@ -11,8 +11,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Backup, reopened, the_point
-from support.trees import Device, Fifo, Symlink, make_tree
 
 from ibtfs.actions.compare_live import LiveComparison
 from ibtfs.errors import FormatDamaged
@@ -23,6 +21,8 @@ from ibtfs.store.trees.compare import Comparison
 from ibtfs.store.trees.differences import StoredFacts, differences
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.paths import root_entry
+from tests.support.repositories import Backup, reopened, the_point
+from tests.support.trees import Device, Fifo, Symlink, make_tree
 
 ONE, TWO = Reference("a", 1), Reference("a", 2)
 FILE = Entry(b"name", stat.S_IFREG | 0o644, 1, 2, 10, 100, 200, 300, 1, ONE, None, b"", 0, {}, None)
