@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
-        "layout cache", "storage", "archives naming manifests", "lock points damage",
+        "layout cache", "storage", "archives naming manifest_copies", "lock points damage_notes",
         "repository", "contents", "trees", "leftovers writing",
     ),
     "actions": ("observer owners", "source deltas damages", "backup restore check compare_live"),
@@ -48,7 +48,7 @@ HOMES = {
 
 IMPURE = {"os", "time", "io", "pathlib", "socket", "subprocess", "shutil", "tempfile", "random",
           "secrets"}  # fmt: skip
-ON_THE_DISK = {"store.storage.", "store.writing.catalog", "store.manifests"}
+ON_THE_DISK = {"store.storage.", "store.writing.catalog", "store.manifest_copies"}
 """Where `ibtfs.store` may look at files by itself: the storages, and the caches of this machine."""
 
 HARMLESS = {"os.urandom", "os.fsdecode", "os.fsencode", "os.getpid", "os.uname", "os.path.normpath"}

@@ -10,7 +10,7 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store import layout
-from ibtfs.store.manifests import ManifestCopies
+from ibtfs.store.manifest_copies import ManifestCopies
 from ibtfs.store.naming import shown_sources
 from ibtfs.store.storage.base import Storage, Volume, whole
 

@@ -22,7 +22,7 @@ from ibtfs.format.index import is_archive_id
 from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader, generations
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.damage import DamageNotes
+from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.lock import Lock
 from ibtfs.store.points import Points
 from ibtfs.store.storage.base import Space, whole

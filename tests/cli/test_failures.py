@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ibtfs.store.lock import EXCLUSIVE, Lock
+from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
 from tests.support.commands import command, run, run_json
 
@@ -41,7 +42,7 @@ def test_unexpected_error_is_one_line(repo: Path, monkeypatch: pytest.MonkeyPatc
     def broken(_: object) -> None:
         raise ValueError("out of the\nblue")
 
-    monkeypatch.setattr(Repository, "points", broken)
+    monkeypatch.setattr(Points, "all", broken)
     lines = run("list", repo, code=1).stderr.splitlines()
     assert lines[0] == "ibtfs: Unexpected error: ValueError: out of the\\nblue"
     assert "--debug" in lines[1]
@@ -56,7 +57,7 @@ def test_failure_of_the_system_is_one_line(repo: Path, monkeypatch: pytest.Monke
     def broken(_: object) -> None:
         raise OSError(28, "No space left on device", "/some/where")
 
-    monkeypatch.setattr(Repository, "points", broken)
+    monkeypatch.setattr(Points, "all", broken)
     assert run("list", repo, code=1).stderr == "ibtfs: /some/where: No space left on device\n"
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from ibtfs.fuse import MountOptions
 from ibtfs.fuse.fuse3 import adapter as lowlevel
-from ibtfs.fuse.fuse3 import pruning
+from ibtfs.fuse.fuse3 import reclaiming
 from ibtfs.fuse.fuse3.nodes import NodeTable
 from tests.support.fake_view import BLOB, SPARSE, STRANGE, build, directory
 from tests.support.mounts import BINDINGS, Mounted, Mounting, run
@@ -369,8 +369,8 @@ def test_nodes_are_forgotten(mounting: Mounting) -> None:
 def test_what_was_not_used_for_long_is_taken_back(
     mounting: Mounting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pruning, "MOST", 1000)
-    monkeypatch.setattr(pruning, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(reclaiming, "MOST", 1000)
+    monkeypatch.setattr(reclaiming, "PAUSE_SECONDS", 0.01)
     mounted = mounting(MountOptions(binding="fuse3"))
     with (mounted.point / "blob").open("rb") as opened:
         first = os.lstat(mounted.point / "odd")
@@ -388,15 +388,15 @@ def test_what_was_not_used_for_long_is_taken_back(
 
 
 def test_folders_that_are_gone_are_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruning, "SPARE", 10)
+    monkeypatch.setattr(reclaiming, "SPARE", 10)
     nodes = NodeTable(directory({}))
-    pruner = pruning.Pruner(nodes, lambda *_: True)
+    reclaimer = reclaiming.Reclaimer(nodes, lambda *_: True)
     for _ in range(100):
         folder = directory({})
         (number,) = nodes.remember([folder], [id(folder)])
-        pruner.used(number)
+        reclaimer.used(number)
         nodes.forget([(number, 1)])
-    assert len(pruner._folders) <= 14
+    assert len(reclaimer._folders) <= 14
 
 
 def test_kernel_that_wants_open(mounting: Mounting, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,11 @@ import os
 import stat
 from contextlib import suppress
 
+from ibtfs.actions.restore.clearing import Remover
 from ibtfs.actions.restore.destination import FOLDER, existing_folder
 from ibtfs.actions.restore.entry import EntryWriter
 from ibtfs.actions.restore.links import LinkGroups, made_link
 from ibtfs.actions.restore.options import RestoreOptions
-from ibtfs.actions.restore.remove import Remover
 from ibtfs.errors import RestoreFailed
 from ibtfs.store.trees.directory import Entry
 

@@ -15,6 +15,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.owners import group_numbers, user_numbers
 from ibtfs.actions.restore.batch import THREADS, Target, is_quick, start
+from ibtfs.actions.restore.clearing import Remover
 from ibtfs.actions.restore.destination import (
     check_destination,
     existing,
@@ -26,7 +27,6 @@ from ibtfs.actions.restore.doing import Doer, Rehearsal
 from ibtfs.actions.restore.entry import EntryWriter, failed
 from ibtfs.actions.restore.links import LinkGroups
 from ibtfs.actions.restore.options import Overwrite, RestoreOptions
-from ibtfs.actions.restore.remove import Remover
 from ibtfs.errors import IntegrityError, RestoreFailed, UsageError
 from ibtfs.format.entry import LEFT_OUT, NOT_READ
 from ibtfs.format.point import Point

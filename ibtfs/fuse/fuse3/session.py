@@ -24,7 +24,7 @@ from ibtfs import errors
 from ibtfs.fuse import process
 from ibtfs.fuse.fuse3 import structures
 from ibtfs.fuse.fuse3.adapter import Adapter
-from ibtfs.fuse.fuse3.pruning import Pruner
+from ibtfs.fuse.fuse3.reclaiming import Reclaimer
 from ibtfs.fuse.options import MountOptions, escaped
 from ibtfs.fuse.signals import ending_signals
 from ibtfs.view.node import View
@@ -76,8 +76,10 @@ class Session:
         if pointer is None:
             raise errors.MountError("libfuse does not accept the mount options")
         self._pointer = pointer
-        self._pruner = Pruner(self._adapter.nodes, functools.partial(library.take_back, pointer))
-        self._adapter.shown = self._pruner.used
+        self._reclaimer = Reclaimer(
+            self._adapter.nodes, functools.partial(library.take_back, pointer)
+        )
+        self._adapter.shown = self._reclaimer.used
         self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
@@ -90,8 +92,10 @@ class Session:
             thread = threading.Thread(target=self._work, name=f"fuse-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._pruning = threading.Thread(target=self._pruner.run, name="fuse-prune", daemon=True)
-        self._pruning.start()
+        self._reclaiming = threading.Thread(
+            target=self._reclaimer.run, name="fuse-reclaim", daemon=True
+        )
+        self._reclaiming.start()
 
     def confirm(self) -> None:
         """See that the mount answers.  Raises MountError."""
@@ -134,13 +138,13 @@ class Session:
         """Unmount if that was not done from outside, and end the threads."""
         if not (self._answered and self._library.session_exited(self._pointer)):
             _unmount_even_if_busy(self._mountpoint)
-        self._pruner.end()
+        self._reclaimer.end()
         self._library.session_exit(self._pointer)
         deadline = time.monotonic() + PATIENCE_SECONDS
         while any(t.is_alive() for t in self._threads) and time.monotonic() < deadline:
             self._wake(interruptible)
-        self._pruning.join(PATIENCE_SECONDS)
-        if not any(thread.is_alive() for thread in (*self._threads, self._pruning)):
+        self._reclaiming.join(PATIENCE_SECONDS)
+        if not any(thread.is_alive() for thread in (*self._threads, self._reclaiming)):
             self._library.session_destroy(self._pointer)
 
     def _wake(self, interruptible: bool) -> None:

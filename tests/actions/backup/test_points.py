@@ -6,7 +6,7 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from ibtfs.store.damage import DamageNotes
+from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.naming import displayed_names, select_point
 from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository

@@ -12,8 +12,8 @@ import pytest
 
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
+from ibtfs.actions.restore.clearing import Remover
 from ibtfs.actions.restore.entry import EntryWriter
-from ibtfs.actions.restore.remove import Remover
 from ibtfs.actions.restore.run import Overwrite
 from ibtfs.errors import RestoreFailed, UsageError
 from ibtfs.format.patterns import Patterns

@@ -27,7 +27,7 @@ PAUSE_SECONDS = 1.0
 """The kernel's answers to one round come in meanwhile."""
 
 
-class Pruner:
+class Reclaimer:
     """Takes back what the kernel holds; *take_back* tells it, by the folder's number and a name.
 
     :meth:`used` may be called from any thread, :meth:`run` is for one of its own: the kernel may

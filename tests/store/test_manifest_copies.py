@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ibtfs.store.manifests import LEAST
+from ibtfs.store.manifest_copies import LEAST
 from ibtfs.store.points import PointList
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalObject, LocalStorage
@@ -118,7 +118,7 @@ def test_a_copy_that_moved_is_written_anew(
     assert reads(monkeypatch, copied, tmp_path) == (expected, 0)
     (copy,) = tmp_path.glob("*.points")
     with monkeypatch.context() as patch:
-        patch.setattr("ibtfs.store.manifests.row_of_point", lambda point: (point.id, 1))
+        patch.setattr("ibtfs.store.manifest_copies.row_of_point", lambda point: (point.id, 1))
         copy.unlink()
         assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
     assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
