@@ -222,6 +222,27 @@ TESTS = ROOT / "tests"
 TEST_MODULES = sorted(TESTS.rglob("*.py"))
 
 
+FOLDERS = ("archives", "points", "tags", "locks", "damaged")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_only_the_layout_spells_names_of_objects(path: Path) -> None:
+    if name_of(path) == "store.layout":
+        return
+    tree = tree_of(path)
+    docs = {
+        id(node.value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    spelt = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs
+    ]
+    assert [text for text in spelt if any(f"{name}/" in text for name in FOLDERS)] == []
+
+
 def test_the_tests_mirror_the_code() -> None:
     mirrored = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("__init__.py")}
     for path in TEST_MODULES:

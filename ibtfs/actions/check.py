@@ -45,7 +45,7 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
     work = _Check(repository, observer, read_data=read_data)
     points = repository.points.all()
     for point_id, error in points.damaged.items():
-        work.damages.add(f"points/{point_id}", str(error), point=point_id)
+        work.damages.add(layout.point(point_id), str(error), point=point_id)
     for point in points.points:
         work.point(point)
     archives = repository.archive_ids()
@@ -79,7 +79,7 @@ class _Check:
 
     def point(self, point: Point) -> None:
         """Everything that a manifest leads to."""
-        name = f"points/{point.id}"
+        name = layout.point(point.id)
         try:
             epoch = self._repository.archive(point.state.archive).header.epoch
             if epoch < point.epoch:

@@ -9,6 +9,7 @@ from ibtfs.actions.observer import Observer
 from ibtfs.errors import IntegrityError
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
+from ibtfs.store import layout
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.reach import Visit, reach
@@ -109,7 +110,7 @@ class Damages:
 
 def record_name(ref: Reference) -> str:
     """How messages name the record of a content or a state."""
-    return f"archives/{ref.archive}: record {ref.number}"
+    return f"{layout.archive(ref.archive)}: record {ref.number}"
 
 
 def _root(point: Point) -> StateRef:

@@ -32,6 +32,8 @@ def logging_work(work: Work, path: bytes | None) -> Work:
 
 def _handler(path: bytes | None) -> logging.Handler | None:
     if path is not None:
+        # it names files of folders that are closed to others
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
         to_file = logging.FileHandler(os.fsdecode(path), errors="backslashreplace")
         to_file.setFormatter(logging.Formatter("%(asctime)s ibtfs[%(process)d]: %(message)s"))
         return to_file

@@ -166,13 +166,19 @@ def _checked_entry(item: Any, where: str) -> PageEntry:
 
 
 STAMP_TYPES = (bytes, int, int, int, int, int, int, int, int)
+TIME_LIMIT = (1 << 63) * 1_000_000_000
+"""Seconds have 64 bits with a sign in every kernel; what lies beyond, no file had."""
+TARGET_LIMIT = 4095
+XATTR_NAME_LIMIT = 255
 _LIMITS = (
-    (MODE, 0xFFFFFFFF),
-    (UID, 0xFFFFFFFF),
-    (GID, 0xFFFFFFFF),
-    (SIZE, CONTENT_LIMIT),
-    (INODE, (1 << 64) - 1),
-    (LINKS, 0xFFFFFFFF),
+    (MODE, 0, 0xFFFFFFFF),
+    (UID, 0, 0xFFFFFFFF),
+    (GID, 0, 0xFFFFFFFF),
+    (SIZE, 0, CONTENT_LIMIT),
+    (MTIME, -TIME_LIMIT, TIME_LIMIT - 1),
+    (CTIME, -TIME_LIMIT, TIME_LIMIT - 1),
+    (INODE, 0, (1 << 64) - 1),
+    (LINKS, 0, 0xFFFFFFFF),
 )
 
 
@@ -217,8 +223,8 @@ def _check_numbers(columns: Sequence[Sequence[Any]], where: str) -> None:
     for column in columns[MODE:]:
         if set(map(type, column)) != {int}:
             raise FormatDamaged(f"{where}: not a row")
-    for number, limit in _LIMITS:
-        if min(columns[number]) < 0 or max(columns[number]) > limit:
+    for number, least, most in _LIMITS:
+        if min(columns[number]) < least or max(columns[number]) > most:
             raise FormatDamaged(f"{where}: a row with impossible numbers")
 
 
@@ -226,8 +232,8 @@ def check_root(stamp: Any, where: str) -> None:
     """Raise FormatDamaged unless *stamp* may be that of a source's root."""
     if type(stamp) is not tuple or tuple(map(type, stamp)) != STAMP_TYPES:
         raise FormatDamaged(f"{where}: not a row")
-    for number, limit in _LIMITS:
-        if not 0 <= stamp[number] <= limit:
+    for number, least, most in _LIMITS:
+        if not least <= stamp[number] <= most:
             raise FormatDamaged(f"{where}: a row with impossible numbers")
     if not stat.S_ISDIR(stamp[MODE]):
         raise FormatDamaged(f"{where}: the root is not a directory")
@@ -239,13 +245,21 @@ def check_extra(extra: Extras, where: str) -> None:
         if key in (GROUP, BLOCKS, FLAGS, XATTRS_REF):
             good = type(value) is int and 0 <= value < 1 << 63
         elif key == XATTRS:
-            good = type(value) is dict and all(
-                type(name) is bytes and type(data) is bytes for name, data in value.items()
-            )
+            good = is_xattrs(value)
         else:
             good = type(key) is str
         if not good:
             raise FormatDamaged(f"{where}: extra {key!r} is not of its type")
+
+
+def is_xattrs(value: Any) -> bool:
+    """Whether *value* is extended attributes by name, as an entry may have them."""
+    return type(value) is dict and all(
+        type(name) is type(data) is bytes
+        and 0 < len(name) <= XATTR_NAME_LIMIT
+        and b"\0" not in name
+        for name, data in value.items()
+    )
 
 
 def _is_ref(mode: int, size: int, ref: Any) -> bool:
@@ -257,7 +271,7 @@ def _is_ref(mode: int, size: int, ref: Any) -> bool:
         good = type(ref) is tuple and len(ref) == 2 and type(ref[0]) is int
         return good and type(ref[1]) is bytes and len(ref[1]) == HASH_SIZE
     if kind == stat.S_IFLNK:
-        return type(ref) is bytes
+        return type(ref) is bytes and len(ref) <= TARGET_LIMIT and b"\0" not in ref
     if kind in (stat.S_IFCHR, stat.S_IFBLK):
         return type(ref) is int and 0 <= ref < 1 << 64
     return ref is None

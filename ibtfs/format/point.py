@@ -173,7 +173,10 @@ def _is_state(ref: tuple[Any, ...]) -> bool:
 
 
 def _are_names(names: dict[Any, Any]) -> bool:
-    return all(type(number) is int and type(name) is str for number, name in names.items())
+    return all(
+        type(number) is int and type(name) is str and "\0" not in name
+        for number, name in names.items()
+    )
 
 
 def _are_counts(counts: dict[Any, Any]) -> bool:

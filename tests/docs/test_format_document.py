@@ -217,6 +217,8 @@ def test_limits() -> None:
         "size of a content": extents.CONTENT_LIMIT,
         "rows of a page": entry.PAGE_ROWS,
         "bytes of a name": entry.NAME_LIMIT,
+        "bytes of a link's target": entry.TARGET_LIMIT,
+        "bytes of the name of an extended attribute": entry.XATTR_NAME_LIMIT,
         "bytes of extended attributes as a content": states.XATTRS_LIMIT,
         "bytes of ibtfs.json": config.CONFIG_LIMIT,
         "bytes of a manifest": points.MANIFEST_LIMIT,

@@ -21,12 +21,13 @@ from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.trees.directory import Entry, entry_xattrs
-from ibtfs.store.trees.paths import PIECE, check_digest
+from ibtfs.store.trees.paths import PIECE, check_digest, check_size
 
 WHOLE_PIECE = 4 << 20
 """Files up to this size are checked before anything is written."""
 READ_AHEAD = 4
 """Pieces of a large file that are read while others are written."""
+NOBODY = 0xFFFFFFFF
 SET_IDS = stat.S_ISUID | stat.S_ISGID
 _JUST_IT = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -99,6 +100,7 @@ class EntryWriter:
         hasher = blake3()
         sparse = is_sparse(entry)
         assert entry.content is not None  # file has dealt with empty files
+        check_size(self._contents, entry)
         read = functools.partial(self._contents.read, entry.content, size=PIECE)
         for offset, data in ahead(self._pool, read, range(0, entry.size, PIECE)):
             hasher.update(data)
@@ -146,7 +148,7 @@ class EntryWriter:
         """
         owner, mode = self._owner(entry), stat.S_IMODE(entry.mode)
         mine = owner == self._self and self._is_owned(target)
-        if not mine and not self._try("owners", lambda: os.chown(target, *owner)):
+        if not mine and not self._try("owners", lambda: _give(owner, target)):
             mode &= ~SET_IDS  # what ran as somebody else must not run as whoever restores
         self._xattrs(entry, target, mode, follow=True)
         self._try("times", lambda: os.utime(target, ns=(entry.mtime_ns, entry.mtime_ns)))
@@ -268,6 +270,13 @@ def ahead(
     finally:
         for _, found in waiting:
             found.cancel()
+
+
+def _give(owner: tuple[int, int], target: int | bytes) -> None:
+    """Set the owner and the group.  Raises OSError."""
+    if NOBODY in owner:  # the system would take it for "as it is", and say that all is well
+        raise OSError(errno.EINVAL, "Not a number of a user or a group")
+    os.chown(target, *owner)
 
 
 def _listed(target: int | bytes, *, follow: bool) -> list[str]:

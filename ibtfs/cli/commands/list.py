@@ -65,7 +65,7 @@ def command(*, repository: bytes, as_json: bool) -> int:
 
 
 def _result(repo: Repository, points: PointList, names: dict[str, str]) -> dict[str, Any]:
-    ordered = sorted(points.points, key=lambda point: (point.time_ns, point.order))
+    ordered = sorted(points.points, key=lambda point: point.order)
     result: dict[str, Any] = {"points": [_row(repo, p, names[p.id]) for p in ordered]}
     if points.damaged:
         damaged = [{"id": name, "message": str(error)} for name, error in points.damaged.items()]

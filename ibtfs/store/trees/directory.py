@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from ibtfs.errors import EntryNotFound, FormatDamaged
 from ibtfs.format.entry import (
     FLAGS,
+    NAME,
     XATTRS,
     XATTRS_REF,
     Extras,
@@ -17,10 +18,12 @@ from ibtfs.format.entry import (
     PageEntry,
     Stamp,
     decode_page,
+    is_xattrs,
 )
 from ibtfs.format.frames import STATES
 from ibtfs.format.index import Reference
 from ibtfs.format.packing import unpack
+from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
@@ -88,7 +91,7 @@ class StoredPage(NamedTuple):
             state = StateRef(header.reference(ref[0], where), ref[1])
             # children are written before their parents, so a tree cannot hold itself
             if state.ref.archive == self.ref.archive and state.ref.number >= self.ref.number:
-                raise FormatDamaged(f"archives/{where}: a directory that holds itself")
+                raise FormatDamaged(f"{layout.archive(where)}: a directory that holds itself")
         elif stat.S_ISLNK(mode):
             target = ref
         elif ref is not None:
@@ -167,18 +170,22 @@ class Directory:
 
     def _load(self, number: int) -> StoredPage:
         entry = self._pages[number]
-        where = f"archives/{self._archive.id}/index"
+        where = layout.archive_object(self._archive.id, layout.INDEX)
         ref = self._archive.header.reference(entry.ref, where)
         # by where it lies: directories of many points share it
-        return self._repository.cache.get(
+        page = self._repository.cache.get(
             ("page", ref, entry.digest, entry.rows, entry.last),
             lambda: self._read(ref, entry),
             lambda found: 420 * len(found.page.stamps),
         )
+        if number and page.page.stamps[0][NAME] <= self._lasts[number - 1]:
+            raise FormatDamaged(f"{where}: pages that overlap")
+        return page
 
     def _read(self, ref: Reference, entry: PageEntry) -> StoredPage:
         archive = self._repository.archive(ref.archive)
-        where = f"archives/{ref.archive}/index: state {ref.number}"
+        index = layout.archive_object(ref.archive, layout.INDEX)
+        where = f"{index}: state {ref.number}"
         page = decode_page(archive.body(STATES, ref.number), where)
         if len(page.stamps) != entry.rows or page.stamps[-1][0] != entry.last:
             raise FormatDamaged(f"{where}: is not the page that is listed")
@@ -229,10 +236,7 @@ def entry_xattrs(entry: Entry, contents: Contents) -> Mapping[bytes, bytes]:
 def decode_xattrs(data: bytes, where: str) -> Mapping[bytes, bytes]:
     """The xattrs stored as a content.  Raises FormatDamaged."""
     value = unpack(data, where)
-    good = type(value) is dict and all(
-        type(name) is bytes and type(item) is bytes for name, item in value.items()
-    )
-    if not good:
+    if not is_xattrs(value):
         raise FormatDamaged(f"{where}: not extended attributes")
     checked: Mapping[bytes, bytes] = value
     return checked

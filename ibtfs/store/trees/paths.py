@@ -10,6 +10,7 @@ from blake3 import blake3
 
 from ibtfs.errors import EntryNotFound, FormatDamaged, IntegrityError, NotADirectory, NotAFile
 from ibtfs.format.point import Point
+from ibtfs.store.contents.fold import name_of
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory, Entry, StateRef
@@ -74,6 +75,7 @@ def content_pieces(repository: Repository, entry: Entry) -> Iterator[bytes]:
     if entry.content is None:
         return
     contents = Contents(repository)
+    check_size(contents, entry)
     hasher = blake3()
     for offset in range(0, entry.size, PIECE):
         data = contents.read(entry.content, offset, min(PIECE, entry.size - offset))
@@ -82,13 +84,20 @@ def content_pieces(repository: Repository, entry: Entry) -> Iterator[bytes]:
     check_digest(contents, entry, hasher.digest())
 
 
+def check_size(contents: Contents, entry: Entry) -> None:
+    """Raise FormatDamaged unless the entry's content is as long as the entry says."""
+    if entry.content is not None and contents.record(entry.content).size != entry.size:
+        name = name_of(entry.content)
+        raise FormatDamaged(f"{name}: is not as long as the row that refers to it")
+
+
 def check_digest(contents: Contents, entry: Entry, digest: bytes) -> None:
     """Raise FormatDamaged unless *digest* is that of the entry's content, and the size too."""
     if entry.content is None:
         return
     record = contents.record(entry.content)
     if record.digest != digest or record.size != entry.size:
-        name = f"archives/{entry.content.archive}: content {entry.content.number}"
+        name = name_of(entry.content)
         raise FormatDamaged(f"{name}: the bytes do not have the digest of the content")
 
 

@@ -8,17 +8,24 @@ import stat
 import subprocess
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from ibtfs.actions.restore.entry import EntryWriter
 from ibtfs.actions.restore.run import Overwrite
 from ibtfs.format.acl import GROUP, USER, acl_entries
 from ibtfs.format.point import Point
 from ibtfs.store.repository import Repository
+from ibtfs.store.trees.directory import Entry
 from tests.support import differences, snapshot
 from tests.support.repositories import back_up, put_back, reopened
 from tests.support.trees import File, make_tree, posix_acl
+
+if TYPE_CHECKING:
+    from ibtfs.store.contents.reader import Contents
 
 ALWAYS, IF_CHANGED, NEVER = Overwrite.ALWAYS, Overwrite.IF_CHANGED, Overwrite.NEVER
 
@@ -55,6 +62,22 @@ def as_user(number: int, group: int, others: list[int], action: Callable[[], obj
         finally:
             os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(("uid", "gid"), [(0xFFFFFFFF, 0), (0, 0xFFFFFFFF)])
+def test_a_number_that_means_nobody_keeps_no_set_user_id(
+    tmp_path: Path, uid: int, gid: int
+) -> None:
+    """chown takes it for "as it is" and says that all is well."""
+    row = (b"x", stat.S_IFREG | 0o6755, uid, gid, 0, 1, 1, 1, 1)
+    entry = Entry(*row, None, None, b"", 0, {}, None)
+    with ThreadPoolExecutor(1) as pool:
+        writer = EntryWriter(cast("Contents", None), {}, {}, pool)
+        descriptor = os.open(tmp_path, os.O_RDONLY)
+        writer.file(entry, descriptor, b"x")
+        os.close(descriptor)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o755
+    assert writer.unset == {"owners": 1}
 
 
 @pytest.fixture

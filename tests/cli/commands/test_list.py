@@ -10,10 +10,12 @@ import struct
 import subprocess
 import sys
 import termios
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ibtfs.store.repository import Repository
 from tests.support.commands import run, run_json
 
 
@@ -92,3 +94,12 @@ def test_list_fits_narrow_terminals(tmp_path: Path, source: Path) -> None:
     assert shown[300][1] == piped[1]
     assert shown[40][1].split()[:2] == ["POINT", "AGE"]
     assert "ID" not in shown[80][1].split()
+
+
+def test_the_last_is_the_newest_though_the_clock_was_set_back(repo: Path) -> None:
+    opened = Repository.open(os.fsencode(repo))
+    newest = opened.points.all().points[-1]
+    sequence = newest.sequence + 1
+    later = replace(newest, id=f"{newest.id[:-2]}zz", sequence=sequence, time_ns=1, parent="")
+    opened.points.commit(later)
+    assert run_json("list", repo)["points"][-1]["id"] == later.id
