@@ -21,6 +21,7 @@
      |   +- FormatDamaged                     bytes that do not decode; says what and where
      |   +- ObjectMissing                     a file of the repository is not there
      |   +- ObjectUnreadable                  the disk does not give a file of the repository
+     |   +- PointDamaged                      words may mean a point whose manifest is damaged
      |   +- BaseDamaged                       what a content is to be built upon cannot be read
      +- StorageError                exit 1    the place where a repository lies
      |   +- ObjectExists                      a name that was to be new is taken
@@ -125,6 +126,10 @@ class ObjectMissing(IntegrityError):
 
 class ObjectUnreadable(IntegrityError):
     """The disk does not give a file of the repository, or it is not a file."""
+
+
+class PointDamaged(IntegrityError):
+    """Words may mean a backup point whose manifest is damaged; another was not asked for."""
 
 
 class BaseDamaged(IntegrityError):

@@ -97,9 +97,12 @@ def emit_outcome(
     exit_code: int,
     *,
     created: bool,
+    damaged: Mapping[str, IbtfsError],
 ) -> None:
-    """Print the JSON object of a whole run."""
+    """Print the JSON object of a whole run; *damaged* are points that could not be read."""
     answer: dict[str, Any] = {"points": [_row(done) for done in all_done], "created": created}
+    if damaged:
+        answer["damaged"] = [{"id": name, "message": str(why)} for name, why in damaged.items()]
     if failures:
         answer["error"] = "; ".join(str(error) for _, error in failures)
         answer["errors"] = [

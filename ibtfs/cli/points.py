@@ -23,15 +23,17 @@ PATH_HELP = "PATH is relative to the source, or the absolute path that it had."
 
 
 def chosen_point(repository: Repository, words: str) -> Point:
-    """The point that *words* mean now; damaged ones are told, for they may have been meant.
+    """The point that *words* mean now; damaged ones are told.
 
-    Raises PointNotFound, UsageError.
+    Raises PointNotFound, UsageError, and PointDamaged if one of those may have been meant.
     """
-    from ibtfs.store.naming import select_point
+    from ibtfs.store.naming import require_certain, select_point
 
-    points = repository.points.all()
-    tell_damaged(points.damaged)
-    return select_point(points.points, words, datetime.now())
+    (points, damaged), now = repository.points.all(), datetime.now()
+    tell_damaged(damaged)
+    point = select_point(points, words, now)
+    require_certain(point, words, points, damaged, now)
+    return point
 
 
 def tell_damaged(damaged: Mapping[str, IbtfsError]) -> None:

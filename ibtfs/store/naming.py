@@ -6,10 +6,16 @@ import itertools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timezone, tzinfo
 from typing import NamedTuple
 
-from ibtfs.errors import AmbiguousSource, EntryNotFound, PointNotFound, UsageError
+from ibtfs.errors import (
+    AmbiguousSource,
+    EntryNotFound,
+    PointDamaged,
+    PointNotFound,
+    UsageError,
+)
 from ibtfs.format.moment import is_moment, parse_moment, point_names
 from ibtfs.format.point import Point
 
@@ -86,6 +92,39 @@ def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
         names = ", ".join(f"{name}/{words}" for name in sorted(sources))
         raise AmbiguousSource(f"Several sources: say which one: {names}")
     return select_among(next(iter(sources.values())), wanted, now)
+
+
+def require_certain(
+    point: Point, words: str, points: Sequence[Point], damaged: Iterable[str], now: datetime
+) -> None:
+    """Raise PointDamaged if *words*, which led to *point*, may mean one of *damaged* ids instead.
+
+    They may if they go by order or time, and the id says that the damaged one is not older.
+    *points* are all that can be read, *now* is as of :func:`select_point`.
+    """
+    wanted = words.rpartition("/")[2].removeprefix("@")
+    if point.id.startswith(wanted) or displayed_names(points)[point.id].startswith(wanted):
+        return
+    moment = parse_moment(wanted, now) // 1_000_000_000 if is_moment(wanted) else None
+    mine = _made(point.id)
+    for point_id in sorted(damaged):
+        made = _made(point_id)
+        is_older = made is not None and mine is not None and made < mine
+        is_newer = made is not None and moment is not None and made > moment
+        if not is_older and not is_newer:
+            raise PointDamaged(
+                f"The backup point {point_id} is damaged, and may be what {words!r} means: name a "
+                f"point by its id or its name; {point.id} can be read"
+            )
+
+
+def _made(point_id: str) -> float | None:
+    """When a point was made, in seconds since 1970, if its id tells."""
+    try:
+        made = datetime.strptime(point_id.partition("_")[0], "%Y%m%dT%H%M%SZ")
+    except ValueError:
+        return None
+    return made.replace(tzinfo=timezone.utc).timestamp()
 
 
 def select_among(

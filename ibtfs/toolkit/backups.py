@@ -18,6 +18,7 @@ from ibtfs.store.naming import (
     displayed_names,
     of_source,
     relative_path,
+    require_certain,
     select_among,
 )
 from ibtfs.store.repository import Repository
@@ -99,10 +100,13 @@ def restore_backup(
     ``tally.problems`` of the result tells what could not be restored.
 
     Raises NotARepository, PointNotFound, EntryNotFound, UsageError rather than overwrite unasked,
-    IbtfsError.
+    PointDamaged if a point that cannot be read may have been meant, IbtfsError.
     """
     opened = _opened(repository)
-    point = _select(_points(opened), name, at)
+    points, words = _points(opened), at.isoformat() if isinstance(at, datetime) else at or "latest"
+    point = _select(points, name, at)
+    damaged = opened.points.all().damaged
+    require_certain(point, words, points, damaged, datetime.now())
     wanted = [relative_path(point, os.fsencode(path)) for path in paths]
     options = RestoreOptions(overwrite=overwrite)
     where = _absolute(destination)

@@ -146,7 +146,10 @@ def _tree_options(
     repository: Repository, root: int, path: bytes, options: BackupOptions, tally: Tally
 ) -> TreeOptions:
     """The options with the patterns of the source's own ``.exclude`` file added."""
-    lines = exclude_lines(root)
+    try:
+        lines = exclude_lines(root)
+    except SourceError as error:
+        raise SourceError(f"{os.fsdecode(path)}: {error}") from error
     if lines:
         name = os.fsdecode(os.path.join(path, EXCLUDE_FILE))
         check_lines(lines, name)

@@ -16,6 +16,8 @@ from ibtfs.format.patterns import Patterns
 CACHE_TAG = b"CACHEDIR.TAG"
 CACHE_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 EXCLUDE_FILE = b".exclude"
+EXCLUDE_LIMIT = 1 << 20
+"""Whoever owns a source must not fill the memory of who backs it up."""
 _NO_PATTERNS = Patterns.from_lines([])
 
 
@@ -118,7 +120,10 @@ def _is_cache_tag(descriptor: int) -> bool:
 
 
 def exclude_lines(root: int) -> list[bytes]:
-    """The lines of the ``.exclude`` file at the source's root; none if there is none."""
+    """The lines of the ``.exclude`` file at the source's root; none if there is none.
+
+    Raises SourceError if it is larger than EXCLUDE_LIMIT, or cannot be read to its end.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(EXCLUDE_FILE, flags, dir_fd=root)
@@ -128,4 +133,11 @@ def exclude_lines(root: int) -> list[bytes]:
         os.close(descriptor)
         return []
     with os.fdopen(descriptor, "rb") as file:
-        return file.read().split(b"\n")
+        try:
+            data = file.read(EXCLUDE_LIMIT + 1)
+        except OSError as error:
+            raise source_error(error) from error
+    if len(data) > EXCLUDE_LIMIT:
+        name = os.fsdecode(EXCLUDE_FILE)
+        raise SourceError(f"holds a file {name} of more than {EXCLUDE_LIMIT:,} bytes: no patterns")
+    return data.split(b"\n")

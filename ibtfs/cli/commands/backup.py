@@ -24,7 +24,7 @@ from ibtfs.cli.output import complain, say, shown
 from ibtfs.cli.points import json_point, tell_damaged
 from ibtfs.cli.progress import Reporter
 from ibtfs.cli.words import LocalPath
-from ibtfs.errors import IbtfsError, NotARepository, SourceError
+from ibtfs.errors import IbtfsError, NotARepository, SourceError, UsageError
 
 if TYPE_CHECKING:
     from ibtfs.actions.backup.run import BackupOptions, BackupResult
@@ -97,8 +97,8 @@ def command(
             outcome.failures.append((source, error))
             if not as_json:
                 complain(str(error))
-            if isinstance(error, SourceError):
-                continue  # the other sources may be well
+            if isinstance(error, (SourceError, UsageError)):
+                continue  # the other sources may be well, and have other patterns
             break
         about = json_point(repo, result.point) if result.point else NO_POINT
         outcome.done.append(SourceDone(source, result, about, reporter.notes))
@@ -106,7 +106,10 @@ def command(
             print_done(repo, outcome.done[-1], quiet=quiet)
     repo.points.remember()
     if as_json:
-        emit_outcome(outcome.done, outcome.failures, outcome.exit_code, created=created)
+        emit_outcome(
+            outcome.done, outcome.failures, outcome.exit_code, created=created,
+            damaged=before.damaged,
+        )  # fmt: skip
     return outcome.exit_code
 
 

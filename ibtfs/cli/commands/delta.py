@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
@@ -121,9 +120,7 @@ def _stored(repo: Repository, point: Point, path: bytes) -> _Stored:
 
 
 def _other(repo: Repository, words: str, path: bytes) -> _Stored:
-    from ibtfs.store.naming import select_point
-
-    return _stored(repo, select_point(repo.points.all().points, words, datetime.now()), path)
+    return _stored(repo, chosen_point(repo, words), path)
 
 
 def _before(repo: Repository, new: _Stored) -> _Stored:

@@ -138,3 +138,29 @@ def test_standard_input(tmp_path: Path) -> None:
     run(*words, stdin=b"one two")
     assert run("cat", tmp_path / "repo", "latest~1", "shop.sql").stdout == "one"
     assert run("cat", tmp_path / "repo", "latest", "/shop.sql").stdout == "one two"
+
+
+@pytest.mark.parametrize(
+    ("bad", "code"), [(b"[[:digit:]]x\n", 2), (None, 1)], ids=["a wrong pattern", "6 GiB"]
+)
+def test_a_bad_exclude_file_costs_its_own_source_alone(
+    tmp_path: Path, source: Path, bad: bytes | None, code: int
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    with (other / ".exclude").open("wb") as file:
+        file.write(bad or b"")
+        if bad is None:
+            file.truncate(6 << 30)
+    result = run("backup", other, source, tmp_path / "repo2", code=code)
+    assert ".exclude" in result.stderr
+    assert [point["source"] for point in run_json("list", tmp_path / "repo2")["points"]] == [
+        "documents"
+    ]
+
+
+def test_json_tells_of_points_that_are_damaged(repo: Path, source: Path) -> None:
+    newest = run_json("list", repo)["points"][-1]["id"]
+    manifest = repo / "points" / newest
+    manifest.write_bytes(manifest.read_bytes()[:-1])
+    assert [one["id"] for one in run_json("backup", source, repo)["damaged"]] == [newest]
