@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ibtfs.actions.backup.classify import UNCHANGED, classify
 from ibtfs.actions.backup.entry import Place, flagged
+from ibtfs.actions.source.opening import open_folder
+from ibtfs.errors import Replaced
 from ibtfs.format.entry import FLAGS, HASH_SIZE, KEPT, LEFT_OUT, NAME, NOT_READ, Stamp
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.old_directory import OldDirectory
@@ -14,7 +17,9 @@ from ibtfs.store.trees.old_directory import OldDirectory
 
 @dataclass
 class Folder:
-    """A folder being backed up, open at *place*; *entry* is its row.
+    """A folder being backed up, at *place*; *entry* is its row.
+
+    It is open while it is entered, and while the folders in it are opened.
 
     *inodes*: inode numbers tell that a file in it is the same.  *moved*: *old* is what it was at
     another place.  *same*: its stamps are as they were in *old*; *changed* are new rows by name,
@@ -35,8 +40,34 @@ class Folder:
 
     @property
     def descriptor(self) -> int:
-        """Its own descriptor."""
+        """Its own descriptor, while it is open."""
+        if not self.is_open:
+            raise ValueError("A folder that is closed is used")
         return self.place.folder
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has a descriptor now."""
+        return self.place.folder >= 0
+
+    def close(self) -> None:
+        """Close its descriptor, if it is open; it may be opened again from a folder in it."""
+        if self.is_open:
+            os.close(self.place.folder)
+            self.place = self.place._replace(folder=-1)
+
+    def reopen(self, child: Folder) -> None:
+        """Open it again by way of *child*, a folder in it.
+
+        Raises SourceError if that was moved, so that the way leads elsewhere, or is closed itself.
+        """
+        if not child.is_open:
+            raise Replaced("was moved while it was backed up")
+        descriptor, found = open_folder(b"..", child.descriptor)
+        if (found.st_dev, found.st_ino) != (self.place.device, self.entry.inode):
+            os.close(descriptor)
+            raise Replaced("was moved while it was backed up")
+        self.place = self.place._replace(folder=descriptor)
 
     def below(self, name: bytes) -> bytes:
         """The path of the entry *name*."""

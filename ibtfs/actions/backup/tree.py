@@ -35,6 +35,10 @@ from ibtfs.store.trees.old_directory import load_old
 from ibtfs.store.writing.pages import write_directory
 from ibtfs.store.writing.run import RunWriter
 
+OPEN_FOLDERS = 64
+"""Of a deep tree so many folders are open, the innermost; those above are opened again by "..": a
+chain of a thousand must not cost a backup all descriptors."""
+
 
 @dataclass
 class TreeOptions:
@@ -91,7 +95,7 @@ class TreeBackup:
             state = self._walk(stack)
         finally:
             for below in stack[1:]:
-                os.close(below.descriptor)
+                below.close()
         self._missing.finish()
         self.devices.free_others()
         return folder.entry, state
@@ -113,13 +117,31 @@ class TreeBackup:
                 child = self._open_child(folder, stamp)
                 if child is not None:
                     stack.append(child)
+                    if len(stack) > OPEN_FOLDERS + 1:  # the root is the caller's to close
+                        stack[-1 - OPEN_FOLDERS].close()
                     self._enter_child(child)
                 continue
             state = self._finish(folder)
             if len(stack) == 1:
                 return state
-            os.close(stack.pop().descriptor)
+            stack.pop()
+            self._return_to(stack[-1], folder)
             stack[-1].take(folder, state)
+
+    def _return_to(self, folder: Folder, child: Folder) -> None:
+        """Go on with *folder* after *child*, which is closed.
+
+        One that cannot be opened again keeps what it had of the folders that were still to be
+        entered.
+        """
+        try:
+            if not folder.is_open:
+                folder.reopen(child)
+        except SourceError as error:
+            for stamp in folder.folders:
+                self._keep(folder, stamp[NAME], None, error)
+        finally:
+            child.close()
 
     def _meet(self, stamps: list[Stamp]) -> None:
         self.users.update([stamp[UID] for stamp in stamps])
