@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable
 
 from ibtfs.errors import FormatDamaged, IntegrityError
@@ -14,6 +15,8 @@ from ibtfs.store.storage.base import Storage, whole
 log = logging.getLogger(__name__)
 
 NOTE_LIMIT = 8 << 20
+NOTE_NAME = re.compile(r"[0-9A-Za-z_-]{1,100}\Z")
+"""What has another name is no note, and might do something to a terminal that it is shown on."""
 NOTE_CONTENTS = 100_000
 """A note lists at most so many contents."""
 
@@ -27,7 +30,7 @@ class DamageNotes:
     def contents(self) -> frozenset[Reference]:
         """The contents that were noted; a note that cannot be read is told to the log."""
         found: set[Reference] = set()
-        for name in self._storage.list(layout.DAMAGED):
+        for name in filter(NOTE_NAME.match, self._storage.list(layout.DAMAGED)):
             where = layout.damage_note(name)
             try:
                 found.update(_decode_note(whole(self._storage, where, NOTE_LIMIT), where))
