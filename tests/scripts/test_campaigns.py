@@ -68,6 +68,14 @@ def test_damages(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_python_without_the_packages_is_one_line() -> None:
+    command = [sys.executable, "-I", "-S", CHECKOUT / "scripts/campaign"]  # no site-packages
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("campaign: ")
+    assert done.stderr.count("\n") == 1
+
+
 def test_what_is_wrong_is_told(tmp_path: Path) -> None:
     command = tmp_path / "ibtfs"
     command.write_text("#!/bin/sh\necho no >&2; exit 9\n")
