@@ -74,3 +74,14 @@ def backup_of(repository: Repository) -> Backup:
         return back_up(repository, source, **options)
 
     return run
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """An empty folder that everybody may reach."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    for parent in (folder, *folder.parents):
+        if parent != Path("/tmp") and parent.is_relative_to("/tmp"):
+            parent.chmod(0o755)
+    return folder

@@ -5,24 +5,12 @@ from __future__ import annotations
 import configparser
 import importlib
 import subprocess
-from pathlib import Path
 
 import pytest
 
 from ibtfs.cli.mount_helper import mount_words
 from ibtfs.errors import UsageError
 from tests.support import CHECKOUT
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """An empty folder that everybody may reach."""
-    folder = tmp_path / "place"
-    folder.mkdir()
-    for parent in (folder, *folder.parents):
-        if parent != Path("/tmp") and parent.is_relative_to("/tmp"):
-            parent.chmod(0o755)
-    return folder
 
 
 def lines(result: subprocess.CompletedProcess[str]) -> list[str]:

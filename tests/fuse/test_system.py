@@ -30,17 +30,6 @@ NOBODY = 0xFFFFFFFF
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """An empty folder that everybody may reach."""
-    folder = tmp_path / "place"
-    folder.mkdir()
-    for parent in (folder, *folder.parents):
-        if parent != Path("/tmp") and parent.is_relative_to("/tmp"):
-            parent.chmod(0o755)
-    return folder
-
-
-@pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """One point of documents and of photos, each; things in it are for some users only."""
     acl = posix_acl((1, 6, NOBODY), (2, 4, USER), (4, 4, NOBODY), (16, 4, NOBODY), (32, 0, NOBODY))

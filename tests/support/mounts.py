@@ -40,11 +40,11 @@ def mounted(
         subprocess.run(["umount", str(mountpoint)], check=False) if os.geteuid() == 0 else None
         if mountpoint.is_mount():
             background.unmount(place, lazy=True)
-        _wait_for_end(int(started.read_text()))
+        _wait_for_end(int(started.read_text()), seconds=10)
 
 
-def _wait_for_end(process: int) -> None:
-    deadline = time.monotonic() + 10
+def _wait_for_end(process: int, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:
             state = Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
@@ -89,16 +89,7 @@ class Mounted:
         return f" {self.path} " in Path("/proc/self/mountinfo").read_text()
 
     def wait_for_end(self) -> None:
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            try:
-                state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][0]
-            except FileNotFoundError:
-                return
-            if state == "Z":  # ended; that init did not look yet is not our matter
-                return
-            time.sleep(0.02)
-        raise AssertionError("The server goes on")
+        _wait_for_end(self.pid, seconds=5)
 
     def clean_up(self) -> None:
         while self.is_mounted():
