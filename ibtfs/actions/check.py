@@ -22,6 +22,7 @@ from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import load_slabs
+from ibtfs.store.contents.whole import require_whole
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef, StoredPage, child_path, decode_xattrs
 from ibtfs.store.trees.reach import Visit, reach
@@ -168,7 +169,7 @@ class _Check:
     def _chain(self, ref: Reference) -> None:
         """All that a content is made of but its bytes."""
         record = self._contents.record(ref)
-        self._contents.require_whole(ref, record)
+        require_whole(self._repository, ref, record)
         if not record.is_plain:
             self._contents.extents(ref, record)
         if record.slabs >= 0:

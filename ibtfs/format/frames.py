@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from ibtfs.errors import FormatDamaged, LimitExceeded, ObjectMissing, UnsupportedFormat
+from ibtfs.errors import FormatDamaged, LimitExceeded, UnsupportedFormat
 from ibtfs.format.compression import Codec, decompress
 
 FORMAT_VERSION = 1
@@ -111,6 +111,12 @@ def decode_frame(key: bytes, address: Address, data: bytes, where: str) -> Frame
     return Frame(decompress(codec, stored, raw_size, where), flags)
 
 
+def frame_flags(data: bytes) -> int:
+    """The flags in the head of a frame, which *data* begins with; not verified; 0 if cut short."""
+    flags: int = _HEAD.unpack_from(data)[3] if len(data) >= HEAD_SIZE else 0
+    return flags
+
+
 _RUN_COUNT = struct.Struct("<I")
 _RUN = struct.Struct("<II")
 
@@ -128,6 +134,32 @@ def encode_runs(runs: Sequence[tuple[int, int]], raw: bytes) -> bytes:
             joined.append((start, length))
     head = _RUN_COUNT.pack(len(joined)) + b"".join(_RUN.pack(*run) for run in joined)
     return head + b"".join(raw[start : start + length] for start, length in joined)
+
+
+class Runs:
+    """What is left of a frame that held *length* bytes; *raw* are its raw bytes.
+
+    *runs* are (start, length, place in *raw*), in order.  Raises FormatDamaged, naming *where*.
+    """
+
+    def __init__(self, raw: bytes, length: int, where: str) -> None:
+        self.raw, self.runs = raw, decode_runs(raw, length, where)
+        self._beyond = length + 1
+
+    def find(self, start: int, end: int) -> tuple[int, int, int] | None:
+        """The run that holds bytes *start* to *end* of the frame; None: they are not all left."""
+        row = bisect.bisect_right(self.runs, (start, self._beyond, 0)) - 1
+        if row < 0 or end > self.runs[row][0] + self.runs[row][1]:
+            return None
+        return self.runs[row]
+
+    def cut(self, start: int, end: int) -> memoryview | None:
+        """Bytes *start* to *end* of the frame; None if they are not all left."""
+        run = self.find(start, end)
+        if run is None:
+            return None
+        first, _, place = run
+        return memoryview(self.raw)[place + start - first : place + end - first]
 
 
 def decode_runs(raw: bytes, length: int, where: str) -> list[tuple[int, int, int]]:
@@ -150,17 +182,3 @@ def decode_runs(raw: bytes, length: int, where: str) -> list[tuple[int, int, int
     if place != len(raw):
         raise FormatDamaged(f"{where}: the runs do not hold the bytes that they say")
     return runs
-
-
-def surviving(raw: bytes, length: int, start: int, end: int, where: str) -> memoryview:
-    """Bytes *start* to *end* of a frame of *length* bytes that lost some of its own.
-
-    Raises ObjectMissing when they are not all left, FormatDamaged when the runs make no sense.
-    """
-    runs = decode_runs(raw, length, where)
-    row = bisect.bisect_right(runs, (start, length + 1, 0)) - 1
-    if row >= 0:
-        first, size, place = runs[row]
-        if first <= start and end <= first + size:
-            return memoryview(raw)[place + start - first : place + end - first]
-    raise ObjectMissing(f"{where}: bytes {start} to {end} of a frame are gone")

@@ -8,8 +8,8 @@ so that references within it are small.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ibtfs.errors import FormatDamaged, LimitExceeded
@@ -21,6 +21,8 @@ DEPTH_LIMIT = 64
 DONOR_LIMIT = 64
 PART_LIMIT = 64
 ARCHIVE_LIMIT = 1 << 20
+SHELL_DIGEST = bytes(32)
+"""Instead of a digest: the record is kept for its payload, and is no content any more."""
 ARCHIVE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}\Z")
 _LOW = 0xFFFFFFFF
 
@@ -38,7 +40,9 @@ class IndexHeader:
 
     *archives* is its table of archive ids, itself first; empty text is one no longer needed.
     *epoch* as in FORMAT.rst.  *has_data* and *has_sigs* tell whether those files exist:
-    what is small lies in the index itself.
+    what is small lies in the index itself.  *ends* has, by name of a stream, one more than the last
+    number or address that was ever given in it; of the streams that it does not have, what is there
+    is all that ever was.
     """
 
     archives: tuple[str, ...]
@@ -47,19 +51,21 @@ class IndexHeader:
     states: int
     has_data: bool
     has_sigs: bool
+    ends: Mapping[str, int] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """The record body."""
-        return pack(
-            {
-                "archives": self.archives,
-                "epoch": self.epoch,
-                "contents": self.contents,
-                "states": self.states,
-                "data": self.has_data,
-                "sigs": self.has_sigs,
-            }
-        )
+        values: dict[str, Any] = {
+            "archives": self.archives,
+            "epoch": self.epoch,
+            "contents": self.contents,
+            "states": self.states,
+            "data": self.has_data,
+            "sigs": self.has_sigs,
+        }
+        if self.ends:
+            values["ends"] = dict(self.ends)
+        return pack(values)
 
     @classmethod
     def decode(cls, body: bytes, where: str) -> IndexHeader:
@@ -76,7 +82,10 @@ class IndexHeader:
             raise FormatDamaged(f"{where}: not the header of an index")
         if not all(type(flag) is bool for flag in flags):
             raise FormatDamaged(f"{where}: not the header of an index")
-        return cls(archives, *numbers, *flags)  # type: ignore[arg-type]
+        ends = values.get("ends", {})
+        if type(ends) is not dict or not _are_ends(ends):
+            raise FormatDamaged(f"{where}: not the header of an index")
+        return cls(archives, *numbers, *flags, ends)  # type: ignore[arg-type, call-arg]
 
     def reference(self, packed: Any, where: str) -> Reference:
         """The record that the number *packed* names.  Raises FormatDamaged."""
@@ -86,6 +95,13 @@ class IndexHeader:
         if not archive:
             raise FormatDamaged(f"{where}: refers to an archive that it said it does not need")
         return Reference(archive, packed & _LOW)
+
+
+def _are_ends(ends: Mapping[Any, Any]) -> bool:
+    return all(
+        type(name) is str and type(end) is int and 0 <= end <= CONTENT_LIMIT
+        for name, end in ends.items()
+    )
 
 
 def is_archive_id(value: Any) -> bool:
@@ -101,9 +117,12 @@ class ContentRecord(NamedTuple):
     """One content: what it is, and where its bytes are.
 
     Its payload is *length* bytes from *start* of data stream *stream*.  Without a map the payload
-    is the content.  *depth* is 0 without a base, else one more than the base's.  *donors* are
+    is the content.  *depth* is 0 without a base, else more than the base's.  *donors* are
     contents whose payloads the map names.  *map_first* and *map_parts* say which map records,
     *slabs* which record of the SigVault (-1: none).
+
+    A *shell* was a content once, and is kept for its payload alone, which others take bytes from:
+    what of it is there still, its map says.
     """
 
     digest: bytes
@@ -122,6 +141,11 @@ class ContentRecord(NamedTuple):
     def is_plain(self) -> bool:
         """Whether the payload is the content, byte for byte."""
         return not self.map_parts
+
+    @property
+    def is_shell(self) -> bool:
+        """Whether it is kept for its payload alone."""
+        return self.digest == SHELL_DIGEST
 
 
 def encode_plain(digest: bytes, size: int, stream: int, start: int) -> bytes:
@@ -186,6 +210,8 @@ def _decode_mapped(
     base = None if packed is None else header.reference(packed, where)
     if (base is None) != (depth == 0) or (not parts and (base or record.length != record.size)):
         raise FormatDamaged(f"{where}: a content record that contradicts itself")
+    if record.is_shell and (base or donors or slabs >= 0 or record.length != record.size):
+        raise FormatDamaged(f"{where}: a payload that is kept, and is to be more than that")
     return record._replace(
         depth=depth, base=base, map_first=first, map_parts=parts, slabs=slabs,
         donors=tuple(header.reference(donor, where) for donor in donors),

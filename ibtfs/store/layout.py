@@ -19,6 +19,8 @@ FOLDERS: Final = (ARCHIVES, DAMAGED, LOCKS, POINTS, TAGS)
 DATA, SIGS, INDEX = "data", "sigs", "index"
 KINDS: Final = (DATA, SIGS, INDEX)
 """The kinds of files of an archive, in the order in which they become durable."""
+REMOVED: Final = "removed"
+"""What lies in the folder of an archive that does not exist any more, until all else is gone."""
 
 
 def archive(archive_id: str) -> str:
@@ -34,6 +36,11 @@ def archive_object(archive_id: str, kind: str) -> str:
 def archive_file(archive_id: str, kind: str, generation: int) -> str:
     """A file of an archive in one of its generations."""
     return f"{archive_object(archive_id, kind)}.{generation}"
+
+
+def removed(archive_id: str) -> str:
+    """What says that an archive does not exist any more."""
+    return f"{ARCHIVES}/{archive_id}/{REMOVED}"
 
 
 class ArchiveFile(NamedTuple):

@@ -1,4 +1,4 @@
-"""Locks: shared for backups, exclusive for what removes.
+"""Locks: shared for backups, prune for what removes, and exclusive for its decisive moment.
 
 A lock is an empty file in ``locks/`` whose name says everything: kind, when, which host, which
 process.  On a local folder its owner also holds an flock on it, from before the name appears, so
@@ -13,50 +13,61 @@ import contextlib
 import re
 import threading
 import time
+from collections.abc import Collection
 from types import TracebackType
 from typing import NamedTuple
 
 from ibtfs.errors import LockLost, RepositoryLocked
 from ibtfs.store import layout
-from ibtfs.store.storage.base import Lease, LockableStorage
+from ibtfs.store.storage.base import LOST, Lease, LockableStorage
 
-SHARED, EXCLUSIVE = "shared", "exclusive"
+SHARED, PRUNE, EXCLUSIVE = "shared", "prune", "exclusive"
+_TOGETHER = {(SHARED, SHARED), (SHARED, PRUNE), (PRUNE, SHARED)}
+"""Kinds of locks that do not exclude each other."""
 STALE_SECONDS = 30 * 60
 REFRESH_SECONDS = 60
 FOREIGN_SECONDS = 24 * 3600
 _NAME = re.compile(
-    r"(shared|exclusive)_(\d{1,12})_([0-9A-Za-z.-]{1,64})_(\d{1,10})_([0-9a-f]{8})\Z"
+    r"(shared|prune|exclusive)_(\d{1,12})_([0-9A-Za-z.-]{1,64})_(\d{1,10})_([0-9a-f]{8})\Z"
 )
 
 
 class Holder(NamedTuple):
-    """Who holds a lock: kind, since when (seconds since 1970), host, process number."""
+    """Who holds a lock: kind, since when (seconds since 1970), host, process number, token."""
 
     kind: str
     since: int
     host: str
     process: int
+    token: str
 
 
 class Lock:
     """A lock that is held; a context manager that releases it.
 
     *host* names this machine (see storage/machine), *process* is this process' number, *token* is
-    8 random hexadecimal digits.  Raises RepositoryLocked when somebody else holds a
-    lock that excludes it.
+    8 random hexadecimal digits.  A lock called like one of *beside* is the same owner's, and
+    excludes nothing.  Raises RepositoryLocked when somebody else holds a lock that excludes it.
     """
 
     def __init__(
-        self, storage: LockableStorage, kind: str, *, host: str, process: int, token: str
+        self,
+        storage: LockableStorage,
+        kind: str,
+        *,
+        host: str,
+        process: int,
+        token: str,
+        beside: Collection[str] = (),
     ) -> None:
-        self._storage, self._kind = storage, kind
+        self._storage, self._kind, self._beside = storage, kind, beside
         clean = re.sub(r"[^0-9A-Za-z.-]", "-", host)[:64] or "-"
         self.name = f"{kind}_{int(time.time())}_{clean}_{process}_{token}"
         self._refreshed = self._verified = _now()
         self._lost = False
         self._ended = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="ibtfs-lock", daemon=True)
-        self._lease: Lease | None = storage.lease(layout.lock(self.name))
+        self._lease: Lease | None = storage.lease(layout.lock(self.name), token)
         try:
             self._refuse_others(clean)
             self._keeper.start()
@@ -67,12 +78,12 @@ class Lock:
     def _refuse_others(self, host: str) -> None:
         for name in self._storage.list(layout.LOCKS):
             holder = parse_holder(name)
-            if holder is None or name == self.name:
+            if holder is None or name == self.name or name in self._beside:
                 continue
-            if SHARED == self._kind == holder.kind:
+            if (self._kind, holder.kind) in _TOGETHER:
                 continue
             if self._is_stale(name, holder, host):
-                self._storage.delete(layout.lock(name))
+                self._break(name, holder)
                 continue
             raise RepositoryLocked(
                 f"The repository is locked ({holder.kind}) by process {holder.process} on "
@@ -80,11 +91,21 @@ class Lock:
                 "wait until it has finished"
             )
 
+    def _break(self, name: str, holder: Holder) -> None:
+        """Remove a stale lock; its owner, if he only slept, can finish nothing from then on.
+
+        What he puts is named only after a look at his lock, and begun under its token before.
+        """
+        self._storage.delete(layout.lock(name))
+        self._storage.drop_unfinished(holder.token)
+
     def _is_stale(self, name: str, holder: Holder, host: str) -> bool:
         """Whether the owner of lock *name* is gone."""
         held = self._storage.is_held(layout.lock(name))
+        if held:
+            return False
         if held is not None and holder.host == host:
-            return not held
+            return True
         return self._age(name) > STALE_SECONDS
 
     def _age(self, name: str) -> float:
@@ -118,10 +139,7 @@ class Lock:
         """Raise LockLost unless the lock is still there and was kept fresh; then refresh it."""
         lease = self._lease
         if lease is None or not lease.is_in_place() or not self._refresh():
-            raise LockLost(
-                "The lock of this run was removed or went stale (was the machine asleep?); "
-                "nothing is lost, run the command again"
-            )
+            raise LockLost(LOST)
         self._verified = _now()
 
     def is_of_same_machine(self, name: str) -> bool:
@@ -141,7 +159,7 @@ class Lock:
         """Whether any other lock may be in use; one of another machine is, for a day."""
         self.verify()  # by its time the age of the others is told
         for name in self._storage.list(layout.LOCKS):
-            if name == self.name or parse_holder(name) is None:
+            if name == self.name or name in self._beside or parse_holder(name) is None:
                 continue
             held = None
             if self.is_of_same_machine(name):
@@ -179,4 +197,4 @@ def parse_holder(name: str) -> Holder | None:
     match = _NAME.match(name)
     if match is None:
         return None
-    return Holder(match[1], int(match[2]), match[3], int(match[4]))
+    return Holder(match[1], int(match[2]), match[3], int(match[4]), match[5])

@@ -69,6 +69,10 @@ class Points:
         data = whole(self._storage, name, MANIFEST_LIMIT)
         return decode_point(data, name, point_id, self._config.id)
 
+    def forget_read(self) -> None:
+        """Forget the manifests that were read."""
+        self._read.clear()
+
     def remember(self) -> None:
         """Keep a copy of the manifests that were read, where there is a folder for it."""
         if self._copies is not None:

@@ -20,12 +20,13 @@ from ibtfs.errors import (
 from ibtfs.format.config import CONFIG_LIMIT, LEVEL, Config, decode_config, encode_config
 from ibtfs.format.index import is_archive_id
 from ibtfs.store import layout
-from ibtfs.store.archives.reader import ArchiveReader, generations
+from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.lock import Lock
 from ibtfs.store.points import Points
-from ibtfs.store.storage.base import Space, whole
+from ibtfs.store.storage.base import TOKEN_DIGITS, Space, whole
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.machine import machine_name
 from ibtfs.store.storage.place import exists, is_repository
@@ -40,7 +41,8 @@ class Repository:
 
     *id* are its 16 bytes, *config* is what it says of itself, *points* are its backup points,
     *damage* the notes of what is damaged, *cache* holds what was read, within *cache_bytes*.
-    *storage* is for the rooms of this layer.
+    *storage* is for the rooms of this layer.  *era* goes up when what was read before may not hold
+    any more.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Repository:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
         self._archives: OrderedDict[str, ArchiveReader] = OrderedDict()
+        self.era = 0
 
     @classmethod
     def create(
@@ -132,11 +135,17 @@ class Repository:
         """The file system that holds it.  Raises StorageFailed."""
         return self.storage.space()
 
-    def lock(self, kind: str) -> Lock:
-        """A lock of *kind*, SHARED or EXCLUSIVE, of this process.  Raises RepositoryLocked."""
-        token = os.urandom(4).hex()
+    def lock(self, kind: str, beside: Collection[str] = ()) -> Lock:
+        """A lock of *kind*, SHARED or EXCLUSIVE, of this process.  Raises RepositoryLocked.
+
+        All that was read before is forgotten: others may have removed some of it.  *beside* are the
+        names of locks that the caller has already.
+        """
+        token = os.urandom(TOKEN_DIGITS // 2).hex()
         host, process = machine_name(), os.getpid()
-        return Lock(self.storage, kind, host=host, process=process, token=token)
+        lock = Lock(self.storage, kind, host=host, process=process, token=token, beside=beside)
+        self.forget_read()
+        return lock
 
     # Archives
 
@@ -145,13 +154,37 @@ class Repository:
         with self._lock:
             reader = self._archives.get(archive_id)
             if reader is None:
-                reader = ArchiveReader(self.storage, self.id, archive_id, self.cache)
+                reader = ArchiveReader(
+                    self.storage, self.id, archive_id, self.cache, self._begin_era
+                )
                 self._archives[archive_id] = reader
                 if len(self._archives) > self._most_open:
                     self._archives.popitem(last=False)
             else:
                 self._archives.move_to_end(archive_id)
             return reader
+
+    def refresh(self) -> bool:
+        """Look for later generations of the archives in use; whether there were any.
+
+        If so, what was read of those is forgotten, and all that was found out by it.
+        """
+        with self._lock:
+            readers = list(self._archives.values())
+        outdated = [reader for reader in readers if reader.is_outdated()]
+        for reader in outdated:
+            reader.refresh()
+        return bool(outdated)
+
+    def _begin_era(self) -> None:
+        self.era += 1
+
+    def forget_read(self) -> None:
+        """Forget all that was read: whoever has just got a lock sees what others did before."""
+        with self._lock:
+            self._archives.clear()  # whoever uses a reader goes on with it
+        self.points.forget_read()
+        self.era += 1
 
     def archive_ids(self) -> list[str]:
         """The archives that are whole, oldest first by name."""

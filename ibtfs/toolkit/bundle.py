@@ -26,7 +26,8 @@ from ibtfs.format.packing import pack, pack_bodies, unpack_bodies, unpack_tuple
 from ibtfs.format.tables import StreamTable
 from ibtfs.store.archives.file import FrameFileReader, FrameFileWriter
 from ibtfs.store.archives.writer import compression_pool
-from ibtfs.store.storage.local import LocalObject, LocalStorage, LocalUpload
+from ibtfs.store.storage.local import LocalObject, LocalStorage
+from ibtfs.store.storage.upload import LocalUpload
 from ibtfs.toolkit.dirs import AnyPath
 
 FRAME = 1 << 20

@@ -17,6 +17,7 @@ from ibtfs.format.frames import (
     Frame,
     decode_frame,
     encode_frame,
+    frame_flags,
     object_key,
 )
 from ibtfs.format.tables import TRAILER_SIZE, StreamTable, decode_table, decode_trailer, encode_end
@@ -59,6 +60,18 @@ class FrameFileReader:
         if stream < TABLE + 16 and not frame.flags & FLAG_RUNS and len(frame.raw) != address.length:
             raise FormatDamaged(f"{where}: holds {len(frame.raw)} bytes, not {address.length}")
         return frame
+
+    def has_runs(self, stream: int, row: int) -> bool:
+        """Whether the frame in *row* lost some of its bytes, as its head says; not verified."""
+        if self.generation == 1:
+            return False
+        head = self._stored.read(self.tables[stream].offsets[row], HEAD_SIZE)
+        return bool(frame_flags(head) & FLAG_RUNS)
+
+    def stored_frame(self, stream: int, row: int) -> bytes:
+        """The frame in *row* as it is stored; verified by :meth:`frame` alone."""
+        table = self.tables[stream]
+        return self._stored.read(table.offsets[row], table.sizes[row])
 
     @property
     def size(self) -> int:

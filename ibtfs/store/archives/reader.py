@@ -19,47 +19,53 @@ from ibtfs.format.entry import Page, PageEntry, decode_state
 from ibtfs.format.extents import ExtentMap, decode_parts
 from ibtfs.format.frames import (
     CONTENTS,
-    DATA_STREAMS,
     FLAG_RUNS,
     HEADER,
     MAPS,
     SLABS,
     STATES,
     STREAMS,
-    Frame,
-    surviving,
+    Runs,
 )
-from ibtfs.format.index import ContentRecord, IndexHeader, decode_record, record_digest
+from ibtfs.format.index import (
+    SHELL_DIGEST,
+    ContentRecord,
+    IndexHeader,
+    decode_record,
+    record_digest,
+)
 from ibtfs.format.packing import unpack_bodies
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.store.archives.generations import generations
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.storage.base import Storage
 
 Value = TypeVar("Value")
-
-
-def generations(storage: Storage, archive_id: str) -> dict[str, int]:
-    """The newest generation of each file of an archive; an archive is whole with its index."""
-    newest: dict[str, int] = {}
-    for name in storage.list(layout.archive(archive_id)):
-        found = layout.parse_archive_file(name)
-        if found is not None:
-            newest[found.kind] = max(newest.get(found.kind, 0), found.generation)
-    return newest
+RUN_BYTES = 170
+"""About what one run weighs in memory, a tuple of three numbers."""
 
 
 class ArchiveReader:
-    """The records and payloads of one archive; threads may share it."""
+    """The records and payloads of one archive; threads may share it.
+
+    *changed* is called when later generations of its files count.
+    """
 
     def __init__(
-        self, storage: Storage, repository: bytes, archive_id: str, cache: ByteCache
+        self,
+        storage: Storage,
+        repository: bytes,
+        archive_id: str,
+        cache: ByteCache,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
-        self.id = archive_id
+        self.id, self._changed = archive_id, changed
         self._storage, self._repository, self._cache = storage, repository, cache
         self._lock = threading.Lock()
         self._files: dict[str, FrameFileReader] = {}
         self._header: IndexHeader | None = None
+        self._era = 0
 
     @property
     def where(self) -> str:
@@ -95,10 +101,7 @@ class ArchiveReader:
         try:
             return read()
         except ObjectMissing:
-            with self._lock:
-                opened = {kind: file.generation for kind, file in self._files.items()}
-            newest = generations(self._storage, self.id)
-            if opened and all(newest.get(kind) == number for kind, number in opened.items()):
+            if self._files and not self.is_outdated():
                 raise
             self.refresh()
             return read()
@@ -106,8 +109,21 @@ class ArchiveReader:
     def refresh(self) -> None:
         """Drop open files and what is cached of them, so that newer generations are seen."""
         with self._lock:
+            if not self._files:
+                return
             self._files, self._header = {}, None  # the last reader of an old one closes it
+            self._era += 1
+        self._changed()
         self._cache.drop(lambda key: isinstance(key, tuple) and key[0] == self.id)
+
+    def is_outdated(self) -> bool:
+        """Whether files that are open have later generations now, or are gone."""
+        with self._lock:
+            opened = {kind: file.generation for kind, file in self._files.items()}
+        if not opened:
+            return False
+        newest = generations(self._storage, self.id)
+        return any(newest.get(kind) != number for kind, number in opened.items())
 
     @property
     def header(self) -> IndexHeader:
@@ -162,7 +178,7 @@ class ArchiveReader:
         """The body of record *number* of a record stream.  Raises ObjectMissing if it is gone."""
 
         def read() -> bytes:
-            kind = self._kind(stream)
+            kind = self._record_kind(stream, number)
             start, bodies = self._bodies(kind, stream, number)
             body = bodies[number - start]
             if body is None:
@@ -175,11 +191,19 @@ class ArchiveReader:
     def content(self, number: int) -> ContentRecord:
         """Content record *number*.  Raises ObjectMissing, FormatDamaged."""
         where = f"{self.where}/index: content {number}"
-        return decode_record(self.body(CONTENTS, number), self.header, where)
+        era = -1
+        while era != self._era:
+            # of one generation: the next may refer to archives that this one does not know
+            era = self._era
+            body, header = self.body(CONTENTS, number), self.header
+        return decode_record(body, header, where)
 
     def content_digest(self, number: int) -> bytes:
         """The digest of content *number*.  Raises ObjectMissing, FormatDamaged."""
-        return record_digest(self.body(CONTENTS, number)) or self.content(number).digest
+        digest = record_digest(self.body(CONTENTS, number)) or self.content(number).digest
+        if digest == SHELL_DIGEST:
+            raise ObjectMissing(f"{self.where}/index: content {number} is gone but for its payload")
+        return digest
 
     def contents(self) -> Iterator[tuple[int, ContentRecord]]:
         """All content records that are left, with their numbers, in order."""
@@ -226,7 +250,7 @@ class ArchiveReader:
         return self._again(lambda: self._payload(stream, start, length))
 
     def _payload(self, stream: int, start: int, length: int) -> list[memoryview]:
-        opened = self._file(self._kind(stream))
+        opened = self._file(self._data_kind())
         table = opened.table(stream)
         pieces, row, end = [], table.find(start), start + length
         while start < end:
@@ -235,13 +259,15 @@ class ArchiveReader:
                 raise ObjectMissing(f"{opened.name}: the {name} bytes from {start} are gone")
             first = table.starts[row]
             stop = min(end, first + table.counts[row])
-            frame = self._frame(opened, stream, row, first)
-            if frame.flags & FLAG_RUNS:
-                length = table.counts[row]
-                piece = surviving(frame.raw, length, start - first, stop - first, opened.name)
+            raw = self._frame(opened, stream, row, first)
+            if isinstance(raw, Runs):
+                piece = raw.cut(start - first, stop - first)
+                if piece is None:
+                    name = STREAMS[stream]
+                    raise ObjectMissing(f"{opened.name}: some {name} bytes from {start} are gone")
                 pieces.append(piece)
             else:
-                pieces.append(memoryview(frame.raw)[start - first : stop - first])
+                pieces.append(memoryview(raw)[start - first : stop - first])
             start, row = stop, row + 1
         return pieces
 
@@ -253,47 +279,73 @@ class ArchiveReader:
         return self._again(lambda: self._frame_at(stream, address))
 
     def _frame_at(self, stream: int, address: int) -> tuple[int, memoryview] | None:
-        opened = self._file(self._kind(stream))
+        opened = self._file(self._data_kind())
         table = opened.table(stream)
         row = table.find(address)
         if row < 0:
             name = STREAMS[stream]
             raise ObjectMissing(f"{opened.name}: the {name} bytes from {address} are gone")
         first = table.starts[row]
-        frame = self._frame(opened, stream, row, first)
-        return None if frame.flags & FLAG_RUNS else (first, memoryview(frame.raw))
+        raw = self._frame(opened, stream, row, first)
+        return None if isinstance(raw, Runs) else (first, memoryview(raw))
 
-    def _kind(self, stream: int) -> str:
-        """The file that has *stream*: the index too, if it is small enough not to have its own."""
-        if stream in DATA_STREAMS:
-            return layout.DATA if self.header.has_data else layout.INDEX
-        if stream >= SLABS:
-            return layout.SIGS if self.header.has_sigs else layout.INDEX
-        return layout.INDEX
+    def _data_kind(self) -> str:
+        """The file that has the payloads: the index, if they are small enough to lie in it."""
+        return layout.DATA if self.header.has_data else layout.INDEX
+
+    def _record_kind(self, stream: int, number: int) -> str:
+        """The file that has record *number* of *stream*.
+
+        A later generation of the index may have records of the SigVault beside those of sigs.
+        """
+        if stream < SLABS or not self.header.has_sigs:
+            return layout.INDEX
+        return (
+            layout.INDEX
+            if self._file(layout.INDEX).table(stream).find(number) >= 0
+            else (layout.SIGS)
+        )
 
     def covers(self, stream: int, start: int, length: int) -> bool:
-        """Whether the file that should have these payload bytes has frames for them.
+        """Whether the file that should have these payload bytes has frames that hold them.
 
         Raises ObjectMissing, FormatDamaged.
         """
         return self._again(lambda: self._covers(stream, start, length))
 
     def _covers(self, stream: int, start: int, length: int) -> bool:
-        table = self._file(self._kind(stream)).table(stream)
+        opened = self._file(self._data_kind())
+        table = opened.table(stream)
         row, end = table.find(start), start + length
         while start < end:
             if not 0 <= row < len(table.starts) or table.starts[row] > start:
                 return False
-            start, row = table.starts[row] + table.counts[row], row + 1
+            first = table.starts[row]
+            stop = first + table.counts[row]
+            if opened.has_runs(stream, row):
+                raw = self._frame(opened, stream, row, first)
+                if isinstance(raw, Runs) and not raw.find(start - first, min(stop, end) - first):
+                    return False
+            start, row = stop, row + 1
         return True
 
     def may_hold(self, digest: bytes) -> Iterator[int]:
         """The numbers of the contents with *digest*; reads the index's records and decodes few."""
         return (number for number, body in self._contents() if digest in body)
 
-    def _frame(self, opened: FrameFileReader, stream: int, row: int, first: int) -> Frame:
-        key = (self.id, stream, first, opened.generation)
-        return self._cache.get(key, lambda: opened.frame(stream, row), lambda f: len(f.raw))
+    def _frame(self, opened: FrameFileReader, stream: int, row: int, first: int) -> bytes | Runs:
+        """The bytes of a frame of a data stream, or what is left of them."""
+
+        def load() -> bytes | Runs:
+            frame = opened.frame(stream, row)
+            if frame.flags & FLAG_RUNS:
+                return Runs(frame.raw, opened.table(stream).counts[row], opened.name)
+            return frame.raw
+
+        def weigh(raw: bytes | Runs) -> int:
+            return len(raw.raw) + RUN_BYTES * len(raw.runs) if isinstance(raw, Runs) else len(raw)
+
+        return self._cache.get((self.id, stream, first, opened.generation), load, weigh)
 
     def close(self) -> None:
         """Close the archive's files."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
 
 from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
 from ibtfs.format.extents import ExtentMap
 from ibtfs.format.frames import digest
-from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.store.contents.fold import Found, Level, fold, name_of
+from ibtfs.store.contents.whole import require_content, too_deep
 from ibtfs.store.repository import Repository
 
+Value = TypeVar("Value")
+ATTEMPTS = 8
 WINDOW = 1 << 20
 """Bytes of a content that are resolved together, and kept so in the cache."""
 
@@ -71,6 +75,22 @@ class Contents:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._chains: tuple[list[Level], ...] = ()
+        self._era = repository.era
+
+    def _settled(self, read: Callable[[], Value]) -> Value:
+        """What *read* gives; once more when what it was found by has changed meanwhile.
+
+        Contents may be built in another way by a later generation, and what they were built on
+        before may be gone then.
+        """
+        for _ in range(ATTEMPTS):
+            era = self._repository.era
+            try:
+                return read()
+            except ObjectMissing:
+                if not self._repository.refresh() and self._repository.era == era:
+                    raise
+        return read()
 
     def record(self, ref: Reference) -> ContentRecord:
         """The record of *ref*.  Raises ObjectMissing, FormatDamaged."""
@@ -79,7 +99,7 @@ class Contents:
     def _kept_record(self, ref: Reference) -> ContentRecord:
         """As :meth:`record`, for those that are asked for again and again."""
         return self._repository.cache.get(
-            ("record", ref), lambda: self.record(ref), lambda _: RECORD_BYTES
+            ("record", self._repository.era, ref), lambda: self.record(ref), lambda _: RECORD_BYTES
         )
 
     def extents(self, ref: Reference, record: ContentRecord) -> ExtentMap:
@@ -91,7 +111,7 @@ class Contents:
 
         Raises FormatDamaged, also where the content ends before.
         """
-        for rows in self._rows(ref, start, end):
+        for rows in self._settled(lambda: self._rows(ref, start, end)):
             yield from map(Segment._make, rows)
 
     def _rows(self, ref: Reference, start: int, end: int) -> Iterator[list[_Piece]]:
@@ -99,15 +119,19 @@ class Contents:
         size = self._kept_record(ref).size
         if end > size:
             raise FormatDamaged(f"{name_of(ref)}: has {size} bytes where more are expected")
+        return self._cut_rows(ref, start, end)
+
+    def _cut_rows(self, ref: Reference, start: int, end: int) -> Iterator[list[_Piece]]:
         while start < end:
             number = start // WINDOW
             stop = min(end, (number + 1) * WINDOW)
-            yield self._window(ref, number).cut(start, stop)
+            window = self._settled(functools.partial(self._window, ref, number))
+            yield window.cut(start, stop)
             start = stop
 
     def _window(self, ref: Reference, number: int) -> _Window:
         return self._repository.cache.get(
-            ("window", ref, number),
+            ("window", self._repository.era, ref, number),
             lambda: self._resolve(ref, number),
             lambda window: ROW_BYTES * len(window.starts) + 100,
         )
@@ -121,6 +145,8 @@ class Contents:
 
     def _chain(self, ref: Reference) -> list[Level]:
         """A content, its base, the base of that, …, with their maps, kept together."""
+        if self._era != self._repository.era:
+            self._era, self._chains = self._repository.era, ()
         held = self._chains
         if held and held[0][0].ref == ref:
             return held[0]
@@ -132,7 +158,7 @@ class Contents:
     def _kept_chain(self, ref: Reference) -> list[Level]:
         # the last ones are held beside the cache: a long one must not be driven out between windows
         return self._repository.cache.get(
-            ("chain", ref),
+            ("chain", self._repository.era, ref),
             lambda: self._load_chain(ref),
             lambda levels: sum(
                 400 + (level.extents.memory_size if level.extents else 0) for level in levels
@@ -151,17 +177,16 @@ class Contents:
         )
 
     def _load_chain(self, ref: Reference) -> list[Level]:
-        levels = []
-        record = self.record(ref)
-        while True:
+        levels: list[Level] = []
+        while len(levels) <= DEPTH_LIMIT:
+            record = self.record(ref)
+            require_content(ref, record)
             extents = None if record.is_plain else self.extents(ref, record)
             levels.append(Level(ref, record, extents))
             if record.base is None:
                 return levels
-            base = self.record(record.base)
-            if base.depth != record.depth - 1:
-                raise FormatDamaged(f"{name_of(ref)}: its chain of bases does not descend")
-            ref, record = record.base, base
+            ref = record.base
+        raise too_deep(ref)
 
     def read(self, ref: Reference, offset: int, size: int) -> bytes:
         """Up to *size* bytes of a content from *offset*; fewer only at its end.
@@ -175,8 +200,8 @@ class Contents:
 
         Raises ObjectMissing, FormatDamaged; tries other copies of the same content before.
         """
-        record = self.record(ref)
-        if record.is_plain:
+        record = self._settled(lambda: self.record(ref))
+        if record.is_plain and not record.is_shell:
             try:
                 data = b"".join(self._payload(ref, record, 0, record.size))
                 if len(data) == size and digest(data) == record.digest:
@@ -203,7 +228,11 @@ class Contents:
 
     def own_pieces(self, ref: Reference, offset: int, size: int) -> list[bytes | memoryview]:
         """As :meth:`pieces`, from this record alone."""
+        return self._settled(lambda: self._own_pieces(ref, offset, size))
+
+    def _own_pieces(self, ref: Reference, offset: int, size: int) -> list[bytes | memoryview]:
         record = self.record(ref)
+        require_content(ref, record)
         end = min(offset + size, record.size)
         if record.is_plain:
             return list(self._payload(ref, record, offset, end - offset)) if end > offset else []
@@ -268,11 +297,12 @@ class Contents:
         """Other records of the content *ref*, where its own record can still be read."""
         try:
             wanted = self.record(ref)
+            require_content(ref, wanted)
         except IntegrityError:
             raise error from None
         archives = self._repository.archive_ids()
         return self._repository.cache.get(
-            ("copies", ref, len(archives)),
+            ("copies", self._repository.era, ref, len(archives)),
             lambda: self._search(ref, wanted, archives),
             lambda found: 200 * len(found),
         )
@@ -292,32 +322,6 @@ class Contents:
             except IntegrityError:
                 continue  # a damaged index offers no copies
         return [other for other in found if other != ref]
-
-    def is_whole(self, ref: Reference, record: ContentRecord) -> bool:
-        """Whether all that a content needs is there: bases, donors, and frames for payloads."""
-        try:
-            self.require_whole(ref, record)
-        except IntegrityError:
-            return False
-        return True
-
-    def require_whole(self, ref: Reference, record: ContentRecord) -> None:
-        """Raise IntegrityError, saying what is missing, unless :meth:`is_whole`."""
-        while True:
-            self._require_payload(ref, record)
-            for donor in record.donors:
-                self._require_payload(donor, self.record(donor))
-            if record.base is None:
-                return
-            base = self.record(record.base)
-            if base.depth != record.depth - 1:
-                raise FormatDamaged(f"{name_of(ref)}: its chain of bases does not descend")
-            ref, record = record.base, base
-
-    def _require_payload(self, ref: Reference, record: ContentRecord) -> None:
-        archive = self._repository.archive(ref.archive)
-        if not archive.covers(record.stream, record.start, record.length):
-            raise ObjectMissing(f"{name_of(ref)}: its payload is not in the archive's data")
 
     def verify(self, ref: Reference, data: bytes, record: ContentRecord) -> None:
         """Raise FormatDamaged unless *data* is the content."""

@@ -14,7 +14,7 @@ from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.frames import SLABS
-from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.format.packing import expect_ints, pack, unpack_tuple
 from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
@@ -82,16 +82,16 @@ def load_slabs(repository: Repository, record: ContentRecord, archive_id: str) -
     Raises FormatDamaged, ObjectMissing.
     """
     parts: list[tuple[ContentRecord, list[_Part]]] = []
-    while True:
+    while len(parts) <= DEPTH_LIMIT:
         archive = repository.archive(archive_id)
         listed = _listed(archive, record)
         parts.append((record, listed))
         if record.base is None or all(part.numbers is None for part in listed):
             break
-        base = repository.archive(record.base.archive).content(record.base.number)
-        if base.depth >= record.depth:
-            raise FormatDamaged(f"{archive.where}: a chain of bases that does not descend")
-        archive_id, record = record.base.archive, base
+        archive_id, number = record.base
+        record = repository.archive(archive_id).content(number)
+    else:
+        raise FormatDamaged(f"{_name_of(archive_id)}: a chain of bases that is too long")
     digests = SlabDigests()
     where = _name_of(archive_id)
     for link, listed in reversed(parts):

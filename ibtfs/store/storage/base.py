@@ -18,6 +18,12 @@ from ibtfs.errors import ObjectUnreadable
 
 UNFINISHED = ".part"
 """How the names of uploads end: objects that are not whole yet."""
+TOKEN_DIGITS = 8
+"""The token of a lease: so many hexadecimal digits; what is put by its owner is begun under it."""
+LOST = (
+    "The lock of this run was removed or went stale (was the machine asleep?); "
+    "nothing is lost, run the command again"
+)
 ObjectToken = tuple[int, int, int, int]
 """What tells whether an object is the one that was seen before; equal tokens, the same object."""
 
@@ -142,8 +148,19 @@ class Lease(Protocol):
 class Leases(Protocol):
     """Objects that tell whether their owner lives: what locks are made of."""
 
-    def lease(self, name: str) -> Lease:
-        """Make an empty object that is held as long as its owner lives.  Raises StorageFailed."""
+    def lease(self, name: str, token: str) -> Lease:
+        """Make an empty object that is held as long as its owner lives.
+
+        Until it is released, what is put is begun under *token*, and fails with LockLost when the
+        object is not there any more.  Raises StorageFailed.
+        """
+        ...
+
+    def drop_unfinished(self, token: str) -> None:
+        """Remove all uploads that were begun under *token*, so that none of them is finished.
+
+        To be done behind the removal of the object of that lease.  Raises StorageFailed.
+        """
         ...
 
     def is_held(self, name: str) -> bool | None:
@@ -208,6 +225,11 @@ class LockableStorage(Storage, Leases, Protocol):
 def is_unfinished(name: str) -> bool:
     """Whether *name*, as a storage lists it, is that of an upload that was not finished."""
     return name.endswith(UNFINISHED)
+
+
+def token_of(name: str) -> str:
+    """The token that an upload, of which *name* tells :func:`is_unfinished`, was begun under."""
+    return name[: -len(UNFINISHED)].rpartition(".")[2][:TOKEN_DIGITS]
 
 
 def whole(storage: Storage, name: str, limit: int) -> bytes:

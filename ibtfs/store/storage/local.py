@@ -11,15 +11,16 @@ import os
 import stat
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import TracebackType
 
-from ibtfs.errors import ObjectExists, ObjectUnreadable, RepositoryError
+from ibtfs.errors import LockLost, ObjectUnreadable, RepositoryError
 from ibtfs.store.layout import FOLDERS
-from ibtfs.store.storage.base import UNFINISHED, is_unfinished
-from ibtfs.store.storage.durable import failed, rename_new, sync_folder, sync_names
+from ibtfs.store.storage.base import LOST, TOKEN_DIGITS, UNFINISHED, is_unfinished, token_of
+from ibtfs.store.storage.durable import failed, sync_folder, sync_names
 from ibtfs.store.storage.lease import FileLease
 from ibtfs.store.storage.place import check_place
+from ibtfs.store.storage.upload import LocalUpload
 from ibtfs.store.storage.volume import LocalVolume
 
 # whatever lies there, opening it never waits
@@ -65,77 +66,6 @@ class LocalObject:
         self.close()
 
 
-class LocalUpload:
-    """A file being put, as Upload says."""
-
-    def __init__(self, storage: LocalStorage, name: str) -> None:
-        self._storage, self.name = storage, name
-        self._place, _, self._base = name.rpartition("/")
-        self._part = f"{self._base}.{os.urandom(6).hex()}{UNFINISHED}"
-        self.size = 0
-        self._folder = storage.opened_folder(self._place, make=True)
-        try:
-            self._descriptor = storage.create_file(self._folder, self._part)
-        except OSError as error:
-            os.close(self._folder)
-            raise failed(error, name) from error
-        self._is_open = True
-
-    def write(self, data: bytes | memoryview) -> None:
-        """As Upload says."""
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._descriptor, view) :]
-        except OSError as error:
-            raise failed(error, self.name) from error
-        self.size += len(data)
-
-    def finish(self) -> None:
-        """As Upload says."""
-        try:
-            os.fsync(self._descriptor)
-            self._close_file()  # may fail as well, and is to do so before it has its name
-            rename_new(self._folder, self._part, self._base)
-            sync_names(self._folder)
-        except FileExistsError as error:
-            raise ObjectExists(f"{self.name}: is there already") from error
-        except OSError as error:
-            raise failed(error, self.name) from error
-        self._close()
-
-    def abort(self) -> None:
-        """As Upload says; a folder of its own goes with it."""
-        if not self._is_open:
-            return
-        try:
-            os.unlink(self._part, dir_fd=self._folder)
-        except OSError:
-            pass  # moved into place, or the disk is gone: nothing to drop
-        self._close()
-        self._storage.drop_folder(self._place)
-
-    def _close_file(self) -> None:
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
-
-    def _close(self) -> None:
-        self._is_open = False
-        with suppress(OSError):  # of what is dropped, or was synced
-            self._close_file()
-        os.close(self._folder)
-
-    def __enter__(self) -> LocalUpload:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
-        if kind is not None:
-            self.abort()
-
-
 class LocalStorage(LocalVolume):
     """A repository's objects in a folder of a local file system.
 
@@ -146,6 +76,7 @@ class LocalStorage(LocalVolume):
     def __init__(self, root: bytes, *, shared: bool = False) -> None:
         super().__init__(root)
         self._shared = shared
+        self._leases: list[FileLease] = []
 
     @classmethod
     def create(cls, root: bytes, *, shared: bool = False) -> LocalStorage:
@@ -298,18 +229,41 @@ class LocalStorage(LocalVolume):
 
     # Leases
 
-    def lease(self, name: str) -> FileLease:
+    def lease(self, name: str, token: str) -> FileLease:
         """As Leases says."""
         place, _, base = name.rpartition("/")
         folder = self.opened_folder(place, make=True)
         try:
-            return FileLease(folder, base)
+            lease = FileLease(folder, base, token, self._leases.remove)
+            self._leases.append(lease)
+            return lease
         except OSError as error:
             os.close(folder)
             raise failed(error, name) from error
         except BaseException:
             os.close(folder)
             raise
+
+    def part_name(self, base: str) -> str:
+        """What an upload of *base* is called before it is finished."""
+        token = self._leases[-1].token if self._leases else os.urandom(TOKEN_DIGITS // 2).hex()
+        return f"{base}.{token}{os.urandom(4).hex()}{UNFINISHED}"
+
+    def require_leases(self) -> None:
+        """Raise LockLost unless all leases that were taken are in place."""
+        for lease in self._leases:
+            if not lease.is_in_place():
+                raise LockLost(LOST)
+
+    def drop_unfinished(self, token: str) -> None:
+        """As Leases says."""
+        folders = ["", *FOLDERS]
+        for folder in FOLDERS:
+            folders += [f"{folder}/{name}" for name in self.list(folder)]
+        for folder in folders:
+            for name in self.list(folder, unfinished=True):
+                if is_unfinished(name) and token_of(name) == token:
+                    self.delete(f"{folder}/{name}" if folder else name)
 
     def is_held(self, name: str) -> bool | None:
         """As Leases says."""

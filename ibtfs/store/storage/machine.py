@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 
@@ -9,15 +10,14 @@ from blake3 import blake3
 
 
 def machine_name() -> str:
-    """This machine's name and a token of its own: names alone are not unique."""
+    """This machine's name and a token of its own: names alone are not unique.
+
+    Neither is a machine-id, which copies of a virtual machine share; but each was booted by itself.
+    So after a reboot it is another machine, whose locks are told by their age.
+    """
     token = b""
-    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id", "/proc/sys/kernel/random/boot_id"):
-        try:
-            with open(path, "rb") as file:
-                token = file.read(64).strip()
-        except OSError:
-            continue
-        if token:
-            break
+    for path in ("/etc/machine-id", "/proc/sys/kernel/random/boot_id"):
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            token += file.read(64).strip()
     host = re.sub(r"[^0-9A-Za-z.-]", "-", os.uname().nodename)[:50] or "-"
     return f"{host}-{blake3(token).hexdigest(4)}" if token else host

@@ -97,9 +97,13 @@ class Catalog:
             seen = self._seen.intersection(name for name, _, _ in rows)
             present = self._repository.index_generations(known=seen)
             known = {(name, generation) for name, generation, _ in rows}
-            for name, generation, ordinal in rows:
-                if name not in seen and present.get(name) != generation:
-                    self._forget(connection, ordinal)
+            gone = [
+                ordinal
+                for name, generation, ordinal in rows
+                if name not in seen and present.get(name) != generation
+            ]
+            if gone:
+                self._forget(connection, gone)
             for name in sorted(name for name in present if (name, present[name]) not in known):
                 self._feed_archive(connection, name, present[name])
             connection.execute("COMMIT")
@@ -108,10 +112,13 @@ class Catalog:
             raise
         self._seen = seen.union(present)
 
-    def _forget(self, connection: sqlite3.Connection, ordinal: int) -> None:
-        for table in ("contents", "heads"):
-            connection.execute(f"DELETE FROM {table} WHERE archive = ?", (ordinal,))
-        connection.execute("DELETE FROM archives WHERE id = ?", (ordinal,))
+    def _forget(self, connection: sqlite3.Connection, gone: list[int]) -> None:
+        """Forget archives; at once, for each look for what they had reads all there is."""
+        connection.execute("CREATE TEMP TABLE gone(id INTEGER PRIMARY KEY)")
+        connection.executemany("INSERT INTO gone VALUES(?)", ((ordinal,) for ordinal in gone))
+        for table, column in (("contents", "archive"), ("heads", "archive"), ("archives", "id")):
+            connection.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM gone)")
+        connection.execute("DROP TABLE gone")
 
     def _feed_archive(self, connection: sqlite3.Connection, name: str, generation: int) -> None:
         archive = self._repository.archive(name)
@@ -124,7 +131,11 @@ class Catalog:
             ordinal = cursor.lastrowid
             connection.executemany(
                 "INSERT OR IGNORE INTO contents VALUES(?, ?, ?)",
-                ((_prefix(r.digest), ordinal, number) for number, r in archive.contents()),
+                (
+                    (_prefix(record.digest), ordinal, number)
+                    for number, record in archive.contents()
+                    if not record.is_shell
+                ),
             )
             heads = (
                 (_prefix(head), ordinal, number)

@@ -19,6 +19,7 @@ from ibtfs.format.extents import HOLE, OWN, ExtentMap
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.archives.writer import ArchiveWriter
 from ibtfs.store.contents.reader import Contents
+from ibtfs.store.contents.whole import is_whole
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.catalog import Catalog
 
@@ -163,7 +164,7 @@ class RunWriter:
             record = self.contents.record(ref)
         except IntegrityError:
             return None
-        return record if self.contents.is_whole(ref, record) else None
+        return record if is_whole(self.repository, ref, record) else None
 
     def holes_of(self, ref: Reference, size: int) -> Holes:
         """Where the holes of a content of *size* bytes are: equal ones may have other holes."""

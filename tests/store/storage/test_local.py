@@ -136,7 +136,7 @@ def test_what_is_missing_is_called_missing(storage: Storage) -> None:
 
 
 def test_leases_tell_whether_their_owner_lives(storage: LocalStorage) -> None:
-    lease = storage.lease("locks/l")
+    lease = storage.lease("locks/l", "0a1b2c3d")
     assert storage.list("locks") == ["l"]
     assert storage.is_held("locks/l")
     assert lease.is_in_place()

@@ -21,6 +21,7 @@ from ibtfs.format.packing import unpack_tuple
 from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import SLAB, SlabDigests, load_slabs, slab_digest
+from ibtfs.store.contents.whole import require_whole
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing import draft as draft_module
 from ibtfs.store.writing import flatten
@@ -73,11 +74,12 @@ def record_of(repository: Repository, ref: Reference) -> ContentRecord:
 
 
 def content(repository: Repository, ref: Reference) -> bytes:
-    contents = Contents(reopened(repository))
+    opened = reopened(repository)
+    contents = Contents(opened)
     record = contents.record(ref)
     data = contents.read(ref, 0, record.size)
     assert digest_of(data) == record.digest
-    contents.require_whole(ref, record)
+    require_whole(opened, ref, record)
     return data
 
 
