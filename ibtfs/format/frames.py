@@ -117,6 +117,12 @@ def frame_flags(data: bytes) -> int:
     return flags
 
 
+def frame_raw_size(data: bytes) -> int:
+    """The raw size in the head of a frame, likewise."""
+    size: int = _HEAD.unpack_from(data)[4] if len(data) >= HEAD_SIZE else 0
+    return size
+
+
 _RUN_COUNT = struct.Struct("<I")
 _RUN = struct.Struct("<II")
 
@@ -132,8 +138,16 @@ def encode_runs(runs: Sequence[tuple[int, int]], raw: bytes) -> bytes:
             joined[-1] = (joined[-1][0], joined[-1][1] + length)
         else:
             joined.append((start, length))
-    head = _RUN_COUNT.pack(len(joined)) + b"".join(_RUN.pack(*run) for run in joined)
-    return head + b"".join(raw[start : start + length] for start, length in joined)
+    return pack_runs([(start, raw[start : start + length]) for start, length in joined])
+
+
+def pack_runs(pieces: Sequence[tuple[int, bytes | memoryview]]) -> bytes:
+    """The raw bytes of a frame of which only *pieces* survive: where each begins, and its bytes.
+
+    They are sorted, and there is a byte at least between any two.
+    """
+    head = b"".join(_RUN.pack(start, len(piece)) for start, piece in pieces)
+    return _RUN_COUNT.pack(len(pieces)) + head + b"".join(piece for _, piece in pieces)
 
 
 class Runs:

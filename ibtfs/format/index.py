@@ -24,7 +24,8 @@ ARCHIVE_LIMIT = 1 << 20
 SHELL_DIGEST = bytes(32)
 """Instead of a digest: the record is kept for its payload, and is no content any more."""
 ARCHIVE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}\Z")
-_LOW = 0xFFFFFFFF
+LOW = 0xFFFFFFFF
+"""Of a reference: the number of the record; above it stands the ordinal of the archive."""
 
 
 class Reference(NamedTuple):
@@ -78,7 +79,7 @@ class IndexHeader:
             raise FormatDamaged(f"{where}: not the header of an index")
         good = is_archive_id(archives[0])
         good = good and all(name == "" or is_archive_id(name) for name in archives)
-        if not good or not all(type(n) is int and 0 <= n <= _LOW for n in numbers):
+        if not good or not all(type(n) is int and 0 <= n <= LOW for n in numbers):
             raise FormatDamaged(f"{where}: not the header of an index")
         if not all(type(flag) is bool for flag in flags):
             raise FormatDamaged(f"{where}: not the header of an index")
@@ -94,7 +95,7 @@ class IndexHeader:
         archive = self.archives[packed >> 32]
         if not archive:
             raise FormatDamaged(f"{where}: refers to an archive that it said it does not need")
-        return Reference(archive, packed & _LOW)
+        return Reference(archive, packed & LOW)
 
 
 def _are_ends(ends: Mapping[Any, Any]) -> bool:
@@ -109,6 +110,8 @@ def is_archive_id(value: Any) -> bool:
     return type(value) is str and ARCHIVE_ID.match(value) is not None
 
 
+_FIVE_VALUES = b"\x95"
+"""How msgpack begins an array of five."""
 _DIGEST_HEAD = b"\xc4\x20"
 """How msgpack begins 32 bytes."""
 
@@ -195,6 +198,11 @@ def record_digest(body: bytes) -> bytes | None:
     A page that is written anew needs the digests of all its rows, and nothing else of them.
     """
     return body[3:35] if body[1:3] == _DIGEST_HEAD and len(body) >= 35 else None
+
+
+def is_plain_body(body: bytes) -> bool:
+    """Whether *body* is the record of a content with neither map nor digests of slabs."""
+    return body[:1] == _FIVE_VALUES
 
 
 def _decode_mapped(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from ibtfs.errors import FormatDamaged, IntegrityError
+from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.store import layout
 from ibtfs.store.storage.base import Storage, whole
@@ -30,13 +30,35 @@ class DamageNotes:
     def contents(self) -> frozenset[Reference]:
         """The contents that were noted; a note that cannot be read is told to the log."""
         found: set[Reference] = set()
-        for name in filter(NOTE_NAME.match, self._storage.list(layout.DAMAGED)):
+        seen: set[str] = set()
+        # a note may be replaced by a shorter one, which is there before the other goes
+        while new := set(filter(NOTE_NAME.match, self._storage.list(layout.DAMAGED))) - seen:
+            seen |= new
+            for name in sorted(new):
+                where = layout.damage_note(name)
+                try:
+                    found.update(_decode_note(whole(self._storage, where, NOTE_LIMIT), where))
+                except ObjectMissing:
+                    continue
+                except IntegrityError as error:
+                    log.warning("A note of damage cannot be read: %s", error)
+        return frozenset(found)
+
+    def trim(self, note_id: str, is_there: Callable[[Reference], bool]) -> None:
+        """Note no more what is not there; *note_id* is random.  Raises StorageFailed."""
+        names = list(filter(NOTE_NAME.match, self._storage.list(layout.DAMAGED)))
+        for number, name in enumerate(names):
             where = layout.damage_note(name)
             try:
-                found.update(_decode_note(whole(self._storage, where, NOTE_LIMIT), where))
+                noted = _decode_note(whole(self._storage, where, NOTE_LIMIT), where)
             except IntegrityError as error:
                 log.warning("A note of damage cannot be read: %s", error)
-        return frozenset(found)
+                continue
+            left = [ref for ref in noted if is_there(ref)]
+            if len(left) < len(noted):
+                if left:
+                    self.add(f"{note_id}-{number}", left)
+                self._storage.delete(where)
 
     def add(self, note_id: str, contents: Iterable[Reference]) -> None:
         """Note that *contents* are damaged; *note_id* is random.  Raises StorageFailed."""

@@ -13,7 +13,8 @@ POINTS: Final = "points"
 TAGS: Final = "tags"
 LOCKS: Final = "locks"
 DAMAGED: Final = "damaged"
-FOLDERS: Final = (ARCHIVES, DAMAGED, LOCKS, POINTS, TAGS)
+FORGOTTEN: Final = "forgotten"
+FOLDERS: Final = (ARCHIVES, DAMAGED, FORGOTTEN, LOCKS, POINTS, TAGS)
 """The folders that every repository has."""
 
 DATA, SIGS, INDEX = "data", "sigs", "index"
@@ -76,6 +77,11 @@ def tag(point_id: str, name: str) -> str:
 def lock(name: str) -> str:
     """A lock."""
     return f"{LOCKS}/{name}"
+
+
+def forgotten(point_id: str) -> str:
+    """What says that a backup point was removed on purpose."""
+    return f"{FORGOTTEN}/{point_id}"
 
 
 def damage_note(name: str) -> str:

@@ -140,6 +140,14 @@ class Points:
         name, codec = layout.point(point.id), Codec(self._config.level)
         return encode_point(point, name, self._config.id, codec)
 
+    def forgotten(self) -> list[str]:
+        """The ids of points that were removed on purpose, and of whose archives some are left."""
+        return [name for name in self._storage.list(layout.FORGOTTEN) if POINT_ID.match(name)]
+
+    def drop_forgotten(self, point_id: str) -> None:
+        """Remember no more that a point was removed on purpose."""
+        self._storage.delete(layout.forgotten(point_id))
+
     def tags(self, point_id: str) -> list[str]:
         """The tags of a point."""
         return self._storage.list(layout.tags(point_id))

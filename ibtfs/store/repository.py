@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import threading
@@ -210,6 +211,16 @@ class Repository:
             if name not in known
         )
         return {name: number for name, number in found if number is not None}
+
+    def remove(self, archive_id: str) -> None:
+        """Have an archive exist no more; what is left of it is swept later.  Raises LockLost."""
+        with contextlib.suppress(ObjectExists):
+            self.storage.put_new(layout.removed(archive_id), b"")
+
+    def age(self, archive_id: str, lock: Lock) -> float:
+        """Seconds since an archive was made, by the storage's clock, when *lock* was refreshed."""
+        oldest = layout.archive_file(archive_id, layout.INDEX, 1)
+        return self.storage.age(oldest, layout.lock(lock.name))
 
     def missing_files(self, archive_id: str, kinds: Collection[str] | None = None) -> list[str]:
         """The files of *kinds* that an archive lacks; by default of those that its index tells.

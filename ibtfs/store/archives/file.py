@@ -18,6 +18,7 @@ from ibtfs.format.frames import (
     decode_frame,
     encode_frame,
     frame_flags,
+    frame_raw_size,
     object_key,
 )
 from ibtfs.format.tables import TRAILER_SIZE, StreamTable, decode_table, decode_trailer, encode_end
@@ -67,6 +68,11 @@ class FrameFileReader:
             return False
         head = self._stored.read(self.tables[stream].offsets[row], HEAD_SIZE)
         return bool(frame_flags(head) & FLAG_RUNS)
+
+    def raw_size(self, stream: int, row: int) -> int:
+        """How many bytes the frame in *row* has before compression; not verified."""
+        head = self._stored.read(self.tables[stream].offsets[row], HEAD_SIZE)
+        return frame_raw_size(head)
 
     def stored_frame(self, stream: int, row: int) -> bytes:
         """The frame in *row* as it is stored; verified by :meth:`frame` alone."""

@@ -207,11 +207,11 @@ class ArchiveReader:
 
     def contents(self) -> Iterator[tuple[int, ContentRecord]]:
         """All content records that are left, with their numbers, in order."""
-        for number, body in self._contents():
+        for number, body in self.content_bodies():
             where = f"{self.where}/index: content {number}"
             yield number, decode_record(body, self.header, where)
 
-    def _contents(self) -> Iterator[tuple[int, bytes]]:
+    def content_bodies(self) -> Iterator[tuple[int, bytes]]:
         """The bodies of all content records that are left; none is lost by a new generation."""
         number = 0
         while found := self._again(functools.partial(self._contents_from, number)):
@@ -331,7 +331,7 @@ class ArchiveReader:
 
     def may_hold(self, digest: bytes) -> Iterator[int]:
         """The numbers of the contents with *digest*; reads the index's records and decodes few."""
-        return (number for number, body in self._contents() if digest in body)
+        return (number for number, body in self.content_bodies() if digest in body)
 
     def _frame(self, opened: FrameFileReader, stream: int, row: int, first: int) -> bytes | Runs:
         """The bytes of a frame of a data stream, or what is left of them."""

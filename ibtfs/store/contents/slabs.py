@@ -44,6 +44,11 @@ def slab_count(size: int) -> int:
     return (size + SLAB - 1) // SLAB
 
 
+def slab_records(size: int) -> int:
+    """How many records of the vault a content of *size* bytes has."""
+    return (slab_count(size) + SLABS_A_RECORD - 1) // SLABS_A_RECORD
+
+
 class SlabDigests:
     """The digests of a content's slabs, in one buffer."""
 
@@ -117,7 +122,7 @@ def _listed(archive: ArchiveReader, record: ContentRecord) -> list[_Part]:
     if record.slabs < 0:
         raise FormatDamaged(f"{where}: there are none")
     parts = []
-    for part in range((slab_count(record.size) + SLABS_A_RECORD - 1) // SLABS_A_RECORD):
+    for part in range(slab_records(record.size)):
         numbers, chosen = unpack_tuple(archive.body(SLABS, record.slabs + part), where, 2)[:2]
         if numbers is not None:
             numbers = expect_ints(numbers, where)

@@ -1,0 +1,1 @@
+"""Freeing the room of what no backup point needs any more."""

@@ -1,0 +1,256 @@
+"""What a prune is to do: which archives go, which are written anew, and what that frees."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from ibtfs.errors import IntegrityError, RepositoryError
+from ibtfs.format.index import Reference
+from ibtfs.format.point import Point
+from ibtfs.store.contents.whole import is_whole
+from ibtfs.store.lock import Lock
+from ibtfs.store.removal.marking import NEVER, Marking, mark_points
+from ibtfs.store.removal.order import dependents_first
+from ibtfs.store.removal.plan import ArchivePlan, Plan, make_plan
+from ibtfs.store.removal.sizes import ArchiveSizes, archive_sizes
+from ibtfs.store.repository import Repository
+
+YOUNG_SECONDS = 48 * 3600
+"""Archives of runs that left no point stay so long: the next run goes on with them."""
+Seen = tuple[tuple[str, ...], dict[str, int]]
+
+
+@dataclass
+class Decision:
+    """What is to be done, to archives in *order*: each is before all that it refers to.
+
+    *sizes* has what each archive has and would lose; *removed* archives go, and *rewritten* ones
+    get another index; *young* ones stay for the run that they belong to.  *seen* is what was there.
+    """
+
+    plan: Plan
+    sizes: dict[str, ArchiveSizes]
+    order: list[str]
+    removed: frozenset[str]
+    rewritten: frozenset[str]
+    young: frozenset[str]
+    seen: Seen
+
+    @property
+    def freed(self) -> int:
+        """Bytes that will be free afterwards."""
+        return sum(self.sizes[name].freed for name in self.removed | self.rewritten)
+
+    @property
+    def written(self) -> int:
+        """Bytes that have to be written for it."""
+        return sum(
+            one.size - one.freed
+            for name in self.rewritten
+            for one in self.sizes[name].files.values()
+            if one.freed
+        )
+
+    @property
+    def room(self) -> int:
+        """Bytes of free room that are needed meanwhile: all indexes, and the largest other file."""
+        indexes = largest = 0
+        for name in self.rewritten:
+            for kind, one in self.sizes[name].files.items():
+                if kind == "index":
+                    indexes += one.size
+                elif one.freed:
+                    largest = max(largest, one.size - one.freed)
+        return indexes + largest
+
+    @property
+    def rebuilt(self) -> int:
+        """How many contents get another base."""
+        return sum(len(self.plan.archives[name].rebuilt) for name in self.rewritten)
+
+
+def seen_now(repository: Repository) -> Seen:
+    """What a decision hangs on: the points that there are, and the generations of indexes."""
+    return tuple(repository.points.ids()), repository.index_generations()
+
+
+def decide(
+    repository: Repository,
+    *,
+    without: Collection[str] = (),
+    lock: Lock | None = None,
+    max_rewrite: int | None = None,
+    all_of_it: bool = False,
+) -> Decision:
+    """What pruning would do if the points *without* were gone too.
+
+    *lock* tells the age of archives; without it, none counts as young.  At most *max_rewrite* bytes
+    are written, for what frees most by them.  *all_of_it*: whatever frees anything is written anew.
+    Raises RepositoryError where it cannot be told what is needed, IntegrityError.
+    """
+    seen = seen_now(repository)
+    points = _points(repository, without)
+    marking = mark_points(repository, [point.state for point in points])
+    young = _young(repository, marking, points, lock, without)
+    copies = list(_good_copies(repository, marking))
+    work = _Work(repository, seen, young, copies, all_of_it=all_of_it)
+    decision = work.decided(marking, frozenset())
+    frozen = _beyond(decision, max_rewrite)
+    if frozen:
+        again = mark_points(repository, [point.state for point in points])
+        decision = work.decided(again, frozen)
+    return decision
+
+
+class _Work:
+    """What is the same in each round of a decision."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        seen: Seen,
+        young: frozenset[str],
+        copies: list[Reference],
+        *,
+        all_of_it: bool,
+    ) -> None:
+        self._repository, self._seen, self._young = repository, seen, young
+        self._copies, self._all = copies, all_of_it
+
+    def decided(self, marking: Marking, frozen: frozenset[str]) -> Decision:
+        """The decision, if *frozen* archives are not to be written anew."""
+        plan = make_plan(self._repository, marking, frozen=frozen, extra=self._copies)
+        for name in self._young:
+            plan.archives[name].is_fixed = True
+        sizes, rewritten = {}, []
+        for name, archive in plan.archives.items():
+            found = self._sizes(archive, plan)
+            if found is None:
+                continue
+            sizes[name] = found
+            if name not in frozen and not archive.is_dead and self._is_worth_it(found):
+                rewritten.append(name)
+        removed = frozenset(name for name in sizes if plan.archives[name].is_dead)
+        order = dependents_first(self._repository, plan.archives)
+        return Decision(plan, sizes, order, removed, frozenset(rewritten), self._young, self._seen)
+
+    def _sizes(self, archive: ArchivePlan, plan: Plan) -> ArchiveSizes | None:
+        """What an archive has and would lose; None of one that cannot be read, and so stays."""
+        try:
+            return archive_sizes(self._repository, archive)
+        except IntegrityError as error:
+            plan.damages.append(str(error))
+            archive.is_fixed = True
+            return None
+
+    def _is_worth_it(self, found: ArchiveSizes) -> bool:
+        if found.changes:
+            return True
+        worth = (one.freed if self._all else one.is_worth_it for one in found.files.values())
+        return any(worth)
+
+
+def _points(repository: Repository, without: Collection[str]) -> list[Point]:
+    """The points that stay.  Raises RepositoryError where some may be missing."""
+    listed = repository.points.all()
+    damaged = [point_id for point_id in listed.damaged if point_id not in without]
+    if damaged:
+        raise RepositoryError(
+            f"The manifest of {damaged[0]} cannot be read, so nothing can be removed that it may "
+            "need: give it back from a copy of the repository, or forget it by this id"
+        )
+    points = [point for point in listed.points if point.id not in without]
+    if not points:
+        known = {*repository.points.forgotten(), *without}
+        lost = [name for name in repository.archive_ids() if run_of(name) not in known]
+        if lost:
+            raise RepositoryError(
+                f"There is no backup point, but archives of some, such as {lost[0]}: were the "
+                "manifests in points/ lost? Nothing is removed"
+            )
+    return points
+
+
+def run_of(archive_id: str) -> str:
+    """The id of the run that made an archive, and of its point."""
+    return archive_id.rpartition(".")[0]
+
+
+def _young(
+    repository: Repository,
+    marking: Marking,
+    points: Iterable[Point],
+    lock: Lock | None,
+    without: Collection[str],
+) -> frozenset[str]:
+    """The archives of runs that left no point, and may be gone on with."""
+    if lock is None:
+        return frozenset()
+    runs = {point.id for point in points} | {*repository.points.forgotten(), *without}
+    lock.verify()  # ages are told by its time
+    return frozenset(
+        name
+        for name in repository.archive_ids()
+        if run_of(name) not in runs
+        and _is_unused(marking, name)
+        and repository.age(name, lock) < YOUNG_SECONDS
+    )
+
+
+def _is_unused(marking: Marking, archive_id: str) -> bool:
+    marks = marking.archives.get(archive_id)
+    if marks is None:
+        return True
+    used = max(max(marks.states, default=NEVER), max(marks.contents, default=NEVER))
+    return used == NEVER
+
+
+def _good_copies(repository: Repository, marking: Marking) -> Iterator[Reference]:
+    """For each content that is needed and noted as damaged, another with the same bytes."""
+    for ref in sorted(repository.damage.contents()):
+        marks = marking.archives.get(ref.archive)
+        if marks is None or not 0 <= ref.number < len(marks.contents):
+            continue
+        if marks.contents[ref.number] != NEVER:
+            yield from _copies(repository, ref)
+
+
+def _copies(repository: Repository, ref: Reference) -> Iterator[Reference]:
+    noted = repository.damage.contents()
+    try:
+        wanted = repository.archive(ref.archive).content(ref.number)
+    except IntegrityError:
+        return
+    for name in reversed(repository.archive_ids()):
+        archive = repository.archive(name)
+        try:
+            for number in archive.may_hold(wanted.digest):
+                other, record = Reference(name, number), archive.content(number)
+                same = (record.digest, record.size) == (wanted.digest, wanted.size)
+                if same and other not in noted and is_whole(repository, other, record):
+                    yield other
+                    return
+        except IntegrityError:
+            continue
+
+
+def _beyond(decision: Decision, max_rewrite: int | None) -> frozenset[str]:
+    """The archives for which what may be written is not enough: those that free least by it."""
+    if max_rewrite is None:
+        return frozenset()
+    left = max_rewrite
+
+    def cost(name: str) -> int:
+        return decision.sizes[name].size - decision.sizes[name].freed
+
+    def gain(name: str) -> float:
+        return decision.sizes[name].freed / max(cost(name), 1)
+
+    beyond = []
+    for name in sorted(decision.rewritten, key=gain, reverse=True):
+        if cost(name) <= left:
+            left -= cost(name)
+        else:
+            beyond.append(name)
+    return frozenset(beyond)

@@ -1,0 +1,239 @@
+"""Pruning: what no backup point needs goes, and what is kept is built on what is kept.
+
+Everything is found out and prepared beside backups.  For the moment in which records go nobody else
+may be at work; from then on what they needed cannot be come to any more, and is swept from the disk
+beside backups again.  It can be cut off at any moment: every point is whole, and the next prune
+goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.prune.decide import Decision, decide, run_of, seen_now
+from ibtfs.errors import IntegrityError, ObjectExists, RepositoryLocked, StorageFull
+from ibtfs.format.index import Reference
+from ibtfs.store.leftovers import remove_leftovers
+from ibtfs.store.lock import EXCLUSIVE, PRUNE, Lock
+from ibtfs.store.removal.indexes import IndexRewriter
+from ibtfs.store.removal.sweep import Sweeper, Swept
+from ibtfs.store.repository import Repository
+
+ROUNDS = 5
+"""On a full disk: what is freed makes room for what frees more."""
+WAIT_SECONDS = 600.0
+PAUSE_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class PruneOptions:
+    """How a repository is pruned.
+
+    *max_rewrite* bounds the bytes that are written, *wait* for how many seconds backups that are at
+    work are waited for.  *all_of_it*: files are written anew for any byte that is not needed.
+    """
+
+    dry_run: bool = False
+    max_rewrite: int | None = None
+    wait: float = WAIT_SECONDS
+    all_of_it: bool = False
+
+
+@dataclass
+class PruneResult:
+    """What a prune did, or would do: bytes *freed* and *written*, and the *room* it needs.
+
+    *size* is what all archives had; *removed* and *rewritten* count archives, *rebuilt* contents
+    that got another base.  *damages* were met, and what they may hide was kept; *failed* says what
+    could not be done, the next prune tries again.
+    """
+
+    size: int = 0
+    freed: int = 0
+    written: int = 0
+    room: int = 0
+    removed: int = 0
+    rewritten: int = 0
+    rebuilt: int = 0
+    young: int = 0
+    damages: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+
+def prune(repository: Repository, options: PruneOptions, observer: Observer) -> PruneResult:
+    """Free what no point needs.
+
+    Raises RepositoryLocked if another prune is at work, or somebody else for too long;
+    RepositoryError if it cannot be told what is needed, LockLost, IbtfsError.
+    """
+    repository.require_writable()
+    with repository.lock(PRUNE) as lock:
+        work = _Prune(repository, lock, options, observer)
+        if options.dry_run:
+            work.foresee()
+        else:
+            remove_leftovers(repository, lock)
+            work.run()
+    return work.result
+
+
+class _Prune:
+    """One prune."""
+
+    def __init__(
+        self, repository: Repository, lock: Lock, options: PruneOptions, observer: Observer
+    ) -> None:
+        self._repository, self._lock = repository, lock
+        self._options, self._observer = options, observer
+        self._sweeper = Sweeper(repository, all_of_it=options.all_of_it)
+        self.result = PruneResult()
+        self._dropped = 0
+
+    def _decide(self) -> Decision:
+        return decide(
+            self._repository,
+            lock=self._lock,
+            max_rewrite=self._options.max_rewrite,
+            all_of_it=self._options.all_of_it,
+        )
+
+    def _tell(self, decision: Decision) -> None:
+        """Take over what a decision says of the repository."""
+        result = self.result
+        result.size = max(result.size, sum(one.size for one in decision.sizes.values()))
+        result.room = max(result.room, decision.room)
+        result.young = len(decision.young)
+        result.damages = list(dict.fromkeys(decision.plan.damages))
+
+    def foresee(self) -> None:
+        """Find out what would be done."""
+        decision = self._decide()
+        self._tell(decision)
+        result = self.result
+        result.freed, result.written = decision.freed, decision.written
+        result.removed, result.rewritten = len(decision.removed), len(decision.rewritten)
+        result.rebuilt = decision.rebuilt
+
+    def run(self) -> None:
+        """Do it, in more than one round where the disk is full."""
+        for _ in range(ROUNDS):
+            decision = self._decide()
+            self._tell(decision)
+            if decision.removed or decision.rewritten:
+                decision, is_full = self._take_away(decision)
+            else:
+                is_full = False
+            before = self._dropped
+            swept_full = self._sweep()
+            if not (is_full or swept_full) or self._dropped == before:
+                break
+        self._clean_up()
+
+    # The moment in which records go
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """While nobody else is at work; backups are not kept waiting meanwhile."""
+        until = time.monotonic() + self._options.wait
+        told = False
+        while True:
+            try:
+                lock = self._repository.lock(EXCLUSIVE, beside=[self._lock.name])
+                break
+            except RepositoryLocked as error:
+                if time.monotonic() > until:
+                    raise
+                if not told:
+                    self._observer.note(f"{error}: waiting")
+                    told = True
+            time.sleep(PAUSE_SECONDS)
+            self._lock.refresh()
+        with lock:
+            yield
+
+    def _take_away(self, decision: Decision) -> tuple[Decision, bool]:
+        """Do what was decided to the records; whether the disk had no room for all of it."""
+        with self._alone():
+            if seen_now(self._repository) != decision.seen:
+                decision = self._decide()
+                self._tell(decision)
+            is_full = self._publish(decision)
+        self._repository.forget_read()
+        return decision, is_full
+
+    def _publish(self, decision: Decision) -> bool:
+        """Remove archives and write indexes, each before what it is built on loses anything."""
+        plans, repository = decision.plan.archives, self._repository
+        first = [name for name in decision.order if not plans[name].in_use]
+        for name in first:
+            if name in decision.removed:
+                self._remove(name)
+        for name in decision.order:
+            if name in decision.removed:
+                if plans[name].in_use:
+                    self._remove(name)
+            elif name in decision.rewritten:
+                try:
+                    self.result.written += IndexRewriter(repository, plans[name]).write()
+                except StorageFull as error:
+                    self.result.failed.append(str(error))
+                    return True
+                except (IntegrityError, ObjectExists) as error:
+                    # what comes behind may be needed by this one as it is
+                    self.result.failed.append(str(error))
+                    return False
+                self.result.rewritten += 1
+                self.result.rebuilt += len(plans[name].rebuilt)
+                self._observer.progress(1, 0)
+        return False
+
+    def _remove(self, archive_id: str) -> None:
+        self._repository.remove(archive_id)
+        self.result.removed += 1
+        self._observer.progress(1, 0)
+
+    # Beside backups again
+
+    def _sweep(self) -> bool:
+        """Sweep all archives; whether the disk had no room for some of it."""
+        sweeps: list[tuple[Callable[[str], Swept], list[str]]] = [
+            (self._sweeper.clear, self._sweeper.removed()),
+            (self._sweeper.sweep, self._repository.archive_ids()),
+        ]
+        is_full = False
+        for sweep, names in sweeps:
+            for name in names:
+                swept = sweep(name)
+                self._dropped += swept.freed
+                self.result.written += swept.written
+                is_full = is_full or swept.is_full
+                if swept.failed:
+                    self.result.failed.append(swept.failed)
+                self._observer.progress(0, swept.freed)
+                self._lock.refresh()
+        self.result.freed = self._dropped - self.result.written
+        return is_full
+
+    def _clean_up(self) -> None:
+        """Notes of damaged contents that are gone, and of forgotten points that left nothing."""
+        repository = self._repository
+        repository.damage.trim(os.urandom(8).hex(), self._is_there)
+        left = {run_of(name) for name in repository.archive_ids()}
+        for point_id in repository.points.forgotten():
+            if point_id not in left:
+                repository.points.drop_forgotten(point_id)
+
+    def _is_there(self, ref: Reference) -> bool:
+        """Whether a content is there; so it is where that cannot be told."""
+        if not self._repository.is_whole(ref.archive):
+            return False
+        try:
+            bodies = self._repository.archive(ref.archive).content_bodies()
+            return any(number == ref.number for number, _ in bodies)
+        except IntegrityError:
+            return True

@@ -1,0 +1,180 @@
+"""Later generations of an archive's files: frames taken over as they are, others written anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ibtfs.errors import FormatDamaged
+from ibtfs.format.compression import Codec
+from ibtfs.format.frames import (
+    DATA_STREAMS,
+    FLAG_RUNS,
+    STREAMS,
+    Address,
+    Runs,
+    encode_frame,
+    object_key,
+    pack_runs,
+)
+from ibtfs.format.packing import pack_bodies, unpack_bodies
+from ibtfs.format.tables import StreamTable, encode_end
+from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.store.storage.base import Storage
+
+RECORD_FRAME = 64 << 10
+Ranges = Sequence[tuple[int, int]]
+"""(start, end) each, in order, none touching another."""
+
+
+class FileRewriter:
+    """A later generation of the file *old* of an archive, *name* being its object.
+
+    Frames come in order of their addresses within each stream.  A context manager; left without
+    :meth:`finish` it leaves nothing.  Used by one thread.
+    """
+
+    def __init__(
+        self, storage: Storage, repository: bytes, name: str, old: FrameFileReader, codec: Codec
+    ) -> None:
+        self._old, self._codec, self._repository = old, codec, repository
+        self._key = object_key(repository, name)
+        self._tables: dict[int, StreamTable] = {}
+        self._upload = storage.put(f"{name}.{old.generation + 1}")
+
+    def __enter__(self) -> FileRewriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._upload.abort()
+
+    def _put(self, address: Address, data: bytes) -> None:
+        table = self._tables.setdefault(address.stream, StreamTable())
+        table.add(address.start, address.length, self._upload.size, len(data))
+        self._upload.write(data)
+
+    def copy(self, stream: int, row: int) -> None:
+        """Take over a frame of the old file as it is, damaged or not."""
+        table = self._old.table(stream)
+        address = Address(stream, table.starts[row], table.counts[row])
+        self._put(address, self._old.stored_frame(stream, row))
+
+    def copy_all(self, stream: int) -> None:
+        """Take over all frames of a stream."""
+        for row in range(len(self._old.table(stream).starts)):
+            self.copy(stream, row)
+
+    def add_records(self, stream: int, first: int, bodies: Sequence[bytes]) -> None:
+        """Append records, numbered from *first*, which lies behind all others of the stream."""
+        held: list[bytes | None] = []
+        size = 0
+        for body in bodies:
+            if held and size + len(body) > RECORD_FRAME:
+                self._put_records(stream, first, held)
+                first, held, size = first + len(held), [], 0
+            held.append(body)
+            size += len(body) + 3
+        if held:
+            self._put_records(stream, first, held)
+
+    def _put_records(self, stream: int, first: int, bodies: list[bytes | None]) -> None:
+        address = Address(stream, first, len(bodies))
+        self._put(address, encode_frame(self._key, address, pack_bodies(bodies), self._codec))
+
+    def keep_records(
+        self, stream: int, kept: Sequence[int], replaced: Mapping[int, bytes] | None = None
+    ) -> None:
+        """Take over the records of a stream whose numbers have a 1 in *kept*; *replaced* anew."""
+        replaced = replaced or {}
+        table = self._old.table(stream)
+        for row, (start, count) in enumerate(zip(table.starts, table.counts)):
+            numbers = range(start, start + count)
+            flags = [number < len(kept) and bool(kept[number]) for number in numbers]
+            if not any(flags):
+                continue
+            if all(flags) and not any(map(replaced.__contains__, numbers)):
+                self.copy(stream, row)
+                continue
+            where = f"{self._old.name}: {STREAMS[stream]} from {start}"
+            try:
+                bodies = unpack_bodies(self._old.frame(stream, row).raw, count, where)
+            except FormatDamaged:
+                self.copy(stream, row)  # to be mended perhaps, never to be lost
+                continue
+            rest: list[bytes | None] = [
+                replaced.get(number, body) if flag else None
+                for number, flag, body in zip(numbers, flags, bodies)
+            ]
+            if rest == list(bodies):
+                self.copy(stream, row)
+            elif any(body is not None for body in rest):
+                self._put_records(stream, start, rest)
+
+    def keep_payloads(self, needed: Mapping[int, Ranges]) -> None:
+        """Take over of each data stream what lies in its *needed* ranges; nothing of others."""
+        for stream in DATA_STREAMS:
+            ranges, place = needed.get(stream, ()), 0
+            table = self._old.table(stream)
+            for row, (start, count) in enumerate(zip(table.starts, table.counts)):
+                while place < len(ranges) and ranges[place][1] <= start:
+                    place += 1
+                cut = _within(ranges, place, start, start + count)
+                if cut == [(0, count)]:
+                    self.copy(stream, row)
+                elif cut:
+                    self._put_rest(Address(stream, start, count), row, cut)
+
+    def _put_rest(self, address: Address, row: int, kept: list[tuple[int, int]]) -> None:
+        """Write what is *kept* of a frame, (start, end) within it; damaged, it stays as it is."""
+        try:
+            frame = self._old.frame(address.stream, row)
+            pieces = _pieces(frame.raw, address.length, kept, self._old.name, frame.flags)
+        except FormatDamaged:
+            self.copy(address.stream, row)
+            return
+        if pieces is None:
+            self.copy(address.stream, row)
+        elif pieces:
+            raw = pack_runs(pieces)
+            self._put(address, encode_frame(self._key, address, raw, self._codec, flags=FLAG_RUNS))
+
+    def add_header(self, stream: int, body: bytes) -> None:
+        """Add the one record of a stream."""
+        self._put_records(stream, 0, [body])
+
+    def finish(self) -> int:
+        """Make it durable, then visible; its size.
+
+        Raises ObjectExists, LockLost, StorageFull, StorageFailed.
+        """
+        end = encode_end(self._key, self._repository, self._tables, self._upload.size, self._codec)
+        self._upload.write(end)
+        self._upload.finish()
+        return self._upload.size
+
+
+def _within(ranges: Ranges, place: int, start: int, end: int) -> list[tuple[int, int]]:
+    """What of *ranges*, from number *place* on, lies between *start* and *end*, relative to it."""
+    found = []
+    while place < len(ranges) and ranges[place][0] < end:
+        first, last = ranges[place]
+        found.append((max(first, start) - start, min(last, end) - start))
+        place += 1
+    return found
+
+
+def _pieces(
+    raw: bytes, length: int, kept: list[tuple[int, int]], where: str, flags: int
+) -> list[tuple[int, memoryview]] | None:
+    """The bytes of *kept* ranges, and where each begins; None if nothing else is there anyway."""
+    if not flags & FLAG_RUNS:
+        return [(start, memoryview(raw)[start:end]) for start, end in kept]
+    runs = Runs(raw, length, where)
+    if [(start, start + size) for start, size, _ in runs.runs] == kept:
+        return None
+    pieces = []
+    for start, end in kept:
+        for first, size, place in runs.runs:
+            low, high = max(start, first), min(end, first + size)
+            if low < high:
+                pieces.append((low, memoryview(raw)[place + low - first : place + high - first]))
+    return pieces

@@ -1,0 +1,220 @@
+"""What is to become of each record of a repository when only some of its points are kept.
+
+Of contents there are three kinds: those that stay, all of their payload with them; those of which
+a payload stays that others take bytes from, or a part of it (*shells*); and those that go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from ibtfs.errors import IntegrityError
+from ibtfs.format.index import ContentRecord, Reference, decode_record, is_plain_body
+from ibtfs.store.removal.marking import NEVER, ArchiveMarks, Marking
+from ibtfs.store.removal.rebase import Bases, Rebased, bases_of, joined, payload_used, rebased
+from ibtfs.store.repository import Repository
+
+Ranges = list[tuple[int, int]]
+"""(start, end) each."""
+
+
+@dataclass
+class ArchivePlan:
+    """What is to become of one archive.
+
+    *contents* and *states* have a 1 for each number that stays; *shells* are contents that go but
+    for these ranges of their payloads; *rebuilt* those that get another base.  *is_fixed*: it stays
+    as it is.  *in_use*: something that stays is built on it as things are today.
+    """
+
+    id: str
+    contents: bytearray
+    states: bytearray
+    is_fixed: bool = False
+    in_use: bool = False
+    shells: dict[int, Ranges] = field(default_factory=dict)
+    rebuilt: dict[int, Rebased] = field(default_factory=dict)
+
+    @property
+    def is_dead(self) -> bool:
+        """Whether nothing of it is needed."""
+        return not (self.is_fixed or self.shells or any(self.contents) or any(self.states))
+
+
+@dataclass
+class Plan:
+    """What is to become of the archives of a repository.
+
+    *damages* were met on the way: what might hang on them is kept.
+    """
+
+    archives: dict[str, ArchivePlan]
+    damages: list[str]
+
+
+def make_plan(
+    repository: Repository,
+    marking: Marking,
+    *,
+    frozen: Collection[str] = (),
+    extra: Iterable[Reference] = (),
+) -> Plan:
+    """What becomes of all archives that there are, if what is marked stays.
+
+    The records of *frozen* archives are not rebuilt.  *extra* contents stay, though no row refers
+    to them.
+    """
+    planner = _Planner(repository, marking, frozenset(frozen))
+    for ref in extra:
+        planner.stay(ref)
+    planner.settle_contents()
+    return Plan(planner.archives(), marking.damages)
+
+
+class _Planner:
+    """One plan in the making."""
+
+    def __init__(self, repository: Repository, marking: Marking, frozen: frozenset[str]) -> None:
+        self._repository, self._marking, self._frozen = repository, marking, frozen
+        self._waiting: list[Reference] = []
+        self._depths: dict[Reference, int] = {}
+        self._shells: dict[Reference, Ranges] = {}
+        self._rebuilt: dict[Reference, Rebased] = {}
+        self._in_use: set[str] = set()
+
+    # What stays
+
+    def _stays(self, ref: Reference) -> bool:
+        return self._marking.archive(ref.archive).contents[ref.number] != NEVER
+
+    def stay(self, ref: Reference) -> None:
+        """Have a content stay that no row refers to."""
+        marks = self._marking.archive(ref.archive)
+        if marks.contents[ref.number] == NEVER:
+            marks.contents[ref.number] = 0
+            self._waiting.append(ref)
+
+    def settle_contents(self) -> None:
+        """Find out how each content that stays is to be built, and what it takes from others."""
+        # those that are built on nothing first, so that the depth of a base is known
+        found = sorted(self._mapped(), key=lambda item: item[1].depth)
+        for ref, record in found:
+            self._settle(ref, record)
+        while self._waiting:
+            ref = self._waiting.pop()
+            try:
+                self._settle(ref, self._record(ref))
+            except IntegrityError as error:
+                self._keep_all(ref.archive, error)
+
+    def _mapped(self) -> Iterator[tuple[Reference, ContentRecord]]:
+        """The contents that stay and have a map, with their records."""
+        for marks in list(self._marking.archives.values()):
+            if marks.is_kept or max(marks.contents, default=NEVER) == NEVER:
+                continue
+            try:
+                yield from list(_mapped_in(marks))
+            except IntegrityError as error:
+                self._keep_all(marks.id, error)
+
+    def _record(self, ref: Reference) -> ContentRecord:
+        return self._repository.archive(ref.archive).content(ref.number)
+
+    def _keep_all(self, archive_id: str, error: IntegrityError) -> None:
+        """Keep an archive, and all that it names, for something in it cannot be read."""
+        self._marking.damages.append(str(error))
+        self._marking.keep(self._marking.archive(archive_id))
+
+    def _settle(self, ref: Reference, record: ContentRecord) -> None:
+        if self._marking.archive(ref.archive).is_kept:
+            return  # and so is all that it is built on
+        try:
+            bases = bases_of(record, self._record, self._stays)
+            going = [self._record(base) for base in bases.going]
+        except (IntegrityError, IndexError) as error:
+            self._keep_all(ref.archive, IntegrityError(str(error)))
+            return
+        self._in_use.update(base.archive for base in bases.going)
+        self._in_use.update(donor.archive for one in (record, *going) for donor in one.donors)
+        if bases.going:
+            depth = 1
+            if bases.stays is not None:
+                known = self._depths.get(bases.stays)
+                depth += self._record(bases.stays).depth if known is None else known
+            new = self._rebased(ref, record, bases, depth)
+            if new is not None:
+                self._rebuilt[ref] = new
+                self._depths[ref] = new.record.depth
+                self._use(new)
+                return
+            for base in bases.going:
+                self.stay(base)
+        if any(not self._stays(donor) for donor in record.donors):
+            try:
+                extents = self._repository.archive(ref.archive).extents(ref.number, record)
+            except IntegrityError as error:
+                self._keep_all(ref.archive, error)
+            else:
+                self._use(Rebased(record, extents, ()))
+
+    def _rebased(
+        self, ref: Reference, record: ContentRecord, bases: Bases, depth: int
+    ) -> Rebased | None:
+        """A content without the bases that go; None if it has to stay as it is."""
+        if ref.archive in self._frozen:
+            return None
+        try:
+            return rebased(self._repository, ref, record, bases, depth)
+        except IntegrityError as error:
+            self._marking.damages.append(str(error))
+            return None
+
+    def _use(self, content: Rebased) -> None:
+        """Take note of what a content takes from payloads."""
+        used: dict[Reference, Ranges] = {}
+        for donor, start, end in payload_used(content.record, content.extents):
+            used.setdefault(donor, []).append((start, end))
+        for donor, ranges in used.items():
+            if not self._stays(donor):
+                self._shells[donor] = joined(self._shells.get(donor, []) + ranges)
+
+    # What becomes of archives
+
+    def archives(self) -> dict[str, ArchivePlan]:
+        """The plans of all archives that there are."""
+        plans = {name: self._archive(name) for name in self._repository.archive_ids()}
+        for ref, ranges in self._shells.items():
+            if not self._stays(ref):
+                plans[ref.archive].shells[ref.number] = ranges
+        for ref, new in self._rebuilt.items():
+            if not plans[ref.archive].is_fixed:
+                plans[ref.archive].rebuilt[ref.number] = new
+        return plans
+
+    def _archive(self, archive_id: str) -> ArchivePlan:
+        try:
+            marks = self._marking.archive(archive_id)
+        except IntegrityError as error:
+            self._marking.damages.append(str(error))
+            return ArchivePlan(archive_id, bytearray(), bytearray(), is_fixed=True)
+        return ArchivePlan(
+            archive_id,
+            _flags(marks.contents),
+            _flags(marks.states),
+            is_fixed=marks.is_kept,
+            in_use=archive_id in self._in_use,
+        )
+
+
+def _mapped_in(marks: ArchiveMarks) -> Iterator[tuple[Reference, ContentRecord]]:
+    for number, body in marks.reader.content_bodies():
+        if marks.contents[number] != NEVER and not is_plain_body(body):
+            where = f"{marks.reader.where}/index: content {number}"
+            record = decode_record(body, marks.header, where)
+            if record.base is not None or record.donors:
+                yield Reference(marks.id, number), record
+
+
+def _flags(marked: Iterable[int]) -> bytearray:
+    return bytearray(mark != NEVER for mark in marked)

@@ -1,0 +1,144 @@
+"""What would be freed on the disk, file by file, before anything is done.
+
+A frame that goes counts whole; of one that loses some of its bytes, or records, their share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from ibtfs.errors import IntegrityError
+from ibtfs.format.frames import CONTENTS, DATA_STREAMS, MAPS, SLABS, STATES, STREAMS
+from ibtfs.format.packing import unpack_bodies
+from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.removal.indexes import Contents, planned_contents
+from ibtfs.store.removal.needed import Needed, Ranges, needed_by, slab_numbers
+from ibtfs.store.removal.plan import ArchivePlan
+from ibtfs.store.repository import Repository
+
+LEAST_BYTES = 1 << 10
+LEAST_SHARE = 20
+"""A file is written anew if that frees this many bytes at least, and a twentieth of it."""
+
+
+class Freed(NamedTuple):
+    """What one file has, and how much of that would be freed; bytes."""
+
+    size: int
+    freed: int
+
+    @property
+    def is_worth_it(self) -> bool:
+        """Whether the file should be written anew for it."""
+        return self.freed >= LEAST_BYTES and self.freed * LEAST_SHARE >= self.size
+
+
+class ArchiveSizes(NamedTuple):
+    """The files of one archive by kind; *changes*: records of it have to be written anew."""
+
+    files: dict[str, Freed]
+    changes: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(one.size for one in self.files.values())
+
+    @property
+    def freed(self) -> int:
+        """Bytes that would be freed."""
+        return sum(one.freed for one in self.files.values())
+
+
+def archive_sizes(repository: Repository, plan: ArchivePlan) -> ArchiveSizes:
+    """What a plan would free of one archive.  Raises IntegrityError."""
+    reader = repository.archive(plan.id)
+    files = {kind: reader.file(kind) for kind in _present(reader)}
+    if plan.is_fixed:
+        return ArchiveSizes({kind: Freed(file.size, 0) for kind, file in files.items()}, False)
+    if plan.is_dead:
+        found = {kind: Freed(file.size, file.size) for kind, file in files.items()}
+        return ArchiveSizes(found, False)
+    contents = planned_contents(repository, reader, plan)
+    needed = needed_by(contents.kept.values())
+    numbers = _kept_records(plan, contents, needed)
+    found = {}
+    for kind, file in files.items():
+        freed = sum(data_freed(file, needed.payloads))
+        freed += sum(_records_freed(file, numbers))
+        found[kind] = Freed(file.size, freed)
+    return ArchiveSizes(found, bool(contents.changed))
+
+
+def _present(reader: ArchiveReader) -> list[str]:
+    """The files that can be read; what is damaged or gone frees nothing that could be told."""
+    present = []
+    for kind in reader.kinds:
+        try:
+            reader.file(kind)
+        except IntegrityError:
+            continue
+        present.append(kind)
+    return present
+
+
+def _kept_records(
+    plan: ArchivePlan, contents: Contents, needed: Needed
+) -> Mapping[int, set[int] | bytearray]:
+    """The numbers that stay of each stream of records."""
+    maps: set[int] = set()
+    for number, (record, _) in contents.kept.items():
+        if number not in contents.changed:
+            maps.update(range(record.map_first, record.map_first + record.map_parts))
+        elif contents.changed[number].slabs:
+            needed.slabs.difference_update(slab_numbers(record))
+    return {CONTENTS: set(contents.kept), STATES: plan.states, MAPS: maps, SLABS: needed.slabs}
+
+
+def data_freed(file: FrameFileReader, needed: Mapping[int, Ranges]) -> Iterable[int]:
+    """What is freed of each frame of payloads if only *needed* ranges stay, (start, end) each."""
+    for stream in DATA_STREAMS:
+        table, ranges, place = file.table(stream), needed.get(stream, []), 0
+        for row, (start, count) in enumerate(zip(table.starts, table.counts)):
+            end, kept = start + count, 0
+            while place < len(ranges) and ranges[place][1] <= start:
+                place += 1
+            at = place
+            while at < len(ranges) and ranges[at][0] < end:
+                kept += min(ranges[at][1], end) - max(ranges[at][0], start)
+                at += 1
+            if kept < count:
+                there = file.raw_size(stream, row) if file.generation > 1 else count
+                yield table.sizes[row] * max(there - kept, 0) // max(there, 1)
+
+
+def _records_freed(
+    file: FrameFileReader, numbers: Mapping[int, set[int] | bytearray]
+) -> Iterable[int]:
+    for stream, kept in numbers.items():
+        table = file.table(stream)
+        for row, (start, count) in enumerate(zip(table.starts, table.counts)):
+            flags = _flags(kept, start, count)
+            if all(flags):
+                continue
+            if not any(flags):
+                yield table.sizes[row]
+                continue
+            where = f"{file.name}: {STREAMS[stream]} from {start}"
+            bodies = unpack_bodies(file.frame(stream, row).raw, count, where)
+            sizes = [len(body) + 3 if body is not None else 0 for body in bodies]
+            gone = sum(size for size, flag in zip(sizes, flags) if not flag)
+            yield table.sizes[row] * gone // max(sum(sizes), 1)
+
+
+def _flags(kept: set[int] | bytearray, start: int, count: int) -> Sequence[int | bool]:
+    if isinstance(kept, bytearray):
+        return kept[start : start + count]
+    return [number in kept for number in range(start, start + count)]
+
+
+def slabs_freed(file: FrameFileReader, kept: set[int]) -> int:
+    """What is freed of a file of slab digests if only *kept* records stay."""
+    return sum(_records_freed(file, {SLABS: kept}))
