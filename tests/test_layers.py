@@ -21,9 +21,11 @@ ORDER = {
     "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
         "layout cache", "storage", "archives naming manifest_copies", "lock points damage_notes",
-        "repository", "contents", "trees", "leftovers writing",
+        "repository", "contents", "trees", "leftovers writing removal",
     ),
-    "actions": ("observer owners", "source deltas damages", "backup restore check compare_live"),
+    "actions": (
+        "observer owners", "source deltas damages", "backup restore check compare_live prune",
+    ),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),
 }  # fmt: skip
 """The rooms of a package from the lowest to the highest; those of one floor do not know each other.

@@ -151,6 +151,16 @@ class ContentRecord(NamedTuple):
         return self.digest == SHELL_DIGEST
 
 
+def shell_of(record: ContentRecord) -> ContentRecord:
+    """The record of what is left when nothing but the payload of a content is kept.
+
+    A shell stays what it is.
+    """
+    if record.is_shell:
+        return record
+    return ContentRecord(SHELL_DIGEST, record.length, record.stream, record.start, record.length)
+
+
 def encode_plain(digest: bytes, size: int, stream: int, start: int) -> bytes:
     """The body of the record of a content whose payload is itself."""
     return pack((digest, size, stream, start, size))

@@ -30,7 +30,13 @@ class ByteCache:
         self._lock = threading.Lock()
         self._values: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()
         self._running: dict[Hashable, threading.Lock] = {}
+        self.era = 0
         self._size = self._added = 0
+
+    def begin_era(self) -> None:
+        """Say that what was found out before may not hold any more; keys may have the *era*."""
+        with self._lock:
+            self.era += 1
 
     @property
     def size(self) -> int:

@@ -42,8 +42,7 @@ class Repository:
 
     *id* are its 16 bytes, *config* is what it says of itself, *points* are its backup points,
     *damage* the notes of what is damaged, *cache* holds what was read, within *cache_bytes*.
-    *storage* is for the rooms of this layer.  *era* goes up when what was read before may not hold
-    any more.
+    *storage* is for the rooms of this layer.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class Repository:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
         self._archives: OrderedDict[str, ArchiveReader] = OrderedDict()
-        self.era = 0
 
     @classmethod
     def create(
@@ -148,6 +146,11 @@ class Repository:
         self.forget_read()
         return lock
 
+    @property
+    def era(self) -> int:
+        """Goes up when what was found out before may not hold any more."""
+        return self.cache.era
+
     # Archives
 
     def archive(self, archive_id: str) -> ArchiveReader:
@@ -155,9 +158,7 @@ class Repository:
         with self._lock:
             reader = self._archives.get(archive_id)
             if reader is None:
-                reader = ArchiveReader(
-                    self.storage, self.id, archive_id, self.cache, self._begin_era
-                )
+                reader = ArchiveReader(self.storage, self.id, archive_id, self.cache)
                 self._archives[archive_id] = reader
                 if len(self._archives) > self._most_open:
                     self._archives.popitem(last=False)
@@ -177,15 +178,12 @@ class Repository:
             reader.refresh()
         return bool(outdated)
 
-    def _begin_era(self) -> None:
-        self.era += 1
-
     def forget_read(self) -> None:
         """Forget all that was read: whoever has just got a lock sees what others did before."""
         with self._lock:
             self._archives.clear()  # whoever uses a reader goes on with it
         self.points.forget_read()
-        self.era += 1
+        self.cache.begin_era()
 
     def archive_ids(self) -> list[str]:
         """The archives that are whole, oldest first by name."""

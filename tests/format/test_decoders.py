@@ -113,7 +113,7 @@ def good_values() -> dict[str, Any]:
     raw = frames.decode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, "here").raw
     return {
         "state": page, "page": page, "pages": listed,
-        "record": [bytes(32), 1000, 3, 5, 10, 1, 3, [4, 5], 0, 1, -1],
+        "record": [b"d" * 32, 1000, 3, 5, 10, 1, 3, [4, 5], 0, 1, -1],
         "header": {"archives": [ARCHIVE], "epoch": 0, "contents": 1, "states": 1, "data": True,
                    "sigs": False},
         "map": [0, [400, 600], [3, 2], [7, 0]],

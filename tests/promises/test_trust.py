@@ -12,7 +12,7 @@ import pytest
 from ibtfs.errors import IbtfsError, NotARepository, ObjectMissing, StorageFailed
 from ibtfs.store.archives import file as frame_file
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage import local
+from ibtfs.store.storage import local, upload
 from tests.support.repositories import back_up, damages, restored, the_point
 from tests.support.trees import make_tree
 
@@ -27,7 +27,7 @@ def test_an_index_that_has_its_name_is_never_removed(
     """Another run adopts from it as soon as it is there, whatever becomes of its writer."""
     make_tree(tmp_path / "one", {"a": b"12345" * 100})
     make_tree(tmp_path / "other", {"b": b"12345" * 100})
-    real, done, armed = local.sync_names, [], [True]
+    real, done, armed = upload.sync_names, [], [True]
 
     def sync_names(folder: int) -> None:
         real(folder)
@@ -36,7 +36,7 @@ def test_an_index_that_has_its_name_is_never_removed(
             done.append(the_point(back_up(repository, tmp_path / "other")))
             raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(local, "sync_names", sync_names)
+    monkeypatch.setattr(upload, "sync_names", sync_names)
     with pytest.raises(StorageFailed):
         back_up(repository, tmp_path / "one")
     assert damages(repository) == []

@@ -34,6 +34,7 @@ RUNS = 1
 ARCHIVE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}")
 POINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}")
 SLAB = 1 << 16
+SHELL = bytes(32)
 
 Extents = list[tuple[int, int, int]]
 
@@ -212,27 +213,28 @@ class Content:
             return self.payload(offset, offset + length)
         if code == BASE:
             assert self.base is not None
-            expect(self.base.depth == self.depth - 1, "depth of a base")
+            expect(self.base.digest != SHELL, "a base that is nothing but a payload")
             return self.base.read(offset, offset + length)
         return self.donors[code - DONOR].payload(offset, offset + length)
 
     def whole(self) -> bytes:
         """All of it, its digest compared."""
+        expect(self.digest != SHELL, "a content that is nothing but a payload")
         data = self.read(0, self.size)
         expect(blake3(data).digest() == self.digest, "digest of a content")
         return data
 
     def slab_digests(self) -> list[bytes]:
         """The digests of its slabs, through its chain."""
-        digests = self.base.slab_digests() if self.base else []
         expect(self.slabs >= 0, "a content of the chain without slabs")
         count = -(-self.size // SLAB)
+        parts = [self.archive.slabs(self.slabs + part) for part in range(-(-count // 65536))]
+        is_complete = all(numbers is None for numbers, _ in parts)
+        digests = self.base.slab_digests() if self.base and not is_complete else []
         digests = digests[:count] + [bytes(24)] * (count - len(digests))
-        file = self.archive.file("sigs" if self.archive.header["sigs"] else "index")
-        for part in range(-(-count // 65536)):
-            numbers, joined = file.record(STREAMS["slabs"], self.slabs + part)[:2]
-            if numbers is None:
-                numbers = range(part * 65536, min(count, (part + 1) * 65536))
+        for part, (listed, joined) in enumerate(parts):
+            whole = range(part * 65536, min(count, (part + 1) * 65536))
+            numbers = whole if listed is None else listed
             expect(len(joined) == 24 * len(numbers), "digests of slabs")
             for row, number in enumerate(numbers):
                 digests[number] = joined[24 * row : 24 * row + 24]
@@ -274,7 +276,10 @@ class Archive:
         """The newest generation of one of its files."""
         if kind not in self._files:
             folder = f"{self.repository.path}/archives/{self.id}"
-            found = [re.fullmatch(rf"{kind}\.(\d+)", name) for name in os.listdir(folder)]
+            names = os.listdir(folder)
+            if "removed" in names:
+                raise LookupError(f"archive {self.id} was removed")
+            found = [re.fullmatch(rf"{kind}\.(\d+)", name) for name in names]
             newest = max(int(match[1]) for match in found if match)
             name = f"archives/{self.id}/{kind}"
             self._files[kind] = ArchiveFile(f"{folder}/{kind}.{newest}", self.repository.id, name)
@@ -306,8 +311,19 @@ class Archive:
                     bodies = [self.file("index").record(STREAMS["maps"], n) for n in numbers]
                     content.extents = decode_map(bodies, content.size)
             expect(content.extents is not None or content.length == content.size, "plain content")
+            if content.digest == SHELL:
+                expect(not (content.base or content.donors or content.slabs >= 0), "a shell")
             self._contents[number] = content
         return self._contents[number]
+
+    def slabs(self, number: int) -> Any:
+        """The two values of a record of stream slabs: of the index, if that has it."""
+        try:
+            return self.file("index").record(STREAMS["slabs"], number)[:2]
+        except LookupError:
+            if not self.header["sigs"]:
+                raise
+            return self.file("sigs").record(STREAMS["slabs"], number)[:2]
 
     def state(self, number: int) -> Any:
         """A record of stream states."""

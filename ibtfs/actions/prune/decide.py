@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from ibtfs.errors import IntegrityError, RepositoryError
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
+from ibtfs.store import layout
 from ibtfs.store.contents.whole import is_whole
 from ibtfs.store.lock import Lock
 from ibtfs.store.removal.marking import NEVER, Marking, mark_points
@@ -58,7 +59,7 @@ class Decision:
         indexes = largest = 0
         for name in self.rewritten:
             for kind, one in self.sizes[name].files.items():
-                if kind == "index":
+                if kind == layout.INDEX:
                     indexes += one.size
                 elif one.freed:
                     largest = max(largest, one.size - one.freed)
@@ -166,8 +167,8 @@ def _points(repository: Repository, without: Collection[str]) -> list[Point]:
         lost = [name for name in repository.archive_ids() if run_of(name) not in known]
         if lost:
             raise RepositoryError(
-                f"There is no backup point, but archives of some, such as {lost[0]}: were the "
-                "manifests in points/ lost? Nothing is removed"
+                f"There is no backup point, but there are archives of some, such as {lost[0]}: "
+                "were all manifests lost? Nothing is removed"
             )
     return points
 

@@ -15,6 +15,7 @@ from ibtfs.format.frames import (
     TABLE_LIMIT,
     Address,
     Frame,
+    Runs,
     decode_frame,
     encode_frame,
     frame_flags,
@@ -61,6 +62,13 @@ class FrameFileReader:
         if stream < TABLE + 16 and not frame.flags & FLAG_RUNS and len(frame.raw) != address.length:
             raise FormatDamaged(f"{where}: holds {len(frame.raw)} bytes, not {address.length}")
         return frame
+
+    def payload_frame(self, stream: int, row: int) -> bytes | Runs:
+        """The bytes of a frame of a data stream, or what is left of them.  Raises FormatDamaged."""
+        frame = self.frame(stream, row)
+        if not frame.flags & FLAG_RUNS:
+            return frame.raw
+        return Runs(frame.raw, self.table(stream).counts[row], self.name)
 
     def has_runs(self, stream: int, row: int) -> bool:
         """Whether the frame in *row* lost some of its bytes, as its head says; not verified."""

@@ -19,7 +19,6 @@ from ibtfs.format.entry import Page, PageEntry, decode_state
 from ibtfs.format.extents import ExtentMap, decode_parts
 from ibtfs.format.frames import (
     CONTENTS,
-    FLAG_RUNS,
     HEADER,
     MAPS,
     SLABS,
@@ -49,18 +48,13 @@ RUN_BYTES = 170
 class ArchiveReader:
     """The records and payloads of one archive; threads may share it.
 
-    *changed* is called when later generations of its files count.
+    A new era of *cache* begins when later generations of its files count.
     """
 
     def __init__(
-        self,
-        storage: Storage,
-        repository: bytes,
-        archive_id: str,
-        cache: ByteCache,
-        changed: Callable[[], None] = lambda: None,
+        self, storage: Storage, repository: bytes, archive_id: str, cache: ByteCache
     ) -> None:
-        self.id, self._changed = archive_id, changed
+        self.id = archive_id
         self._storage, self._repository, self._cache = storage, repository, cache
         self._lock = threading.Lock()
         self._files: dict[str, FrameFileReader] = {}
@@ -113,7 +107,7 @@ class ArchiveReader:
                 return
             self._files, self._header = {}, None  # the last reader of an old one closes it
             self._era += 1
-        self._changed()
+        self._cache.begin_era()
         self._cache.drop(lambda key: isinstance(key, tuple) and key[0] == self.id)
 
     def is_outdated(self) -> bool:
@@ -336,16 +330,11 @@ class ArchiveReader:
     def _frame(self, opened: FrameFileReader, stream: int, row: int, first: int) -> bytes | Runs:
         """The bytes of a frame of a data stream, or what is left of them."""
 
-        def load() -> bytes | Runs:
-            frame = opened.frame(stream, row)
-            if frame.flags & FLAG_RUNS:
-                return Runs(frame.raw, opened.table(stream).counts[row], opened.name)
-            return frame.raw
-
         def weigh(raw: bytes | Runs) -> int:
             return len(raw.raw) + RUN_BYTES * len(raw.runs) if isinstance(raw, Runs) else len(raw)
 
-        return self._cache.get((self.id, stream, first, opened.generation), load, weigh)
+        key = (self.id, stream, first, opened.generation)
+        return self._cache.get(key, lambda: opened.payload_frame(stream, row), weigh)
 
     def close(self) -> None:
         """Close the archive's files."""

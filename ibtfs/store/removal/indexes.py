@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ibtfs.format.compression import Codec
 from ibtfs.format.extents import encode_parts
 from ibtfs.format.frames import CONTENTS, DATA_STREAMS, HEADER, MAPS, SLABS, STATES, STREAMS
-from ibtfs.format.index import SHELL_DIGEST, ContentRecord, IndexHeader, Reference, encode_record
+from ibtfs.format.index import ContentRecord, IndexHeader, Reference, encode_record, shell_of
 from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.archives.rewriter import FileRewriter
@@ -42,21 +42,12 @@ def planned_contents(repository: Repository, reader: ArchiveReader, plan: Archiv
             kept[number] = Kept(stays, [(0, record.length)])
         elif number in plan.shells:
             ranges = plan.shells[number]
-            kept[number] = Kept(_shell(record), ranges)
+            kept[number] = Kept(shell_of(record), ranges)
             here = kept_ranges(repository, Reference(reader.id, number), record)
             if not record.is_shell or ranges != here:
                 extents = shell_map(record.length, ranges)
-                changed[number] = Rebased(_shell(record), extents, ())
+                changed[number] = Rebased(shell_of(record), extents, ())
     return Contents(changed, kept)
-
-
-def _shell(record: ContentRecord) -> ContentRecord:
-    """The record of a content of which nothing but the payload is kept."""
-    return ContentRecord(
-        SHELL_DIGEST, record.length, record.stream, record.start, record.length,
-        map_first=record.map_first if record.is_shell else 0,
-        map_parts=record.map_parts if record.is_shell else 0,
-    )  # fmt: skip
 
 
 class IndexRewriter:
