@@ -32,7 +32,8 @@ class Destination:
 
         Raises UsageError if it is no folder, or is led to by somebody else; RestoreFailed.
         """
-        self._shown, self._territory = repr(os.fsdecode(path)), territory
+        self._path, self._shown = path, repr(os.fsdecode(path))
+        self._territory = territory
         self._missing: list[bytes] = []
         self._linkers: set[int] = set()
         self.descriptor = -1
@@ -101,17 +102,21 @@ class Destination:
         self.descriptor = os.open(b".", FOLDER, dir_fd=self._at)
 
     def refuse_overwriting(self, paths: Sequence[bytes]) -> None:
-        """Raise UsageError if the whole point, or *paths* of it, would overwrite something."""
+        """Raise UsageError if the whole point, or *paths* of it, would overwrite something.
+
+        Raises RestoreFailed if that cannot be seen.
+        """
         if self.descriptor < 0:
             return
-        if not paths and os.listdir(self.descriptor):
-            raise UsageError(f"{self._shown} is not empty: name a new folder, or say --overwrite")
-        for base in _bases(paths):
-            if existing(self.descriptor, base) is not None:
+        with self._closing_what_fails("look into"):
+            if not paths and os.listdir(self.descriptor):
                 raise UsageError(
-                    f"{os.fsdecode(base)!r} exists in {self._shown}: name another folder, or "
-                    "--overwrite"
+                    f"{self._shown} is not empty: name a new folder, or say --overwrite"
                 )
+            for base in _bases(paths):
+                if existing(self.descriptor, base) is not None:
+                    there = os.fsdecode(os.path.join(self._path, base))
+                    raise UsageError(f"{there!r} exists: name another folder, or --overwrite")
 
     def make(self, *, private: bool) -> None:
         """Make the folder, and what is missing above it; *private* until it gets its metadata.
@@ -130,17 +135,19 @@ class Destination:
                 self._move(os.open(name, _JUST_IT | os.O_DIRECTORY, dir_fd=self._at))
             self._open()
 
-    def held(self, differs: Callable[[os.stat_result], bool]) -> Held:
+    def held(self, opens: Callable[[os.stat_result], bool]) -> Held:
         """The open folder, and whose ground it is.
 
-        *differs* tells whether it is to be dressed in another way than it is.  Raises OSError.
+        *opens* tells whether its new metadata might let somebody at what is in it.
+        Raises RestoreFailed.
         """
         if self.descriptor < 0:
             return NOT_OPEN
-        above = os.stat(b"..", dir_fd=self.descriptor).st_uid
-        keeper = NOBODY_ELSE if above in self._territory.trusted else above
-        held = self._territory.held(self.descriptor, keeper, differs, made=False)
-        owner = os.fstat(self.descriptor).st_uid
+        with self._closing_what_fails("look into"):
+            above = os.stat(b"..", dir_fd=self.descriptor).st_uid
+            keeper = NOBODY_ELSE if above in self._territory.trusted else above
+            held = self._territory.held(self.descriptor, keeper, opens, made=False)
+            owner = os.fstat(self.descriptor).st_uid
         # what is in a folder of his own is left to him, whoever may rename that
         inner = keeper if owner in self._territory.trusted else owner
         return held._replace(keeper=inner)

@@ -47,16 +47,15 @@ class Doer:
 
     def _held(self, descriptor: int, entry: Entry, keeper: int, *, made: bool) -> Held:
         try:
-            differs = partial(self._writer.dresser.differs, entry)
-            return self._territory.held(descriptor, keeper, differs, made=made)
+            opens = partial(self._writer.dresser.opens, entry)
+            return self._territory.held(descriptor, keeper, opens, made=made)
         except BaseException:
             os.close(descriptor)
             raise
 
     def would_give_away(self, entry: Entry, old: os.stat_result, keeper: int) -> bool:
         """Whether dressing *old* as *entry* might give away what *keeper* put there."""
-        differs = self._writer.dresser.differs(entry, old)
-        return differs and self._territory.is_anothers(keeper, old)
+        return self._territory.is_anothers(keeper, old) and self._writer.dresser.opens(entry, old)
 
     def _make_way(self, parent: int, name: bytes) -> None:
         """Something is where a folder is to be: fine if it is a folder."""

@@ -48,11 +48,12 @@ class Dresser:
         """Whom *entry* belongs to here: the numbers of the user and of the group."""
         return self._users.get(entry.uid, entry.uid), self._groups.get(entry.gid, entry.gid)
 
-    def differs(self, entry: Entry, found: os.stat_result) -> bool:
-        """Whether dressing what was *found* as *entry* might let others at what is in it."""
-        same = self.owner(entry) == (found.st_uid, found.st_gid)
-        same = same and stat.S_IMODE(entry.mode) == stat.S_IMODE(found.st_mode)
-        return not same or XATTRS in entry.extras or entry.xattrs_content is not None
+    def opens(self, entry: Entry, found: os.stat_result) -> bool:
+        """Whether dressing what was *found* as *entry* might let somebody at what is in it."""
+        if self.owner(entry) != (found.st_uid, found.st_gid):
+            return True
+        more = stat.S_IMODE(entry.mode) & ~stat.S_IMODE(found.st_mode)
+        return bool(more) or XATTRS in entry.extras or entry.xattrs_content is not None
 
     def dress(
         self, entry: Entry, target: int | bytes, path: bytes, old: os.stat_result | None = None
@@ -92,6 +93,8 @@ class Dresser:
             # the system leads from here to what is open, a symbolic link as well, not further
             self.dress(entry, b"/proc/self/fd/%d" % descriptor, path, found if old else None)
             return os.fstat(descriptor)
+        except FileNotFoundError as error:
+            raise RestoreFailed("gets no metadata, for /proc is not mounted here") from error
         finally:
             os.close(descriptor)
 

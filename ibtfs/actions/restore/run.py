@@ -147,8 +147,8 @@ class _Restore:
         self, entry: Entry, path: bytes, chosen: bool, waiting: Iterator[Entry], *, own: bool
     ) -> Target:
         """The destination, where *entry* is restored to; with its *own* metadata, or without."""
-        differs = self.writer.dresser.differs
-        held = self._there.held(lambda found: own and differs(entry, found))
+        opens = self.writer.dresser.opens
+        held = self._there.held(lambda found: own and opens(entry, found))
         return Target(entry, path, None, chosen, waiting, held)
 
     def _entries(self, entry: Entry, path: bytes) -> Iterator[Entry]:
@@ -269,10 +269,11 @@ class _Restore:
 
     def _dress(self, folder: Target) -> None:
         """Set the metadata of an open folder, or say why not."""
+        path = folder.path or b"."
         try:
-            self._do.dress_folder(folder.entry, folder.held, folder.path)
+            self._do.dress_folder(folder.entry, folder.held, path)
         except (OSError, RestoreFailed, IntegrityError) as error:
-            self.tally.problem(folder.path, str(error))
+            self.tally.problem(path, str(error))
 
     def _file(self, folder: Target, entry: Entry, path: bytes) -> None:
         """Restore what is not a folder, as the options say."""

@@ -2,8 +2,8 @@
 
 Who owns a folder may rename what lies in it, also a folder of somebody else that he may not look
 into.  So below a folder that belongs to neither root nor us, to its *keeper*, what belongs to
-others and was not made by the restore gets no other owner, mode or ACL: a file is replaced by a
-new one, a folder that is not empty keeps what it has, and that is told.
+others and was not made by the restore gets no other owner, no ACL and no more permissions: a file
+is replaced by a new one, a folder that is not empty keeps what it has, and that is told.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ class Territory:
         return keeper not in (NOBODY_ELSE, found.st_uid)
 
     def held(
-        self, descriptor: int, keeper: int, differs: Callable[[os.stat_result], bool], *, made: bool
+        self, descriptor: int, keeper: int, opens: Callable[[os.stat_result], bool], *, made: bool
     ) -> Held:
         """An open folder that lies in ground of *keeper*.
 
-        *differs* tells whether it is to be dressed in another way than it is; *made*: it should be
-        the one just made.  Raises OSError.
+        *opens* tells whether its new metadata might let somebody at what is in it; *made*: it
+        should be the one just made.  Raises OSError.
         """
         found = os.fstat(descriptor)
         inner = self.keeper(keeper, found)
@@ -70,4 +70,4 @@ class Territory:
             f"belongs to user {found.st_uid}, in a folder of user {keeper}, who may have put it "
             "there: its owner and permissions were left as they are"
         )
-        return Held(descriptor, False, inner, kept if differs(found) else "")
+        return Held(descriptor, False, inner, kept if opens(found) else "")

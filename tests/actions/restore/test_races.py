@@ -340,7 +340,7 @@ def test_a_folder_of_roots_in_his_is_not_given_to_him(
     make_tree(home, {"dest": Directory(mode=0o700, children=inside),
                      "his": {"sub": Directory(mode=0o700, children=inside)}})  # fmt: skip
     os.chown(home / "his", HE, HE)
-    for dest, kept in ((home / "dest", b""), (home / "his", b"sub")):
+    for dest, kept in ((home / "dest", b"."), (home / "his", b"sub")):
         told = put_back(repository, point, dest, overwrite=overwrite)
         assert [path for path, _ in told.problems] == [kept]
         assert "belongs to user 0, in a folder of user 4242" in told.problems[0][1]

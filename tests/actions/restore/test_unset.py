@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +15,9 @@ from ibtfs.store.repository import Repository
 from tests.actions.restore.conftest import Disk
 from tests.actions.restore.test_owners import as_user, readable_backup
 from tests.support import snapshot
-from tests.support.commands import run, run_json
+from tests.support.commands import command, run, run_json
 from tests.support.repositories import back_up, put_back, the_point
+from tests.support.spaces import run_privately
 from tests.support.trees import Directory, File, Symlink, make_tree
 
 IF_CHANGED, ALWAYS = Overwrite.IF_CHANGED, Overwrite.ALWAYS
@@ -136,3 +138,17 @@ def test_what_a_user_may_not_set_is_a_note_and_what_the_disk_cannot_a_problem(
         assert "restore as root to set them" in heard.notes[0]
 
     as_user(4242, 4242, [], restored)
+
+
+def test_without_proc_links_are_made_and_what_they_lack_is_told(place: Path) -> None:
+    make_tree(place / "source", {"link": Symlink("x"), "file": b"1"})
+    run("backup", place / "source", place / "repository")
+    words = shlex.join(command("restore", place / "repository", "latest", place / "out"))
+    (place / "inside").mkdir()
+    done = run_privately(place / "inside", f"mount -t tmpfs none /proc; {words} || echo code $?")
+    assert done.stderr == "ibtfs: link: gets no metadata, for /proc is not mounted here\n" + (
+        "ibtfs: 1 problem: see above, the rest is restored\n"
+    )
+    assert done.stdout.splitlines()[-1] == "code 3"
+    assert os.readlink(place / "out/link") == "x"
+    assert (place / "out/file").read_bytes() == b"1"
