@@ -73,8 +73,9 @@ class Reporter(Observer):
         if self._as_json:
             return
         name = os.path.join(self._base, path) if self._base else path
-        # some messages name the file already
-        self._say(message if os.fsdecode(path) in message else f"{os.fsdecode(name)}: {message}")
+        # some messages name the file already, in quotes
+        named = not path or repr(os.fsdecode(path)) in message
+        self._say(message if named else f"{os.fsdecode(name)}: {message}")
 
     def note(self, message: str) -> None:
         """Tell something worth knowing, unless asked to be quiet."""

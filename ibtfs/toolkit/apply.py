@@ -16,7 +16,8 @@ from contextlib import contextmanager, suppress
 
 from blake3 import blake3
 
-from ibtfs.actions.restore.entry import NEW_FILE, SET_IDS, failed
+from ibtfs.actions.restore.dressing import SET_IDS
+from ibtfs.actions.restore.entry import NEW_FILE, failed
 from ibtfs.actions.source.opening import stamp_of
 from ibtfs.errors import FormatDamaged, WrongBase
 from ibtfs.format.entry import GID, MODE, MTIME, SIZE, UID

@@ -46,6 +46,19 @@ def test_no_progress_where_it_would_disturb(option: str, monkeypatch: pytest.Mon
     assert at_terminal(monkeypatch, **{option: True}) == expected
 
 
+def test_a_problem_names_its_file_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, message, line in (
+        (b"a", "cannot be read", "a: cannot be read"),
+        (b"a", "point: 'a': damaged", "point: 'a': damaged"),
+        (b"", "all of it", "all of it"),
+    ):
+        fake = io.StringIO()
+        monkeypatch.setattr(sys, "stderr", fake)
+        with Reporter(quiet=False, verbose=False, as_json=False) as reporter:
+            reporter.problem(path, message)
+        assert fake.getvalue() == f"ibtfs: {line}\n"
+
+
 def test_progress_is_shown_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(range(10**6))
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(times) / 10_000)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ibtfs.actions.restore.entry import WHOLE_PIECE, EntryWriter, failed, is_sparse
+from ibtfs.actions.restore.territory import NOT_OPEN, Held
 from ibtfs.errors import IntegrityError, RestoreFailed
 from ibtfs.store.trees.directory import Entry
 
@@ -36,24 +37,31 @@ class Batch(NamedTuple):
 class Target:
     """A folder being restored; it is made when something is to be put in it.
 
-    *fresh*: it was made by this restore, so nothing is in it that could be in the way.
+    *held* is it once it is open.
     """
 
     entry: Entry
     path: bytes
-    name: bytes
     parent: Target | None
     chosen: bool
     waiting: Iterator[Entry]
-    descriptor: int = -1
-    fresh: bool = False
+    held: Held = NOT_OPEN
     batches: list[Batch] = field(default_factory=list)
+
+    def below(self, name: bytes) -> bytes:
+        """The path of what is called *name* in it."""
+        return self.path + b"/" + name if self.path else name
+
+    @property
+    def descriptor(self) -> int:
+        """The open folder; -1 as long as it is not."""
+        return self.held.descriptor
 
     def close(self) -> None:
         """Release the descriptor."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
-            self.descriptor = -1
+            self.held = NOT_OPEN
 
 
 def is_quick(entry: Entry) -> bool:
@@ -63,20 +71,20 @@ def is_quick(entry: Entry) -> bool:
 
 
 def start(
-    pool: Executor, writer: EntryWriter, entries: Sequence[Entry], parent: int
+    pool: Executor, writer: EntryWriter, entries: Sequence[Entry], folder: Target
 ) -> Iterator[Batch]:
-    """Have *entries* made in the new, open folder *parent*, which stays open until all are."""
+    """Have *entries* made in the new, open *folder*, which stays open until all are."""
     for first in range(0, len(entries), BATCH):
         part = entries[first : first + BATCH]
-        yield Batch(part, pool.submit(_make, writer, part, parent))
+        yield Batch(part, pool.submit(_make, writer, part, folder))
 
 
-def _make(writer: EntryWriter, entries: Sequence[Entry], parent: int) -> Failures:
+def _make(writer: EntryWriter, entries: Sequence[Entry], folder: Target) -> Failures:
     """Make *entries*; what failed.  Raises DestinationFull."""
     failures: Failures = {}
     for entry in entries:
         try:
-            writer.file(entry, parent, entry.name)
+            writer.file(entry, folder.descriptor, entry.name, folder.below(entry.name))
         except (RestoreFailed, IntegrityError) as error:
             failures[entry.name] = error
         except OSError as error:

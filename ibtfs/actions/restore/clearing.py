@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ibtfs.actions.restore.destination import FOLDER
+from ibtfs.actions.restore.destination import opened_below
 from ibtfs.errors import RestoreFailed
 
 
@@ -62,16 +62,9 @@ class Remover:
 
 @contextmanager
 def _opened(parent: int, path: bytes) -> Iterator[int]:
-    """The folder at *path* below the open folder *parent*; no part of *path* may be a link.
-
-    Whoever owns a folder on the way may put a link there while it is gone through.
-    """
-    descriptor = os.dup(parent)
+    """The folder at *path* below the open folder *parent*, reached through no link."""
+    descriptor = opened_below(parent, path)
     try:
-        for name in filter(None, path.split(b"/")):
-            below = os.open(name, FOLDER, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = below
         yield descriptor
     finally:
         os.close(descriptor)

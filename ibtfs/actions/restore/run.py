@@ -1,7 +1,8 @@
 """Restoring a point, or parts of one, to a folder.
 
-Everything is done by descriptors of folders that are never reached through a link, so a tree that
-is restored over cannot lead the restore elsewhere.
+Everything is done by descriptors of folders that are never reached through a link, and links are
+made to what is open, so a tree that is restored over cannot lead the restore elsewhere; and what
+its owner may have put there is not given to him (territory.py).
 """
 
 from __future__ import annotations
@@ -11,22 +12,23 @@ import stat
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import closing
 
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.owners import group_numbers, user_numbers
 from ibtfs.actions.restore.batch import THREADS, Target, is_quick, start
 from ibtfs.actions.restore.clearing import Remover
 from ibtfs.actions.restore.destination import (
-    check_destination,
+    Destination,
     existing,
     is_unchanged,
-    make_destination,
-    refuse_overwriting,
+    refuse_equal_names,
 )
 from ibtfs.actions.restore.doing import Doer, Rehearsal
 from ibtfs.actions.restore.entry import EntryWriter, failed
 from ibtfs.actions.restore.links import LinkGroups
 from ibtfs.actions.restore.options import Overwrite, RestoreOptions
+from ibtfs.actions.restore.territory import NOT_OPEN, Territory
 from ibtfs.errors import IntegrityError, RestoreFailed, UsageError
 from ibtfs.format.entry import LEFT_OUT, NOT_READ
 from ibtfs.format.point import Point
@@ -52,28 +54,38 @@ def restore(
     """
     options.check()
     entries = [(path, find_entry(repository, point, path)) for path in paths]
-    check_destination(destination, paths)
-    if options.overwrite == Overwrite.REFUSE:
-        refuse_overwriting(destination, paths)
+    refuse_equal_names(paths)
     if options.delete and point.statistics.get("problems"):
         raise UsageError(
             "The point is not complete, some files could not be read when it was made: --delete "
             "would remove them; restore without it"
         )
-    if not options.dry_run:
-        make_destination(destination, private=not paths and not point.single)
+    territory = Territory()
+    with closing(Destination(destination, territory)) as there:
+        if not options.dry_run:
+            there.make(private=not paths and not point.single)
+        if options.overwrite == Overwrite.REFUSE:
+            there.refuse_overwriting(paths)
+        return _restore(repository, point, entries, there, options, Tally(observer), territory)
+
+
+def _restore(
+    repository: Repository, point: Point, entries: Sequence[tuple[bytes, Entry]],
+    there: Destination, options: RestoreOptions, tally: Tally, territory: Territory,
+) -> Tally:  # fmt: skip
+    """Restore the whole point, or *entries* of it, to the folder *there*."""
     with ThreadPoolExecutor(THREADS, thread_name_prefix="restore") as pool:
-        work = _Restore(repository, point, options, Tally(observer), destination, pool)
+        work = _Restore(repository, point, options, tally, there, territory, pool)
         try:
-            if not paths:
+            if not entries:
                 work.tree(root_entry(point), b"", own_metadata=not point.single)
             for path, entry in entries:
                 work.into(entry, path)
         finally:
             pool.shutdown(cancel_futures=True)
             work.close()
-    work.writer.tell_unset(work.tally)
-    return work.tally
+    work.writer.dresser.unset.tell(tally)
+    return tally
 
 
 class _Restore:
@@ -84,7 +96,7 @@ class _Restore:
 
     def __init__(
         self, repository: Repository, point: Point, options: RestoreOptions, tally: Tally,
-        destination: bytes, pool: Executor,
+        there: Destination, territory: Territory, pool: Executor,
     ) -> None:  # fmt: skip
         self._repository, self._point, self._options = repository, point, options
         self._pool, self.tally = pool, tally
@@ -92,32 +104,32 @@ class _Restore:
         users = {} if options.numeric_ids else user_numbers(point.users)
         groups = {} if options.numeric_ids else group_numbers(point.groups)
         self.writer = EntryWriter(contents, users, groups, pool)
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-        there = not options.dry_run or os.path.isdir(destination)
-        self._top = os.open(destination, flags) if there else -1
-        self._links = LinkGroups(contents, self._top)
+        self._there = there
+        self._links = LinkGroups(contents, there.descriptor)
         own = os.stat(repository.path)
         does = Rehearsal if options.dry_run else Doer
-        self._do = does(options, self.writer, self._links, Remover((own.st_dev, own.st_ino)))
+        remover = Remover((own.st_dev, own.st_ino))
+        self._do = does(options, self.writer, self._links, remover, territory)
         self._leaving: deque[Target] = deque()
 
     def close(self) -> None:
-        """Release the destination and what is open in it; no thread may be at work there."""
+        """Release what is open in the destination; no thread may be at work there."""
         for folder in self._leaving:  # left by an error that ended everything
             folder.close()
-        if self._top >= 0:
-            os.close(self._top)
+        self._links.close()
 
     def tree(self, entry: Entry, path: bytes, *, own_metadata: bool) -> None:
         """Restore what the directory *entry* holds into the destination."""
         options, chosen = self._options, self._options.include is None
-        top = Target(entry, path, b"", None, chosen, self._entries(entry, path), self._top)
-        top.fresh = chosen and options.overwrite == Overwrite.REFUSE and not options.dry_run
+        top = self._top(entry, path, chosen, self._entries(entry, path), own=own_metadata)
+        empty = options.overwrite == Overwrite.REFUSE and not options.dry_run
+        top.held = top.held._replace(fresh=chosen and empty)
         self._start_quick(top)
         self._links.cut = len(path) + 1 if path else 0
         self._walk(top)
         if own_metadata:
-            self._do.dress_folder(entry, self._top)
+            top.held = top.held._replace(fresh=False)  # it may have been there, empty
+            self._dress(top)
 
     def into(self, entry: Entry, path: bytes) -> None:
         """Restore the one *entry* at *path* into the destination, under its base name."""
@@ -127,9 +139,17 @@ class _Restore:
         parent = entry._replace(name=b"", state=None)
         chosen = self._options.include is None
         above = os.path.dirname(path)
-        top = Target(parent, above, b"", None, chosen, iter([entry]), self._top)
+        top = self._top(parent, above, chosen, iter([entry]), own=False)
         self._links.cut = len(above) + 1 if above else 0
         self._walk(top)
+
+    def _top(
+        self, entry: Entry, path: bytes, chosen: bool, waiting: Iterator[Entry], *, own: bool
+    ) -> Target:
+        """The destination, where *entry* is restored to; with its *own* metadata, or without."""
+        opens = self.writer.dresser.opens
+        held = self._there.held(lambda found: own and opens(entry, found))
+        return Target(entry, path, None, chosen, waiting, held)
 
     def _entries(self, entry: Entry, path: bytes) -> Iterator[Entry]:
         """What a directory holds, files before folders, as it was backed up."""
@@ -167,7 +187,7 @@ class _Restore:
 
     def _step(self, folder: Target, entry: Entry) -> Target | None:
         """Restore one entry; a folder to go on with, if it is one."""
-        path = folder.path + b"/" + entry.name if folder.path else entry.name
+        path = folder.below(entry.name)
         is_folder = entry.state is not None
         if self._options.excludes(path, is_folder):
             self.tally.counts["excluded"] += 1
@@ -175,7 +195,7 @@ class _Restore:
         chosen = folder.chosen or self._options.includes(path, is_folder)
         try:
             if is_folder:
-                below = Target(entry, path, entry.name, folder, chosen, self._entries(entry, path))
+                below = Target(entry, path, folder, chosen, self._entries(entry, path))
                 if chosen:
                     self._ensure(below)
                     self._start_quick(below)
@@ -199,18 +219,18 @@ class _Restore:
             missing.append(at)
             at = at.parent
         for below in reversed(missing):
-            parent = below.parent.descriptor if below.parent else -1
-            below.descriptor, below.fresh = self._do.folder(parent, below.name)
+            above = below.parent.held if below.parent else NOT_OPEN
+            below.held = self._do.folder(below.entry, above.descriptor, above.keeper)
         return folder.descriptor
 
     def _start_quick(self, folder: Target) -> None:
         """Have threads make those files of a fresh folder that need no thought."""
-        if not folder.fresh or self._options.exclude:
+        if not folder.held.fresh or self._options.exclude:
             return
         waiting = list(folder.waiting)
         quick = [entry for entry in waiting if is_quick(entry)]
         folder.waiting = iter([entry for entry in waiting if not is_quick(entry)])
-        folder.batches.extend(start(self._pool, self.writer, quick, folder.descriptor))
+        folder.batches.extend(start(self._pool, self.writer, quick, folder))
 
     def _collect(self, folder: Target) -> None:
         """Wait for the files that threads make in *folder*, and count them.
@@ -218,17 +238,16 @@ class _Restore:
         Raises DestinationFull.
         """
         counts, observer = self.tally.counts, self.tally.observer
-        prefix = folder.path + b"/" if folder.path else b""
         for batch in folder.batches:
             failures = batch.failures.result()
             for entry in batch.entries:
                 error = failures.get(entry.name)
                 if error is not None:
-                    self._problem(prefix + entry.name, error)
+                    self._problem(folder.below(entry.name), error)
                     continue
                 counts["files"] += 1
                 counts["bytes"] += entry.size
-                observer.file("restored", prefix + entry.name)
+                observer.file("restored", folder.below(entry.name))
                 observer.progress(1, entry.size)
 
     def _problem(self, path: bytes, error: RestoreFailed | IntegrityError) -> None:
@@ -244,23 +263,28 @@ class _Restore:
         if folder.descriptor < 0:
             return
         try:
-            self._do.dress_folder(folder.entry, folder.descriptor)
-        except (OSError, IntegrityError) as error:
-            self.tally.problem(folder.path, str(error))
+            self._dress(folder)
         finally:
             folder.close()
+
+    def _dress(self, folder: Target) -> None:
+        """Set the metadata of an open folder, or say why not."""
+        path = folder.path or b"."
+        try:
+            self._do.dress_folder(folder.entry, folder.held, path)
+        except (OSError, RestoreFailed, IntegrityError) as error:
+            self.tally.problem(path, str(error))
 
     def _file(self, folder: Target, entry: Entry, path: bytes) -> None:
         """Restore what is not a folder, as the options say."""
         counts, observer = self.tally.counts, self.tally.observer
         parent = self._ensure(folder)
         old = existing(parent, entry.name)
-        if old is not None and self._stays(entry, old, parent):
+        if old is not None and self._stays(folder, entry, old):
             counts["skipped"] += 1
             if self._options.overwrite == Overwrite.IF_CHANGED:
-                # looked at, and the same; what merely stays may be any file
-                self._links.remember(entry, path)
-                self._do.dress(entry, parent, old)
+                # looked at, and the same; what merely stays may be any file, and is not linked to
+                self._do.dress(entry, parent, old, path)
             return
         self._do.put(entry, parent, old, path)
         counts["files"] += 1
@@ -268,11 +292,13 @@ class _Restore:
         observer.file("restored", path)
         observer.progress(1, entry.size)
 
-    def _stays(self, entry: Entry, old: os.stat_result, parent: int) -> bool:
-        """Whether *old*, which lies where *entry* is to be, is left as it is."""
-        if self._options.overwrite == Overwrite.IF_CHANGED:
-            return is_unchanged(entry, old, parent)
-        return not self._options.replaces
+    def _stays(self, folder: Target, entry: Entry, old: os.stat_result) -> bool:
+        """Whether *old*, which lies in *folder* where *entry* is to be, is left there."""
+        if self._options.overwrite != Overwrite.IF_CHANGED:
+            return not self._options.replaces
+        if self._do.would_give_away(entry, old, folder.held.keeper):
+            return False
+        return is_unchanged(entry, old, folder.descriptor)
 
     def _delete_others(self, folder: Target) -> None:
         """Remove what the point does not have from a restored folder that it knows all of."""
@@ -290,7 +316,7 @@ class _Restore:
 
     def _delete(self, folder: Target, name: bytes) -> None:
         """Remove one thing that is too much, unless it is excluded; say so if it cannot be."""
-        path = folder.path + b"/" + name if folder.path else name
+        path = folder.below(name)
         try:
             is_folder = stat.S_ISDIR(os.lstat(name, dir_fd=folder.descriptor).st_mode)
             if self._options.excludes(path, is_folder):
