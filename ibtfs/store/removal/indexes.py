@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.extents import encode_parts
 from ibtfs.format.frames import CONTENTS, DATA_STREAMS, HEADER, MAPS, SLABS, STATES, STREAMS
@@ -35,6 +36,8 @@ def planned_contents(repository: Repository, reader: ArchiveReader, plan: Archiv
     changed: dict[int, Rebased] = {}
     kept: dict[int, Kept] = {}
     for number, record in reader.contents():
+        if number >= len(plan.contents):
+            raise FormatDamaged(f"{reader.where}: has more contents than it says")
         if plan.contents[number]:
             if number in plan.rebuilt:
                 changed[number] = plan.rebuilt[number]

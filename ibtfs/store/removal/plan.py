@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from ibtfs.errors import IntegrityError
+from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.index import ContentRecord, Reference, decode_record, is_plain_body
+from ibtfs.store.contents.fold import name_of
 from ibtfs.store.removal.marking import NEVER, ArchiveMarks, Marking
 from ibtfs.store.removal.rebase import Bases, Rebased, bases_of, joined, payload_used, rebased
 from ibtfs.store.repository import Repository
@@ -35,6 +36,11 @@ class ArchivePlan:
     in_use: bool = False
     shells: dict[int, Ranges] = field(default_factory=dict)
     rebuilt: dict[int, Rebased] = field(default_factory=dict)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it stays as it is."""
+        return self.is_fixed or not (self.rebuilt or 0 in self.contents or 0 in self.states)
 
     @property
     def is_dead(self) -> bool:
@@ -86,13 +92,16 @@ class _Planner:
     # What stays
 
     def _stays(self, ref: Reference) -> bool:
-        return self._marking.archive(ref.archive).contents[ref.number] != NEVER
+        """Whether a content stays.  Raises IntegrityError if there never was one."""
+        contents = self._marking.archive(ref.archive).contents
+        if ref.number >= len(contents):
+            raise FormatDamaged(f"{name_of(ref)}: is referred to, and never was")
+        return contents[ref.number] != NEVER
 
     def stay(self, ref: Reference) -> None:
         """Have a content stay that no row refers to."""
-        marks = self._marking.archive(ref.archive)
-        if marks.contents[ref.number] == NEVER:
-            marks.contents[ref.number] = 0
+        if not self._stays(ref):
+            self._marking.archive(ref.archive).contents[ref.number] = 0
             self._waiting.append(ref)
 
     def settle_contents(self) -> None:
@@ -100,13 +109,9 @@ class _Planner:
         # those that are built on nothing first, so that the depth of a base is known
         found = sorted(self._mapped(), key=lambda item: item[1].depth)
         for ref, record in found:
-            self._settle(ref, record)
+            self._try_to_settle(ref, record)
         while self._waiting:
-            ref = self._waiting.pop()
-            try:
-                self._settle(ref, self._record(ref))
-            except IntegrityError as error:
-                self._keep_all(ref.archive, error)
+            self._try_to_settle(self._waiting.pop())
 
     def _mapped(self) -> Iterator[tuple[Reference, ContentRecord]]:
         """The contents that stay and have a map, with their records."""
@@ -126,15 +131,18 @@ class _Planner:
         self._marking.damages.append(str(error))
         self._marking.keep(self._marking.archive(archive_id))
 
-    def _settle(self, ref: Reference, record: ContentRecord) -> None:
+    def _try_to_settle(self, ref: Reference, record: ContentRecord | None = None) -> None:
         if self._marking.archive(ref.archive).is_kept:
             return  # and so is all that it is built on
         try:
-            bases = bases_of(record, self._record, self._stays)
-            going = [self._record(base) for base in bases.going]
-        except (IntegrityError, IndexError) as error:
-            self._keep_all(ref.archive, IntegrityError(str(error)))
-            return
+            self._settle(ref, record or self._record(ref))
+        except IntegrityError as error:
+            self._keep_all(ref.archive, error)
+
+    def _settle(self, ref: Reference, record: ContentRecord) -> None:
+        """Have a content built on what stays.  Raises IntegrityError."""
+        bases = bases_of(record, self._record, self._stays)
+        going = [self._record(base) for base in bases.going]
         self._in_use.update(base.archive for base in bases.going)
         self._in_use.update(donor.archive for one in (record, *going) for donor in one.donors)
         if bases.going:
@@ -151,12 +159,8 @@ class _Planner:
             for base in bases.going:
                 self.stay(base)
         if any(not self._stays(donor) for donor in record.donors):
-            try:
-                extents = self._repository.archive(ref.archive).extents(ref.number, record)
-            except IntegrityError as error:
-                self._keep_all(ref.archive, error)
-            else:
-                self._use(Rebased(record, extents, ()))
+            extents = self._repository.archive(ref.archive).extents(ref.number, record)
+            self._use(Rebased(record, extents, ()))
 
     def _rebased(
         self, ref: Reference, record: ContentRecord, bases: Bases, depth: int
@@ -209,8 +213,10 @@ class _Planner:
 
 def _mapped_in(marks: ArchiveMarks) -> Iterator[tuple[Reference, ContentRecord]]:
     for number, body in marks.reader.content_bodies():
+        where = f"{marks.reader.where}/index: content {number}"
+        if number >= len(marks.contents):
+            raise FormatDamaged(f"{where}: is one more than there are")
         if marks.contents[number] != NEVER and not is_plain_body(body):
-            where = f"{marks.reader.where}/index: content {number}"
             record = decode_record(body, marks.header, where)
             if record.base is not None or record.donors:
                 yield Reference(marks.id, number), record

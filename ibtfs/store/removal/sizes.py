@@ -56,7 +56,7 @@ def archive_sizes(repository: Repository, plan: ArchivePlan) -> ArchiveSizes:
     """What a plan would free of one archive.  Raises IntegrityError."""
     reader = repository.archive(plan.id)
     files = {kind: reader.file(kind) for kind in _present(reader)}
-    if plan.is_fixed:
+    if plan.is_whole:
         return ArchiveSizes({kind: Freed(file.size, 0) for kind, file in files.items()}, False)
     if plan.is_dead:
         found = {kind: Freed(file.size, file.size) for kind, file in files.items()}

@@ -91,8 +91,8 @@ class Sweeper:
         """The kinds of files to be written anew, and their sizes."""
         reader = self._repository.archive(archive_id)
         kinds = [kind for kind in reader.kinds if kind != layout.INDEX]
-        if not kinds:
-            return
+        if not kinds or reader.file(layout.INDEX).generation == 1:
+            return  # no record of it is gone
         needed = self._needed(archive_id)
         for kind in kinds:
             file = reader.file(kind)
