@@ -1,0 +1,116 @@
+"""Later generations of an archive's files, against a plain model of what is kept."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from ibtfs.errors import ObjectMissing
+from ibtfs.format.compression import Codec
+from ibtfs.format.frames import HEADER, LARGE, LITERALS, SMALL
+from ibtfs.format.index import IndexHeader, Reference
+from ibtfs.store import layout
+from ibtfs.store.archives import reader as archive_reader
+from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.archives.rewriter import FileRewriter
+from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
+from ibtfs.store.removal.rebase import joined
+from ibtfs.store.repository import Repository
+from tests.support.repositories import create
+
+ID = "20260101T000000Z_host_0123456789.0"
+
+
+@pytest.fixture
+def made(fast_path: Path) -> tuple[Repository, dict[int, bytes]]:
+    """A repository with one archive, and the bytes of its data streams."""
+    repository, rng = create(fast_path / "repository"), random.Random(1)
+    streams = {SMALL: b"", LARGE: b"", LITERALS: b""}
+    with compression_pool() as pool:
+        writer = ArchiveWriter(
+            repository.storage, repository.id, ID, epoch=0, codec=Codec(), pool=pool
+        )
+        for stream, size in ((SMALL, 300), (LARGE, 900_000), (LITERALS, 70_000)):
+            for _ in range(5):
+                data = rng.randbytes(size)
+                writer.append(stream, data)
+                streams[stream] += data
+        writer.finish()
+    return repository, streams
+
+
+def rewritten(repository: Repository, kept: dict[int, list[tuple[int, int]]]) -> None:
+    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    old = reader.file(layout.DATA)
+    name = layout.archive_object(ID, layout.DATA)
+    with FileRewriter(repository.storage, repository.id, name, old, Codec()) as file:
+        file.keep_payloads(kept)
+        file.finish()
+
+
+@pytest.mark.damaged
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_kept_is_there_and_the_rest_is_not(
+    made: tuple[Repository, dict[int, bytes]], seed: int
+) -> None:
+    repository, streams = made
+    rng = random.Random(seed)
+    kept = {stream: [(0, len(data))] for stream, data in streams.items()}
+    for _ in range(3):
+        for stream in streams:
+            kept[stream] = thinned(rng, kept[stream])
+        rewritten(repository, kept)
+        reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+        for stream, data in streams.items():
+            for _ in range(60):
+                start = rng.randrange(len(data))
+                end = min(len(data), start + rng.choice((1, 5, 300, 5000, 400_000)))
+                whole = any(low <= start and end <= high for low, high in kept[stream])
+                assert reader.covers(stream, start, end - start) == whole
+                if whole:
+                    assert b"".join(reader.payload(stream, start, end - start)) == data[start:end]
+                else:
+                    with pytest.raises(ObjectMissing):
+                        reader.payload(stream, start, end - start)
+
+
+def thinned(rng: random.Random, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Some parts of *ranges*."""
+    found = []
+    for low, high in ranges:
+        for _ in range(rng.randrange(4)):
+            start = rng.randrange(low, high)
+            found.append((start, min(high, start + rng.choice((1, 40, 200, 60_000, 2_000_000)))))
+    return joined(found)
+
+
+@pytest.mark.damaged
+def test_the_runs_of_a_frame_are_decoded_once(
+    made: tuple[Repository, dict[int, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, streams = made
+    ranges = [(start, start + 20) for start in range(0, 60_000, 40)]
+    rewritten(repository, {SMALL: [(0, 1500)], LITERALS: ranges})
+    decoded = []
+    real = archive_reader.Runs
+
+    class Counted(real):  # type: ignore[valid-type, misc]
+        def __init__(self, *given: object) -> None:
+            decoded.append(1)
+            super().__init__(*given)
+
+    monkeypatch.setattr("ibtfs.store.archives.file.Runs", Counted)
+    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    for start, end in ranges:
+        data = b"".join(reader.payload(LITERALS, start, end - start))
+        assert data == streams[LITERALS][start:end]
+    assert len(decoded) == 1
+
+
+def test_the_header_tells_what_was_ever_given() -> None:
+    header = IndexHeader((ID,), 0, 1, 2, False, False, {"maps": 7, "large": 1 << 40})
+    assert IndexHeader.decode(header.encode(), "here") == header
+    assert header.reference(5, "here") == Reference(ID, 5)
+    assert HEADER == 16
