@@ -39,6 +39,7 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.compare import Comparison
 from ibtfs.store.trees.history import History
 from ibtfs.view import changes, deleted, versions
+from ibtfs.view.closing import closed
 from ibtfs.view.entry_node import point_node
 from ibtfs.view.inodes import Claim, Inodes
 from ibtfs.view.moments import MARK, moment_folder, moment_link
@@ -116,6 +117,8 @@ class RepositoryView:
         found = {}
         for source, mine in by_source(points).items():
             shown = {names[p.id].encode(): p for p in mine if options.shows(p)}
+            if options.for_others:
+                shown = {name: closed(point) for name, point in shown.items()}
             if shown and options.shows_source(source):
                 found[os.fsencode(source)] = self._timeline(os.fsencode(source), shown)
         return found

@@ -30,8 +30,11 @@ NOBODY = 0xFFFFFFFF
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """One point of documents and of photos, each; things in it are for some users only."""
+def repository(tmp_path: Path, place: Path) -> Path:
+    """One point of documents and of photos, each; things in it are for some users only.
+
+    The sources lie beside *place*, so everybody could reach them.
+    """
     acl = posix_acl((1, 6, NOBODY), (2, 4, USER), (4, 4, NOBODY), (16, 4, NOBODY), (32, 0, NOBODY))
     denying = posix_acl((1, 6, NOBODY), (2, 0, USER), (4, 4, NOBODY), (16, 4, NOBODY),
                         (32, 4, NOBODY))  # fmt: skip
@@ -196,6 +199,40 @@ def test_others_read_what_the_backup_lets_them(binding: str, repository: Path, p
     if binding == "fuse2":  # libfuse 2 knows no ACLs: what one denies to somebody, all are denied
         expected[4] = "no allowed"
     assert found == expected
+
+
+@pytest.mark.parametrize("binding", ["fuse3", "fuse2"])
+def test_others_read_nothing_that_a_folder_above_the_source_kept_from_them(
+    binding: str, place: Path
+) -> None:
+    home, made = place / "home", create(place / "repo")
+    for name in ("docs", "alone"):
+        (home / name / "sub").mkdir(parents=True)
+        (home / name / "sub" / "file").write_bytes(b"for the owner")
+    home.chmod(0o700)
+    source = BackupOptions(HOST)
+    for path in (home / "docs", home / "alone" / "sub" / "file"):
+        backup(made, os.fsencode(path), source, Observer())
+    (home / "docs" / "sub" / "file").unlink()
+    backup(made, os.fsencode(home / "docs"), source, Observer())
+    script = f"""
+        {PYTHON.replace("exec ", "")} -m ibtfs mount -q --allow-other --binding {binding} repo mnt
+        cd mnt
+        ls docs | head -1 >../point
+        for path in docs/$(cat ../point)/sub/file file/latest/file docs/.deleted/sub/file \
+                docs/.versions/sub/file/$(cat ../point) docs/.changes/$(cat ../point)/created/sub
+        do
+            test -e $path; {WHO} cat $path 2>&1 || true
+            {WHO} ls $(dirname $path) 2>&1 || true
+        done
+        cat file/latest/file; echo
+        stat -c %a docs/latest/. file/latest/.
+    """
+    # cat and ls, each; what stat shows to root
+    *refused, mine, first, second = lines(run_privately(place, script))
+    assert len(refused) == 10
+    assert all(line.endswith("Permission denied") for line in refused)
+    assert (mine, first, second) == ("for the owner", "700", "700")
 
 
 def test_without_allow_other_others_see_nothing(repository: Path, place: Path) -> None:
