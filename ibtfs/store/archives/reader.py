@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from ibtfs.errors import FormatDamaged, ObjectMissing
+from ibtfs.errors import FormatDamaged, ObjectMissing, ObjectUnreadable, StorageFailed
 from ibtfs.format.entry import Page, PageEntry, decode_state
 from ibtfs.format.extents import ExtentMap, decode_parts
 from ibtfs.format.frames import (
@@ -90,15 +90,19 @@ class ArchiveReader:
     def _again(self, read: Callable[[], Value]) -> Value:
         """What *read* gives; on something missing, once more with the newest generations.
 
-        Everything that reads goes through this.
+        So also on what an open file does not give: its disk may have gone, and have come back as
+        another device.  Everything that reads goes through this.
         """
         try:
             return read()
-        except ObjectMissing:
+        except (ObjectMissing, ObjectUnreadable, StorageFailed) as error:
             with self._lock:
                 opened = {kind: file.generation for kind, file in self._files.items()}
-            newest = generations(self._storage, self.id)
-            if opened and all(newest.get(kind) == number for kind, number in opened.items()):
+            if isinstance(error, ObjectMissing):
+                newest = generations(self._storage, self.id)
+                if opened and all(newest.get(kind) == number for kind, number in opened.items()):
+                    raise
+            elif not opened:
                 raise
             self.refresh()
             return read()
