@@ -46,12 +46,10 @@ from ibtfs.view.moments import MARK, moment_folder, moment_link
 from ibtfs.view.node import Attributes, Node, Statistics
 from ibtfs.view.options import ViewOptions
 from ibtfs.view.synthetic import SymlinkNode, SyntheticNode, folder_attributes
-from ibtfs.view.timeline import Timeline, TimeView
+from ibtfs.view.timeline import AGAIN_SECONDS, Timeline, TimeView
 
 LATEST: Final = moment.LATEST.encode()
 MOST_NODES: Final = 5_000
-AGAIN_SECONDS: Final = 1.0
-"""After so long manifests that could not be read are tried again: it may have been the network."""
 VIEWS: Final[Mapping[bytes, Callable[[TimeView, bytes], Node]]] = {
     versions.NAME: versions.versions_folder,
     changes.NAME: changes.changes_folder,

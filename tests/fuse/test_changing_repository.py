@@ -64,9 +64,9 @@ def number_of(read: Callable[[], object]) -> int:
     return 0
 
 
-def soon(holds: Callable[[], bool]) -> None:
-    """Within a second *holds*."""
-    deadline = time.monotonic() + 1
+def soon(holds: Callable[[], bool], seconds: float = 1) -> None:
+    """Within a second, or so many, *holds*."""
+    deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -379,3 +379,34 @@ def test_another_repository_in_its_place_is_told(
     away.rename(place)
     soon(lambda: os.listdir(top) == ["documents"])
     assert (top / "documents/latest/sub/small").read_bytes() == b"small"
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_what_could_not_be_read_for_a_moment_is_shown_afterwards(
+    binding: str, repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    (source / "sub" / "gone").write_bytes(b"gone")
+    back_up(repository, source)
+    (source / "sub" / "gone").unlink()
+    back_up(repository, source)
+    archives, away = tmp_path / "repository" / "archives", tmp_path / "away"
+    whole = {".versions": ["large", "sub"], ".versions/sub": ["gone", "small"],
+             ".deleted": ["sub"], ".deleted/sub": ["gone"]}  # fmt: skip
+    with mounted(repository, tmp_path / "mnt", MountOptions(binding=binding)) as mount:
+        top = mount / "documents"
+
+        def listed(name: str) -> list[str]:
+            try:
+                return sorted(os.listdir(top / name))
+            except OSError:
+                return ["?"]
+
+        assert len(os.listdir(top)) == 3
+        archives.rename(away)
+        archives.mkdir()
+        for name, names in whole.items():
+            assert listed(name) != names
+        archives.rmdir()
+        away.rename(archives)
+        soon(lambda: {name: listed(name) for name in whole} == whole, seconds=10)
+        assert (top / ".deleted/sub/gone").read_bytes() == b"gone"
