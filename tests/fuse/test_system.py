@@ -309,3 +309,26 @@ def test_a_read_only_medium(repository: Path, place: Path) -> None:
     """
     result = run_privately(place, script, environment={"XDG_CACHE_HOME": "/proc/nowhere"})
     assert lines(result) == ["open", "No damage", "2"]
+
+
+def test_overlayfs_over_a_mount_takes_its_inode_numbers(place: Path) -> None:
+    source = place / "documents"
+    for name in range(20):
+        (source / str(name) / "sub").mkdir(parents=True)
+        (source / str(name) / "sub" / "file").write_bytes(b"x")
+    backup(create(place / "repo"), os.fsencode(source), BackupOptions(HOST), Observer())
+    script = f"""
+        {PYTHON.replace("exec ", "")} -m ibtfs mount -q --binding fuse3 repo mnt
+        mkdir own merged
+        mount -t tmpfs none own
+        mkdir own/upper own/work
+        options=xino=on,lowerdir=mnt/documents/latest,upperdir=own/upper,workdir=own/work
+        mount -t overlay -o $options none merged
+        stat -c %d merged
+        find merged -exec stat -c %d {{}} + | sort -u
+        touch merged/1/sub/file
+        find merged -exec stat -c %d {{}} + | sort -u
+        umount merged
+    """
+    # a number that is too large is another device's for a file
+    assert len(set(lines(run_privately(place, script)))) == 1
