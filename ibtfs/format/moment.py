@@ -140,8 +140,8 @@ def check_template(template: str) -> None:
         if not _is_showable(name):
             raise UsageError(
                 f"{template!r} would make {name!r}: the name of a point holds no '/' or line break,"
-                f" does not begin with '.' or '@' (but for {SAMBA_TEMPLATE!r}), and is neither empty"
-                f" nor {LATEST!r}"
+                f" does not begin with '.' or '@' (but for {SAMBA_TEMPLATE!r}), and is neither"
+                f" empty nor {LATEST!r}"
             )
 
 

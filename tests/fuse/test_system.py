@@ -332,3 +332,43 @@ def test_overlayfs_over_a_mount_takes_its_inode_numbers(place: Path) -> None:
     """
     # a number that is too large is another device's for a file
     assert len(set(lines(run_privately(place, script)))) == 1
+
+
+HANDLES = """
+import ctypes, os, sys
+libc, here = ctypes.CDLL(None, use_errno=True), os.open(".", os.O_RDONLY)
+class Handle(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]
+def handle(path):
+    made, mount = Handle(128), ctypes.c_int()
+    failed = libc.name_to_handle_at(-100, os.fsencode(path), ctypes.byref(made),
+                                    ctypes.byref(mount), 0)
+    assert not failed, os.strerror(ctypes.get_errno())
+    return made
+def opened(made):
+    descriptor = libc.open_by_handle_at(here, ctypes.byref(made), os.O_RDONLY)
+    assert descriptor >= 0, os.strerror(ctypes.get_errno())
+    return descriptor
+point = "documents/" + os.listdir("documents")[0]
+file, folder = handle(f"{point}/closed/inside"), handle(f"{point}/closed")
+for _ in range(2):
+    with open("/proc/sys/vm/drop_caches", "w") as caches:
+        caches.write("3")
+    with open(opened(file)) as found:
+        print(found.read())
+    found = opened(folder)
+    print(os.listdir(found), os.readlink(f"/proc/self/fd/{found}").endswith(f"/{point}/closed"))
+    print(sorted(os.listdir(os.open("..", os.O_RDONLY, dir_fd=found)))[:2])
+    os.close(found)
+"""
+
+
+def test_file_handles_lead_to_what_the_kernel_forgot(repository: Path, place: Path) -> None:
+    script = f"""
+        {PYTHON.replace("exec ", "")} -m ibtfs mount -q --binding fuse3 \
+            {shlex.quote(str(repository))} mnt
+        cd mnt
+        {shlex.quote(sys.executable)} -c {shlex.quote(HANDLES)}
+    """
+    round_ = ["inside", "['inside'] True", "['allowed', 'closed']"]
+    assert lines(run_privately(place, script)) == round_ * 2
