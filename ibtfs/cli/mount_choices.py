@@ -162,6 +162,7 @@ class Choices:
         """What they say of *repository*.  Raises PointNotFound, UsageError."""
         from datetime import datetime, timezone
 
+        from ibtfs.errors import UsageError
         from ibtfs.format.moment import check_template, parse_moment
         from ibtfs.store.naming import of_source
         from ibtfs.view.options import ViewOptions
@@ -170,6 +171,8 @@ class Choices:
         now = datetime.now(zone)
         if self.point_format:
             check_template(self.point_format)
+            if self.point_format.startswith("@") and not self.utc:
+                raise UsageError(f"{self.point_format!r} names points in UTC: give --utc as well")
         for name in self.sources:
             of_source(repository.points.all().points, name)
         return ViewOptions(

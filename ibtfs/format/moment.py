@@ -29,6 +29,9 @@ FORMS = (
 LATEST = "latest"
 """What the newest point of a source is called besides its own name."""
 
+SAMBA_TEMPLATE = "@GMT-%Y.%m.%d-%H.%M.%S"
+"""What Samba calls a point if it is not told otherwise; in UTC."""
+
 _SECOND_NS = 1_000_000_000
 _SAMPLES_NS = (0, 1_795_169_702 * _SECOND_NS)  # a midnight, and no midnight
 _LONGEST_NAME = 200  # room is left for what tells equal names apart
@@ -60,6 +63,7 @@ _DAY_FORM = _DATE + _ZONE
 _CLOCK_FORM = _DATE + r"[t ](\d\d):(\d\d)(?::(\d\d))?" + _ZONE
 _POINT_FORM = _DATE + r"_(\d\d)(\d\d)(\d\d)" + _ZONE + _ORDINAL
 _SAMBA_FORM = r"gmt-(\d{4})\.(\d\d)\.(\d\d)-(\d\d)\.(\d\d)\.(\d\d)"
+_SAMBA_NAME = re.compile("@" + _SAMBA_FORM.replace("gmt", "GMT") + r"(-[0-9a-f]+)?\Z", re.ASCII)
 _AGE_FORM = r"(\d{1,9}) ?([a-z]+)(?: ago)?"
 _LAST_FORM = r"last[- ]([a-z]+)"
 
@@ -136,7 +140,8 @@ def check_template(template: str) -> None:
         if not _is_showable(name):
             raise UsageError(
                 f"{template!r} would make {name!r}: the name of a point holds no '/' or line break,"
-                f" does not begin with '.' or '@', and is neither empty nor {LATEST!r}"
+                f" does not begin with '.' or '@' (but for {SAMBA_TEMPLATE!r}), and is neither"
+                f" empty nor {LATEST!r}"
             )
 
 
@@ -151,7 +156,8 @@ def _formatted(time_ns: int, zone: tzinfo | None, template: str) -> str:
 
 def _is_showable(name: str) -> bool:
     # what begins with '.' or '@' is no point: these names are for other views
-    plain = name.isprintable() and "/" not in name and not name.startswith((".", "@"))
+    special = name.startswith((".", "@")) and not _SAMBA_NAME.match(name)
+    plain = name.isprintable() and "/" not in name and not special
     return plain and name not in ("", LATEST) and len(name.encode()) <= _LONGEST_NAME
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
@@ -20,7 +20,17 @@ from ibtfs.format.packing import pack, unpack_map
 NUMBER_LIMIT = 1 << 40
 TIME_LIMIT = 1 << 63
 DAY = 86_400
+PARENTS_LIMIT = 4096
 POINT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\Z")
+
+
+class Parent(NamedTuple):
+    """A folder above a source: its permissions, as far as others than its owner had them by its
+    mode alone, its owner and its group."""
+
+    mode: int
+    uid: int
+    gid: int
 
 
 @dataclass(frozen=True)
@@ -46,7 +56,8 @@ class Point:
     and *digest* that state's 32 bytes.  *devices* are the paths, relative to the source, at which
     devices begin: ordinal 0 is the root's, and other empty ones are free.  *users* and *groups*
     give the names of numbers.
-    *single* says that the source was one file, shown as the only row of the root.
+    *single* says that the source was one file, shown as the only row of the root.  *parents* are
+    the folders above the source, nearest first; None if they are not known.
     """
 
     id: str
@@ -68,6 +79,7 @@ class Point:
     full: bool = False
     parent: str = ""
     comment: str = ""
+    parents: tuple[Parent, ...] | None = None
 
     @property
     def order(self) -> tuple[int, str]:
@@ -81,7 +93,7 @@ class Point:
         return (path.rpartition(b"/")[0] or b"/") if self.single else path
 
 
-FIELDS_VERSION = 1
+FIELDS_VERSION = 3
 """Of the rows below, which only copies outside of repositories have; goes up when they change."""
 PointRow = tuple[Any, ...]
 
@@ -94,13 +106,16 @@ def row_of_point(point: Point) -> PointRow:
         (source.host, source.path, source.name), point.display, point.root, tuple(point.state),
         point.digest, point.root_extras, point.devices, dict(point.users), dict(point.groups),
         dict(point.statistics), point.single, point.full, point.parent, point.comment,
+        point.parents,
     )  # fmt: skip
 
 
 def point_of_row(row: PointRow) -> Point:
     """The inverse of :func:`row_of_point`; nothing is checked."""
     before, source, display, root, state, *after = row[:5], *row[5:]
-    values = (*before, Source(*source), display, root, Reference(*state), *after)
+    parents = after.pop()
+    known = None if parents is None else tuple(Parent(*parent) for parent in parents)
+    values = (*before, Source(*source), display, root, Reference(*state), *after, known)
     return Point(*values)
 
 
@@ -128,6 +143,7 @@ def encode_point(point: Point, name: str, repository: bytes, codec: Codec) -> by
         "full": point.full,
         "parent": point.parent,
         "comment": point.comment,
+        **({} if point.parents is None else {"parents": tuple(map(tuple, point.parents))}),
     }
     key = object_key(repository, name)
     return encode_frame(key, Address(MANIFEST, 0, 1), pack(values), codec)
@@ -148,12 +164,16 @@ def decode_point(data: bytes, name: str, point_id: str, repository: bytes) -> Po
         raise FormatDamaged(f"{name}: is the manifest of {values['id']!r}")
     check_root(values["root"], f"{name}: 'root'")
     check_extra(values["extras"], f"{name}: 'extras'")
+    parents = values.get("parents")
+    if not _are_parents(parents):
+        raise FormatDamaged(f"{name}: 'parents' is not what it may be")
     return Point(
         id=point_id,
         time_ns=values["time"],
         source=Source(values["host"], values["path"], values["name"]),
         root_extras=values["extras"],
         state=Reference(*values["state"]),
+        parents=None if parents is None else tuple(Parent(*parent[:3]) for parent in parents),
         **{field_name: values[field_name] for field_name in _SAME},
     )
 
@@ -181,6 +201,24 @@ def _are_names(names: dict[Any, Any]) -> bool:
 
 def _are_counts(counts: dict[Any, Any]) -> bool:
     return all(type(name) is str and type(number) is int for name, number in counts.items())
+
+
+def _are_parents(parents: Any) -> bool:
+    if parents is None:
+        return True
+    return (
+        type(parents) is tuple
+        and len(parents) <= PARENTS_LIMIT
+        and all(
+            type(parent) is tuple
+            and len(parent) >= 3
+            and set(map(type, parent[:3])) == {int}
+            and 0 <= parent[0] <= 0o777
+            and min(parent[1:3]) >= 0
+            and max(parent[1:3]) < 1 << 32
+            for parent in parents
+        )
+    )
 
 
 def is_display_name(name: str) -> bool:

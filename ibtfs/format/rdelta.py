@@ -66,19 +66,42 @@ def apply_delta(base: Data, delta: Data) -> bytes:
 
     Raises FormatDamaged if *delta* is no delta, or copies from outside *base*.
     """
-    base_view, delta_view = memoryview(base), memoryview(delta)
-    pieces = []
-    for base_offset, at, size in _commands(delta):
-        if base_offset < 0:
-            pieces.append(delta_view[at : at + size])
-        elif base_offset + size <= len(base_view):
-            pieces.append(base_view[base_offset : base_offset + size])
-        else:
-            raise FormatDamaged(
-                f"Delta copies {size} bytes from offset {base_offset}, "
-                f"but its base has {len(base_view)}"
+    view = memoryview(base)
+    return b"".join(patched(lambda at, size: view[at : at + size], len(view), (delta,)))
+
+
+def patched(
+    base: Callable[[int, int], Data], base_size: int, delta: Iterable[Data]
+) -> Iterator[Data]:
+    """Yield what ``apply_delta`` returns, at most 1 MiB at a time; nothing is whole in memory.
+
+    *base* returns *length* bytes from *offset* of a base of *base_size* bytes; *delta* comes in
+    pieces of any size.  Raises FormatDamaged as ``apply_delta`` does, when it comes to that.
+    """
+    stream = _Stream(delta)
+    if stream.take(len(MAGIC)) != MAGIC:
+        raise FormatDamaged("Delta does not begin with the magic of a delta")
+    while command := stream.take(1)[0]:
+        if command < _COPY_N1_N1:
+            wide = command > _SHORT_LITERAL
+            number = (
+                stream.take(_NUMBERS[command - _LITERAL_N1].size) if wide else bytes((command,))
             )
-    return b"".join(pieces)
+            size = int.from_bytes(number, "big")
+            if not size:
+                raise FormatDamaged("Delta has an empty literal")
+            yield from stream.run(size)
+            continue
+        pair = _PAIRS[min(command - _COPY_N1_N1, len(_PAIRS) - 1)]
+        first, size, _ = _read_copy(stream.take(pair.size), command, 0)
+        if first + size > base_size:
+            raise FormatDamaged(
+                f"Delta copies {size} bytes from offset {first}, but its base has {base_size}"
+            )
+        for offset in range(first, first + size, _MAX_LITERAL):
+            yield base(offset, min(_MAX_LITERAL, first + size - offset))
+    if not stream.is_over:
+        raise FormatDamaged("Delta goes on after its end")
 
 
 def encode_delta(matches: Iterable[Match], new: Data | Callable[[int, int], Data]) -> bytes:
@@ -163,6 +186,34 @@ def common_suffix(a: bytes, b: bytes) -> int:
     tail_a, tail_b = a[end_a - high : end_a - low], b[end_b - high : end_b - low]
     differing = int.from_bytes(tail_a, "big") ^ int.from_bytes(tail_b, "big")
     return low + ((differing & -differing).bit_length() - 1 >> 3) if differing else high
+
+
+class _Stream:
+    """Bytes that come in pieces, taken one after the other."""
+
+    def __init__(self, pieces: Iterable[Data]) -> None:
+        self._pieces = filter(len, pieces)
+        self._data = memoryview(b"")
+
+    def run(self, size: int) -> Iterator[memoryview]:
+        """The next *size* bytes, as they came.  Raises FormatDamaged if there are not so many."""
+        while size:
+            if self.is_over:
+                raise FormatDamaged("Delta is cut short")
+            part = self._data[:size]
+            self._data, size = self._data[len(part) :], size - len(part)
+            yield part
+
+    def take(self, size: int) -> bytes:
+        """The next *size* bytes.  Raises FormatDamaged if there are not so many."""
+        return b"".join(self.run(size))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left."""
+        if not self._data:
+            self._data = memoryview(next(self._pieces, b""))
+        return not self._data
 
 
 def _commands(delta: Data) -> Iterator[tuple[int, int, int]]:

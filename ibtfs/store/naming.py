@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone, tzinfo
 from typing import NamedTuple
 
@@ -33,11 +33,11 @@ def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
     for point in sorted(points, key=lambda point: point.order):
         mine.setdefault(point.source.identity, []).append(point)
     sources: dict[str, list[Point]] = {}
+    numbers: dict[str, Iterator[int]] = {}  # those left to try: thousands may have chosen one name
     for group in mine.values():
         name, host = group[0].display, group[0].source.host
-        candidates = itertools.chain(
-            (name, f"{name}@{host}"), (f"{name}-{n}" for n in itertools.count(2))
-        )
+        left = numbers.setdefault(name, itertools.count(2))
+        candidates = itertools.chain((name, f"{name}@{host}"), (f"{name}-{n}" for n in left))
         sources[next(c for c in candidates if c not in sources)] = group
     return sources
 

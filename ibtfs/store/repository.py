@@ -30,7 +30,7 @@ from ibtfs.store.points import Points
 from ibtfs.store.storage.base import TOKEN_DIGITS, Space, whole
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.machine import machine_name
-from ibtfs.store.storage.place import exists, is_repository
+from ibtfs.store.storage.place import exists
 
 CACHE_BYTES = 48 << 20
 ARCHIVES_OPEN = 1024
@@ -119,12 +119,27 @@ class Repository:
 
     def is_there(self) -> bool:
         """Whether the repository can still be found: its disk may have been unplugged."""
-        return is_repository(self.path)
+        try:
+            self.require_there()
+        except IbtfsError:
+            return False
+        return True
 
     def require_there(self) -> None:
-        """Raise ObjectMissing unless :meth:`is_there`."""
-        if not self.is_there():
-            raise ObjectMissing(f"The repository {self.path_shown!r} is gone (a disk unplugged?)")
+        """Raise unless what is at its path is this repository.
+
+        Raises ObjectMissing if nothing is, RepositoryError if another one is, StorageFailed.
+        """
+        try:
+            text = whole(self.storage, layout.CONFIG, CONFIG_LIMIT)
+        except ObjectMissing:
+            gone = f"The repository {self.path_shown!r} is gone (a disk unplugged?)"
+            raise ObjectMissing(gone) from None
+        if decode_config(text, f"{self.path_shown}/{layout.CONFIG}").id != self.id:
+            raise RepositoryError(
+                f"{self.path_shown!r} is another repository by now (another disk in its place?): "
+                "put back the first one, or mount this one anew"
+            )
 
     def complete(self) -> None:
         """Make what folders are missing, durably, and the name of the repository itself."""

@@ -8,10 +8,11 @@ after an interruption the same call goes on where it was cut off.
 from __future__ import annotations
 
 import errno
+import functools
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from blake3 import blake3
@@ -19,15 +20,15 @@ from blake3 import blake3
 from ibtfs.actions.restore.dressing import SET_IDS
 from ibtfs.actions.restore.entry import NEW_FILE, failed
 from ibtfs.actions.source.opening import stamp_of
-from ibtfs.errors import FormatDamaged, WrongBase
-from ibtfs.format.entry import GID, MODE, MTIME, SIZE, UID
+from ibtfs.errors import FormatDamaged, RestoreFailed, WrongBase
+from ibtfs.format.entry import GID, MODE, MTIME, NAME, SIZE, UID
 from ibtfs.format.frames import digest
-from ibtfs.format.rdelta import Data, apply_delta
+from ibtfs.format.rdelta import Data, patched
 from ibtfs.toolkit.data import DiffBytes
 from ibtfs.toolkit.diff import DiffIndex, digest_if_known
 from ibtfs.toolkit.dirs import AnyPath
 from ibtfs.toolkit.index import Row
-from ibtfs.toolkit.tree import Tree
+from ibtfs.toolkit.tree import Tree, held
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +40,8 @@ def apply_diff(base_path: AnyPath, diff_index: DiffIndex, diff_data: DiffBytes) 
     """Make the tree at *base_path*, which is the diff's old one, its new one.
 
     Contents, links, devices, modes and times become the new tree's, owners where that is allowed;
-    hard links become files of their own.  What neither of the two states knows stays.  An updated
-    file is rebuilt in memory.  Nothing is changed if it is seen at once that the tree is another.
+    hard links become files of their own.  What neither of the two states knows stays.
+    Nothing is changed if it is seen at once that the tree is another.
 
     Raises WrongBase, SourceError if a file cannot be read, RestoreFailed if one cannot be written,
     FormatDamaged if the data are not what belongs to the diff, EntryNotFound if they lack a file.
@@ -168,28 +169,39 @@ class _Apply:
         found = self._tree.find(path)
         if found is None:
             raise WrongBase(f"{os.fsdecode(path)!r} is missing")
-        base = b"".join(self._pieces(path)) if stat.S_ISREG(found.st_mode) else b""
-        have, old = digest(base), None
-        if have == self._diff.new.digest(path) and stat.S_ISREG(found.st_mode):
+        is_file, old = stat.S_ISREG(found.st_mode), None
+        have = self._digest(path) if is_file else digest(b"")
+        if is_file and have == self._diff.new.digest(path):
             self._settle(path)
             return
         if self._old[path].is_file:
             old = digest_if_known(self._diff.old, path)
         if old not in (None, have):
             raise WrongBase(f"{os.fsdecode(path)!r} has other bytes than the diff expects")
-        self._write(path, [apply_delta(base, b"".join(self._data.pieces(path)))])
+        delta = self._data.pieces(path)
+        if not is_file:
+            self._write(path, patched(lambda *_: b"", 0, delta))
+            return
+        with self._tree.opened(path) as (base, opened):
+            read = functools.partial(_read, base)
+            self._write(path, patched(read, opened.st_size, delta))
 
     def _settle(self, path: bytes) -> None:
         """Set the metadata of an entry whose contents are the new ones."""
-        row, found = self._new[path], self._tree.look(path)
-        if found.st_nlink > 1:  # the other names may be meant to stay as they are
-            if row.is_file:
-                self._write(path, self._pieces(path))
-            else:
-                self._make_special(path)
-            return
-        with self._tree.parent(path) as (folder, name), _failing(path):
-            _dress_at(row, folder, name)
+        row = self._new[path]
+        with (
+            self._tree.parent(path) as (folder, name),
+            _failing(path),
+            held(name, folder) as (it, found),
+        ):
+            alone = found.st_nlink == 1  # else the other names may be meant to stay as they are
+            if alone:
+                _require(found, row)
+                _dress(row, it)
+        if not alone and row.is_file:
+            self._write(path, self._pieces(path))
+        elif not alone:
+            self._make_special(path)
 
     def _is_done(self, path: bytes) -> bool:
         """Whether the entry has its new contents already."""
@@ -214,7 +226,11 @@ class _Apply:
             descriptor = os.open(PART, NEW_FILE, 0o600, dir_fd=folder)
             with open(descriptor, "wb") as file:
                 hasher = blake3()
+                left = row.stamp[SIZE]
                 for piece in pieces:
+                    left -= len(piece)
+                    if left < 0:  # however much more there is
+                        raise FormatDamaged(f"{os.fsdecode(path)!r}: more bytes than the new file")
                     hasher.update(piece)
                     file.write(piece)
                 if hasher.digest() != wanted:
@@ -231,7 +247,9 @@ class _Apply:
                 os.symlink(row.target, PART, dir_fd=folder)
             else:
                 os.mknod(PART, row.kind | 0o600, row.device or 0, dir_fd=folder)
-            _dress_at(row, folder, PART)
+            with held(PART, folder) as (it, found):
+                _require(found, row)
+                _dress(row, it)
 
     @contextmanager
     def _placed(self, path: bytes) -> Iterator[int]:
@@ -257,32 +275,34 @@ def _looks_like(found: os.stat_result, row: Row) -> bool:
     return same and (not row.is_file or found.st_size == row.stamp[SIZE])
 
 
-def _dress(row: Row, descriptor: int) -> None:
-    """Owner, mode and times of what is open."""
-    mode = _mode(row, lambda uid, gid: os.chown(descriptor, uid, gid))
-    os.chmod(descriptor, mode)
-    times = (row.stamp[MTIME], row.stamp[MTIME])
-    with suppress(OverflowError):
-        os.utime(descriptor, ns=times)
+def _require(found: os.stat_result, row: Row) -> None:
+    """Raise RestoreFailed unless what was looked at is of the kind of *row*, and has one name.
+
+    Who owns the folder may have put something else there, or linked to a file of somebody else.
+    """
+    if stat.S_IFMT(found.st_mode) != row.kind or found.st_nlink > 1:
+        raise RestoreFailed(f"{os.fsdecode(row.stamp[NAME])}: was replaced meanwhile")
 
 
-def _dress_at(row: Row, folder: int, name: bytes) -> None:
-    """Owner, mode and times of an entry that is no directory."""
-    mode = _mode(
-        row, lambda uid, gid: os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False)
-    )
+def _read(descriptor: int, offset: int, size: int) -> bytes:
+    return os.pread(descriptor, size, offset)
+
+
+def _dress(row: Row, target: int | bytes) -> None:
+    """Owner, mode and times of what is open, or of what a path by a descriptor leads to."""
+    mode = _mode(row, target)
     if not stat.S_ISLNK(row.kind):
-        os.chmod(name, mode, dir_fd=folder)
+        os.chmod(target, mode)
     times = (row.stamp[MTIME], row.stamp[MTIME])
     with suppress(OverflowError):
-        os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+        os.utime(target, ns=times)
 
 
-def _mode(row: Row, change_owner: Callable[[int, int], None]) -> int:
+def _mode(row: Row, target: int | bytes) -> int:
     """The permissions to set, after the owner; an ordinary user cannot give files away."""
     mode = stat.S_IMODE(row.stamp[MODE])
     try:
-        change_owner(row.stamp[UID], row.stamp[GID])
+        os.chown(target, row.stamp[UID], row.stamp[GID])
     except (OSError, OverflowError):
         return mode & ~SET_IDS  # what ran as somebody else must not run as whoever applies
     return mode

@@ -155,7 +155,7 @@ class BundleReader:
             raise NotFound(f"No such file: {os.fsdecode(path)!r}") from error
         try:
             self._frames = FrameFileReader(_NO_REPOSITORY, kind, stored)
-            self.slots = {slot.path: slot for slot in self._load()}
+            self.slots = self._by_path()
         except BaseException:
             stored.close()
             raise
@@ -167,6 +167,18 @@ class BundleReader:
             raw = self._frames.frame(CONTENTS, row).raw
             for body in unpack_bodies(raw, count, where):
                 yield _checked_slot(body, where)
+
+    def _by_path(self) -> dict[bytes, Slot]:
+        """The slots; each byte that is stored is in one of them at most."""
+        found: dict[bytes, Slot] = {}
+        end = 0
+        for slot in self._load():
+            if slot.path in found or slot.start < end:
+                raise FormatDamaged(f"{self._frames.name}: the same bytes or path twice")
+            found[slot.path], end = slot, slot.start + slot.length
+        if end > self._frames.table(LARGE).end:
+            raise FormatDamaged(f"{self._frames.name}: lists more bytes than it holds")
+        return found
 
     def pieces(self, path: bytes) -> Iterator[bytes | memoryview]:
         """What was stored under *path*.  Raises EntryNotFound, FormatDamaged."""
@@ -180,8 +192,10 @@ class BundleReader:
             row = table.find(start)
             if row < 0:
                 raise FormatDamaged(f"{self._frames.name}: the bytes from {start} are not there")
-            first = table.starts[row]
-            raw = memoryview(self._frames.frame(LARGE, row).raw)[start - first : end - first]
+            first, frame = table.starts[row], self._frames.frame(LARGE, row)
+            if frame.flags:  # of a frame that lost bytes, which those of a bundle never do
+                raise FormatDamaged(f"{self._frames.name}: the bytes from {start} are not whole")
+            raw = memoryview(frame.raw)[start - first : end - first]
             yield raw
             start += len(raw)
 

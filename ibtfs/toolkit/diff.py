@@ -81,11 +81,15 @@ class DiffIndex:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> DiffIndex:
-        """The changes that to_bytes stored.  Raises FormatDamaged, UnsupportedFormat."""
+        """The changes that to_bytes stored; no file is read, now or later.
+
+        Raises FormatDamaged, UnsupportedFormat.
+        """
         values = unseal("diff", data)
         if not all(type(values.get(key)) is dict for key in ("new", "old")):
             raise FormatDamaged("Diff index: not a diff")
-        return cls(DirIndex.from_data(values["new"]), DirIndex.from_data(values["old"]))
+        new, old = (DirIndex.from_data(values[key], may_read=False) for key in ("new", "old"))
+        return cls(new, old)
 
 
 class _Paths(NamedTuple):

@@ -73,7 +73,8 @@ class DirIndex:
 
     *directory* is a path or a dirtools2 ``Dir``, *patterns* are lines by git's rules, *known* an
     earlier index of the same directory, from which the digests of unchanged files are taken.
-    Digests are read when first asked for, but for files so young that their stamp proves nothing.
+    Digests are read when first asked for, but for files so young that their stamp proves nothing;
+    never by the indexes of a diff that was stored: who made it may have named any directory.
     Raises SourceError when the directory or a part of it cannot be listed, TypeError, UsageError.
     """
 
@@ -88,13 +89,13 @@ class DirIndex:
         known: DirIndex | None = None,
     ) -> None:
         source = as_source(directory, patterns)
-        self.path = source.path
+        self.path, self._may_read = source.path, True
         self.rows = _Scan(source, known.rows if known else {}).rows()
 
     @classmethod
-    def _of(cls, path: bytes, rows: dict[bytes, Row]) -> DirIndex:
+    def _of(cls, path: bytes, rows: dict[bytes, Row], *, may_read: bool) -> DirIndex:
         index = cls.__new__(cls)
-        index.path, index.rows = path, rows
+        index.path, index.rows, index._may_read = path, rows, may_read
         return index
 
     @property
@@ -124,6 +125,10 @@ class DirIndex:
     def pieces(self, path: bytes) -> Iterator[bytes]:
         """The bytes of a regular file on the disk, piece by piece; raises as digest does."""
         row = self._file(path)
+        if not self._may_read:
+            raise SourceError(
+                f"{os.fsdecode(path)}: not known, and of a stored diff nothing is read"
+            )
         hasher = blake3()
         with Tree(self.path) as tree:
             for piece in tree.pieces(path, row.stamp):
@@ -145,7 +150,11 @@ class DirIndex:
 
     def only(self, paths: Iterable[bytes]) -> DirIndex:
         """The index of just those of *paths* that this one has."""
-        return self._of(self.path, {p: self.rows[p] for p in sorted(paths) if p in self.rows})
+        return self._of(
+            self.path,
+            {p: self.rows[p] for p in sorted(paths) if p in self.rows},
+            may_read=self._may_read,
+        )
 
     def data(self) -> dict[str, Any]:
         """The index as plain values, all digests read that can be."""
@@ -163,13 +172,17 @@ class DirIndex:
         return cls.from_data(unseal("index", data))
 
     @classmethod
-    def from_data(cls, values: Mapping[str, Any]) -> DirIndex:
-        """The index that data told, its lists as tuples.  Raises FormatDamaged."""
+    def from_data(cls, values: Mapping[str, Any], *, may_read: bool = True) -> DirIndex:
+        """The index that data told, its lists as tuples.  Raises FormatDamaged.
+
+        Unless it *may_read*, it never opens a file of the directory that it names.
+        """
         path, rows = values.get("directory"), values.get("rows")
         if type(path) is not bytes or not isinstance(rows, (tuple, list)):
             raise FormatDamaged("Directory index: not an index")
         checked = [_checked_row(row) for row in rows]
-        return cls._of(path, {row.stamp[NAME]: row for row in sorted(checked, key=_path_of)})
+        found = {row.stamp[NAME]: row for row in sorted(checked, key=_path_of)}
+        return cls._of(path, found, may_read=may_read)
 
     def _file(self, path: bytes) -> Row:
         row = self.rows.get(path)

@@ -60,6 +60,19 @@ class Tree:
         except (Vanished, Replaced):
             return None
 
+    @contextmanager
+    def opened(self, path: bytes) -> Iterator[tuple[int, os.stat_result]]:
+        """The regular file at *path*, open for reading, and its fstat.
+
+        Raises Vanished, Replaced, SourceError.
+        """
+        with (
+            self.parent(path) as (folder, name),
+            naming(path),
+            opened_file(name, folder, lstat(name, folder).st_ino) as (descriptor, found),
+        ):
+            yield descriptor, found
+
     def pieces(self, path: bytes, stamp: Stamp) -> Iterator[bytes]:
         """The bytes of a regular file, 1 MiB at a time.
 
@@ -97,6 +110,20 @@ def lstat(name: bytes, folder: int) -> os.stat_result:
         return os.lstat(name, dir_fd=folder)
     except OSError as error:
         raise source_error(error) from error
+
+
+@contextmanager
+def held(name: bytes, folder: int) -> Iterator[tuple[bytes, os.stat_result]]:
+    """What is called *name*, be it a link: a path that leads to just that, and its fstat.
+
+    Whoever owns the folder may put something else in its place at any moment; the path goes by a
+    descriptor.  Raises OSError.
+    """
+    descriptor = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        yield b"/proc/self/fd/%d" % descriptor, os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _expect(found: os.stat_result, stamp: Stamp) -> None:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Protocol
 
-from ibtfs.errors import EntryNotFound
+from ibtfs.errors import EntryNotFound, FormatDamaged
 from ibtfs.format.entry import SIZE
 from ibtfs.format.rsync import SignatureWriter
 from ibtfs.toolkit.bundle import BundleReader, BundleWriter
@@ -17,6 +17,8 @@ from ibtfs.toolkit.index import DirIndex
 
 KIND = "toolkit/signatures"
 LEAST_BLOCK = 64
+SIGNATURE_LIMIT = 256 << 20
+"""More bytes than the signature of any file that a file system holds has."""
 
 
 class Signatures(Protocol):
@@ -120,7 +122,10 @@ class SigVault:
         """As Signatures says; raises FormatDamaged as well."""
         if digest not in (None, self.digest(path)):
             raise EntryNotFound(f"No signature of those bytes of {path!r}")
-        return b"".join(self._bundle.pieces(path))
+        pieces, size = self._bundle.pieces(path), self._bundle.slots[path].length
+        if size > SIGNATURE_LIMIT:
+            raise FormatDamaged(f"The signature of {path!r} has {size} bytes: it is none")
+        return b"".join(pieces)
 
     def close(self) -> None:
         """Close the file."""

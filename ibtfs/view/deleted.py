@@ -9,6 +9,7 @@ damage: then it is shown all the same.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 
 from ibtfs.errors import EntryNotFound, IntegrityError
@@ -19,6 +20,7 @@ from ibtfs.view.entry_node import EntryNode, failure
 from ibtfs.view.node import Attributes, Node
 from ibtfs.view.synthetic import SyntheticNode, as_in_the_past, folder_attributes
 from ibtfs.view.timeline import (
+    AGAIN_SECONDS,
     COUNTING_SECONDS,
     LISTING_SECONDS,
     LOOKUP_SECONDS,
@@ -41,11 +43,18 @@ class _Losses:
         self.links = 0
         self._repository = timeline.history.repository
         self._decided: dict[bytes, bool] = {}
+        self._again = time.monotonic() + AGAIN_SECONDS
 
     @property
     def weight(self) -> int:
         """How many names are kept, and a bit."""
         return 5 + 5 * (len(self.gone.entries) + len(self.gone.still))
+
+    @property
+    def outdated(self) -> bool:
+        """Whether something in it could not be read, and may be by now."""
+        failed = self.past.failed or bool(self.gone.failures)
+        return failed and time.monotonic() >= self._again
 
     def holds(self, name: bytes, past: Past, patience: Patience) -> bool:
         """Whether something is gone in the directory *name*, which is still there."""
@@ -88,7 +97,7 @@ class DeletedFolder(SyntheticNode):
     def _known(self) -> _Losses:
         timeline = self._view.timeline(self._source)
         try:
-            return timeline.known.get((NAME, self._path), lambda: _Losses(timeline, self._path))
+            return timeline.find((NAME, self._path), lambda: _Losses(timeline, self._path))
         except IntegrityError as error:
             raise failure(self._view, timeline.ordered[-1], self._path, error) from error
 

@@ -1,7 +1,7 @@
 """Inode numbers of the mounted tree: keyed hashes of what they number, told apart where it matters.
 
 A number depends on nothing but what it is for: it is the same in every mount, and for the same
-unchanged file or directory in every point.  63 bits leave collisions possible, so those nodes by
+unchanged file or directory in every point.  60 bits leave collisions possible, so those nodes by
 whose numbers programs tell things apart, directories and files with several links, *claim* theirs:
 two such that are in use at once never share one.
 """
@@ -16,7 +16,8 @@ from blake3 import blake3
 
 from ibtfs.format.packing import pack
 
-BITS = 63
+BITS = 60
+"""The kernel has 64; overlayfs needs up to four of them to tell apart what it lies over."""
 KEPT = 50_000
 """Claims that are kept though nobody holds them: programs remember numbers longer than nodes."""
 FIRST = 2  # 0 is no number, and 1 is the root's

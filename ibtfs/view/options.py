@@ -23,7 +23,9 @@ class ViewOptions(NamedTuple):
     system's).  Only points of *sources*, by the names that are shown, made after *newer_ns* and at
     or before *older_ns*, are in the tree.  *uid* and *gid* own everything; *umask* says what is
     missing from the permissions of everything, ACLs then do not count.  *inside_links* makes
-    absolute symbolic links that led into the source lead into the same point.
+    absolute symbolic links that led into the source lead into the same point.  *for_others* says
+    that others than who mounts may look: then roots of points keep out whom the folders above
+    their sources kept out.
     """
 
     point_format: str = ""
@@ -35,6 +37,7 @@ class ViewOptions(NamedTuple):
     gid: int | None = None
     umask: int | None = None
     inside_links: bool = False
+    for_others: bool = False
 
     def shows_source(self, name: str) -> bool:
         """Whether the source called *name* is in the tree."""

@@ -6,11 +6,11 @@ time.  What was found out about one is kept with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from ibtfs.format.moment import LATEST
 from ibtfs.format.point import Point
@@ -24,11 +24,30 @@ LISTING_SECONDS: Final = 0.25
 """What a listing may spend on finding out what belongs into it, and as much on link counts."""
 LOOKUP_SECONDS: Final = 0.2
 COUNTING_SECONDS: Final = 0.02
+AGAIN_SECONDS: Final = 1.0
+"""After so long what could not be read is tried again: it may have been the network."""
 KNOWN_BYTES: Final = 40 << 20
 NAME_BYTES: Final = 150
 """What a name that was found takes, with what is known of it, roughly."""
 NOT_COUNTED: Final = 1
 """The links of a directory whose subdirectories are not counted: programs know it as such."""
+
+
+class Finding(Protocol):
+    """What was found out about a path."""
+
+    @property
+    def weight(self) -> int:
+        """How many names are in it by now."""
+        ...
+
+    @property
+    def outdated(self) -> bool:
+        """Whether something that could not be read is in it, and may be by now."""
+        ...
+
+
+Known = TypeVar("Known", bound=Finding)
 
 
 def _known_bytes(found: Any) -> int:
@@ -44,6 +63,14 @@ class Timeline:
     history: History
     known: ByteCache = field(default_factory=lambda: ByteCache(KNOWN_BYTES, _known_bytes))
     """What was found out about paths: it has a *weight*, the number of names in it by now."""
+
+    def find(self, key: Hashable, make: Callable[[], Known]) -> Known:
+        """What was found out and is kept as *key*, made when it is not, or is *outdated*."""
+        found: Known = self.known.get(key, make)
+        if found.outdated:
+            self.known.drop(lambda other: other == key)
+            found = self.known.get(key, make)
+        return found
 
     def name(self, point: Point) -> bytes:
         """The name that *point* is shown under."""

@@ -39,18 +39,17 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.compare import Comparison
 from ibtfs.store.trees.history import History
 from ibtfs.view import changes, deleted, versions
+from ibtfs.view.closing import closed
 from ibtfs.view.entry_node import point_node
 from ibtfs.view.inodes import Claim, Inodes
 from ibtfs.view.moments import MARK, moment_folder, moment_link
 from ibtfs.view.node import Attributes, Node, Statistics
 from ibtfs.view.options import ViewOptions
 from ibtfs.view.synthetic import SymlinkNode, SyntheticNode, folder_attributes
-from ibtfs.view.timeline import Timeline, TimeView
+from ibtfs.view.timeline import AGAIN_SECONDS, Timeline, TimeView
 
 LATEST: Final = moment.LATEST.encode()
 MOST_NODES: Final = 5_000
-AGAIN_SECONDS: Final = 1.0
-"""After so long manifests that could not be read are tried again: it may have been the network."""
 VIEWS: Final[Mapping[bytes, Callable[[TimeView, bytes], Node]]] = {
     versions.NAME: versions.versions_folder,
     changes.NAME: changes.changes_folder,
@@ -116,6 +115,8 @@ class RepositoryView:
         found = {}
         for source, mine in by_source(points).items():
             shown = {names[p.id].encode(): p for p in mine if options.shows(p)}
+            if options.for_others:
+                shown = {name: closed(point) for name, point in shown.items()}
             if shown and options.shows_source(source):
                 found[os.fsencode(source)] = self._timeline(os.fsencode(source), shown)
         return found

@@ -11,6 +11,7 @@ What cannot be read because of damage is listed where it is known of, and cannot
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
@@ -27,6 +28,7 @@ from ibtfs.view.synthetic import (
     folder_attributes,
 )
 from ibtfs.view.timeline import (
+    AGAIN_SECONDS,
     COUNTING_SECONDS,
     LISTING_SECONDS,
     NOT_COUNTED,
@@ -48,6 +50,7 @@ class _PathHistory:
         self._timeline, self._path = timeline, path
         self._links = 0
         self._hint: Past | None = None
+        self._again = time.monotonic() + AGAIN_SECONDS
         self._names: set[bytes] = set()
 
     @cached_property
@@ -74,6 +77,14 @@ class _PathHistory:
     def weight(self) -> int:
         """How many names are kept, and a bit."""
         return 5 + len(self._names) + (len(self.ever.names) if "ever" in self.__dict__ else 0)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether something in it could not be read, and may be by now."""
+        known = self.__dict__
+        failed = ("past" in known and self.past.failed) or ("ever" in known and self.ever.failures)
+        failed = failed or any(version.error for version in known.get("versions", {}).values())
+        return bool(failed) and time.monotonic() >= self._again
 
     def adopt(self, past: Past | None, *, is_complete: bool) -> None:
         """Take what the directory above knows of it; None is what was never a directory.
@@ -115,7 +126,7 @@ class _PathHistory:
             if not patience.is_over:
                 if not self.shown.was_directory:
                     self._links = 2
-                elif self.ever.advance(patience):
+                elif self.ever.advance(patience) and self.is_sure:
                     self._links = 2 + len(self.ever.names)
         return self._links
 
@@ -133,7 +144,7 @@ class VersionsFolder(SyntheticNode):
         return self._view.timeline(self._source)
 
     def _known(self, timeline: Timeline) -> _PathHistory:
-        return timeline.known.get((NAME, self._path), lambda: _PathHistory(timeline, self._path))
+        return timeline.find((NAME, self._path), lambda: _PathHistory(timeline, self._path))
 
     def attributes(self) -> Attributes:
         """Its mtime changes when its listing may have."""
@@ -177,7 +188,7 @@ class VersionsFolder(SyntheticNode):
             for name, past in sorted(known.ever.names.items()):
                 child = self._below(name)
                 inside = child._known(timeline)
-                inside.adopt(past, is_complete=is_complete)
+                inside.adopt(past, is_complete=is_complete and known.is_sure)
                 inside.count(counting)
                 listed.append((name, child))
         versions = [(name, self._version(version)) for name, version in known.versions.items()]

@@ -27,7 +27,8 @@ NOT_RUN = {
     "commands": {"ibtfs"},  # of each command its usage, which is no command line
     "points": set(),
     "exclusion": set(),
-    "mounts": {"/media/disk/backups", "#"},  # a line of fstab, and units of systemd
+    # a line of fstab, units of systemd, Samba's configuration
+    "mounts": {"/media/disk/backups", "#", "[documents]"},
     "deltas": set(),
     "storage": {"repository/"},
     "performance": {"scripts/bench"},

@@ -9,6 +9,7 @@ import random
 import re
 import stat
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -409,6 +410,18 @@ def test_keys_of_a_manifest() -> None:
     raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
     assert list(unpack_map(raw, "manifest")) == [row["Key"] for row in rows]
     assert list(stored.statistics) == _column("Statistics", "Key")
+
+
+def test_optional_keys_of_a_manifest() -> None:
+    stored = opened_fixture().points.all().points[0]
+    assert stored.parents is None
+    known = replace(stored, parents=(point.Parent(0o755, 0, 0),))
+    name, key = f"points/{stored.id}", frames.object_key(bytes(16), f"points/{stored.id}")
+    data = point.encode_point(known, name, bytes(16), Codec())
+    raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
+    optional = _column("Optional keys of a manifest", "Key")
+    assert [k for k in unpack_map(raw, "manifest") if k not in point._FIELDS] == optional
+    assert str(point.PARENTS_LIMIT) in TABLES["Optional keys of a manifest"][0]["Meaning"]
 
 
 def test_notes_tags_and_locks() -> None:

@@ -93,3 +93,27 @@ def test_the_manifest_of_another_point_is_refused() -> None:
         point.decode_point(data, NAME, ID, REPOSITORY)
     with pytest.raises(FormatDamaged, match=re.escape(f"{NAME}: the checksum does not match")):
         decoded(values(), f"points/{other.id}")  # moved, not only written as another
+
+
+PARENTS = (point.Parent(0o755, 0, 0), point.Parent(0o700, 1000, (1 << 32) - 1))
+
+
+def test_parents_are_kept_if_they_are_known() -> None:
+    for parents in (None, (), PARENTS):
+        known = replace(POINT, parents=parents)
+        data = point.encode_point(known, NAME, REPOSITORY, compression.Codec())
+        assert point.decode_point(data, NAME, ID, REPOSITORY) == known
+        assert point.point_of_row(point.row_of_point(known)) == known
+    assert decoded({**values(), "parents": ((0o755, 0, 0, "later"),)}).parents == PARENTS[:1]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        7, {}, (7,), ((),), ((0o755, 0),), ((0o755, 0, "0"),), ((0o1755, 0, 0),), ((-1, 0, 0),),
+        ((0, -1, 0),), ((0, 0, 1 << 32),), ((True, 0, 0),), ((0, 0, 0),) * 4097,
+    ],
+)  # fmt: skip
+def test_parents_that_no_folder_could_be_are_refused(wrong: Any) -> None:
+    with pytest.raises(FormatDamaged, match="'parents' is not what it may be"):
+        decoded({**values(), "parents": wrong})

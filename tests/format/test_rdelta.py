@@ -20,6 +20,7 @@ from ibtfs.format.rdelta import (
     common_suffix,
     encode_delta,
     parse_delta,
+    patched,
     refine,
 )
 
@@ -197,6 +198,29 @@ def test_copy_from_outside_the_base() -> None:
     assert apply_delta(bytes(11), delta) == bytes(6)
     with pytest.raises(FormatDamaged, match="offset 5"):
         apply_delta(bytes(10), delta)
+
+
+@given(edited(), st.integers(1, 9))
+def test_a_delta_in_pieces_is_applied_piece_by_piece(
+    case: tuple[bytes, bytes, list[Match]], width: int
+) -> None:
+    base, new, matches = case
+    delta = encode_delta(matches, new)
+    parts = [delta[at : at + width] for at in range(0, len(delta), width)]
+    made = patched(lambda at, size: base[at : at + size], len(base), [b"", *parts, b""])
+    assert b"".join(made) == new
+
+
+def test_a_long_copy_is_read_piece_by_piece() -> None:
+    asked = []
+
+    def base(offset: int, size: int) -> bytes:
+        asked.append((offset, size))
+        return bytes(size)
+
+    made = patched(base, 1 << 40, [encode_delta([(3, 0, 1 << 30)], b"")])
+    assert [len(next(made)) for _ in range(2)] == [1 << 20] * 2
+    assert asked == [(3, 1 << 20), (3 + (1 << 20), 1 << 20)]
 
 
 @pytest.mark.parametrize(

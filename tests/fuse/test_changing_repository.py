@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.errors import RepositoryError
 from ibtfs.fuse import MountOptions, serve
 from ibtfs.fuse import process as background
 from ibtfs.fuse.fuse3 import adapter as lowlevel
@@ -53,9 +55,18 @@ def top(
         yield path
 
 
-def soon(holds: Callable[[], bool]) -> None:
-    """Within a second *holds*."""
-    deadline = time.monotonic() + 1
+def number_of(read: Callable[[], object]) -> int:
+    """The errno of what *read* raises; 0 if it raises nothing."""
+    try:
+        read()
+    except OSError as error:
+        return error.errno or -1
+    return 0
+
+
+def soon(holds: Callable[[], bool], seconds: float = 1) -> None:
+    """Within a second, or so many, *holds*."""
+    deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -315,3 +326,87 @@ def test_the_kernel_keeps_what_is_in_a_point(
     assert kept(look).total() < 10
     back_up(repository, source)  # another point does not change that
     assert kept(look).total() < 10
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_a_disk_that_comes_back_as_another_device(
+    binding: str, repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    """The repository lies on a file system whose server is killed and started anew."""
+    (source / "other").write_bytes(os.urandom(SIZE))
+    back_up(repository, source)
+    below, disk = create(tmp_path / "below"), tmp_path / "disk"
+    back_up(below, tmp_path / "repository")
+    path = disk / "repository" / "latest"
+
+    def lose() -> None:
+        os.kill(int((tmp_path / "disk.pid").read_text()), signal.SIGKILL)
+        subprocess.run(["umount", "-l", disk], check=True)
+
+    with mounted(below, disk):
+        inner = mounted(
+            Repository.open(bytes(path)), tmp_path / "mnt", MountOptions(binding=binding)
+        )
+        top = inner.__enter__()
+        try:
+            assert (top / "documents/latest/large").read_bytes() == (source / "large").read_bytes()
+            lose()
+            assert number_of((top / "documents/latest/other").read_bytes) == errno.EIO
+            with mounted(below, disk):
+                found = (top / "documents/latest/other").read_bytes()
+                assert found == (source / "other").read_bytes()
+                lose()
+        finally:
+            inner.__exit__(None, None, None)
+
+
+def test_another_repository_in_its_place_is_told(
+    top: Path, repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    place, away = tmp_path / "repository", tmp_path / "away"
+    assert os.listdir(top) == ["documents"]
+    place.rename(away)
+    soon(lambda: number_of(lambda: os.listdir(top)) == errno.EIO)
+    other = create(place)
+    back_up(other, source)
+    for _ in range(2):
+        time.sleep(0.2)  # longer than it is thought to be changing
+        assert number_of(lambda: os.listdir(top)) == errno.EIO
+    with pytest.raises(RepositoryError, match="is another repository by now"):
+        repository.require_there()
+    assert not repository.is_there()
+    place.rename(tmp_path / "other")
+    away.rename(place)
+    soon(lambda: os.listdir(top) == ["documents"])
+    assert (top / "documents/latest/sub/small").read_bytes() == b"small"
+
+
+@pytest.mark.parametrize("binding", BINDINGS)
+def test_what_could_not_be_read_for_a_moment_is_shown_afterwards(
+    binding: str, repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    (source / "sub" / "gone").write_bytes(b"gone")
+    back_up(repository, source)
+    (source / "sub" / "gone").unlink()
+    back_up(repository, source)
+    archives, away = tmp_path / "repository" / "archives", tmp_path / "away"
+    whole = {".versions": ["large", "sub"], ".versions/sub": ["gone", "small"],
+             ".deleted": ["sub"], ".deleted/sub": ["gone"]}  # fmt: skip
+    with mounted(repository, tmp_path / "mnt", MountOptions(binding=binding)) as mount:
+        top = mount / "documents"
+
+        def listed(name: str) -> list[str]:
+            try:
+                return sorted(os.listdir(top / name))
+            except OSError:
+                return ["?"]
+
+        assert len(os.listdir(top)) == 3
+        archives.rename(away)
+        archives.mkdir()
+        for name, names in whole.items():
+            assert listed(name) != names
+        archives.rmdir()
+        away.rename(archives)
+        soon(lambda: {name: listed(name) for name in whole} == whole, seconds=10)
+        assert (top / ".deleted/sub/gone").read_bytes() == b"gone"

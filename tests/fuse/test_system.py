@@ -30,8 +30,11 @@ NOBODY = 0xFFFFFFFF
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """One point of documents and of photos, each; things in it are for some users only."""
+def repository(tmp_path: Path, place: Path) -> Path:
+    """One point of documents and of photos, each; things in it are for some users only.
+
+    The sources lie beside *place*, so everybody could reach them.
+    """
     acl = posix_acl((1, 6, NOBODY), (2, 4, USER), (4, 4, NOBODY), (16, 4, NOBODY), (32, 0, NOBODY))
     denying = posix_acl((1, 6, NOBODY), (2, 0, USER), (4, 4, NOBODY), (16, 4, NOBODY),
                         (32, 4, NOBODY))  # fmt: skip
@@ -198,6 +201,40 @@ def test_others_read_what_the_backup_lets_them(binding: str, repository: Path, p
     assert found == expected
 
 
+@pytest.mark.parametrize("binding", ["fuse3", "fuse2"])
+def test_others_read_nothing_that_a_folder_above_the_source_kept_from_them(
+    binding: str, place: Path
+) -> None:
+    home, made = place / "home", create(place / "repo")
+    for name in ("docs", "alone"):
+        (home / name / "sub").mkdir(parents=True)
+        (home / name / "sub" / "file").write_bytes(b"for the owner")
+    home.chmod(0o700)
+    source = BackupOptions(HOST)
+    for path in (home / "docs", home / "alone" / "sub" / "file"):
+        backup(made, os.fsencode(path), source, Observer())
+    (home / "docs" / "sub" / "file").unlink()
+    backup(made, os.fsencode(home / "docs"), source, Observer())
+    script = f"""
+        {PYTHON.replace("exec ", "")} -m ibtfs mount -q --allow-other --binding {binding} repo mnt
+        cd mnt
+        ls docs | head -1 >../point
+        for path in docs/$(cat ../point)/sub/file file/latest/file docs/.deleted/sub/file \
+                docs/.versions/sub/file/$(cat ../point) docs/.changes/$(cat ../point)/created/sub
+        do
+            test -e $path; {WHO} cat $path 2>&1 || true
+            {WHO} ls $(dirname $path) 2>&1 || true
+        done
+        cat file/latest/file; echo
+        stat -c %a docs/latest/. file/latest/.
+    """
+    # cat and ls, each; what stat shows to root
+    *refused, mine, first, second = lines(run_privately(place, script))
+    assert len(refused) == 10
+    assert all(line.endswith("Permission denied") for line in refused)
+    assert (mine, first, second) == ("for the owner", "700", "700")
+
+
 def test_without_allow_other_others_see_nothing(repository: Path, place: Path) -> None:
     script = f"""
         {PYTHON.replace("exec ", "")} -m ibtfs mount -q {shlex.quote(str(repository))} mnt
@@ -272,3 +309,66 @@ def test_a_read_only_medium(repository: Path, place: Path) -> None:
     """
     result = run_privately(place, script, environment={"XDG_CACHE_HOME": "/proc/nowhere"})
     assert lines(result) == ["open", "No damage", "2"]
+
+
+def test_overlayfs_over_a_mount_takes_its_inode_numbers(place: Path) -> None:
+    source = place / "documents"
+    for name in range(20):
+        (source / str(name) / "sub").mkdir(parents=True)
+        (source / str(name) / "sub" / "file").write_bytes(b"x")
+    backup(create(place / "repo"), os.fsencode(source), BackupOptions(HOST), Observer())
+    script = f"""
+        {PYTHON.replace("exec ", "")} -m ibtfs mount -q --binding fuse3 repo mnt
+        mkdir own merged
+        mount -t tmpfs none own
+        mkdir own/upper own/work
+        options=xino=on,lowerdir=mnt/documents/latest,upperdir=own/upper,workdir=own/work
+        mount -t overlay -o $options none merged
+        stat -c %d merged
+        find merged -exec stat -c %d {{}} + | sort -u
+        touch merged/1/sub/file
+        find merged -exec stat -c %d {{}} + | sort -u
+        umount merged
+    """
+    # a number that is too large is another device's for a file
+    assert len(set(lines(run_privately(place, script)))) == 1
+
+
+HANDLES = """
+import ctypes, os, sys
+libc, here = ctypes.CDLL(None, use_errno=True), os.open(".", os.O_RDONLY)
+class Handle(ctypes.Structure):
+    _fields_ = [("size", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]
+def handle(path):
+    made, mount = Handle(128), ctypes.c_int()
+    failed = libc.name_to_handle_at(-100, os.fsencode(path), ctypes.byref(made),
+                                    ctypes.byref(mount), 0)
+    assert not failed, os.strerror(ctypes.get_errno())
+    return made
+def opened(made):
+    descriptor = libc.open_by_handle_at(here, ctypes.byref(made), os.O_RDONLY)
+    assert descriptor >= 0, os.strerror(ctypes.get_errno())
+    return descriptor
+point = "documents/" + os.listdir("documents")[0]
+file, folder = handle(f"{point}/closed/inside"), handle(f"{point}/closed")
+for _ in range(2):
+    with open("/proc/sys/vm/drop_caches", "w") as caches:
+        caches.write("3")
+    with open(opened(file)) as found:
+        print(found.read())
+    found = opened(folder)
+    print(os.listdir(found), os.readlink(f"/proc/self/fd/{found}").endswith(f"/{point}/closed"))
+    print(sorted(os.listdir(os.open("..", os.O_RDONLY, dir_fd=found)))[:2])
+    os.close(found)
+"""
+
+
+def test_file_handles_lead_to_what_the_kernel_forgot(repository: Path, place: Path) -> None:
+    script = f"""
+        {PYTHON.replace("exec ", "")} -m ibtfs mount -q --binding fuse3 \
+            {shlex.quote(str(repository))} mnt
+        cd mnt
+        {shlex.quote(sys.executable)} -c {shlex.quote(HANDLES)}
+    """
+    round_ = ["inside", "['inside'] True", "['allowed', 'closed']"]
+    assert lines(run_privately(place, script)) == round_ * 2

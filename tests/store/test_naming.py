@@ -110,3 +110,24 @@ def test_two_sources_that_chose_one_name(tmp_path: Path, repository: Repository)
     shown = by_source(points)
     assert [[p.id for p in mine] for mine in shown.values()] == [[first.id], [second.id]]
     assert len(set(shown)) == 2
+
+
+def test_many_sources_that_chose_one_name_are_told_apart_in_a_few_tries_each() -> None:
+    tries = 0
+
+    class Counted(str):
+        __slots__ = ()
+
+        def __format__(self, spec: str) -> str:
+            nonlocal tries
+            tries += 1
+            return super().__format__(spec)
+
+    points = [
+        replace(
+            POINT, sequence=n, id=f"{n:08}", display=Counted("x"), source=Source("h", b"/%d" % n)
+        )
+        for n in range(500)
+    ]
+    assert list(by_source(points)) == ["x", "x@h", *(f"x-{n}" for n in range(2, 500))]
+    assert tries <= 3 * len(points)

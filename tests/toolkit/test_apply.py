@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibtfs.errors import EntryNotFound, FormatDamaged, IbtfsError, SourceError
+from ibtfs.format.rdelta import MAGIC
 from ibtfs.toolkit import DiffData, DiffIndex, DirIndex, SigVault, WrongBase, apply_diff
 from ibtfs.toolkit import apply as apply_module
 from ibtfs.toolkit.apply import PART
@@ -292,3 +295,80 @@ def test_links_do_not_lead_the_application_elsewhere(source: Path, tmp_path: Pat
     with pytest.raises(IbtfsError):
         apply_diff(base, diff, DiffData(diff))
     assert (outside / "file").read_bytes() == b"1"
+
+
+# What others put in the way, and data that were made to harm
+
+
+def swapped(base: Path, secret: Path, *, hard: bool) -> None:
+    """What the owner of *base* may do at any moment: something else in place of what was made."""
+    for name in (os.fsdecode(PART), "it"):
+        if os.path.lexists(base / name) and os.lstat(base / name).st_ino != secret.stat().st_ino:
+            (base / name).unlink()
+            (base / name).hardlink_to(secret) if hard else (base / name).symlink_to(secret)
+
+
+@pytest.mark.parametrize(
+    ("call", "hard"),
+    [("mknod", True), ("mknod", False), ("chown", True), ("chown", False), ("symlink", True)],
+)
+def test_what_is_swapped_meanwhile_gives_no_other_file_away(
+    call: str, hard: bool, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, secret = tmp_path / "base", tmp_path / "secret"
+    made = Symlink("nowhere", uid=1234, gid=1234) if call == "symlink" else Fifo(mode=0o666)
+    make_tree(source, {"stays": b""})
+    old = stored(DirIndex(source))
+    copy(source, base)
+    make_tree(source, {"it": made})
+    os.lchown(source / "it", 1234, 1234)
+    secret.write_bytes(b"secret")
+    secret.chmod(0o600)
+    diff, real = DiffIndex(DirIndex(source), old), getattr(os, call)
+
+    def swapping(*args: object, **options: object) -> None:
+        real(*args, **options)
+        monkeypatch.undo()
+        swapped(base, secret, hard=hard)
+
+    monkeypatch.setattr(apply_module.os, call, swapping)
+    with suppress(IbtfsError):
+        apply_diff(base, diff, DiffData(diff))
+    found = secret.stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o7777) == (0, 0, 0o600)
+
+
+class Endless:
+    """Data that never end, or a delta that makes more than the file is to have."""
+
+    def __init__(self, piece: bytes) -> None:
+        self._piece, self.given = piece, 0
+
+    def pieces(self, path: bytes) -> Iterator[bytes]:
+        yield MAGIC if path == b"up" else b""
+        while True:
+            self.given += 1
+            yield self._piece
+
+
+@pytest.mark.parametrize("path", ["up", "new"])
+@pytest.mark.parametrize("piece", [b"\x40" + b"x" * 64, b"\x45\x00\x05"])
+def test_data_that_are_more_than_the_new_file_are_refused_at_once(
+    path: str, piece: bytes, source: Path, tmp_path: Path
+) -> None:
+    make_tree(source, {"up": b"12345"})
+    old = stored(DirIndex(source))
+    base = copy(source, tmp_path / "base")
+    (source / path).write_bytes(b"new bytes of a file")
+    diff, data = DiffIndex(DirIndex(source), old), Endless(piece)
+
+    def bounded() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        with pytest.raises(FormatDamaged, match="more bytes than the new file"):
+            apply_diff(base, diff, data)
+        assert data.given < 100
+
+    assert not in_a_child(bounded)
+    assert sorted(os.listdir(base)) == ["up"]
+    assert (base / "up").read_bytes() == b"12345"

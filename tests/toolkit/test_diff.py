@@ -6,7 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
-from ibtfs.toolkit import DiffIndex, DirIndex
+import pytest
+
+from ibtfs.errors import SourceError
+from ibtfs.toolkit import DiffData, DiffIndex, DirIndex, Row
+from ibtfs.toolkit.index import seal
 from tests.support.toolkit import changes, copy, settle, stored
 from tests.support.trees import Symlink, make_tree
 
@@ -77,3 +81,27 @@ def test_an_old_digest_that_was_never_read(source: Path) -> None:
     (source / "b").rename(source / "c")
     diff = DiffIndex(DirIndex(source), old)
     assert changes(diff) == {"updated": (b"a",), "created": (b"c",), "deleted": (b"b",)}
+
+
+def test_a_stored_diff_opens_no_file_of_the_directory_that_it_names(source: Path) -> None:
+    make_tree(source, {"it": b"secret", "same": b"same"})
+    old = DirIndex(source)
+    new = DirIndex(source)
+    stamp = new.rows[b"it"].stamp
+    new.rows[b"it"] = Row(stamp)  # as who does not know the bytes, and wants to
+    old.rows[b"it"] = Row((*stamp[:5], stamp[5] + 1, *stamp[6:]))
+    data = {"new": unread(new), "old": unread(old)}
+    diff = DiffIndex.from_bytes(seal("diff", data))
+    assert diff.updated == (b"it",)
+    assert diff.new.rows[b"it"].digest is None
+    for ask in (diff.new.digest, lambda path: list(diff.new.pieces(path)), DiffData(diff).delta):
+        with pytest.raises(SourceError, match="of a stored diff nothing is read"):
+            ask(b"it")
+    assert diff.to_bytes()
+    assert diff.new.only([b"it"]).read_digests().keys() == {b"it"}
+
+
+def unread(index: DirIndex) -> dict[str, object]:
+    """What data tells, without reading what is not known."""
+    rows = [(*row.stamp, row.leads_to) for row in index.rows.values()]
+    return {"directory": index.path, "rows": rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import subprocess
@@ -19,12 +20,25 @@ from ibtfs.errors import (
     UnsupportedFormat,
     UsageError,
 )
+from ibtfs.format.compression import Codec
 from ibtfs.format.entry import SIZE
-from ibtfs.format.frames import digest
+from ibtfs.format.frames import (
+    CONTENTS,
+    FLAG_RUNS,
+    LARGE,
+    Address,
+    digest,
+    encode_frame,
+    encode_runs,
+    object_key,
+)
+from ibtfs.format.packing import pack, pack_bodies
 from ibtfs.format.rdelta import parse_delta
 from ibtfs.format.rsync import make_signature
+from ibtfs.format.tables import StreamTable, encode_end
 from ibtfs.toolkit import DiffData, DiffIndex, DirIndex, SigVault, SigVaults, apply_diff
 from ibtfs.toolkit import data as data_module
+from ibtfs.toolkit import vault as vault_module
 from ibtfs.toolkit.vault import block_size
 from tests.support.realdata import mixed
 from tests.support.toolkit import MIB, copy, same_trees, settle, stored, vault_of
@@ -233,3 +247,64 @@ def test_blocks_are_about_the_square_root() -> None:
         64, 64, 96, 1024, 103_616,
     ]  # fmt: skip
     assert SIZE == 4  # rows give the size to it
+
+
+def bundle_of(file: Path, frames: list[tuple[int, int, int, bytes, int]]) -> Path:
+    """A stored diff's data of *frames*: stream, start, count, raw bytes, flags."""
+    kind = data_module.KIND
+    key, codec, repository = object_key(bytes(16), kind), Codec(), bytes(16)
+    tables: dict[int, StreamTable] = {}
+    written = b""
+    for stream, start, count, raw, flags in frames:
+        frame = encode_frame(key, Address(stream, start, count), raw, codec, flags=flags)
+        tables.setdefault(stream, StreamTable()).add(start, count, len(written), len(frame))
+        written += frame
+    file.write_bytes(written + encode_end(key, repository, tables, len(written), codec))
+    return file
+
+
+def slots(*found: tuple[bytes, int, int]) -> tuple[int, int, int, bytes, int]:
+    rows = [pack((path, start, length, b"")) for path, start, length in found]
+    return CONTENTS, 0, len(rows), pack_bodies([*rows]), 0
+
+
+def test_bytes_that_are_not_whole_are_told_and_not_waited_for(tmp_path: Path) -> None:
+    runs = encode_runs([(0, 1)], b"x" * 1000)
+    file = bundle_of(tmp_path / "data", [(LARGE, 0, 1000, runs, FLAG_RUNS), slots((b"a", 0, 1000))])
+    with DiffData.open(file) as data, pytest.raises(FormatDamaged, match="not whole"):
+        list(itertools.islice(data.pieces(b"a"), 1000))
+
+
+@pytest.mark.parametrize(
+    ("listed", "message"),
+    [
+        ([(b"a", 0, 1001)], "more bytes than it holds"),
+        ([(b"a", 0, 600), (b"b", 599, 400)], "the same bytes or path twice"),
+        ([(b"a", 0, 600), (b"a", 600, 400)], "the same bytes or path twice"),
+        ([(b"a", 400, 600), (b"b", 0, 400)], "the same bytes or path twice"),
+    ],
+)
+def test_a_bundle_tells_no_more_than_it_holds(
+    listed: list[tuple[bytes, int, int]], message: str, tmp_path: Path
+) -> None:
+    payload = (LARGE, 0, 1000, b"x" * 1000, 0)
+    good = bundle_of(tmp_path / "good", [payload, slots((b"a", 0, 600), (b"b", 600, 400))])
+    with DiffData.open(good) as data:
+        assert [b"".join(data.pieces(path)) for path in (b"a", b"b")] == [b"x" * 600, b"x" * 400]
+    bad = bundle_of(tmp_path / "bad", [payload, slots(*listed)])
+    with pytest.raises(FormatDamaged, match=message):
+        DiffData.open(bad)
+
+
+def test_a_signature_that_is_larger_than_any_is_refused(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_tree(source, {"a": mixed(3, 70_000), "b": b"b"})
+    file = vault_of(tmp_path / "sigs", DirIndex(source))
+    monkeypatch.setattr(vault_module, "SIGNATURE_LIMIT", 1000)
+    with SigVault.open(file) as vault:
+        assert len(vault.signature(b"b")) < 1000
+        with pytest.raises(FormatDamaged, match="it is none"):
+            vault.signature(b"a")
+        with pytest.raises(EntryNotFound):
+            vault.signature(b"missing")

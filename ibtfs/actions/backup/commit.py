@@ -11,7 +11,7 @@ from typing import NamedTuple
 from ibtfs.actions.backup.plan import Plan
 from ibtfs.actions.observer import Tally
 from ibtfs.actions.owners import group_names, user_names
-from ibtfs.format.point import Point
+from ibtfs.format.point import Parent, Point
 from ibtfs.store.lock import Lock
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.writing.run import RunWriter
@@ -20,7 +20,7 @@ from ibtfs.store.writing.run import RunWriter
 class Written(NamedTuple):
     """A source that was stored: its root's row and state, and what a manifest says beside them.
 
-    *users* and *groups* are the numbers that are to be told by name.
+    *users* and *groups* are the numbers that are to be told by name, *parents* as of a Point.
     """
 
     root: Entry
@@ -29,6 +29,7 @@ class Written(NamedTuple):
     users: set[int]
     groups: set[int]
     is_single: bool = False
+    parents: tuple[Parent, ...] | None = ()
 
 
 def make_point(plan: Plan, written: Written, comment: str) -> Point:
@@ -54,6 +55,7 @@ def make_point(plan: Plan, written: Written, comment: str) -> Point:
         full=parent is None,
         parent=parent.id if parent else "",
         comment=comment,
+        parents=written.parents,
     )
 
 

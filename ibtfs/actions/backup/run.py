@@ -16,13 +16,14 @@ from ibtfs.actions.backup.single import backup_file, backup_stream
 from ibtfs.actions.backup.tree import TreeBackup, TreeOptions
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.source.opening import open_source, source_error
+from ibtfs.actions.source.parents import parents_of
 from ibtfs.actions.source.scan import EXCLUDE_FILE, exclude_lines
 from ibtfs.errors import IntegrityError, SourceError, UsageError
 from ibtfs.format.acl import named_numbers
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import XATTRS
 from ibtfs.format.patterns import Patterns, check_lines
-from ibtfs.format.point import Point, Source
+from ibtfs.format.point import Parent, Point, Source
 from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import SHARED
@@ -112,7 +113,16 @@ def _write(writer: RunWriter, plan: Plan, options: BackupOptions, tally: Tally) 
             return None
         single = stored
     numbers = named_numbers(single.row.extras.get(XATTRS, {}))
-    return Written(single.root, single.state, (b"",), *numbers, is_single=True)
+    parents = () if options.stream is not None else _parents_of_file(path)
+    return Written(single.root, single.state, (b"",), *numbers, is_single=True, parents=parents)
+
+
+def _parents_of_file(path: bytes) -> tuple[Parent, ...] | None:
+    folder, _ = open_source(os.path.dirname(os.path.realpath(path)))
+    try:
+        return parents_of(folder, itself=True)
+    finally:
+        os.close(folder)
 
 
 def _is_folder(path: bytes) -> bool:
@@ -131,6 +141,7 @@ def _write_tree(writer: RunWriter, plan: Plan, options: BackupOptions, tally: Ta
         chosen = _tree_options(writer.repository, root, plan.source.path, options, tally)
         tree = TreeBackup(writer, tally, chosen, devices, plan.damaged)
         entry, state = tree.store(root, plan.old_state, parent.time_ns if parent else 0)
+        parents = parents_of(root)
     finally:
         os.close(root)
     if not chosen.dry_run and len(tree.state_archives) > STATE_ARCHIVES:
@@ -139,7 +150,7 @@ def _write_tree(writer: RunWriter, plan: Plan, options: BackupOptions, tally: Ta
             state = rewrite_states(writer, state)
         except IntegrityError as error:
             tally.observer.note(f"Old states stay where they are, one is damaged: {error}")
-    return Written(entry, state, devices.paths, tree.users, tree.groups)
+    return Written(entry, state, devices.paths, tree.users, tree.groups, parents=parents)
 
 
 def _tree_options(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from ibtfs import errors
 from ibtfs.format.acl import ACCESS_ACL
 from ibtfs.fuse.errnos import AbsentAttributes, ErrorNumbers, Refused
 from ibtfs.fuse.fuse3 import wire
-from ibtfs.fuse.fuse3.listings import Directories
+from ibtfs.fuse.fuse3.listings import DOTS, Directories
 from ibtfs.fuse.fuse3.nodes import NodeTable, identity_of
 from ibtfs.fuse.fuse3.structures import (
     CAP_NO_OPEN,
@@ -35,6 +36,7 @@ from ibtfs.view.node import View
 
 # Above this, copying an answer takes longer than getting the interpreter's lock back.
 SMALL_ANSWER = 32 * 1024
+HERE = b"."
 READ_ONLY = (
     *("setattr", "mknod", "mkdir", "unlink", "rmdir", "symlink", "rename", "link", "write"),
     *("create", "setxattr", "removexattr", "fallocate", "copy_file_range"),
@@ -143,18 +145,32 @@ class Adapter:
         """The node called *name*; that there is none may be kept, too, in a stable directory."""
         if len(name) > wire.NAME_MAX:
             raise Refused(errno.ENAMETOOLONG)
+        if name in DOTS:
+            return self._by_handle(parent, name)
         directory = self.nodes.node(parent)
         try:
-            node = directory.lookup(name)
+            node = self.nodes.handled(parent, name) or directory.lookup(name)
         except errors.EntryNotFound:
             if not directory.stable:
                 raise
             return wire.no_entry(), ()
         attributes = node.attributes()
         granted = self.nodes.remember([node], [identity_of(node, attributes)])
+        if stat.S_ISDIR(attributes.mode):
+            self.nodes.put(granted[0], parent, name)
         if directory.stable:
             self.shown(parent)
         return wire.entry(granted[0], attributes, directory.stable, node.stable), granted
+
+    def _by_handle(self, nodeid: int, name: bytes) -> tuple[bytes, Sequence[int]]:
+        """The node of a file handle, or the directory above it: what an NFS server asks for."""
+        number = nodeid if name == HERE else self.nodes.above(nodeid)
+        node, granted = self.nodes.again(number), [number]
+        try:
+            return wire.entry(granted[0], node.attributes(), False, node.stable), granted
+        except BaseException:
+            self.nodes.forget((number, 1) for number in granted)
+            raise
 
     def getattr(self, nodeid: int, _file: int | None) -> bytes:
         """What stat shows."""

@@ -89,6 +89,7 @@ class Directories:
         parts = [wire.dirent_only(*dot) for dot in _dots(node, offset)]
         room = size - (wire.DIRENT_PLUS_SIZE + 8) * len(parts)
         chosen = self._chosen(nodeid, node, offset, room, wire.DIRENT_PLUS_SIZE)
+        chosen = [(name, self._nodes.handled(nodeid, name) or child) for name, child in chosen]
         stable, looks = node.stable, _looked_at(chosen)
         granted = self._grant(stable, chosen, looks)
         numbers = iter(granted)
@@ -101,7 +102,10 @@ class Directories:
                 continue
             if not stable:
                 keep = wire.times(False, child.stable)
-            parts.append(wire.dirent_plus(name, a, next(numbers), position, keep))
+            number = next(numbers)
+            if stat.S_ISDIR(a.mode):
+                self._nodes.put(number, nodeid, name)
+            parts.append(wire.dirent_plus(name, a, number, position, keep))
         return b"".join(parts), granted
 
     def _grant(self, stable: bool, chosen: Listing, looks: list[Attributes | None]) -> list[int]:

@@ -1,13 +1,14 @@
 """The nodes that the kernel holds, and their numbers.
 
 Owns the node table, whose lookup counts the kernel and this side keep in step: whatever the
-kernel was told of stays here until it forgets it.
+kernel was told of stays here until it forgets it, and what it forgot last for a while longer.
 """
 
 from __future__ import annotations
 
 import stat
 import threading
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from ibtfs import errors
@@ -15,6 +16,9 @@ from ibtfs.fuse.fuse3 import wire
 from ibtfs.view.node import Attributes, Node
 
 Identity = int | tuple[int, bytes]
+Place = tuple[int, bytes]
+FORGOTTEN = 10_000
+"""So many nodes that the kernel forgot last are kept: file handles lead to them."""
 
 
 class NodeTable:
@@ -34,6 +38,10 @@ class NodeTable:
         self._numbers: dict[Identity, int] = {id(root): wire.ROOT_ID}
         self._links: dict[int, Identity] = {}  # of the numbers that are for one target only
         self._next = wire.ROOT_ID + 1
+        self._places: dict[int, Place] = {}  # of directories
+        self._handled: dict[Place, int] = {}  # of those that file handles led to
+        self._forgotten: OrderedDict[int, tuple[Node, Place | None]] = OrderedDict()
+        self._former: dict[int, int] = {}  # the numbers of forgotten nodes, by id()
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -64,6 +72,10 @@ class NodeTable:
         return granted
 
     def _add(self, node: Node, identity: Identity) -> int:
+        former = self._former.get(id(node)) if isinstance(identity, int) else None
+        if former is not None:
+            self._revive(former)
+            return former
         nodeid = self._numbers[identity] = self._next
         self._next += 1
         self._nodes[nodeid] = node
@@ -71,8 +83,57 @@ class NodeTable:
             self._links[nodeid] = identity
         return nodeid
 
+    def put(self, nodeid: int, above: int, name: bytes) -> None:
+        """The directory numbered *nodeid* is *name* in the one numbered *above*."""
+        with self._lock:
+            if nodeid in self._nodes:
+                self._places[nodeid] = above, name
+
+    def above(self, nodeid: int) -> int:
+        """The number of the directory that holds the one numbered *nodeid*; of the root, its own.
+
+        Raises PointGone.
+        """
+        place = self._places.get(nodeid)
+        if place is None and nodeid != wire.ROOT_ID:
+            raise errors.PointGone(f"Nobody knows what holds the node {nodeid}")
+        return place[0] if place else wire.ROOT_ID
+
+    def handled(self, above: int, name: bytes) -> Node | None:
+        """The directory at a place, if the kernel came to it by a file handle.
+
+        It must be given under the same number there, or the kernel takes it for another.
+        """
+        number = self._handled.get((above, name)) if self._handled else None
+        return None if number is None else self._nodes.get(number)
+
+    def again(self, nodeid: int) -> Node:
+        """The node numbered *nodeid*, of which the kernel will be told once more.
+
+        It may have forgotten it, but not the number: file handles last longer than what the kernel
+        holds.  Raises PointGone if that was too long ago.
+        """
+        with self._lock:
+            if nodeid in self._nodes:
+                self._counts[nodeid] = self._counts.get(nodeid, 1) + 1
+            elif nodeid in self._forgotten:
+                self._revive(nodeid)
+            else:
+                raise errors.PointGone(f"No node has the number {nodeid}")
+            place = self._places.get(nodeid)
+            if place is not None:
+                self._handled[place] = nodeid
+            return self._nodes[nodeid]
+
+    def _revive(self, nodeid: int) -> None:
+        node, place = self._forgotten.pop(nodeid)
+        del self._former[id(node)]
+        self._nodes[nodeid], self._numbers[id(node)] = node, nodeid
+        if place is not None:
+            self._places[nodeid] = place
+
     def forget(self, counts: Iterable[tuple[int, int]]) -> None:
-        """Take back (nodeid, count) pairs; a node at zero is let go."""
+        """Take back (nodeid, count) pairs; a node at zero is let go, in a while."""
         gone: list[Node] = []  # freed outside the lock: a view may do much when a node goes
         with self._lock:
             for nodeid, count in counts:
@@ -82,13 +143,24 @@ class NodeTable:
                 if left > 0:
                     self._counts[nodeid] = left
                 else:
-                    gone.append(self._remove(nodeid))
+                    gone += self._remove(nodeid)
 
-    def _remove(self, nodeid: int) -> Node:
-        node = self._nodes.pop(nodeid)
+    def _remove(self, nodeid: int) -> list[Node]:
+        """Let go of a node, in a while; those to be freed now."""
+        node, place = self._nodes.pop(nodeid), self._places.pop(nodeid, None)
         self._counts.pop(nodeid, None)
-        del self._numbers[self._links.pop(nodeid, id(node))]
-        return node
+        link = self._links.pop(nodeid, None)
+        del self._numbers[id(node) if link is None else link]
+        if place is not None and self._handled.get(place) == nodeid:
+            del self._handled[place]
+        if link is not None:
+            return [node]  # it may lead elsewhere by now
+        self._forgotten[nodeid], self._former[id(node)] = (node, place), nodeid
+        if len(self._forgotten) <= FORGOTTEN:
+            return []
+        gone = self._forgotten.popitem(last=False)[1][0]
+        del self._former[id(gone)]
+        return [gone]
 
 
 def identity_of(node: Node, attributes: Attributes) -> Identity:

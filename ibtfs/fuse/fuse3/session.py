@@ -115,6 +115,7 @@ class Session:
         connection.max_readahead = MAX_READ
         connection.want &= ~structures.CAP_READDIRPLUS_AUTO
         wanted = structures.CAP_READDIRPLUS | structures.CAP_CACHE_SYMLINKS
+        wanted |= structures.CAP_EXPORT_SUPPORT  # to ask for what it forgot, by a file handle
         # The kernel then keeps ACLs, and goes by them and by the modes; root need not mind.
         if self._options.allow_other or os.geteuid() == 0:
             wanted |= structures.CAP_POSIX_ACL

@@ -19,6 +19,7 @@ from ibtfs import errors
 
 _M_ARENA_MAX = -8  # of malloc.h
 # Bits of fuse_conn_info.capable and .want
+CAP_EXPORT_SUPPORT = 1 << 4
 CAP_READDIRPLUS = 1 << 13
 CAP_READDIRPLUS_AUTO = 1 << 14
 CAP_NO_OPEN = 1 << 17

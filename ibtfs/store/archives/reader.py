@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from ibtfs.errors import FormatDamaged, ObjectMissing
+from ibtfs.errors import FormatDamaged, ObjectMissing, ObjectUnreadable, StorageFailed
 from ibtfs.format.entry import Page, PageEntry, decode_state
 from ibtfs.format.extents import ExtentMap, decode_parts
 from ibtfs.format.frames import (
@@ -90,12 +90,17 @@ class ArchiveReader:
     def _again(self, read: Callable[[], Value]) -> Value:
         """What *read* gives; on something missing, once more with the newest generations.
 
-        Everything that reads goes through this.
+        So also on what an open file does not give: its disk may have gone, and have come back as
+        another device.  Everything that reads goes through this.
         """
+        era = self._era
         try:
             return read()
-        except ObjectMissing:
-            if self._files and not self.is_outdated():
+        except (ObjectMissing, ObjectUnreadable, StorageFailed) as error:
+            if isinstance(error, ObjectMissing):
+                if era == self._era and self._files and not self.is_outdated():
+                    raise
+            elif not self._files:
                 raise
             self.refresh()
             return read()

@@ -138,7 +138,7 @@ class History:
             if isinstance(sighting, tuple):
                 past.add(point, sighting)
             elif sighting is not None:
-                past.was_other = True  # nobody knows
+                past.was_other = past.failed = True  # nobody knows
         return past
 
     def gone(self, path: bytes) -> Gone:

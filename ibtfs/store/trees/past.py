@@ -38,14 +38,14 @@ class Past:
 
     *mode* are the permissions that it had, as a directory, in all of them: what shows names of
     many points at once may not let in anybody whom one of them kept out.  *uid* is None when it
-    had several owners: then none of them may.
+    had several owners: then none of them may.  *failed* says that in some point it is not known.
     """
 
-    __slots__ = ("_mode", "_private", "gid", "states", "uid", "was_other")
+    __slots__ = ("_mode", "_private", "failed", "gid", "states", "uid", "was_other")
 
     def __init__(self) -> None:
         self.states: dict[bytes, DatedState] = {}
-        self.was_other = False
+        self.was_other = self.failed = False
         self.uid: int | None = 0
         self.gid = 0
         self._mode, self._private = 0o7777, False

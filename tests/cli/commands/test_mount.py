@@ -10,11 +10,12 @@ import re
 import shlex
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,43 @@ def test_names_in_utc(repository: Path, tmp_path: Path, monkeypatch: pytest.Monk
         assert not {name.removesuffix("-2") for name in names(top)} & expected
 
 
+def test_names_that_samba_looks_for(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Pacific/Auckland")
+    form = "@GMT-%Y.%m.%d-%H.%M.%S"
+    made = [datetime.fromtimestamp(ns // 10**9, timezone.utc) for ns in moments(repository)]
+    with shown(repository, tmp_path / "mnt", "--utc", "--point-format", form) as top:
+        first, second = (moment.strftime(form) for moment in made[:2])
+        listed = names(top)
+        assert {first, second} <= set(listed)
+        assert all(name.startswith((first, second)) for name in listed)
+        for name in listed:
+            assert stat.S_ISDIR(os.lstat(top / "documents" / name).st_mode)
+        assert (top / "documents" / first / "file").read_bytes() == b"contents"
+        later = (made[0] + timedelta(seconds=1)).strftime(form)
+        assert os.readlink(top / "documents" / later) == first
+    (tmp_path / "none").mkdir()
+    told = run("mount", "--point-format", form, repository, tmp_path / "none", code=2).stderr
+    assert told == f"ibtfs: '{form}' names points in UTC: give --utc as well\n"
+
+
 @pytest.mark.parametrize(
-    "form", ["%D", ".%Y", "@%Y", "%%n%n", "latest", "..", "%t", "a/b", "x" * 201]
+    "form",
+    [
+        "%D",
+        ".%Y",
+        "@%Y",
+        "%%n%n",
+        "latest",
+        "..",
+        "%t",
+        "a/b",
+        "x" * 201,
+        "@GMT-%Y",
+        "@gmt-%Y.%m.%d-%H.%M.%S",
+        "@%Y.%m.%d",
+    ],
 )
 def test_formats_that_make_no_names(form: str, repository: Path, tmp_path: Path) -> None:
     (tmp_path / "mnt").mkdir()
