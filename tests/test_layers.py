@@ -21,7 +21,7 @@ ORDER = {
     "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
         "layout cache", "storage", "archives naming manifest_copies", "lock points damage_notes",
-        "repository", "contents", "trees", "leftovers writing removal",
+        "repository", "contents absent_points", "trees", "leftovers writing removal",
     ),
     "actions": (
         "observer owners", "source deltas damages", "backup restore check compare_live prune",

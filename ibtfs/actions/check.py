@@ -13,16 +13,18 @@ from blake3 import blake3
 
 from ibtfs.actions.damages import Damage, Damages, record_name
 from ibtfs.actions.observer import Observer
-from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError
+from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, ObjectMissing
 from ibtfs.format.entry import HASH_SIZE, page_digest, pages_digest
 from ibtfs.format.frames import DATA_STREAMS
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store import layout
+from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import load_slabs
 from ibtfs.store.contents.whole import require_whole
+from ibtfs.store.points import PointList
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef, StoredPage, child_path, decode_xattrs
 from ibtfs.store.trees.reach import Visit, reach
@@ -31,10 +33,14 @@ PIECE = 1 << 20
 
 
 class CheckResult(NamedTuple):
-    """What check found; *counts* of points, archives, states, contents, bytes."""
+    """What check found; *counts* of points, archives, states, contents, bytes.
+
+    *missing* tells of points that were there once, a line each: removed, or lost.
+    """
 
     damages: list[Damage]
     counts: Counter[str]
+    missing: tuple[str, ...] = ()
 
 
 def check(repository: Repository, *, read_data: bool, observer: Observer) -> CheckResult:
@@ -44,7 +50,8 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
     stores them anew.
     """
     work = _Check(repository, observer, read_data=read_data)
-    points = repository.points.all()
+    found = work.points()
+    points = found or PointList([], {})
     for point_id, error in points.damaged.items():
         work.damages.add(layout.point(point_id), str(error), point=point_id)
     for point in points.points:
@@ -56,11 +63,14 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
     if incomplete:
         work.counts["incomplete_archives"] = len(incomplete)
     work.contents()
-    work.damages.name_paths(repository, repository.points.all().points)
+    work.damages.name_paths(repository, repository.points.all().points if found else [])
     work.note()
     work.counts["points"] = len(points.points)
     work.counts["archives"] = len(archives)
-    return CheckResult(work.damages.all(), work.counts)
+    if points.points:
+        work.counts["unneeded_archives"] = len(unneeded_archives(repository, points))
+    missing = missing_points(repository, found) if found else []
+    return CheckResult(work.damages.all(), work.counts, tuple(missing))
 
 
 class _Check:
@@ -75,6 +85,14 @@ class _Check:
         self._xattrs: set[Reference] = set()
         self.damages = Damages(observer)
         self.counts: Counter[str] = Counter()
+
+    def points(self) -> PointList | None:
+        """The points; None, after it was told, if all of them are lost with their folder."""
+        try:
+            return self._repository.points.all()
+        except ObjectMissing as error:
+            self.damages.add(layout.POINTS, str(error))
+            return None
 
     # Directory states
 

@@ -15,7 +15,7 @@ EXIT_CODES = {
     DONE: "Done",
     FAILURE: "Failed; or check found damage",
     USAGE: "Wrong usage, or the words do not say which point is meant",
-    INCOMPLETE: "Done, but some files could not be read or written; they were named",
+    INCOMPLETE: "Done, but files could not be read or written, or points are gone; they were named",
     NO_REPOSITORY: "There is no repository at REPO",
     LOCKED: "The repository is locked",
     INTERRUPTED: "Interrupted by Ctrl-C",

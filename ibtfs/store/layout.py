@@ -29,6 +29,11 @@ def archive(archive_id: str) -> str:
     return f"{ARCHIVES}/{archive_id}"
 
 
+def run_of(archive_id: str) -> str:
+    """The run that wrote an archive: the id of its point, if it came to that."""
+    return archive_id.rpartition(".")[0]
+
+
 def archive_object(archive_id: str, kind: str) -> str:
     """A file of an archive, whatever its generation: what the keys of its checksums depend on."""
     return f"{ARCHIVES}/{archive_id}/{kind}"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ibtfs.store import layout
+from ibtfs.store.absent_points import may_have_been
 from ibtfs.store.lock import Lock
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import is_unfinished
@@ -30,8 +31,8 @@ class Listing(NamedTuple):
 class Facts(NamedTuple):
     """What tells whether something on a listing is left over; found out after it was made.
 
-    *points* that are there; archives that are *whole*; archives that are *needed*, None if that
-    cannot be told; names of locks in the making that are *held*.
+    *points* that are there, or were and may be lost; archives that are *whole*; archives that are
+    *needed*, None if that cannot be told; names of locks in the making that are *held*.
     """
 
     points: frozenset[str]
@@ -106,15 +107,25 @@ def _facts(repository: Repository, listing: Listing) -> Facts:
         name for name in incomplete if any(not is_unfinished(n) for n in listing.archives[name])
     ]
     uploads = filter(is_unfinished, listing.tops[layout.LOCKS])
+    # one that was incomplete when it was listed may be whole by now
+    whole = {
+        name for name in listing.archives if name not in incomplete or repository.is_whole(name)
+    }
     return Facts(
-        points=frozenset(repository.points.ids()),
-        # one that was incomplete when it was listed may be whole by now
-        whole=frozenset(
-            name for name in listing.archives if name not in incomplete or repository.is_whole(name)
-        ),
+        points=_points(repository, set(listing.tags), whole),
+        whole=frozenset(whole),
         needed=needed_archives(repository) if unsure else frozenset(),
         held=frozenset(n for n in uploads if repository.storage.is_held(layout.lock(n))),
     )
+
+
+def _points(repository: Repository, tagged: set[str], whole: set[str]) -> frozenset[str]:
+    """The points that are there; and those of *tagged* ids that may have been: to be put back from
+    a copy without their tags would cost what those say."""
+    present = repository.points.ids()
+    if tagged.issubset(present):
+        return frozenset(present)
+    return frozenset(present) | may_have_been(repository.points.all(), tagged, whole)
 
 
 def _has_index(names: Sequence[str]) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from ibtfs.errors import IbtfsError, IntegrityError, ObjectMissing, PointNotFound, StorageFailed
 from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
+from ibtfs.format.index import is_archive_id
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store import layout
 from ibtfs.store.manifest_copies import ManifestCopies
@@ -40,8 +41,25 @@ class Points:
         self._copies = ManifestCopies(cache_folder, config.id) if cache_folder else None
 
     def ids(self) -> list[str]:
-        """The ids of all points; reads one folder and no manifest."""
-        return [name for name in self._storage.list(layout.POINTS) if POINT_ID.match(name)]
+        """The ids of all points; reads one folder and no manifest.
+
+        Raises ObjectMissing if that folder is not there, although there are archives.
+        """
+        found = [name for name in self._storage.list(layout.POINTS) if POINT_ID.match(name)]
+        if not found:
+            self._require_folder()
+        return found
+
+    def _require_folder(self) -> None:
+        """A run makes the folder before its first archive, and nothing ever removes it."""
+        if not self._storage.has_folder(layout.POINTS) and any(
+            map(is_archive_id, self._storage.list(layout.ARCHIVES))
+        ):
+            raise ObjectMissing(
+                f"{layout.POINTS}/: is missing although there are archives, and with it every "
+                "backup point: put the folder back from a copy of the repository, or make an empty "
+                "one to begin anew"
+            )
 
     def get(self, point_id: str) -> Point:
         """The point called *point_id*.  Raises PointNotFound, FormatDamaged."""
@@ -81,7 +99,7 @@ class Points:
     def all(self) -> PointList:
         """All points, by sequence within their sources; manifests that cannot be read apart.
 
-        Raises StorageFailed if the disk gives none of them.
+        Raises StorageFailed if the disk gives none of them; and as :meth:`ids`.
         """
         points: list[Point] = []
         damaged: dict[str, IbtfsError] = {}

@@ -71,8 +71,6 @@ def commit(
     writer.close_archive()
     for tag in dict.fromkeys(tags):
         repository.points.add_tag(point.id, tag)
-    if point.sequence == 1:
-        repository.complete()
     writer.settle()
     tally.counts["bytes_stored"] += writer.stored_bytes
     statistics = _statistics(tally, time.monotonic() - began)

@@ -80,6 +80,9 @@ def backup(
         Catalog(repository, options.cache) as catalog,
     ):
         plan = make_plan(repository, Source(options.host, source, options.name), full=options.full)
+        if plan.sequence == 1:
+            # before the first archive: points/ missing beside archives then means that it was lost
+            repository.complete()
         remove_leftovers(repository, lock)
         with RunWriter(
             repository, plan.run_id, epoch=plan.epoch, catalog=catalog,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
-from ibtfs.cli.exit_codes import FAILURE
+from ibtfs.cli.exit_codes import FAILURE, INCOMPLETE
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -49,7 +49,10 @@ def command(*, repository: bytes, read_data: bool, quiet: bool, as_json: bool) -
     """Check a repository for damage.
 
     Every backup point, folder listing and record is read. Damage is listed with the points and
-    paths that it hit; the next backup stores those files anew, where they still exist.
+    paths that it hit; the next backup stores those files anew, where they still exist. Backup
+    points that others tell of and that are not there were removed, or are lost: they are named, and
+    the exit code is 3. Archives of no point are those of a run that was cut off, or is at work, or
+    of such points.
     """
     from ibtfs.actions.check import check
     from ibtfs.store.repository import Repository
@@ -58,15 +61,19 @@ def command(*, repository: bytes, read_data: bool, quiet: bool, as_json: bool) -
     repo = Repository.open(repository)
     with _CheckReporter(quiet=quiet, verbose=False, as_json=as_json) as reporter:
         result = check(repo, read_data=read_data, observer=reporter)
-    code = FAILURE if result.damages else 0
+    code = FAILURE if result.damages else INCOMPLETE if result.missing else 0
     if as_json:
         emit_json(_result(result, code))
         return code
     for damage in result.damages:
         _tell(damage)
+    for message in result.missing:
+        complain(message)
     if result.damages:
         complain(f"{counted(len(result.damages), 'damage')} found; ibtfs backup stores anew what "
                  "it finds changed or damaged, all else still restores")  # fmt: skip
+    elif result.missing:
+        complain(_clean(result, time.monotonic() - began, read_data=read_data))
     elif not quiet:
         say(_clean(result, time.monotonic() - began, read_data=read_data))
     return code
@@ -93,7 +100,10 @@ def _clean(result: CheckResult, seconds: float, *, read_data: bool) -> str:
         counted(counts["contents"], "content"),
     ]
     depth = f"{human_size(counts['bytes'])} read" if read_data else "--read-data reads those, too"
-    return f"No damage: {', '.join(parts)} ({depth}), in {human_seconds(seconds)}"
+    where = " in what is there" if result.missing else ""
+    if counts["unneeded_archives"]:
+        parts[1] += f" ({counts['unneeded_archives']:,} of no point)"
+    return f"No damage{where}: {', '.join(parts)} ({depth}), in {human_seconds(seconds)}"
 
 
 def _result(result: CheckResult, code: int) -> dict[str, Any]:
@@ -107,4 +117,5 @@ def _result(result: CheckResult, code: int) -> dict[str, Any]:
         for damage in result.damages
     ]
     error = {"error": f"{counted(len(damages), 'damage')} found"} if damages else {}
-    return {**error, "damages": damages, "counts": dict(result.counts), "exit_code": code}
+    found = {"damages": damages, "missing": list(result.missing), "counts": dict(result.counts)}
+    return {**error, **found, "exit_code": code}

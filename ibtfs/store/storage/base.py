@@ -209,6 +209,10 @@ class Volume(Protocol):
         """
         ...
 
+    def has_folder(self, folder: str) -> bool:
+        """Whether *folder* is there.  Raises StorageFailed if that cannot be told."""
+        ...
+
     def changed_ns(self, folder: str) -> int:
         """When a name in *folder* last came or went, in ns since 1970; 0 if it is not there."""
         ...

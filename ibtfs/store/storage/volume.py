@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Iterable
 
@@ -59,6 +60,15 @@ class LocalVolume:
         """As Volume says."""
         changed = self.changed_ns(folder)
         return changed if time.time_ns() - changed > TOKEN_SETTLES_NS else 0
+
+    def has_folder(self, folder: str) -> bool:
+        """As Volume says."""
+        try:
+            return stat.S_ISDIR(os.lstat(self.path(folder)).st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise failed(error, folder) from error
 
     def changed_ns(self, folder: str) -> int:
         """As Volume says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,3 +28,19 @@ def test_check(repo: Path) -> None:
     assert answer["damages"] == []
     assert answer["counts"]["points"] == 2
     assert run("check", "-q", repo).stdout == ""
+
+
+@pytest.mark.damaged
+def test_points_that_are_gone(repo: Path) -> None:
+    first = run_json("list", repo)["points"][0]["id"]
+    (repo / "points" / first).unlink()
+    told = run("check", repo, code=3)
+    assert told.stdout == ""
+    lines = told.stderr.splitlines()
+    assert lines[0].startswith(f"ibtfs: points/{first}: is not there")
+    assert lines[1].startswith("ibtfs: No damage in what is there: 1 point, 2 archives, ")
+    assert len(run_json("check", repo, code=3)["missing"]) == 1
+    shutil.rmtree(repo / "points")
+    assert "points/: is missing" in run("check", repo, code=1).stderr
+    for words in (("list", repo), ("backup", repo.parent / "documents", repo)):
+        assert "put the folder back" in run(*words, code=1).stderr

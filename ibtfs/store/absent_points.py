@@ -1,0 +1,107 @@
+"""Backup points that were there once and are not: what is left tells of them.
+
+A manifest that is gone leaves no word of why.  So this tells that there was one, not that it was
+lost: somebody may have removed it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ibtfs.errors import IntegrityError
+from ibtfs.store import layout
+from ibtfs.store.points import PointList
+from ibtfs.store.repository import Repository
+
+
+class Absent(NamedTuple):
+    """Points that are not there.
+
+    *parents* are ids that others name, each with one that was built upon it; *others* is how many
+    more there were, at least.
+    """
+
+    parents: Mapping[str, str]
+    others: int
+
+
+def absent_points(found: PointList) -> Absent:
+    """What the points that were *found* tell of others.
+
+    A run takes the number that follows the highest there is, so that each number below had a point
+    when its follower began.  A manifest that cannot be read may be the one with any of the numbers.
+    """
+    points, damaged = found
+    present = {point.id for point in points}.union(damaged)
+    parents = {
+        point.parent: point.id for point in points if point.parent and point.parent not in present
+    }
+    numbers = {point.sequence for point in points}
+    gaps = max(numbers, default=0) - len(numbers) - len(damaged)
+    return Absent(parents, max(gaps - len(parents), 0))
+
+
+def unneeded_archives(repository: Repository, found: PointList) -> list[str]:
+    """The whole archives that no point leads to; none where that cannot be told.
+
+    Costs reading the header of each index that is needed.
+    """
+    if found.damaged:
+        return []
+    needed: set[str] = set()
+    waiting = {point.state.archive for point in found.points}
+    while waiting:
+        name = waiting.pop()
+        needed.add(name)
+        try:
+            header = repository.archive(name).header
+        except IntegrityError:
+            return []
+        waiting.update(other for other in header.archives if other and other not in needed)
+    return [name for name in repository.archive_ids() if name not in needed]
+
+
+def may_have_been(found: PointList, tagged: set[str], whole: set[str]) -> set[str]:
+    """Of *tagged* ids without a point those that may be of points whose manifests were lost.
+
+    All where there are archives (*whole* ones) and no point at all; what others were built upon;
+    and runs that left an archive, and tags that a later run, which begins by removing what runs
+    that were cut off left, has not removed.
+    """
+    if not found.points and whole:
+        return tagged
+    runs = {layout.run_of(archive) for archive in whole}
+    newest = max(
+        (_began(run) for run in runs.union(point.id for point in found.points)), default=""
+    )
+    survived = {run for run in tagged & runs if _began(run) < newest}
+    return survived | tagged & absent_points(found).parents.keys()
+
+
+def _began(run: str) -> str:
+    """When a run began, in text that sorts."""
+    return run.partition("_")[0]
+
+
+def missing_points(repository: Repository, found: PointList) -> list[str]:
+    """A line for each trace of a point that is not there."""
+    absent = absent_points(found)
+    told = [
+        f"{layout.point(parent)}: is not there, though {layout.point(child)} was built upon it: "
+        "it was removed, or is lost"
+        for parent, child in absent.parents.items()
+    ]
+    if absent.others:
+        points = "a point that is" if absent.others == 1 else f"{absent.others:,} points that are"
+        told.append(
+            f"{layout.POINTS}/: the numbers of the others tell of {points} not there: removed, or "
+            "lost"
+        )
+    archives = () if found.points or found.damaged else repository.archive_ids()
+    if archives:
+        told.append(
+            f"{layout.POINTS}/: holds no backup point although there are {len(archives):,} "
+            "archives: no backup has come to its end yet, or all points were removed, or are lost"
+        )
+    return told
