@@ -6,29 +6,40 @@ entry itself.  (GitIgnoreSpec answers for files and takes a match of a parent di
 the entry, so that with it ``*``, ``!*/``, ``!*.c`` and ``dir/**``, ``!dir/keep`` exclude
 everything, which git does not.)
 
+Those expressions try every way in which their stars can share out a name: with ten of them, for
+ever.  So what lies between two stars, or two ``**``, is taken where it is found first, and stays
+there: most is left then for what follows, so nothing is missed.
+
 As in git, paths and lines are bytes: ``?`` is one byte of a character of several.  Unlike git,
 there are no ``[[:alpha:]]`` classes (refused), and ``]`` cannot be escaped within brackets.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ibtfs.errors import UsageError
 
-_POSIX_CLASS = re.compile(rb"\[.*\[:\w+:\]")
-_NAMED_GROUP = re.compile(rb"\(\?P<\w+>")
-_TRAILING_SPACES = re.compile(rb"\A((?:\\.|[^\\])*?) *\Z", re.DOTALL)  # not escaped ones
+_POSIX_CLASS = re.compile(rb"\[:\w+:\]")
+# how pathspec writes its parts; as all else that is special is escaped, they are nothing else
+_BEFORE, _BETWEEN, _STAR = b"^(?:.+/)?", b"(?:/.+)?", b"[^/]*"
+_ATOM = re.compile(rb"\\.|\[\^?\]?[^]]*\]", re.DOTALL)
+_NAMED_SLASH, _END = b"(?P<ps_d>/)", b"(?:/|$)"
 # pathspec strips what a str takes for white space; in a class it is safe
 _STRIPPED_BY_PATHSPEC = re.compile(rb"\\?([\t-\r\x1c-\x20\x85\xa0])\Z")
 
 
 class _Rule(NamedTuple):
-    """One line: an entry matches if *regex* is found and reaches to the end of its path."""
+    """One line: an entry matches if *regex* is found and reaches to the end of its path.
+
+    *source* is its expression, as :func:`_settled` makes it of any prefix.
+    """
 
     regex: re.Pattern[bytes]
+    source: bytes
     excludes: bool
     directories_only: bool
     reaches_everything: bool  # the regex ends early, but all that is below matches as well
@@ -87,7 +98,7 @@ def check_lines(lines: Iterable[str | bytes], name: str) -> None:
 
 def _rule(line: str | bytes) -> _Rule | None:
     raw = line.encode("utf-8", "surrogateescape") if isinstance(line, str) else line
-    glob = _TRAILING_SPACES.sub(rb"\1", raw.removesuffix(b"\n").removesuffix(b"\r"))
+    glob = _without_spaces(raw.removesuffix(b"\n").removesuffix(b"\r"))
     if glob.startswith(b"#"):
         return None
     directories_only = glob.endswith(b"/")
@@ -97,16 +108,25 @@ def _rule(line: str | bytes) -> _Rule | None:
     compiled = _compile(glob, raw)
     if compiled is None:
         return None
-    regex, excludes = compiled
-    return _Rule(regex, excludes, directories_only, _reaches_everything(glob))
+    source, excludes = compiled
+    # a name may hold a newline
+    regex = re.compile(_settled(source, 0), re.DOTALL)
+    return _Rule(regex, source, excludes, directories_only, _reaches_everything(glob))
 
 
-def _compile(glob: bytes, line: bytes) -> tuple[re.Pattern[bytes], bool] | None:
-    """Return the regular expression of *glob*, and whether it excludes; None if it is void."""
+def _without_spaces(glob: bytes) -> bytes:
+    """*glob* without the spaces that it ends in, but one that is escaped."""
+    rest = glob.rstrip(b" ")
+    is_escaped = (len(rest) - len(rest.rstrip(b"\\"))) % 2
+    return glob[: len(rest) + 1] if is_escaped else rest
+
+
+def _compile(glob: bytes, line: bytes) -> tuple[bytes, bool] | None:
+    """Return pathspec's expression for *glob*, and whether it excludes; None if it is void."""
     from pathspec import GitIgnoreSpec
 
     shown = line.decode("utf-8", "backslashreplace")
-    if _POSIX_CLASS.search(glob):
+    if _POSIX_CLASS.search(glob, glob.find(b"[") + 1):
         raise UsageError(f"Pattern {shown!r} has a named class; write out its characters")
     try:
         (pattern,) = GitIgnoreSpec.from_lines([glob], backend="simple").patterns
@@ -114,8 +134,51 @@ def _compile(glob: bytes, line: bytes) -> tuple[re.Pattern[bytes], bool] | None:
         raise UsageError(f"Pattern {shown!r} can match nothing") from error
     if pattern.regex is None or pattern.include is None:
         return None
-    # a name may hold a newline
-    return re.compile(pattern.regex.pattern, re.DOTALL), pattern.include
+    source = pattern.regex.pattern.replace(_NAMED_SLASH, b"/")
+    return _ATOM.sub(_without_slash, source), pattern.include
+
+
+def _without_slash(found: re.Match[bytes]) -> bytes:
+    """An atom of an expression; no class, such as ``[!a]`` or ``[+-9]``, is a slash in git."""
+    atom = found[0]
+    return b"(?!/)" + atom if atom.startswith(b"[") and atom != b"[^/]" else atom
+
+
+def _settled(source: bytes, number: int) -> bytes:
+    """Pathspec's expression *source*, so that no two of its stars try all places together.
+
+    *number* tells its groups from those of others in one expression.
+    """
+    body = source.removesuffix(_END)
+    end = source[len(body) :]
+    groups = (b"s%d_%d" % (number, group) for group in itertools.count())
+    first, *others = body.split(_BETWEEN)
+    if not others:
+        return _segments(first, groups) + end
+    *middle, last = others
+    if first.startswith(_BEFORE):
+        anywhere = b"(?:.+?/)??" + _segments(first.removeprefix(_BEFORE), groups)
+        first = b"^" + _once(anywhere + b"(?=/)", groups)
+    else:
+        first = _segments(first, groups)
+    found = [_once(b"(?:/.+?)??" + _segments(m, groups) + b"(?=/)", groups) for m in middle]
+    return first + b"".join(found) + _BETWEEN + _segments(last, groups) + end
+
+
+def _segments(source: bytes, groups: Iterator[bytes]) -> bytes:
+    """The expression of what has no ``**`` in it: all but its last star are settled."""
+    first, *others = source.split(_STAR)
+    if not others:
+        return first
+    *middle, last = others
+    found = [_once(b"[^/]*?" + part, groups) for part in middle if part]
+    return first + b"".join(found) + _STAR + last
+
+
+def _once(source: bytes, groups: Iterator[bytes]) -> bytes:
+    """*source*, which is matched in one way only: Python has no other word for it before 3.11."""
+    group = next(groups)
+    return b"(?=(?P<%b>%b))(?P=%b)" % (group, source, group)
 
 
 def _reaches_everything(glob: bytes) -> bool:
@@ -126,5 +189,5 @@ def _reaches_everything(glob: bytes) -> bool:
 
 def _any_of(rules: Iterable[_Rule]) -> re.Pattern[bytes] | None:
     """Return one expression that is found wherever one of the rules' is: most paths have none."""
-    sources = [_NAMED_GROUP.sub(b"(?:", rule.regex.pattern) for rule in rules]
+    sources = [_settled(rule.source, number) for number, rule in enumerate(rules)]
     return re.compile(b"|".join(sources), re.DOTALL) if sources else None

@@ -12,9 +12,11 @@ from itertools import chain
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ibtfs.errors import UsageError
-from ibtfs.format.patterns import Patterns
+from ibtfs.format.patterns import Patterns, _rule
 
 FILES = [
     *(b"x.o", b"d/x.o", b"build/f", b"sub/build/f", b"sub2/build", b"root.txt", b"d/root.txt"),
@@ -51,6 +53,7 @@ LINES: dict[str, list[bytes]] = {
     "newlines": [b"foo", b"!new?line"],
     "void": [b"/", b"!", b"!/", b"//", b"foo//", b"[z-a]x", b"[ax", b"   ", b"!# x"],
     "classes": [b"[^a]x.o", b"[]a]x", b"r[a-y]t", b"[!!]bang", b"[#]hash"],
+    "no slashes": [b"d[!y]x.o", b"src[--9]n.h", b"*[!x]*x.o", b"q[^a]z"],
     "slash": [b"*/", b"!/d/", b"*/b/", b"**/s"],
 }
 
@@ -171,3 +174,56 @@ def test_pathspec_is_not_imported_before_use() -> None:
         "Patterns.from_lines(['', '# none'])\nassert 'pathspec' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("line", "path"),
+    [
+        (b"*a" * 40 + b"*b", b"a" * 250),
+        (b"*a?" * 40 + b"[b-d]", b"a" * 250),
+        (b"*a/" * 3 + b"*a" * 30 + b"*b", b"/".join([b"a" * 250] * 4)),
+        (b"a/" + b"**/a/" * 40 + b"b", b"/".join([b"a"] * 400)),
+        (b"**/*a*a*/" * 20 + b"b", b"/".join([b"a" * 20] * 100)),
+        (b"*" * 200 + b"b", b"a" * 250),
+    ],
+)
+@pytest.mark.parametrize("others", [[], [b"*x*y", b"**/*q*/**/z"]])
+def test_stars_do_not_try_every_way(line: bytes, path: bytes, others: list[bytes]) -> None:
+    """The old way would not have come to an end."""
+    patterns = Patterns.from_lines([line, *others])
+    assert not patterns.match(path, False)
+    assert not patterns.match(path + b"/c", True)
+    last = b"/b" if line.endswith(b"/b") else b"d" if line.endswith(b"]") else b"b"
+    assert patterns.match(path + last, False)
+
+
+@pytest.mark.parametrize("line", [b" " * (1 << 18) + b"x", b"[" * (1 << 18), b"a" * (1 << 18)])
+def test_long_lines(line: bytes) -> None:
+    assert not Patterns.from_lines([line]).match(b"a", False)
+
+
+_ALPHABET = st.sampled_from(
+    [b"a", b"b", b"*", b"*", b"**", b"**/", b"/", b"?", b"[ab]", b"[!a]", b"\\*", b"(?P<s0_0>)"]
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    st.lists(st.lists(_ALPHABET, min_size=1, max_size=9).map(b"".join), min_size=1, max_size=3),
+    st.lists(st.text("ab*", min_size=1, max_size=4), min_size=1, max_size=5),
+    st.booleans(),
+)
+def test_the_same_as_with_the_expressions_of_pathspec(
+    lines: list[bytes], names: list[str], is_dir: bool
+) -> None:
+    lines = lines_that_compile(lines)
+    path = "/".join(names).encode()
+    seen = Patterns.from_lines(lines).match(path, is_dir)
+    rules = [rule for rule in map(_rule, lines) if rule is not None]
+    for rule in reversed(rules):
+        if is_dir or not rule.directories_only:
+            found = re.compile(rule.source, re.DOTALL).search(path)
+            if found and (rule.reaches_everything or found.end() == len(path)):
+                assert seen is rule.excludes
+                return
+    assert not seen
