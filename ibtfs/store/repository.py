@@ -217,13 +217,17 @@ class Repository:
 
         Those that are *known* are left out, and their folders are not looked into.
         """
+        return {name: files[layout.INDEX] for name, files in self.archive_files(known).items()}
+
+    def archive_files(self, known: Container[str] = ()) -> dict[str, dict[str, int]]:
+        """As :meth:`index_generations`, with the generations of all files of each archive."""
         names = filter(is_archive_id, self.storage.list(layout.ARCHIVES))
-        found = (
-            (name, generations(self.storage, name).get(layout.INDEX))
-            for name in names
-            if name not in known
-        )
-        return {name: number for name, number in found if number is not None}
+        found = {name: self.files_of(name) for name in names if name not in known}
+        return {name: files for name, files in found.items() if layout.INDEX in files}
+
+    def files_of(self, archive_id: str) -> dict[str, int]:
+        """The newest generation of each file that an archive has."""
+        return generations(self.storage, archive_id)
 
     def remove(self, archive_id: str) -> None:
         """Have an archive exist no more; what is left of it is swept later.  Raises LockLost."""

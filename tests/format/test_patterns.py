@@ -203,7 +203,21 @@ def test_long_lines(line: bytes) -> None:
 
 
 _ALPHABET = st.sampled_from(
-    [b"a", b"b", b"*", b"*", b"**", b"**/", b"/", b"?", b"[ab]", b"[!a]", b"\\*", b"(?P<s0_0>)"]
+    [
+        b"a",
+        b"b",
+        b"*",
+        b"*",
+        b"**",
+        b"**/",
+        b"/",
+        b"?",
+        b"[ab]",
+        b"[!a]",
+        b"[--9]",
+        b"\\*",
+        b"(?P<s0_0>)",
+    ]
 )
 
 

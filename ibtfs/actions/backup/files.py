@@ -11,8 +11,8 @@ from ibtfs.actions.backup.folder import Folder
 from ibtfs.actions.observer import Tally
 from ibtfs.errors import SourceError, Vanished
 from ibtfs.format.entry import KEPT, MODE, NAME, SIZE, Stamp
-from ibtfs.format.index import Reference
 from ibtfs.store.trees.directory import Entry
+from ibtfs.store.writing.losses import Losses
 from ibtfs.store.writing.run import RunWriter
 
 LOOK_EVERY = 8
@@ -29,7 +29,7 @@ class FolderFiles:
     """
 
     def __init__(
-        self, writer: RunWriter, tally: Tally, storer: FileStorer, damaged: frozenset[Reference],
+        self, writer: RunWriter, tally: Tally, storer: FileStorer, damaged: Losses,
         *, reread: bool, dry_run: bool,
     ) -> None:  # fmt: skip
         self._writer, self._tally, self._storer = writer, tally, storer

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ibtfs.errors import IntegrityError, StorageFailed
-from ibtfs.format.index import Reference
 from ibtfs.format.point import Point, Source
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef
+from ibtfs.store.writing.losses import Losses
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Plan:
     """A run of *source* that is about to begin, and the *parent* that it is compared with.
 
     *run_id*, *sequence*, *epoch* and *display* are those of the new point.  *damaged* contents were
-    noted by check: they are stored anew.
+    noted by check, or have lost their files: they are stored anew.
     """
 
     run_id: str
@@ -30,7 +30,7 @@ class Plan:
     parent: Point | None
     sequence: int
     epoch: int
-    damaged: frozenset[Reference]
+    damaged: Losses
 
     @property
     def old_state(self) -> StateRef | None:
@@ -63,7 +63,7 @@ def make_plan(repository: Repository, source: Source, *, full: bool) -> Plan:
         parent=None if full else last,
         sequence=1 + max((point.sequence for point in points), default=0),
         epoch=epoch,
-        damaged=repository.damage.contents(),
+        damaged=Losses(repository.damage.contents()),
     )
 
 

@@ -29,6 +29,7 @@ from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import SHARED
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.catalog import Catalog
+from ibtfs.store.writing.losses import find_losses
 from ibtfs.store.writing.run import RunWriter
 
 
@@ -84,6 +85,11 @@ def backup(
             # before the first archive: points/ missing beside archives then means that it was lost
             repository.complete()
         remove_leftovers(repository, lock)
+        first = plan.parent.state.archive if plan.parent else None
+        losses = find_losses(repository, catalog, first, plan.damaged.contents)
+        for lost in losses.told:
+            observer.note(lost)
+        plan = replace(plan, damaged=losses)
         with RunWriter(
             repository, plan.run_id, epoch=plan.epoch, catalog=catalog,
             codec=Codec(repository.config.level), pool=pool, damaged=plan.damaged,

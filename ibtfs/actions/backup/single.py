@@ -17,9 +17,9 @@ from ibtfs.actions.source.filesystems import FileSystems
 from ibtfs.actions.source.opening import open_source, source_error, stamp_of
 from ibtfs.errors import IntegrityError, SourceError, UsageError
 from ibtfs.format.entry import MODE, SIZE, Stamp
-from ibtfs.format.index import Reference
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.old_directory import load_old
+from ibtfs.store.writing.losses import Losses
 from ibtfs.store.writing.pages import write_directory
 from ibtfs.store.writing.run import RunWriter
 
@@ -38,7 +38,7 @@ def backup_file(
     path: bytes,
     state: StateRef | None,
     options: TreeOptions,
-    damaged: frozenset[Reference],
+    damaged: Losses,
 ) -> Single | None:
     """Store the one file at *path*, links followed; None if it would be stored in a dry run.
 
@@ -64,7 +64,7 @@ def _store_file(
     place: Place,
     state: StateRef | None,
     options: TreeOptions,
-    damaged: frozenset[Reference],
+    damaged: Losses,
 ) -> Single | None:
     """Store the file listed as *stamp* under the name that *place* has as its path."""
     systems, name, old = FileSystems(), place.path, _old_row(writer, state, place.path)

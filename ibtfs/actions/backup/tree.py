@@ -32,6 +32,7 @@ from ibtfs.format.entry import (
 from ibtfs.format.index import Reference
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.old_directory import load_old
+from ibtfs.store.writing.losses import Losses
 from ibtfs.store.writing.pages import write_directory
 from ibtfs.store.writing.run import RunWriter
 
@@ -63,7 +64,7 @@ class TreeBackup:
 
     def __init__(
         self, writer: RunWriter, tally: Tally, options: TreeOptions, devices: Devices,
-        damaged: frozenset[Reference],
+        damaged: Losses,
     ) -> None:  # fmt: skip
         self._writer, self._tally, self._options = writer, tally, options
         self._systems = FileSystems()

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from ibtfs.errors import IntegrityError
 from ibtfs.format.entry import CTIME, INODE, LINKS, NAME, Stamp, is_page, is_page_of
 from ibtfs.format.frames import STATES
-from ibtfs.format.index import Reference
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory, Entry, StateRef, StoredPage
 
@@ -92,7 +91,7 @@ class OldDirectory:
         mine = {self.state.ref.archive}
         return mine if is_page(self._body) else mine | {page.ref.archive for page in self.pages}
 
-    def refers_to(self, contents: frozenset[Reference]) -> set[bytes]:
+    def refers_to(self, contents: Container[object]) -> set[bytes]:
         """The names whose contents are among *contents*."""
         return {
             entry.name

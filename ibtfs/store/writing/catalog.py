@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TypeVar
 
 from ibtfs.errors import IntegrityError
 from ibtfs.format.index import Reference
+from ibtfs.store import layout
 from ibtfs.store.contents.slabs import head_digest
 from ibtfs.store.repository import Repository
 
@@ -29,6 +31,8 @@ CREATE TABLE IF NOT EXISTS contents(
 CREATE TABLE IF NOT EXISTS heads(
     prefix INTEGER, archive INTEGER, number INTEGER,
     PRIMARY KEY(prefix, archive, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS files(archive INTEGER PRIMARY KEY, kinds TEXT);
+CREATE TABLE IF NOT EXISTS named(name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 MEMORY = ":memory:"
 
@@ -47,6 +51,7 @@ class Catalog:
             self._path = os.fsdecode(folder) + f"/{repository.id.hex()}.sqlite"
         self._connection: sqlite3.Connection | None = None
         self._seen: set[str] = set()
+        self._lacks = False
 
     def _opened(self) -> sqlite3.Connection:
         """The connection, fed with what the repository has by now at its first use."""
@@ -91,21 +96,26 @@ class Catalog:
         """
         connection.execute("BEGIN IMMEDIATE")
         try:
-            rows = connection.execute("SELECT name, generation, id FROM archives").fetchall()
+            rows = connection.execute(
+                "SELECT name, generation, id, kinds FROM archives LEFT JOIN files ON archive = id"
+            ).fetchall()
             # looked at now, for waiting may have taken long; and what was seen may have been
             # removed by another process that looked earlier
-            seen = self._seen.intersection(name for name, _, _ in rows)
-            present = self._repository.index_generations(known=seen)
-            known = {(name, generation) for name, generation, _ in rows}
+            seen = self._seen.intersection(row[0] for row in rows)
+            files = self._repository.archive_files(known=seen)
+            present = {name: numbers[layout.INDEX] for name, numbers in files.items()}
+            known = {(name, number) for name, number, _, kinds in rows if kinds is not None}
             gone = [
                 ordinal
-                for name, generation, ordinal in rows
-                if name not in seen and present.get(name) != generation
+                for name, _, ordinal, _ in rows
+                if name not in seen and (name, present.get(name)) not in known
             ]
             if gone:
                 self._forget(connection, gone)
+                self._name(connection, [name for name, _ in known if name in present])
             for name in sorted(name for name in present if (name, present[name]) not in known):
                 self._feed_archive(connection, name, present[name])
+            self._compare(connection, files, seen)
             connection.execute("COMMIT")
         except BaseException:
             connection.execute("ROLLBACK")
@@ -116,17 +126,53 @@ class Catalog:
         """Forget archives; at once, for each look for what they had reads all there is."""
         connection.execute("CREATE TEMP TABLE gone(id INTEGER PRIMARY KEY)")
         connection.executemany("INSERT INTO gone VALUES(?)", ((ordinal,) for ordinal in gone))
-        for table, column in (("contents", "archive"), ("heads", "archive"), ("archives", "id")):
-            connection.execute(f"DELETE FROM {table} WHERE {column} IN (SELECT id FROM gone)")
+        for table in ("contents", "heads", "files"):
+            connection.execute(f"DELETE FROM {table} WHERE archive IN (SELECT id FROM gone)")
+        connection.execute("DELETE FROM archives WHERE id IN (SELECT id FROM gone)")
         connection.execute("DROP TABLE gone")
+
+    def _name(self, connection: sqlite3.Connection, archives: Iterable[str]) -> None:
+        """Take down anew which archives those name that stay: they may need fewer now."""
+        connection.execute("DELETE FROM named")
+        for name in archives:
+            with suppress(IntegrityError):
+                self._add_named(connection, self._repository.archive(name).header.archives)
+
+    def _add_named(self, connection: sqlite3.Connection, names: Iterable[str]) -> None:
+        rows = ((name,) for name in names if name)
+        connection.executemany("INSERT OR IGNORE INTO named VALUES(?)", rows)
+
+    def _compare(
+        self, connection: sqlite3.Connection, files: Mapping[str, Mapping[str, int]], seen: set[str]
+    ) -> None:
+        """Find out whether there are all *files* that there should be."""
+        rows = connection.execute(
+            "SELECT name, kinds FROM archives LEFT JOIN files ON archive = id"
+        )
+        kinds = {name: str(kinds).split() for name, kinds in rows}
+        named = {name for (name,) in connection.execute("SELECT name FROM named")}
+        # an archive that is not in the catalog could not be read
+        self._lacks = not named.union(files) <= seen.union(files) or any(
+            not files[name].keys() >= set(kinds.get(name, "?")) for name in files
+        )
+
+    def may_lack(self) -> bool:
+        """Whether an archive may lack one of its files, or one that another needs may be gone.
+
+        It may, where nothing was remembered: without a folder.
+        """
+        if self._path == MEMORY:
+            return True
+        self._guarded(self._opened)
+        return self._path == MEMORY or self._lacks
 
     def _feed_archive(self, connection: sqlite3.Connection, name: str, generation: int) -> None:
         archive = self._repository.archive(name)
         try:
-            epoch = archive.header.epoch
+            header = archive.header
             cursor = connection.execute(
                 "INSERT INTO archives(name, generation, epoch) VALUES(?, ?, ?)",
-                (name, generation, epoch),
+                (name, generation, header.epoch),
             )
             ordinal = cursor.lastrowid
             connection.executemany(
@@ -143,6 +189,10 @@ class Catalog:
                 if record.slabs >= 0 and (head := head_digest(archive, record))
             )
             connection.executemany("INSERT OR IGNORE INTO heads VALUES(?, ?, ?)", heads)
+            self._add_named(connection, header.archives)
+            connection.execute(
+                "INSERT OR REPLACE INTO files VALUES(?, ?)", (ordinal, " ".join(archive.kinds))
+            )
         except IntegrityError:
             return  # damaged: offers what was read so far; check says so
 

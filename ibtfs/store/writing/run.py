@@ -8,7 +8,7 @@ one finds the contents of closed archives by digest.
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
@@ -49,7 +49,7 @@ class RunWriter:
         catalog: Catalog,
         codec: Codec,
         pool: concurrent.futures.Executor,
-        damaged: frozenset[Reference] = frozenset(),
+        damaged: Container[Reference] = frozenset(),
         beat: Callable[[], None] = lambda: None,
     ) -> None:
         self.beat = beat
