@@ -21,6 +21,7 @@ from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.contents.holes import stretches, take_zeros
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import load_slabs
 from ibtfs.store.contents.whole import require_whole
@@ -198,8 +199,11 @@ class _Check:
         record = self._contents.record(ref)
         hasher = blake3()
         kept: list[bytes] = []
-        for offset in range(0, record.size, PIECE):
-            data = b"".join(self._contents.own_pieces(ref, offset, PIECE))
+        for start, length, is_hole in stretches(self._contents, ref, PIECE):
+            if is_hole:
+                take_zeros(hasher.update, length)
+                continue
+            data = b"".join(self._contents.own_pieces(ref, start, length))
             hasher.update(data)
             if ref in self._xattrs:
                 kept.append(data)

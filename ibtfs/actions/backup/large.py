@@ -121,8 +121,7 @@ class LargeFile:
     def _add(self, read: Read) -> None:
         """Add what was read."""
         if read.is_hole and not self._draft.is_crowded:
-            for digest in read.digests:
-                self._slabs.append(digest)
+            self._slabs.add_zeros(len(read.digests))
             self._emit(HOLE, 0, len(read.data))
             return
         for start, slab, digest in read.slabs():
@@ -191,7 +190,7 @@ class LargeFile:
             stored = self._stored(ref)
             if stored is None or (draft.base is not None and stored.record.size != self.size):
                 continue
-            first = number - _leading_zeros(stored.slabs)
+            first = number - stored.slabs.leading_zeros()
             if stored.record.is_plain and stored.record.size < self.size:
                 if len(draft.donors) < ADOPTED_LIMIT:
                     self._part = _Part(stored, first)
@@ -208,7 +207,7 @@ class LargeFile:
         if not size:
             return StoredLarge(None, 0, 0)  # emptied, or cut short, since it was looked at
         found = writer.find(digest, size)
-        if found and (not draft.holes or draft.holes == writer.holes_of(found, size)):
+        if found and (not draft.holes or draft.holes == writer.holes_of(found)):
             return StoredLarge(found, size, draft.added)
         try:
             ref, added = draft.finish(digest, size, self._slabs)
@@ -218,8 +217,3 @@ class LargeFile:
                 "again, to store it anew"
             ) from error
         return StoredLarge(ref, size, added)
-
-
-def _leading_zeros(slabs: SlabDigests) -> int:
-    """How many slabs of zeros are in front of the others; 0 if there are no others."""
-    return next((n for n in range(len(slabs)) if slabs[n] != ZERO_DIGEST), 0)

@@ -9,6 +9,7 @@ import stat
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
+from typing import TypeVar
 
 from blake3 import blake3
 
@@ -18,6 +19,7 @@ from ibtfs.errors import DestinationFull, RestoreFailed
 from ibtfs.format.entry import BLOCKS
 from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
+from ibtfs.store.contents.holes import Stretch, stretches, take_zeros
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.trees.directory import Entry
 from ibtfs.store.trees.paths import PIECE, check_digest, check_size
@@ -110,16 +112,34 @@ class EntryWriter:
         sparse = is_sparse(entry)
         assert entry.content is not None  # file has dealt with empty files
         check_size(self._contents, entry)
-        read = functools.partial(self._contents.read, entry.content, size=PIECE)
-        for offset, data in ahead(self._pool, read, range(0, entry.size, PIECE)):
-            hasher.update(data)
-            if not sparse:
-                _write(descriptor, data)
-            else:
-                self._write_around_holes(entry.content, descriptor, offset, data)
         if sparse:
+            self._sparse(entry.content, descriptor, hasher.update)
             os.ftruncate(descriptor, entry.size)
+            check_digest(self._contents, entry, hasher.digest())
+            return
+        read = functools.partial(self._contents.read, entry.content, size=PIECE)
+        for _, data in ahead(self._pool, read, range(0, entry.size, PIECE)):
+            hasher.update(data)
+            _write(descriptor, data)
         check_digest(self._contents, entry, hasher.digest())
+
+    def _sparse(
+        self, content: Reference, descriptor: int, take: Callable[[bytes | memoryview], object]
+    ) -> None:
+        """Write what is not a hole; *take* is given all bytes, for their digest."""
+
+        def read(stretch: Stretch) -> bytes:
+            start, length, is_hole = stretch
+            return b"" if is_hole else self._contents.read(content, start, length)
+
+        found = stretches(self._contents, content, PIECE)
+        for (start, length, is_hole), data in ahead(self._pool, read, found):
+            if is_hole:
+                take_zeros(take, length)
+                os.lseek(descriptor, length, os.SEEK_CUR)
+            else:
+                take(data)
+                self._write_around_holes(content, descriptor, start, data)
 
     def _write_around_holes(
         self, content: Reference, descriptor: int, offset: int, data: bytes
@@ -161,11 +181,14 @@ class EntryWriter:
         return self.dresser.dress_at(entry, parent, name, path or name, old)
 
 
+Place = TypeVar("Place")
+
+
 def ahead(
-    pool: Executor, read: Callable[[int], bytes], offsets: Iterable[int]
-) -> Iterator[tuple[int, bytes]]:
+    pool: Executor, read: Callable[[Place], bytes], offsets: Iterable[Place]
+) -> Iterator[tuple[Place, bytes]]:
     """Each of *offsets* with what *read* gives for it, some of it read by *pool* beforehand."""
-    waiting: deque[tuple[int, Future[bytes]]] = deque()
+    waiting: deque[tuple[Place, Future[bytes]]] = deque()
     try:
         for offset in offsets:
             waiting.append((offset, pool.submit(read, offset)))

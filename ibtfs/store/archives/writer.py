@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ibtfs.errors import IbtfsError
@@ -213,7 +213,7 @@ class ArchiveWriter:
         number = self._records[CONTENTS].append(encode_record(record, self.ordinal))
         return Reference(self.id, number)
 
-    def add_slabs(self, bodies: list[bytes]) -> int:
+    def add_slabs(self, bodies: Iterable[bytes]) -> int:
         """Add the SigVault's records of one content; the number of the first."""
         numbers = list(map(self._records[SLABS].append, bodies))
         return numbers[0]

@@ -138,13 +138,16 @@ class Contents:
 
     def _resolve(self, ref: Reference, number: int) -> _Window:
         """The segments of window *number*."""
-        levels = self._chain(ref)
+        levels = self.chain(ref)
         start = number * WINDOW
         end = min(start + WINDOW, levels[0].record.size)
         return _joined(fold(levels, start, end))
 
-    def _chain(self, ref: Reference) -> list[Level]:
-        """A content, its base, the base of that, …, with their maps, kept together."""
+    def chain(self, ref: Reference) -> list[Level]:
+        """A content, its base, the base of that, …, with their maps, kept together.
+
+        Raises ObjectMissing, FormatDamaged.
+        """
         if self._era != self._repository.era:
             self._era, self._chains = self._repository.era, ()
         held = self._chains
@@ -172,7 +175,7 @@ class Contents:
         """
         return sum(
             len(level.extents.ends)
-            for level in self._chain(ref)
+            for level in self.chain(ref)
             if level.extents is not None and level.record.base is not None
         )
 

@@ -2,12 +2,13 @@
 
 A slab is 64 KiB of a content at a multiple of 64 KiB, the last one cut short; its digest is 24
 bytes of BLAKE3, or 24 zero bytes for a whole slab of zeros.  A content with a base lists only the
-slabs that differ from its
-base's at the same place.
+slabs that differ from its base's at the same place; one without, that is mostly zeros, those that
+are not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -18,6 +19,7 @@ from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.format.packing import expect_ints, pack, unpack_tuple
 from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.contents.holes import hole_end
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
 
@@ -27,6 +29,8 @@ ZERO_DIGEST = bytes(SLAB_DIGEST)
 SLABS_A_RECORD = 1 << 16
 """A record lists at most so many slabs, to stay below the limit of a frame."""
 
+BLOCK = 4096
+"""Slabs of a block: of 256 MiB."""
 READ = 1 << 20
 _ZEROS = bytes(SLAB)
 
@@ -50,35 +54,118 @@ def slab_records(size: int) -> int:
 
 
 class SlabDigests:
-    """The digests of a content's slabs, in one buffer."""
+    """The digests of a content's slabs, in blocks; of blocks that are all zeros there are none.
+
+    So a hole takes no memory, whatever its size.
+    """
 
     def __init__(self, data: bytes | bytearray = b"") -> None:
-        self.data = bytearray(data)
+        self._count = 0
+        self._blocks: dict[int, bytearray] = {}
+        self.put(0, data)
 
     def __len__(self) -> int:
-        return len(self.data) // SLAB_DIGEST
+        return self._count
 
     def __getitem__(self, number: int) -> bytes:
-        first = number * SLAB_DIGEST
-        return bytes(self.data[first : first + SLAB_DIGEST])
+        """The digest of slab *number*; beyond the last, that of zeros."""
+        block = self._blocks.get(number // BLOCK)
+        if block is None:
+            return ZERO_DIGEST
+        first = number % BLOCK * SLAB_DIGEST
+        return bytes(block[first : first + SLAB_DIGEST]) or ZERO_DIGEST
+
+    @property
+    def data(self) -> bytes:
+        """All digests, one behind the other."""
+        return self.cut(0, self._count)
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether most blocks are zeros."""
+        return 2 * len(self._blocks) < self._count // BLOCK
+
+    def cut(self, first: int, last: int) -> bytes:
+        """The digests of the slabs from *first*, before *last*."""
+        pieces = []
+        while first < last:
+            stop = min(last, (first // BLOCK + 1) * BLOCK)
+            begin, size = first % BLOCK * SLAB_DIGEST, (stop - first) * SLAB_DIGEST
+            block = self._blocks.get(first // BLOCK, b"")
+            pieces.append(bytes(block[begin : begin + size]).ljust(size, b"\0"))
+            first = stop
+        return b"".join(pieces)
 
     def append(self, digest: bytes) -> None:
         """Add the next slab's digest."""
-        self.data += digest
+        if digest != ZERO_DIGEST:
+            self._block(self._count)[:] += digest
+        self._count += 1
+
+    def add_zeros(self, count: int) -> None:
+        """Add so many slabs of zeros."""
+        self._count += count
+
+    def put(self, first: int, digests: bytes | bytearray) -> None:
+        """Set the digests of the slabs from *first* on."""
+        last = first + len(digests) // SLAB_DIGEST
+        self._count, at = max(self._count, last), 0
+        while first < last:
+            stop = min(last, (first // BLOCK + 1) * BLOCK)
+            size = (stop - first) * SLAB_DIGEST
+            part = digests[at : at + size]
+            if first // BLOCK in self._blocks or any(part):
+                begin = first % BLOCK * SLAB_DIGEST
+                self._block(first)[begin : begin + size] = part
+            first, at = stop, at + size
+
+    def _block(self, number: int) -> bytearray:
+        """The block that slab *number* is in, filled up to it."""
+        block = self._blocks.setdefault(number // BLOCK, bytearray())
+        missing = number % BLOCK * SLAB_DIGEST - len(block)
+        if missing > 0:
+            block += bytes(missing)
+        return block
+
+    def resize(self, count: int) -> None:
+        """Cut, or extend by slabs of zeros, to *count* slabs."""
+        if count < self._count:
+            for number in [n for n in self._blocks if n * BLOCK >= count]:
+                del self._blocks[number]
+            if count // BLOCK in self._blocks:
+                del self._blocks[count // BLOCK][count % BLOCK * SLAB_DIGEST :]
+        self._count = count
+
+    def leading_zeros(self) -> int:
+        """How many slabs of zeros are in front of the others; 0 if there are no others."""
+        for number in sorted(self._blocks):
+            for slab in range(number * BLOCK, min((number + 1) * BLOCK, self._count)):
+                if self[slab] != ZERO_DIGEST:
+                    return slab
+        return 0
+
+    def differing(self, base: SlabDigests, first: int, last: int) -> list[int]:
+        """The slabs from *first*, before *last*, that are others than those of *base*."""
+        found: list[int] = []
+        for number in range(first // BLOCK, (last + BLOCK - 1) // BLOCK):
+            if self._blocks.get(number) != base._blocks.get(number):
+                low, high = max(first, number * BLOCK), min(last, (number + 1) * BLOCK)
+                found += [slab for slab in range(low, high) if self[slab] != base[slab]]
+        return found
 
 
-def encode_slabs(digests: SlabDigests, base: SlabDigests | None) -> list[bytes]:
-    """The record bodies for *digests*: ``(numbers or None for all, digests)`` each."""
-    bodies = []
+def encode_slabs(digests: SlabDigests, base: SlabDigests | None) -> Iterator[bytes]:
+    """The record bodies for *digests*: ``(numbers or None for all, digests)`` each.
+
+    Of those with a *base* only what differs; without, an empty one leaves out slabs of zeros.
+    """
     for first in range(0, len(digests), SLABS_A_RECORD):
         last = min(first + SLABS_A_RECORD, len(digests))
         if base is None:
-            numbers, chosen = None, bytes(digests.data[first * SLAB_DIGEST : last * SLAB_DIGEST])
+            yield pack((None, digests.cut(first, last)))
         else:
-            numbers = [n for n in range(first, last) if n >= len(base) or digests[n] != base[n]]
-            chosen = b"".join(map(digests.__getitem__, numbers))
-        bodies.append(pack((numbers, chosen)))
-    return bodies
+            numbers = digests.differing(base, first, last)
+            yield pack((numbers, b"".join(map(digests.__getitem__, numbers))))
 
 
 def load_slabs(repository: Repository, record: ContentRecord, archive_id: str) -> SlabDigests:
@@ -135,7 +222,7 @@ def _listed(archive: ArchiveReader, record: ContentRecord) -> list[_Part]:
 def _overlay(digests: SlabDigests, size: int, parts: list[_Part], where: str) -> None:
     """Turn *digests* of the base into those of a content of *size* bytes."""
     count = slab_count(size)
-    del digests.data[count * SLAB_DIGEST :]
+    digests.resize(count)
     for first, (numbers, chosen) in zip(range(0, count, SLABS_A_RECORD), parts):
         last = min(first + SLABS_A_RECORD, count)
         rows = range(first, last) if numbers is None else numbers
@@ -143,14 +230,11 @@ def _overlay(digests: SlabDigests, size: int, parts: list[_Part], where: str) ->
             raise FormatDamaged(f"{where}: as many digests as slabs are expected")
         if rows and not (first <= min(rows) and max(rows) < last):
             raise FormatDamaged(f"{where}: a slab beyond the end")
-        missing = last * SLAB_DIGEST - len(digests.data)
-        digests.data.extend(bytes(max(missing, 0)))
         if isinstance(rows, range):
-            digests.data[first * SLAB_DIGEST : last * SLAB_DIGEST] = chosen
+            digests.put(first, chosen)
             continue
         for row, slab in enumerate(rows):
-            digest = chosen[row * SLAB_DIGEST : (row + 1) * SLAB_DIGEST]
-            digests.data[slab * SLAB_DIGEST : (slab + 1) * SLAB_DIGEST] = digest
+            digests.put(slab, chosen[row * SLAB_DIGEST : (row + 1) * SLAB_DIGEST])
 
 
 def read_slabs(contents: Contents, ref: Reference, size: int) -> SlabDigests:
@@ -160,6 +244,9 @@ def read_slabs(contents: Contents, ref: Reference, size: int) -> SlabDigests:
     """
     digests = SlabDigests()
     for first in range(0, size, READ):
+        if hole_end(contents, ref, first) >= first + READ:
+            digests.add_zeros(READ // SLAB)
+            continue
         data = contents.read(ref, first, READ)
         for offset in range(0, len(data), SLAB):
             digests.append(slab_digest(data[offset : offset + SLAB]))
@@ -170,7 +257,7 @@ def head_digest(archive: ArchiveReader, record: ContentRecord) -> bytes:
     """The digest of the first slab that is not zeros, if the content's own record has it."""
     where = _name_of(archive.id)
     numbers, chosen = unpack_tuple(archive.body(SLABS, record.slabs), where, 2)[:2]
-    if numbers is not None or type(chosen) is not bytes:
+    if (numbers is not None and record.base is not None) or type(chosen) is not bytes:
         return b""
     for first in range(0, len(chosen), SLAB_DIGEST):
         digest = chosen[first : first + SLAB_DIGEST]

@@ -177,8 +177,7 @@ class Draft:
         ranges, number = self._builder.ranges, -1
         is_plain = len(ranges) == 1 and ranges[0].code == OWN
         if slabs is not None:
-            listed = base is not None and base.record.slabs >= 0 and not flat
-            number = self._add_slabs(slabs, base.slabs if base and listed else None)
+            number = self._add_slabs(slabs, _slabs_below(base, slabs, is_flat=flat))
         if base is not None and flat:
             base = self._flatten(base)
         record = self._record(digest, size, number)._replace(donors=tuple(self.donors))
@@ -249,3 +248,10 @@ class Draft:
             except IntegrityError as error:
                 raise BaseDamaged(str(error)) from error
             yield from pieces
+
+
+def _slabs_below(base: Stored | None, slabs: SlabDigests, *, is_flat: bool) -> SlabDigests | None:
+    """What *slabs* of a content upon *base* are listed against; None: all of them are listed."""
+    if base is None:
+        return SlabDigests() if slabs.is_sparse else None
+    return base.slabs if base.record.slabs >= 0 and not is_flat else None

@@ -15,9 +15,10 @@ from typing import ParamSpec, TypeVar
 from ibtfs.errors import IntegrityError
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry
-from ibtfs.format.extents import HOLE, OWN, ExtentMap
+from ibtfs.format.extents import HOLE, ExtentMap
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.archives.writer import ArchiveWriter
+from ibtfs.store.contents.holes import holes
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.whole import is_whole
 from ibtfs.store.repository import Repository
@@ -166,15 +167,12 @@ class RunWriter:
             return None
         return record if is_whole(self.repository, ref, record) else None
 
-    def holes_of(self, ref: Reference, size: int) -> Holes:
-        """Where the holes of a content of *size* bytes are: equal ones may have other holes."""
+    def holes_of(self, ref: Reference) -> Holes:
+        """Where the holes of a content are: equal ones may have other holes."""
         if self.is_open(ref):
             return self.holes.get(ref, ())
         try:
-            segments = self.contents.segments(ref, 0, size)
-            return holes_among(
-                (HOLE if s.owner is None and s.offset == HOLE else OWN, s.length) for s in segments
-            )
+            return _joined(holes(self.contents, ref))
         except IntegrityError:
             return ()
 
@@ -237,13 +235,20 @@ class RunWriter:
 
 def holes_among(ranges: Iterable[tuple[int, int]]) -> Holes:
     """The holes among the ranges of a content, given as (code, length)."""
-    found: list[tuple[int, int]] = []
-    position = 0
+    found, position = [], 0
     for code, length in ranges:
         if code == HOLE:
-            if found and sum(found[-1]) == position:
-                found[-1] = (found[-1][0], found[-1][1] + length)
-            else:
-                found.append((position, length))
+            found.append((position, length))
         position += length
+    return _joined(found)
+
+
+def _joined(holes: Iterable[tuple[int, int]]) -> Holes:
+    """*holes*, given as start and length, in order; those that touch are one."""
+    found: list[tuple[int, int]] = []
+    for start, length in holes:
+        if found and sum(found[-1]) == start:
+            found[-1] = (found[-1][0], found[-1][1] + length)
+        else:
+            found.append((start, length))
     return tuple(found)
