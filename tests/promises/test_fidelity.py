@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import filecmp
 import hashlib
 import mmap
 import os
@@ -31,10 +32,10 @@ from ibtfs.store.repository import Repository
 from ibtfs.view import inodes
 from tests.support import Entry, differences, snapshot
 from tests.support.mounts import BINDINGS, mounted
-from tests.support.repositories import HOST, create, the_point
+from tests.support.repositories import HOST, back_up, create, restored, the_point
 from tests.support.trees import Hardlink, make_tree, nasty_tree
 
-GIB = 1 << 30
+MIB, GIB = 1 << 20, 1 << 30
 NOISE = random.Random(3).randbytes(3_000_000)
 IMAGE = {5 << 20: NOISE[:100_000], GIB: NOISE[:70_000], 2 * GIB - 4096: NOISE[:4096]}
 
@@ -458,6 +459,34 @@ def test_cp_keeps_the_holes_of_a_large_image(tmp_path: Path) -> None:
         with open(tmp_path / "copy", "rb") as copy:
             for offset, data in IMAGE.items():
                 assert os.pread(copy.fileno(), len(data), offset) == data
+
+
+@pytest.mark.parametrize("size", [3 * MIB, 40 * MIB])
+def test_holes_stay_where_they_are_when_something_is_written_into_them(
+    tmp_path: Path, size: int
+) -> None:
+    source, chance = tmp_path / "disk", random.Random(size)
+    source.mkdir()
+    repository = create(tmp_path / "repository")
+    expected = []
+    with (source / "image").open("wb") as image:
+        image.truncate(size)
+        for generation in range(4):
+            for _ in range(30):
+                place = chance.randrange(size - 20_000)
+                data = chance.choice([b"x" * 100, bytes(9000), chance.randbytes(300) + bytes(5000)])
+                os.pwrite(image.fileno(), data, place)
+            os.fsync(image.fileno())
+            expected.append(extents(source / "image"))
+            point = back_up(repository, source).point
+            assert point, generation
+    with mounted(repository, tmp_path / "mnt", MountOptions(binding="fuse3")) as top:
+        shown = sorted(top.glob("disk/2*/image"))
+        assert [extents(image) for image in shown] == expected
+    restored(repository, point, tmp_path / "back")
+    back = tmp_path / "back" / "image"
+    assert extents(back) == expected[-1]
+    assert filecmp.cmp(back, source / "image", shallow=False)
 
 
 # ---- inode numbers that collide ----------------------------------------------------------------

@@ -19,7 +19,7 @@ from ibtfs.actions.deltas.matcher import Matcher
 from ibtfs.actions.source.chunks import ByteSource
 from ibtfs.actions.source.holes import Piece
 from ibtfs.errors import BaseDamaged, IntegrityError, SourceError
-from ibtfs.format.extents import BASE, HOLE, ZEROS
+from ibtfs.format.extents import HOLE, ZEROS
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.slabs import SLAB, ZERO_DIGEST, SlabDigests, load_slabs, read_slabs
 from ibtfs.store.writing.draft import Draft, Stored
@@ -163,7 +163,8 @@ class LargeFile:
         number = start // SLAB
         found = self._is_in_base(number, digest, length)
         if found or (self._seek(number, digest) and self._is_in_base(number, digest, length)):
-            self._emit(BASE, start, length)
+            self._flush()
+            self._draft.copy(start, length)
             return True
         part = self._part
         if part is None or not part.stored.has(number - part.first, digest, length):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ibtfs.actions.deltas.match import literal_bytes, match
 from ibtfs.errors import BaseDamaged, IntegrityError
-from ibtfs.format.extents import BASE
 from ibtfs.format.frames import LARGE, SMALL
 from ibtfs.format.frames import digest as digest_of
 from ibtfs.format.index import ContentRecord, Reference
@@ -66,7 +65,7 @@ def _store_delta(
         if source == LITERAL:
             draft.append(view[target : target + length])
         else:
-            draft.add(BASE, source, length)
+            draft.copy(source, length)
     try:
         return draft.finish(digest, len(data))
     except BaseDamaged:

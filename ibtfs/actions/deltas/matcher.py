@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ibtfs.actions.deltas.match import PAGE, literal_bytes, match, match_in_place, without_crumbs
 from ibtfs.errors import IntegrityError, LibraryMissing
-from ibtfs.format.extents import BASE
 from ibtfs.format.rdelta import LITERAL
 from ibtfs.format.rsync import Signature, SignatureWriter
 from ibtfs.store.contents.reader import Contents
@@ -120,7 +119,7 @@ class Matcher:
                 for first in range(target, target + length, SLAB):
                     self._draft.append(view[first : min(first + SLAB, target + length)])
             else:
-                self._draft.add(BASE, source, length)
+                self._draft.copy(source, length)
 
     def flush(self) -> None:
         """Match what waits for the signature of the whole base, and add it."""

@@ -12,9 +12,19 @@ from typing import NamedTuple
 from blake3 import blake3
 
 from ibtfs.errors import BaseDamaged, IntegrityError
-from ibtfs.format.extents import BASE, DONOR, OWN, RANGE_LIMIT, MapBuilder, Range
+from ibtfs.format.extents import (
+    BASE,
+    DONOR,
+    HOLE,
+    OWN,
+    RANGE_LIMIT,
+    ZEROS,
+    MapBuilder,
+    Range,
+)
 from ibtfs.format.frames import LARGE, LITERALS
 from ibtfs.format.index import DONOR_LIMIT, ContentRecord, Reference
+from ibtfs.store.contents.holes import may_have_holes
 from ibtfs.store.contents.slabs import SLAB, SlabDigests, encode_slabs, slab_digest
 from ibtfs.store.writing import flatten
 from ibtfs.store.writing.run import Holes, RunWriter, holes_among
@@ -80,6 +90,8 @@ class Draft:
         self._builder = MapBuilder()
         self.donors: list[Reference] = []
         self.added = 0
+        self._looked_at: Reference | None = None
+        self._has_holes = False
         self._begin(LARGE if base is None else LITERALS)
 
     def _begin(self, stream: int) -> None:
@@ -126,6 +138,30 @@ class Draft:
     def add(self, code: int, offset: int, length: int) -> None:
         """Add a range of *length* bytes: a hole, zeros, a copy, or of a donor's payload."""
         self._builder.add(code, offset, length)
+
+    def copy(self, offset: int, length: int) -> None:
+        """Add a copy from the base, of what is data here: holes of the base become zeros."""
+        for code, count in self._copied(offset, length):
+            self.add(code, offset, count)
+            offset += count
+
+    def _copied(self, offset: int, length: int) -> list[tuple[int, int]]:
+        """Codes and lengths of the ranges of a copy."""
+        base, contents = self.base, self._writer.contents
+        if base is None or self.is_crowded:
+            return [(BASE, length)]
+        try:
+            if self._looked_at != base.ref:
+                self._has_holes = may_have_holes(contents, base.ref)
+                self._looked_at = base.ref
+            if not self._has_holes:
+                return [(BASE, length)]
+            return [
+                (ZEROS if s.owner is None and s.offset == HOLE else BASE, s.length)
+                for s in contents.segments(base.ref, offset, offset + length)
+            ]
+        except IntegrityError:
+            return [(BASE, length)]  # where a hole is cannot be told; its bytes are
 
     def donor(self, ref: Reference) -> int:
         """The code of ranges from the payload of *ref*, which becomes a donor."""
