@@ -31,6 +31,7 @@
      +- SourceError                           one source file failed; a backup counts it and goes on
      |   +- Vanished                          it was listed, and is gone
      |   +- Replaced                          something else lies under its name
+     |   +- Leased                            a program holds a lease on it
      +- RestoreFailed                         one entry failed; a restore counts it and goes on
      +- DestinationFull             exit 1    no room where files are restored to
      +- WrongBase                   exit 1    a tree is not the one that a diff starts from
@@ -166,6 +167,10 @@ class Vanished(SourceError):
 
 class Replaced(SourceError):
     """Something else lies under the name that was listed."""
+
+
+class Leased(SourceError):
+    """A program holds a lease on it, and has not given it back."""
 
 
 class RestoreFailed(IbtfsError):

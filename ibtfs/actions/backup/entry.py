@@ -14,6 +14,7 @@ from ibtfs.actions.observer import Tally
 from ibtfs.actions.source.chunks import FileSource
 from ibtfs.actions.source.filesystems import FileSystems
 from ibtfs.actions.source.holes import has_holes
+from ibtfs.actions.source.leases import MARGIN, LeasePatience, break_seconds
 from ibtfs.actions.source.opening import (
     changed,
     look,
@@ -36,6 +37,7 @@ from ibtfs.format.entry import (
     MODE,
     MTIME,
     SIZE,
+    UID,
     UNSTABLE,
     XATTRS,
     Extras,
@@ -88,12 +90,15 @@ class FileStorer:
         self.users: set[int] = set()
         self.groups: set[int] = set()
         self._links: dict[tuple[int, int], Entry] = {}
+        self._waits = True
+        self._patience = LeasePatience(break_seconds() + MARGIN)
 
-    def store(self, stamp: Stamp, old: Entry | None, place: Place) -> Entry:
+    def store(self, stamp: Stamp, old: Entry | None, place: Place, *, waits: bool = True) -> Entry:
         """The row for the entry listed as *stamp*; *old* is what the name was before.
 
-        Raises SourceError when it cannot be read or vanished.
+        Raises SourceError when it cannot be read or vanished; Leased, unless it *waits*, at once.
         """
+        self._waits = waits
         try:
             return self._store(stamp, old, place)
         except Replaced:
@@ -178,7 +183,12 @@ class FileStorer:
 
     def _regular(self, stamp: Stamp, old: Entry | None, place: Place) -> Entry:
         base = old.content if old is not None else None
-        with opened_file(stamp[0], place.folder, stamp[INODE]) as (descriptor, listed):
+
+        def wait() -> bool:
+            self._writer.beat()
+            return self._waits and self._patience.wait(stamp[UID])
+
+        with opened_file(stamp[0], place.folder, stamp[INODE], wait) as (descriptor, listed):
             read = self._contents(descriptor, listed, base)
             xattrs = read_xattrs(descriptor)
         fresh = self.settled(stamp_of(stamp[0], read.found), place.device, read.looked_ns)

@@ -9,7 +9,7 @@ from ibtfs.actions.backup.classify import CHANGED, NEW, UNCHANGED, classify, cla
 from ibtfs.actions.backup.entry import FileStorer, flagged
 from ibtfs.actions.backup.folder import Folder
 from ibtfs.actions.observer import Tally
-from ibtfs.errors import SourceError, Vanished
+from ibtfs.errors import Leased, SourceError, Vanished
 from ibtfs.format.entry import KEPT, MODE, NAME, SIZE, Stamp
 from ibtfs.store.trees.directory import Entry
 from ibtfs.store.writing.losses import Losses
@@ -48,6 +48,7 @@ class FolderFiles:
             return
         if old is None and not self._dry_run:
             files = self._store_small(folder, files)
+        leased: list[tuple[Stamp, str]] = []
         for stamp in files:
             name = stamp[NAME]
             kind = classify(
@@ -56,9 +57,11 @@ class FolderFiles:
             )  # fmt: skip
             if kind == UNCHANGED:
                 self._count_unchanged(folder)
-            else:
-                self._store(folder, stamp, kind)
+            elif not self._store(folder, stamp, kind, waits=False):
+                leased.append((stamp, kind))
             progress(1, 0)
+        for stamp, kind in leased:  # all of them were asked for by now
+            self._store(folder, stamp, kind)
 
     def store_again(self, folder: Folder) -> None:
         """Store every file of a folder whose old rows lead to records that cannot be read."""
@@ -92,23 +95,28 @@ class FolderFiles:
         if self._writer.is_due:
             self._writer.close_archive()
 
-    def _store(self, folder: Folder, stamp: Stamp, kind: str) -> None:
-        """Store, and count, one file that is new or has changed."""
+    def _store(self, folder: Folder, stamp: Stamp, kind: str, *, waits: bool = True) -> bool:
+        """Store, and count, one file that is new or has changed.
+
+        Whether that is done: what a program holds a lease on is left, unless it *waits*.
+        """
         self._writer.beat()
         name = stamp[NAME]
         if self._dry_run:
             self._tally.counts["bytes_read"] += stamp[SIZE]
             self._tally.file(kind, folder.below(name))
-            return
+            return True
         old = folder.old_row(name) if kind == CHANGED else None
         try:
-            entry = self._stored(folder, stamp, old)
+            entry = self._stored(folder, stamp, old, waits=waits)
         except SourceError as error:
+            if isinstance(error, Leased) and not waits:
+                return False
             self.keep(folder, name, old, error)
             if name in folder.dropped:  # counted when it was listed, and not in the point
                 self._tally.counts["files"] -= 1
                 self._tally.counts["bytes"] -= stamp[SIZE]
-            return
+            return True
         folder.changed[name] = entry
         self._close_full()
         kind = classify_read(entry, old)
@@ -116,8 +124,9 @@ class FolderFiles:
             self._count_unchanged(folder)
         else:
             self._tally.file(kind, folder.below(name))
+        return True
 
-    def _stored(self, folder: Folder, stamp: Stamp, old: Entry | None) -> Entry:
+    def _stored(self, folder: Folder, stamp: Stamp, old: Entry | None, *, waits: bool) -> Entry:
         """The row of a file, stored: the short way, unless a new folder's files have gone it."""
         place = folder.place_of(stamp[NAME])
         if folder.old is not None:
@@ -126,7 +135,7 @@ class FolderFiles:
             if entry is not None:
                 self._tally.observer.progress(0, stamp[SIZE])
                 return entry
-        return self._storer.store(stamp, old, place)
+        return self._storer.store(stamp, old, place, waits=waits)
 
     def keep(self, folder: Folder, name: bytes, old: Entry | None, error: SourceError) -> bool:
         """Keep the *old* row of what could not be read, and say so; what vanished goes.

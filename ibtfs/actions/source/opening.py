@@ -5,19 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
-from ibtfs.errors import Replaced, SourceError, Vanished
+from ibtfs.actions.source.leases import LeasePatience
+from ibtfs.errors import Leased, Replaced, SourceError, Vanished
 from ibtfs.format.entry import NAME, SIZE, Stamp
 
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_XATTRS = (errno.EOPNOTSUPP, errno.ENODATA, errno.EPERM, errno.EACCES, errno.ENOENT,
               errno.ENOSYS, errno.EINVAL)  # fmt: skip
-LEASE_ATTEMPTS, LEASE_PAUSE = 20, 0.1
-"""Tries, and seconds between them, while a file's lease is given back."""
+LEASE_SECONDS = 2.0
+"""So long is waited for a file's lease by who does not say how long."""
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 
 
@@ -46,17 +47,20 @@ def look(descriptor: int) -> os.stat_result:
         raise source_error(error) from error
 
 
-def _open(name: bytes, parent: int, flags: int) -> int:
-    """Open; for a while again and again if somebody's lease on the file is in the way."""
-    for _ in range(LEASE_ATTEMPTS):
+def _open_file(name: bytes, parent: int, wait: Callable[[], bool]) -> int:
+    """Open a file to be read; again and again, as *wait* allows, while it is leased.
+
+    Raises Leased, OSError.
+    """
+    while True:
         try:
-            return _open_quietly(name, parent, flags)
+            return _open(name, parent, _FILE)
         except BlockingIOError:
-            time.sleep(LEASE_PAUSE)
-    return _open_quietly(name, parent, flags)
+            if not wait():
+                raise Leased("is in use: a program holds a lease on it") from None
 
 
-def _open_quietly(name: bytes, parent: int, flags: int) -> int:
+def _open(name: bytes, parent: int, flags: int) -> int:
     """Open without touching the access time, where that is allowed."""
     try:
         return os.open(name, flags | os.O_NOATIME, dir_fd=parent)
@@ -65,14 +69,19 @@ def _open_quietly(name: bytes, parent: int, flags: int) -> int:
 
 
 @contextmanager
-def opened_file(name: bytes, parent: int, inode: int) -> Iterator[tuple[int, os.stat_result]]:
+def opened_file(
+    name: bytes, parent: int, inode: int, wait: Callable[[], bool] | None = None
+) -> Iterator[tuple[int, os.stat_result]]:
     """A regular file in folder *parent*, open for reading, and its fstat.
 
-    Raises Replaced unless it is the regular file with *inode* that was listed; Vanished,
+    While a program holds a lease on it, *wait* is called; false: that was enough.
+    Raises Replaced unless it is the regular file with *inode* that was listed; Vanished, Leased,
     SourceError.
     """
+    if wait is None:
+        wait = partial(LeasePatience(LEASE_SECONDS).wait, 0)
     try:
-        descriptor = _open(name, parent, _FILE)
+        descriptor = _open_file(name, parent, wait)
     except OSError as error:
         raise source_error(error) from error
     try:
