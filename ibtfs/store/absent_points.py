@@ -1,7 +1,8 @@
 """Backup points that were there once and are not: what is left tells of them.
 
-A manifest that is gone leaves no word of why.  So this tells that there was one, not that it was
-lost: somebody may have removed it.
+Of a point that was forgotten there is a note, until its archives are gone, too.  A manifest that is
+gone without one leaves no word of why: this tells that there was one, not that it was lost, for
+somebody may have removed it.
 """
 
 from __future__ import annotations
@@ -26,20 +27,19 @@ class Absent(NamedTuple):
     others: int
 
 
-def absent_points(found: PointList) -> Absent:
-    """What the points that were *found* tell of others.
+def absent_points(found: PointList, forgotten: set[str], runs: set[str]) -> Absent:
+    """What the points that were *found* tell of others, beyond those *forgotten* on purpose.
 
-    A run takes the number that follows the highest there is, so that each number below had a point
-    when its follower began.  A manifest that cannot be read may be the one with any of the numbers.
+    *runs* are those that left an archive: of a point that was forgotten, and its space freed, there
+    is none.  A run takes the number that follows the highest there is, so that each number below
+    had a point when its follower began.  A manifest that cannot be read may have any number.
     """
     points, damaged = found
-    present = {point.id for point in points}.union(damaged)
-    parents = {
-        point.parent: point.id for point in points if point.parent and point.parent not in present
-    }
+    unknown = runs - {point.id for point in points}.union(damaged, forgotten)
+    parents = {point.parent: point.id for point in points if point.parent in unknown}
     numbers = {point.sequence for point in points}
-    gaps = max(numbers, default=0) - len(numbers) - len(damaged)
-    return Absent(parents, max(gaps - len(parents), 0))
+    gaps = max(numbers, default=0) - len(numbers) - len(damaged) - len(forgotten)
+    return Absent(parents, max(min(gaps, len(unknown)) - len(parents), 0))
 
 
 def unneeded_archives(repository: Repository, found: PointList) -> list[str]:
@@ -63,7 +63,7 @@ def unneeded_archives(repository: Repository, found: PointList) -> list[str]:
 
 
 def may_have_been(found: PointList, tagged: set[str], whole: set[str]) -> set[str]:
-    """Of *tagged* ids without a point those that may be of points whose manifests were lost.
+    """Of *tagged* ids, none forgotten, those that may be of points whose manifests were lost.
 
     All where there are archives (*whole* ones) and no point at all; what others were built upon;
     and runs that left an archive, and tags that a later run, which begins by removing what runs
@@ -76,7 +76,7 @@ def may_have_been(found: PointList, tagged: set[str], whole: set[str]) -> set[st
         (_began(run) for run in runs.union(point.id for point in found.points)), default=""
     )
     survived = {run for run in tagged & runs if _began(run) < newest}
-    return survived | tagged & absent_points(found).parents.keys()
+    return survived | tagged & {point.parent for point in found.points}
 
 
 def _began(run: str) -> str:
@@ -86,22 +86,23 @@ def _began(run: str) -> str:
 
 def missing_points(repository: Repository, found: PointList) -> list[str]:
     """A line for each trace of a point that is not there."""
-    absent = absent_points(found)
+    forgotten = set(repository.points.forgotten())
+    runs = {layout.run_of(archive) for archive in repository.archive_ids()}
+    absent = absent_points(found, forgotten, runs)
     told = [
         f"{layout.point(parent)}: is not there, though {layout.point(child)} was built upon it: "
-        "it was removed, or is lost"
+        "it was removed by hand, or is lost"
         for parent, child in absent.parents.items()
     ]
     if absent.others:
         points = "a point that is" if absent.others == 1 else f"{absent.others:,} points that are"
         told.append(
-            f"{layout.POINTS}/: the numbers of the others tell of {points} not there: removed, or "
-            "lost"
+            f"{layout.POINTS}/: the numbers of the others tell of {points} not there: removed by "
+            "hand, or lost"
         )
-    archives = () if found.points or found.damaged else repository.archive_ids()
-    if archives:
+    if runs - forgotten and not found.points and not found.damaged:
         told.append(
-            f"{layout.POINTS}/: holds no backup point although there are {len(archives):,} "
-            "archives: no backup has come to its end yet, or all points were removed, or are lost"
+            f"{layout.POINTS}/: holds no backup point although there are archives: no backup has "
+            "come to its end yet, or all points were removed by hand, or are lost"
         )
     return told

@@ -123,9 +123,10 @@ def _points(repository: Repository, tagged: set[str], whole: set[str]) -> frozen
     """The points that are there; and those of *tagged* ids that may have been: to be put back from
     a copy without their tags would cost what those say."""
     present = repository.points.ids()
-    if tagged.issubset(present):
+    unknown = tagged.difference(present, repository.points.forgotten())
+    if not unknown:
         return frozenset(present)
-    return frozenset(present) | may_have_been(repository.points.all(), tagged, whole)
+    return frozenset(present) | may_have_been(repository.points.all(), unknown, whole)
 
 
 def _has_index(names: Sequence[str]) -> bool:

@@ -100,7 +100,7 @@ def test_a_folder_of_points_that_is_empty_is_told(tmp_path: Path, repository: Re
     found = looked(repository)
     assert found.damages == []
     (missing,) = found.missing
-    assert missing.startswith("points/: holds no backup point although there are 3 archives")
+    assert missing.startswith("points/: holds no backup point although there are archives")
     time.sleep(1.01)
     back_up(repository, tmp_path / "source")
     back_up(repository, tmp_path / "source")
@@ -168,3 +168,15 @@ def test_a_first_run_that_was_cut_off_is_no_damage(tmp_path: Path, repository: R
         back_up(cut, tmp_path / "source", Cut())
     assert (tmp_path / "cut" / "points").is_dir()
     assert damages(cut) == []
+
+
+def test_what_was_forgotten_on_purpose_is_not_missed(
+    tmp_path: Path, repository: Repository
+) -> None:
+    made = three_points(tmp_path, repository)
+    for point in made[:2]:
+        repository.storage.put_new(f"forgotten/{point.id}", b"")
+        lose(repository, f"points/{point.id}")
+    assert looked(repository).missing == ()
+    back_up(repository, tmp_path / "source")
+    assert reopened(repository).points.tags(made[0].id) == []
