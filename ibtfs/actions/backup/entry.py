@@ -93,12 +93,19 @@ class FileStorer:
         self._waits = True
         self._patience = LeasePatience(break_seconds() + MARGIN)
 
-    def store(self, stamp: Stamp, old: Entry | None, place: Place, *, waits: bool = True) -> Entry:
+    def store_at_once(self, stamp: Stamp, old: Entry | None, place: Place) -> Entry:
+        """As :meth:`store`, but raises Leased instead of waiting; the lease is asked for."""
+        self._waits = False
+        try:
+            return self.store(stamp, old, place)
+        finally:
+            self._waits = True
+
+    def store(self, stamp: Stamp, old: Entry | None, place: Place) -> Entry:
         """The row for the entry listed as *stamp*; *old* is what the name was before.
 
-        Raises SourceError when it cannot be read or vanished; Leased, unless it *waits*, at once.
+        Raises SourceError when it cannot be read or vanished.
         """
-        self._waits = waits
         try:
             return self._store(stamp, old, place)
         except Replaced:

@@ -135,7 +135,8 @@ class FolderFiles:
             if entry is not None:
                 self._tally.observer.progress(0, stamp[SIZE])
                 return entry
-        return self._storer.store(stamp, old, place, waits=waits)
+        store = self._storer.store if waits else self._storer.store_at_once
+        return store(stamp, old, place)
 
     def keep(self, folder: Folder, name: bytes, old: Entry | None, error: SourceError) -> bool:
         """Keep the *old* row of what could not be read, and say so; what vanished goes.
