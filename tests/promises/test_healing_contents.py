@@ -85,7 +85,7 @@ def damage_content(repository: Repository, entry: Row) -> None:
     assert ref is not None
     archive = reopened(repository).archive(ref.archive)
     record = archive.content(ref.number)
-    opened = archive.file(archive._kind(record.stream))
+    opened = archive.file(archive._data_kind())
     table = opened.table(record.stream)
     frame = table.find(record.start)
     path = Path(os.fsdecode(repository.path), opened.name)
