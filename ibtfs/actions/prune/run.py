@@ -203,7 +203,7 @@ class _Prune:
         """Sweep all archives; whether the disk had no room for some of it."""
         sweeps: list[tuple[Callable[[str], Swept], list[str]]] = [
             (self._sweeper.clear, self._sweeper.removed()),
-            (self._sweeper.sweep, self._repository.archive_ids()),
+            (self._sweep_one, self._repository.archive_ids()),
         ]
         is_full = False
         for sweep, names in sweeps:
@@ -218,6 +218,11 @@ class _Prune:
                 self._lock.refresh()
         self.result.freed = self._dropped - self.result.written
         return is_full
+
+    def _sweep_one(self, archive_id: str) -> Swept:
+        most = self._options.max_rewrite
+        left = None if most is None else max(most - self.result.written, 0)
+        return self._sweeper.sweep(archive_id, left)
 
     def _clean_up(self) -> None:
         """Notes of damaged contents that are gone, and of forgotten points that left nothing."""

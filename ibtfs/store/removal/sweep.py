@@ -6,7 +6,6 @@ again by anybody, also beside backups: what it removes cannot be come to any mor
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -18,8 +17,6 @@ from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.removal.needed import Needed, kept_in, needed_by
 from ibtfs.store.removal.sizes import Freed, data_freed, slabs_freed
 from ibtfs.store.repository import Repository
-
-log = logging.getLogger(__name__)
 
 
 class Swept(NamedTuple):
@@ -64,19 +61,21 @@ class Sweeper:
             freed += size
         return Swept(freed)
 
-    def sweep(self, archive_id: str) -> Swept:
+    def sweep(self, archive_id: str, most: int | None = None) -> Swept:
         """Write the files of an archive anew that hold more than its records need.
 
-        Earlier generations go.  Raises LockLost.
+        Earlier generations go.  A file of which about more than *most* bytes would be left stays as
+        it is.  Raises LockLost.
         """
         swept = self._drop_earlier(archive_id)
         try:
-            for kind, size in self._wasteful(archive_id):
+            for kind, left in self._wasteful(archive_id):
+                if most is not None and swept.written + left > most:
+                    continue
                 written = self._rewrite(archive_id, kind)
                 dropped = self._drop_earlier(archive_id)
                 freed = swept.freed + dropped.freed
                 swept = Swept(freed, swept.written + written, swept.failed or dropped.failed)
-                log.debug("%s/%s: %d bytes, were %d", archive_id, kind, written, size)
         except StorageFull as error:
             return swept._replace(failed=str(error), is_full=True)
         except (IntegrityError, ObjectExists, StorageFailed) as error:
@@ -88,7 +87,7 @@ class Sweeper:
         return needed_by(kept_in(self._repository, reader))
 
     def _wasteful(self, archive_id: str) -> Iterator[tuple[str, int]]:
-        """The kinds of files to be written anew, and their sizes."""
+        """The kinds of files to be written anew, and about how many bytes are left of each."""
         reader = self._repository.archive(archive_id)
         kinds = [kind for kind in reader.kinds if kind != layout.INDEX]
         if not kinds or reader.file(layout.INDEX).generation == 1:
@@ -101,7 +100,7 @@ class Sweeper:
             else:
                 freed = Freed(file.size, slabs_freed(file, needed.slabs))
             if freed.is_worth_it or (self._all and freed.freed):
-                yield kind, file.size
+                yield kind, file.size - freed.freed
 
     def _rewrite(self, archive_id: str, kind: str) -> int:
         """Write the next generation of a file; bytes written."""

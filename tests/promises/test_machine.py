@@ -1,0 +1,28 @@
+"""Anything in any order, beside a model: nothing is lost, nothing is wrong.
+
+IBTFS_TEST_STEPS multiplies the steps; the long form is ``scripts/campaign machine``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from tests.support.damage import lowered
+from tests.support.machine import Machine
+
+STEPS = 40 * int(os.environ.get("IBTFS_TEST_STEPS", "1"))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_anything_in_any_order(fast_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    with lowered() if seed % 2 else nullcontext():
+        machine = Machine(fast_path, random.Random(seed), monkeypatch)
+        for _ in range(STEPS):
+            machine.step()
+        machine.finish()
+    assert machine.counts

@@ -1,0 +1,232 @@
+"""Anything in any order: a repository that is written, thinned, cut off and read, beside a model.
+
+The model holds the whole tree of each point, as it was when it was backed up; what a point gives
+has to be that, by whichever way, whenever it is looked at.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.prune import decide as decide_module
+from ibtfs.actions.prune.run import PruneOptions, prune
+from ibtfs.format.point import Point
+from ibtfs.store import layout
+from ibtfs.store.repository import Repository
+from tests.support import Entry, differences, snapshot
+from tests.support.crashing import CutOff, Steps
+from tests.support.faking import set_clock
+from tests.support.histories import History
+from tests.support.removal import forget, pruned
+from tests.support.repositories import back_up, create, damages, reopened, restored_tree, the_point
+from tests.support.views import viewed_tree
+
+SECOND = 1_000_000_000
+DAY = 86_400 * SECOND
+HOSTS = ("one", "other")
+MOST_POINTS = 12
+
+
+class Machine:
+    """A repository below *path*, two sources, and what each point has to be; by *rng* alone.
+
+    *counts* tells what was done, *log* in which order.
+    """
+
+    def __init__(self, path: Path, rng: random.Random, patch: pytest.MonkeyPatch) -> None:
+        self._path, self._rng, self._patch = path, rng, patch
+        self.repository = create(path / "repository")
+        self._sources = {
+            host: History(path / host, rng, max_bytes=1 << 20, max_entries=25) for host in HOSTS
+        }
+        self.trees: dict[str, dict[bytes, Entry]] = {}
+        self._readers: list[Repository] = []
+        self.counts: Counter[str] = Counter()
+        self.log: list[str] = []
+        self._since = 0
+
+    STEPS: tuple[str, ...] = (
+        "edit", "edit", "edit", "backup", "backup", "backup", "forget", "forget_many", "undo",
+        "prune", "prune", "prune_little", "cut_backup", "cut_prune", "cut_twice", "open_reader",
+        "read", "read", "read", "look", "copy", "damage",
+    )  # fmt: skip
+
+    def step(self) -> None:
+        """Do one thing, whichever."""
+        name = self._rng.choice(self.STEPS)
+        self.counts[name] += 1
+        self.log.append(name)
+        step: Callable[[], None] = getattr(self, name)
+        step()
+
+    def finish(self) -> None:
+        """Look at everything once more."""
+        self.look()
+        for point in reopened(self.repository).points.all().points:
+            self._compare_restored(point)
+
+    # What changes it
+
+    def edit(self) -> None:
+        """Change a source."""
+        self._sources[self._rng.choice(HOSTS)].step()
+
+    def backup(self) -> None:
+        """Back up one of two hosts, whose clocks are a day apart."""
+        host = self._rng.choice(HOSTS)
+        source = self._path / host
+        with self._patch.context() as patch:
+            # each run in a second of its own
+            self._since += 2 * SECOND
+            away = DAY if host == "other" else 0
+            set_clock(patch, time.time_ns() + self._since + away)
+            full = self._rng.random() < 0.05
+            point = the_point(back_up(self.repository, source, host=host, full=full))
+        self.trees[point.id] = viewed_tree(reopened(self.repository), point)
+        found = restored_tree(self.repository, point, self._path / "restored")
+        assert differences(snapshot(source), found) == [], self.log
+        while len(self.trees) > MOST_POINTS:
+            self._forget([next(iter(self.trees))])
+
+    def _forget(self, ids: list[str]) -> None:
+        forget(self.repository, ids)
+        for point_id in ids:
+            del self.trees[point_id]
+
+    def forget(self) -> None:
+        """Remove one point, whichever."""
+        if len(self.trees) > 1:
+            self._forget([self._rng.choice(sorted(self.trees))])
+
+    def forget_many(self) -> None:
+        """Remove several at once."""
+        if len(self.trees) > 3:
+            self._forget(self._rng.sample(sorted(self.trees), self._rng.randrange(1, 3)))
+
+    def undo(self) -> None:
+        """Remove the newest."""
+        if len(self.trees) > 1:
+            self._forget([list(self.trees)[-1]])
+
+    def prune(self) -> None:
+        """Free space, now and then of whatever frees anything."""
+        if not self.trees:
+            return
+        with self._patch.context() as patch:
+            if self._rng.random() < 0.5:
+                patch.setattr(decide_module, "YOUNG_SECONDS", -1)
+            result = pruned(self.repository, all_of_it=self._rng.random() < 0.2)
+        assert result.failed == result.damages == [], self.log
+
+    def prune_little(self) -> None:
+        """Free space, and write little for it."""
+        if self.trees:
+            most = self._rng.choice((0, 1000, 50_000))
+            written = pruned(self.repository, max_rewrite=most).written
+            assert written <= most * 11 // 10, self.log  # it is told before it is compressed
+
+    # What cuts it off
+
+    def _cut(self, action: Callable[[], object]) -> bool:
+        """Do *action*, cut off after some steps; whether it was."""
+        with self._patch.context() as patch:
+            Steps(patch, self._rng.choice((1, 2, 3, 5, 8, 13, 20, 30, 50, 80)))
+            try:
+                action()
+            except CutOff:
+                pass
+            else:
+                return False
+        for name in self.repository.storage.list(layout.LOCKS):
+            # its process is gone, and with it the flock
+            self.repository.storage.delete(layout.lock(name))
+        return True
+
+    def _adopt_committed(self) -> None:
+        """A run that was cut off behind its commit has left a point."""
+        for point in reopened(self.repository).points.all().points:
+            if point.id not in self.trees:
+                self.trees[point.id] = viewed_tree(reopened(self.repository), point)
+
+    def cut_backup(self) -> None:
+        """A backup that ends somewhere."""
+        host = self._rng.choice(HOSTS)
+        self._cut(lambda: back_up(self.repository, self._path / host, host=host))
+        self._adopt_committed()
+
+    def cut_prune(self) -> None:
+        """A prune that ends somewhere."""
+        if self.trees:
+            options = PruneOptions(all_of_it=self._rng.random() < 0.3)
+            self._cut(lambda: prune(reopened(self.repository), options, Observer()))
+
+    def cut_twice(self) -> None:
+        """And so does the next one."""
+        self.cut_prune()
+        self.cut_prune()
+        self.cut_backup()
+
+    # What looks at it
+
+    def open_reader(self) -> None:
+        """Open the repository, and keep it so, as a mount does."""
+        self._readers.append(reopened(self.repository))
+        del self._readers[:-3]
+
+    def read(self) -> None:
+        """Read a point by one that was opened before."""
+        if not (self._readers and self.trees):
+            return
+        reader = self._rng.choice(self._readers)
+        point_id = self._rng.choice(sorted(self.trees))
+        seen = viewed_tree(reader, reader.points.get(point_id))
+        assert differences(self.trees[point_id], seen) == [], (point_id, self.log)
+
+    def look(self) -> None:
+        """Check all, and restore a point."""
+        assert sorted(reopened(self.repository).points.ids()) == sorted(self.trees), self.log
+        assert damages(self.repository) == [], self.log
+        points = reopened(self.repository).points.all().points
+        if points:
+            self._compare_restored(self._rng.choice(points))
+
+    def _compare_restored(self, point: Point) -> None:
+        found = restored_tree(self.repository, point, self._path / "restored")
+        assert differences(self.trees[point.id], found, ignore=("directory_nlink",)) == [], self.log
+
+    def copy(self) -> None:
+        """Go on with a copy of it."""
+        here, there = self._path / "repository", self._path / "copied"
+        shutil.copytree(here, there, symlinks=True)
+        shutil.rmtree(here)
+        os.rename(there, here)
+        self._readers.clear()
+
+    def damage(self) -> None:
+        """Change a byte: check tells of it, or nobody needs it; then it is changed back."""
+        root = self._path / "repository"
+        files = sorted(p for p in root.glob("archives/*/*") if p.stat().st_size)
+        if not files:
+            return
+        path = self._rng.choice(files)
+        data = bytearray(path.read_bytes())
+        place = self._rng.randrange(len(data))
+        before = bytes(data)
+        data[place] ^= 1 << self._rng.randrange(8)
+        path.write_bytes(data)
+        found = damages(self.repository)
+        newest = max(int(p.suffix[1:]) for p in path.parent.glob(f"{path.stem}.*"))
+        superseded = int(path.suffix[1:]) < newest or (path.parent / layout.REMOVED).exists()
+        assert found or superseded, (path, place, self.log)
+        path.write_bytes(before)
+        for note in (root / "damaged").iterdir():
+            note.unlink()
