@@ -1,13 +1,20 @@
-"""What the words POINT and PATH mean: one place for all commands and for the mount."""
+"""What points and sources are called, and what the words POINT and PATH mean.
+
+One place for all commands and for the mount.  A name depends on the point that has it alone: that
+others are removed never changes it, nor gives it to one of them.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone, tzinfo
+from dataclasses import replace
+from datetime import datetime, tzinfo
 from typing import NamedTuple
+
+from blake3 import blake3
 
 from ibtfs.errors import (
     AmbiguousSource,
@@ -16,29 +23,33 @@ from ibtfs.errors import (
     PointNotFound,
     UsageError,
 )
-from ibtfs.format.moment import is_moment, parse_moment, point_names
-from ibtfs.format.point import Point
+from ibtfs.format.moment import formatted_name, is_moment, is_one_of_a_second, parse_moment
+from ibtfs.format.point import SUFFIX_DIGITS, Point, id_digits, made_seconds
 
 PREFIX_LEAST = 4
+_SECOND_NS = 1_000_000_000
 LATEST = re.compile(r"latest(?:~(\d{1,6}))?\Z")
 
 
 def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
     """The points of each source under the name that it is shown by, in their order.
 
-    Sources are told apart by what they are, not by the names they chose: two first backups at the
-    same time may have chosen the same one, and the later of them gets its host's name added.
+    Sources are told apart by what they are, not by the names they chose.  A run sees to it that no
+    two have one name; where they have it all the same, each gets digits of its host and path.
     """
     mine: dict[tuple[str, str | bytes], list[Point]] = {}
     for point in sorted(points, key=lambda point: point.order):
         mine.setdefault(point.source.identity, []).append(point)
+    chosen = Counter(group[0].display for group in mine.values())
     sources: dict[str, list[Point]] = {}
-    numbers: dict[str, Iterator[int]] = {}  # those left to try: thousands may have chosen one name
-    for group in mine.values():
-        name, host = group[0].display, group[0].source.host
-        left = numbers.setdefault(name, itertools.count(2))
-        candidates = itertools.chain((name, f"{name}@{host}"), (f"{name}-{n}" for n in left))
-        sources[next(c for c in candidates if c not in sources)] = group
+    for (host, what), group in mine.items():
+        name = group[0].display
+        if chosen[name] > 1:
+            identity = host.encode("utf-8", "surrogateescape") + b"\0" + os.fsencode(what)
+            digits = blake3(identity).hexdigest()
+            longer = (f"{name}-{digits[:count]}" for count in (SUFFIX_DIGITS, len(digits)))
+            name = next(n for n in longer if n not in chosen and n not in sources)
+        sources[name] = group
     return sources
 
 
@@ -61,13 +72,59 @@ def displayed_names(
 ) -> dict[str, str]:
     """The name that each point is shown under, by its id; unique within a source.
 
-    *zone* is the time zone of the names, the system's by default; *template* as of point_names.
+    *zone* is the time zone of the names, the system's by default; *template* as of strftime.
     """
     names: dict[str, str] = {}
     for mine in by_source(points).values():
-        shown = point_names([point.time_ns for point in mine], zone, template)
-        names.update(zip((point.id for point in mine), shown))
+        names.update(_names_of_source(mine, zone, template))
     return names
+
+
+def _names_of_source(
+    points: Sequence[Point], zone: tzinfo | None, template: str
+) -> Iterator[tuple[str, str]]:
+    """The id and the name of each point of a source.
+
+    Of equal names made by a *template* the first point has it, the others get digits of their ids.
+    Without one there are none, but of old: then no point has the name that several would have.
+    """
+    bases = [formatted_name(point.time_ns, zone, template) for point in points]
+    plain = [f"{b}-{p.suffix}" if p.suffix else b for b, p in zip(bases, points)]
+    times, given = Counter(plain), set[str]()
+    for point, base, own in zip(points, bases, plain):
+        name = own
+        if times[own] > 1 and (not template or own in given):
+            name = next(n for n in _longer(base, point.id) if n not in times and n not in given)
+        given.add(name)
+        yield point.id, name
+
+
+def _longer(name: str, point_id: str) -> Iterator[str]:
+    digits = id_digits(point_id)
+    yield f"{name}-{digits[:SUFFIX_DIGITS]}"
+    yield f"{name}-{digits}"
+    yield f"{name}-{blake3(point_id.encode()).hexdigest(16)}"
+
+
+def told_apart(point: Point, others: Iterable[Point], damaged: Iterable[str]) -> Point:
+    """*point*, about to be committed, so that its names are its own.
+
+    It gets a suffix if one of *others* of its source was made in the same second, or one of the
+    *damaged* ids; and its source, if none of its points is there, a name that no other has.
+    """
+    second, source, digits = point.time_ns // _SECOND_NS, point.source, id_digits(point.id)
+    known = list(others)
+    mine = [other for other in known if other.source.identity == source.identity]
+    same = [other.id for other in mine if other.time_ns // _SECOND_NS == second]
+    same += [name for name in damaged if made_seconds(name) == second]
+    if same:
+        taken = {id_digits(name) for name in same}
+        counts = range(SUFFIX_DIGITS, len(digits))
+        unique = (n for n in counts if not any(d.startswith(digits[:n]) for d in taken))
+        point = replace(point, suffix=digits[: next(unique, len(digits))])
+    if not mine and any(other.display == point.display for other in known):
+        point = replace(point, display=f"{point.display}-{digits[:SUFFIX_DIGITS]}")
+    return point
 
 
 def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
@@ -106,9 +163,9 @@ def require_certain(
     if point.id.startswith(wanted) or displayed_names(points)[point.id].startswith(wanted):
         return
     moment = parse_moment(wanted, now) // 1_000_000_000 if is_moment(wanted) else None
-    mine = _made(point.id)
+    mine = made_seconds(point.id)
     for point_id in sorted(damaged):
-        made = _made(point_id)
+        made = made_seconds(point_id)
         is_older = made is not None and mine is not None and made < mine
         is_newer = made is not None and moment is not None and made > moment
         if not is_older and not is_newer:
@@ -116,15 +173,6 @@ def require_certain(
                 f"The backup point {point_id} is damaged, and may be what {words!r} means: name a "
                 f"point by its id or its name; {point.id} can be read"
             )
-
-
-def _made(point_id: str) -> float | None:
-    """When a point was made, in seconds since 1970, if its id tells."""
-    try:
-        made = datetime.strptime(point_id.partition("_")[0], "%Y%m%dT%H%M%SZ")
-    except ValueError:
-        return None
-    return made.replace(tzinfo=timezone.utc).timestamp()
 
 
 def select_among(
@@ -188,9 +236,14 @@ def _by_place(question: _Question) -> Point | None:
 
 
 def _by_moment(question: _Question) -> Point | None:
-    """Raises PointNotFound if all points are newer."""
+    """Raises PointNotFound if all points are newer.
+
+    What names one point among those of a second is none: that point is gone, and no other is meant.
+    """
     words, points, _, now = question
-    return at_moment(points, parse_moment(words, now), words) if is_moment(words) else None
+    if not is_moment(words) or is_one_of_a_second(words):
+        return None
+    return at_moment(points, parse_moment(words, now), words)
 
 
 _RESOLVERS: tuple[Callable[[_Question], Point | None], ...] = (

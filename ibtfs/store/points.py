@@ -11,8 +11,8 @@ from ibtfs.format.config import Config
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store import layout
 from ibtfs.store.manifest_copies import ManifestCopies
-from ibtfs.store.naming import shown_sources
-from ibtfs.store.storage.base import Storage, Volume, whole
+from ibtfs.store.naming import shown_sources, told_apart
+from ibtfs.store.storage.base import Storage, Volume, is_unfinished, whole
 
 MANIFEST_LIMIT = 8 << 20
 
@@ -67,7 +67,7 @@ class Points:
 
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
-        return decode_point(data, name, point_id, self._config.id)
+        return decode_point(data, layout.point(point_id), point_id, self._config.id)
 
     def forget_read(self) -> None:
         """Forget the manifests that were read."""
@@ -129,12 +129,43 @@ class Points:
         """How many bytes the manifest of *point* has."""
         return len(self._encoded(point))
 
-    def commit(self, point: Point) -> int:
-        """Make *point* visible: THE COMMIT POINT of a backup; bytes stored."""
-        data = self._encoded(point)
-        self._storage.put_new(layout.point(point.id), data)
-        self._read[point.id] = point  # what was committed need not be read back
-        return len(data)
+    def commit(self, point: Point) -> Point:
+        """Make *point* visible: THE COMMIT POINT of a backup; the point as it is then called.
+
+        Its manifest lies there, without its name yet, before it is looked which names are taken: of
+        two runs that commit at once at least one sees the other.
+        """
+        name = layout.point(point.id)
+        upload = self._storage.put(name)
+        with upload:
+            upload.write(self._encoded(point))
+            named = told_apart(point, *self._others(point.id))
+            if named == point:
+                upload.finish()
+        if named != point:
+            upload.abort()
+            self._storage.put_new(name, self._encoded(named))
+        self._read[point.id] = named  # what was committed need not be read back
+        return named
+
+    def _others(self, point_id: str) -> tuple[list[Point], list[str]]:
+        """All points but *point_id*, those that are about to be committed too; damaged ids."""
+        points: list[Point] = []
+        damaged: list[str] = []
+        for name in self._storage.list(layout.POINTS, unfinished=True):
+            other = layout.point_of(name)
+            if other == point_id or POINT_ID.match(other) is None:
+                continue
+            try:
+                points.append(
+                    self._decoded(f"{layout.POINTS}/{name}", other)
+                    if is_unfinished(name)
+                    else self.get(other)
+                )
+            except (IntegrityError, StorageFailed, PointNotFound):
+                if not is_unfinished(name):  # else it is being written, and will see this one
+                    damaged.append(other)
+        return points, damaged
 
     def _encoded(self, point: Point) -> bytes:
         name, codec = layout.point(point.id), Codec(self._config.level)

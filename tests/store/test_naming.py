@@ -31,8 +31,8 @@ def made(sequence: int, point_id: str, moment: str) -> Point:
 
 
 POINTS = [
-    made(1, "20261120T101500Z_host_aa", "2026-11-20 10:15:00"),
-    made(2, "20261120T101500Z_host_bb", "2026-11-20 10:15:00"),
+    made(1, "20261120T101500Z_host_aaaaaaaaaa", "2026-11-20 10:15:00"),
+    replace(made(2, "20261120T101500Z_host_bbbbbbbbbb", "2026-11-20 10:15:00"), suffix="bbbbbb"),
     made(3, "20261121T080000Z_host_cc", "2026-11-21 08:00:00"),
     made(4, "20261122T080000Z_host_dd", "2026-11-22 08:00:00"),
 ]
@@ -41,10 +41,11 @@ POINTS = [
 @pytest.mark.parametrize(
     ("words", "place"),
     [
-        ("20261120T101500Z_host_aa", 0),
-        ("20261120T101500Z_host_bb", 1),
+        ("20261120T101500Z_host_aaaaaaaaaa", 0),
+        ("20261120T101500Z_host_bbbbbbbbbb", 1),
         ("2026-11-20_101500", 0),  # its name, and a moment that fits the second one, too
-        ("2026-11-20_101500-2", 1),
+        ("2026-11-20_101500-bbbbbb", 1),
+        ("2026-11-20_101500-bb", 1),
         ("20261121", 2),
         ("2026-11-21_", 2),
         ("2026-11-20", 1),  # the beginning of two names, and a moment
@@ -67,7 +68,9 @@ def test_words_name_a_point(words: str, place: int) -> None:
     ("words", "kind", "message"),
     [
         ("20261120T1", UsageError, "'20261120T1' is the beginning of 2 points: "
-         "2026-11-20_101500, 2026-11-20_101500-2"),
+         "2026-11-20_101500, 2026-11-20_101500-bbbbbb"),
+        ("2026-11-20_101500-cccccc", PointNotFound, "No point '2026-11-20_101500-cccccc': give an "
+         "id, a name as listed, 'latest', or a moment such as 'yesterday', '3d', '2026-11-20'"),
         ("latest~4", PointNotFound, "No point 'latest~4': the source has 4"),
         ("2026-11-19", PointNotFound, "No point at or before '2026-11-19'"),
         ("5d", PointNotFound, "No point at or before '5d'"),
