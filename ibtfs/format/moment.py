@@ -95,6 +95,17 @@ def is_moment(words: str) -> bool:
     return True
 
 
+def age_before(words: str, now: datetime) -> int:
+    """Return when it was *words* before *now*, in ns; they are an age: ``3d``, ``2w``, ``6mo``.
+
+    Raises UsageError if they are none.
+    """
+    text = " ".join(words.lower().split())
+    if re.fullmatch(_AGE_FORM, text, re.ASCII) is None or text.endswith("ago"):
+        raise UsageError(f"{words!r} is no length of time; write 90min, 12h, 3d, 2w, 6mo or 1y")
+    return parse_moment(text, now) // _SECOND_NS * _SECOND_NS
+
+
 def is_one_of_a_second(words: str) -> bool:
     """Return whether *words* have the form of one point's name among those of one second."""
     match = re.fullmatch(_POINT_FORM, words.lower(), re.ASCII)

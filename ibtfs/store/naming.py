@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
 from typing import NamedTuple
@@ -127,18 +127,29 @@ def told_apart(point: Point, others: Iterable[Point], damaged: Iterable[str]) ->
     return point
 
 
-def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
+Tagged = Callable[[str], Collection[str]]
+"""Tells the ids that have a tag; it is asked only if the words mean nothing else."""
+
+
+def untagged(_: str) -> Collection[str]:
+    """That no point has any tag."""
+    return ()
+
+
+def select_point(
+    points: Sequence[Point], words: str, now: datetime, tagged: Tagged = untagged
+) -> Point:
     """The point that *words* name: POINT, or SOURCE/POINT.
 
     In this order: an exact id, the name that is shown, a unique prefix of either, ``latest`` or
     ``latest~2``, a moment (the newest point at or before it; *now* is naive for the system's
-    time zone).  A ``@`` before it, as in a mount, means nothing.
-    Raises AmbiguousSource, PointNotFound, UsageError.
+    time zone), a tag (the newest point that has it).  A ``@`` before it, as in a mount, means
+    nothing.  Raises AmbiguousSource, PointNotFound, UsageError.
     """
     source, slash, wanted = words.rpartition("/")
     wanted = wanted.removeprefix("@")
     if slash:
-        return select_among(of_source(points, source), wanted, now)
+        return select_among(of_source(points, source), wanted, now, tagged=tagged)
     for point in points:
         if point.id == wanted:
             return point
@@ -148,23 +159,31 @@ def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
     if len(sources) > 1:
         names = ", ".join(f"{name}/{words}" for name in sorted(sources))
         raise AmbiguousSource(f"Several sources: say which one: {names}")
-    return select_among(next(iter(sources.values())), wanted, now)
+    return select_among(next(iter(sources.values())), wanted, now, tagged=tagged)
+
+
+def is_tag(words: str) -> bool:
+    """Whether *words*, if they are no id, name or beginning of one, can only be a tag."""
+    wanted = words.rpartition("/")[2].removeprefix("@")
+    return LATEST.match(wanted) is None and not is_moment(wanted)
 
 
 def require_certain(
-    point: Point, words: str, points: Sequence[Point], damaged: Iterable[str], now: datetime
-) -> None:
+    point: Point, words: str, points: Sequence[Point], damaged: Iterable[str], now: datetime,
+    tagged: Tagged = untagged,
+) -> None:  # fmt: skip
     """Raise PointDamaged if *words*, which led to *point*, may mean one of *damaged* ids instead.
 
-    They may if they go by order or time, and the id says that the damaged one is not older.
-    *points* are all that can be read, *now* is as of :func:`select_point`.
+    They may if they go by order, time or a tag, and the id says that the damaged one is not older.
+    *points* are all that can be read, *now* and *tagged* are as of :func:`select_point`.
     """
     wanted = words.rpartition("/")[2].removeprefix("@")
-    if point.id.startswith(wanted) or displayed_names(points)[point.id].startswith(wanted):
+    if _is_called(point, wanted, points):
         return
     moment = parse_moment(wanted, now) // 1_000_000_000 if is_moment(wanted) else None
     mine = made_seconds(point.id)
-    for point_id in sorted(damaged):
+    suspects = set(damaged).intersection(tagged(wanted)) if is_tag(words) else damaged
+    for point_id in sorted(suspects):
         made = made_seconds(point_id)
         is_older = made is not None and mine is not None and made < mine
         is_newer = made is not None and moment is not None and made > moment
@@ -175,15 +194,38 @@ def require_certain(
             )
 
 
+def require_sole(point: Point, words: str, points: Sequence[Point], tagged: Tagged) -> None:
+    """Raise UsageError if *words*, which led to *point*, are a tag that others of its source have.
+
+    *points* and *tagged* are as of :func:`select_point`.
+    """
+    wanted = words.rpartition("/")[2].removeprefix("@")
+    if _is_called(point, wanted, points) or not is_tag(words):
+        return
+    ids = tagged(wanted)
+    same = [p for p in points if p.id in ids and p.source.identity == point.source.identity]
+    if len(same) > 1:
+        names = displayed_names(points)
+        raise UsageError(
+            f"{wanted!r} is the tag of {len(same)} points: {', '.join(names[p.id] for p in same)}"
+        )
+
+
+def _is_called(point: Point, words: str, points: Sequence[Point]) -> bool:
+    """Whether *words* are the id or the name of *point*, or the beginning of one."""
+    return point.id.startswith(words) or displayed_names(points)[point.id].startswith(words)
+
+
 def select_among(
-    points: Sequence[Point], words: str, now: datetime, names: Mapping[str, str] | None = None
-) -> Point:
+    points: Sequence[Point], words: str, now: datetime, names: Mapping[str, str] | None = None,
+    tagged: Tagged = untagged,
+) -> Point:  # fmt: skip
     """The point of one source that *words* name; see :func:`select_point`.
 
     *names* are those that are shown, by id, for who knows them already.
     """
     names = displayed_names(points, now.tzinfo) if names is None else names
-    question = _Question(words, points, names, now)
+    question = _Question(words, points, names, now, tagged)
     for resolve in _RESOLVERS:
         point = resolve(question)
         if point is not None:
@@ -201,6 +243,7 @@ class _Question(NamedTuple):
     points: Sequence[Point]
     names: Mapping[str, str]
     now: datetime
+    tagged: Tagged
 
 
 def _by_id(question: _Question) -> Point | None:
@@ -214,7 +257,7 @@ def _by_name(question: _Question) -> Point | None:
 
 def _by_prefix(question: _Question) -> Point | None:
     """Raises UsageError if several begin so; but a moment is one, whatever else begins so."""
-    words, points, names, _ = question
+    words, points, names = question.words, question.points, question.names
     if len(words) < PREFIX_LEAST:
         return None
     starts = [p for p in points if p.id.startswith(words) or names[p.id].startswith(words)]
@@ -240,14 +283,19 @@ def _by_moment(question: _Question) -> Point | None:
 
     What names one point among those of a second is none: that point is gone, and no other is meant.
     """
-    words, points, _, now = question
+    words, points, now = question.words, question.points, question.now
     if not is_moment(words) or is_one_of_a_second(words):
         return None
     return at_moment(points, parse_moment(words, now), words)
 
 
+def _by_tag(question: _Question) -> Point | None:
+    ids = question.tagged(question.words)
+    return next((point for point in reversed(question.points) if point.id in ids), None)
+
+
 _RESOLVERS: tuple[Callable[[_Question], Point | None], ...] = (
-    _by_id, _by_name, _by_prefix, _by_place, _by_moment,
+    _by_id, _by_name, _by_prefix, _by_place, _by_moment, _by_tag,
 )  # fmt: skip
 """What words may be, in this order: the first that gives a point counts."""
 

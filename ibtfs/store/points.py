@@ -5,10 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from ibtfs.errors import IbtfsError, IntegrityError, ObjectMissing, PointNotFound, StorageFailed
+from ibtfs.errors import (
+    IbtfsError,
+    IntegrityError,
+    ObjectMissing,
+    PointNotFound,
+    StorageFailed,
+    UsageError,
+)
 from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
-from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
+from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point, is_display_name
 from ibtfs.store import layout
 from ibtfs.store.manifest_copies import ManifestCopies
 from ibtfs.store.naming import shown_sources, told_apart
@@ -179,10 +186,38 @@ class Points:
         """Remember no more that a point was removed on purpose."""
         self._storage.delete(layout.forgotten(point_id))
 
+    def remove(self, point_id: str) -> None:
+        """Remove a point: its manifest, durably, and then its tags.
+
+        Cut off in between, this leaves tags that mean nothing, and never a point without the tag
+        that was to keep it.  What is missing is fine.  Raises StorageFailed.
+        """
+        name = layout.point(point_id)
+        self._storage.delete(name)
+        if self.has(point_id):
+            raise StorageFailed(f"{name}: is no file, and was not removed; look what lies there")
+        self._read.pop(point_id, None)
+        for tag in self.tags(point_id):
+            self._storage.delete(layout.tag(point_id, tag))
+
     def tags(self, point_id: str) -> list[str]:
         """The tags of a point."""
         return self._storage.list(layout.tags(point_id))
 
+    def tagged(self, tag: str) -> frozenset[str]:
+        """The ids that have *tag*; of some there may be no point."""
+        ids = self._storage.list(layout.TAGS)
+        return frozenset(point_id for point_id in ids if tag in self.tags(point_id))
+
+    def remove_tag(self, point_id: str, tag: str) -> None:
+        """Take a tag from a point; that it has none is fine.  Raises StorageFailed."""
+        self._storage.delete(layout.tag(point_id, tag))
+
     def add_tag(self, point_id: str, tag: str) -> None:
-        """Tag a point, which may not be there yet.  Raises ObjectExists."""
+        """Tag a point, which may not be there yet.  Raises ObjectExists, UsageError."""
+        if not is_display_name(tag) or tag.startswith(".") or is_unfinished(tag):
+            raise UsageError(
+                f"{tag!r} is no tag: it is a file name, without '.' at its beginning, or .part at "
+                "its end"
+            )
         self._storage.put_new(layout.tag(point_id, tag), b"")

@@ -28,7 +28,8 @@ def point_at(view: TimeView, source: bytes, words: bytes) -> tuple[bytes, Point]
     """
     timeline = view.timeline(source)
     try:
-        point = timeline.select(os.fsdecode(words), view.now())
+        tagged = view.repository.points.tagged
+        point = timeline.select(os.fsdecode(words), view.now(), tagged)
     except (NotFound, UsageError) as error:
         raise EntryNotFound(str(error)) from error
     return timeline.name(point), point

@@ -229,8 +229,8 @@ def test_the_example_of_whole_backups(
     (tmp_path / "documents" / "first.txt").write_text("Dear reader,\n")
     exec(compile(example, "library.rst", "exec"), {})
     first, second = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"documents [\d_-]+ 1 files", first)
-    assert re.fullmatch(r"documents [\d_-]+ 1 files", second)
+    assert re.fullmatch(r"documents [\da-f_-]+ 1 files", first)
+    assert re.fullmatch(r"documents [\da-f_-]+ 1 files", second)
     assert (tmp_path / "restored" / "first.txt").read_text() == "Dear reader,\n"
 
 
