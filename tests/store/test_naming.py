@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
-from ibtfs.errors import IbtfsError, PointNotFound, UsageError
+from ibtfs.errors import IbtfsError, PointDamaged, PointNotFound, UsageError
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point, Source
-from ibtfs.store.naming import by_source, displayed_names, of_source, select_among
+from ibtfs.store.naming import (
+    by_source,
+    displayed_names,
+    of_source,
+    require_certain,
+    require_sole,
+    select_among,
+    select_point,
+)
 from ibtfs.store.repository import Repository
 from tests.support.repositories import back_up
 from tests.support.trees import make_tree
@@ -132,5 +141,43 @@ def test_many_sources_that_chose_one_name_are_told_apart_in_a_few_tries_each() -
         )
         for n in range(500)
     ]
-    assert list(by_source(points)) == ["x", "x@h", *(f"x-{n}" for n in range(2, 500))]
+    shown = by_source(points)
+    assert list(shown.values()) == [[point] for point in points]
+    assert all(re.fullmatch("x-[0-9a-f]{6,}", name) for name in shown)
     assert tries <= 3 * len(points)
+
+
+# ---- tags --------------------------------------------------------------------------------------
+
+
+def tagged(tag: str) -> set[str]:
+    """`good` and `latest` are tags of the first and the third point, `3d` of the first."""
+    ids = [POINTS[0].id, POINTS[2].id]
+    return {"good": set(ids), "latest": set(ids), "3d": set(ids[:1])}.get(tag, set())
+
+
+def test_a_tag_means_the_newest_point_that_has_it_if_it_means_nothing_else() -> None:
+    assert select_among(POINTS, "good", NOW, tagged=tagged) is POINTS[2]
+    assert select_point(POINTS, "x/@good", NOW, tagged) is POINTS[2]
+    assert select_among(POINTS, "latest", NOW, tagged=tagged) is POINTS[3]
+    assert select_among(POINTS, "3d", NOW, tagged=tagged) is POINTS[1]
+    with pytest.raises(PointNotFound):
+        select_among(POINTS, "goods", NOW, tagged=tagged)
+
+
+def test_a_tag_that_a_newer_damaged_point_has_is_not_certain() -> None:
+    damaged = "20261125T080000Z_host_ee"
+    require_certain(POINTS[2], "good", POINTS, [damaged], NOW, tagged)
+    with pytest.raises(PointDamaged, match=f"{damaged} is damaged, and may be what 'good' means"):
+        require_certain(POINTS[2], "good", POINTS, [damaged], NOW, lambda _: {damaged})
+    older = "20261101T080000Z_host_ee"
+    require_certain(POINTS[2], "good", POINTS, [older], NOW, lambda _: {older})
+
+
+def test_a_tag_of_several_points_is_that_of_none_alone() -> None:
+    with pytest.raises(UsageError, match=r"^'good' is the tag of 2 points: 2026-11-20"):
+        require_sole(POINTS[2], "x/good", POINTS, tagged)
+    for words in (POINTS[2].id, "latest", "3d", "2026-11-21"):
+        require_sole(POINTS[2], words, POINTS, tagged)
+    other = replace(POINTS[2], source=Source("host", b"/y"), display="y")
+    require_sole(other, "y/good", [POINTS[0], other], tagged)

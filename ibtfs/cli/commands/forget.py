@@ -28,7 +28,7 @@ EXAMPLES = """
     ibtfs forget --keep-daily 7 --keep-weekly 5 --keep-monthly 12 /media/disk/backups
     ibtfs forget --dry-run --keep-within 2w --keep-tag before-upgrade /media/disk/backups
     ibtfs forget --source photos --keep-last 3 /media/disk/backups
-    ibtfs forget /media/disk/backups latest~1 latest~2
+    ibtfs forget /media/disk/backups documents/latest~1 documents/latest~2
 """
 HELP = f"""Remove backup points: those that are named, or those that no rule keeps.
 

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs tag add /media/disk/backups before-upgrade latest
-    ibtfs tag remove /media/disk/backups before-upgrade before-upgrade
     ibtfs tag list /media/disk/backups
     ibtfs ls /media/disk/backups before-upgrade letters
+    ibtfs tag remove /media/disk/backups before-upgrade latest latest~1
 """
 HELP = f"""Tag backup points, take tags away, or list them.
 

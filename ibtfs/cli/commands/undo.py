@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs undo /media/disk/backups
-    ibtfs undo --source photos --dry-run /media/disk/backups
+    ibtfs undo --source documents --dry-run /media/disk/backups
 """
 
 
