@@ -1,4 +1,4 @@
-"""Names that begin with ``@``: the newest backup point at or before a moment.
+"""Names that begin with ``@``: the newest backup point at or before a moment, or with a tag.
 
 They are found by name and not listed.  In a source each is a symbolic link to a point; at the
 root it is a folder of such links, one for each source that has a point as old as that::

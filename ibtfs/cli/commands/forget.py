@@ -16,7 +16,7 @@ from ibtfs.cli.command import (
     repository_argument,
 )
 from ibtfs.cli.forget_choices import Concerned, Keep, Removing
-from ibtfs.cli.output import counted, printable, say, table
+from ibtfs.cli.output import counted, cut, fitting, printable, say, screen_width, table
 from ibtfs.cli.points import POINT_HELP
 from ibtfs.cli.removal import RemovalReport
 
@@ -38,6 +38,8 @@ has none goes. Rules add up. What only removed points needed still takes its spa
 
 {POINT_HELP} The full id alone names a point that is damaged."""
 HEADER = ("", "POINT", "ID", "TAGS", "WHY")
+DISPENSABLE = (2, 3)
+"""Columns that are left out on a narrow terminal, in this order."""
 
 
 @click.command("forget", cls=Command, examples=EXAMPLES, help=HELP)
@@ -94,10 +96,15 @@ def _group(report: RemovalReport, key: Key, mine: Sequence[Judged]) -> dict[str,
 
 
 def _print(report: RemovalReport, groups: Mapping[Key, Sequence[Judged]]) -> None:
+    width = screen_width()
     for key, mine in groups.items():
         title = ", ".join(printable(value) or f"no {word}" for word, value in key) or "All points"
         say(f"{title}: {counted(len(mine), 'point')}")
-        say(table(HEADER, [_line(report, one) for one in mine], frozenset()))
+        rows = [HEADER, *(_line(report, one) for one in mine)]
+        kept = fitting(rows, width, DISPENSABLE)
+        header, *lines = [[row[column] for column in kept] for row in rows]
+        for line in table(header, lines, frozenset()).splitlines():
+            say(cut(line, width))
         say()
     judged = [one for mine in groups.values() for one in mine]
     say(report.summary(len(judged) - len(report.removed)))
