@@ -1,4 +1,4 @@
-"""The backup points of a repository: listed, read, committed; their tags."""
+"""The backup points of a repository: listed, read, committed, removed; their tags."""
 
 from __future__ import annotations
 
