@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import (
     IbtfsError,
     IntegrityError,
+    ObjectExists,
     ObjectMissing,
     PointNotFound,
     StorageFailed,
@@ -187,15 +189,21 @@ class Points:
         self._storage.delete(layout.forgotten(point_id))
 
     def remove(self, point_id: str) -> None:
-        """Remove a point: its manifest, durably, and then its tags.
+        """Remove a point: noted as forgotten, its manifest goes, durably, and then its tags.
 
         Cut off in between, this leaves tags that mean nothing, and never a point without the tag
-        that was to keep it.  What is missing is fine.  Raises StorageFailed.
+        that was to keep it.  What is missing is fine.  Raises StorageFull, StorageFailed.
         """
         name = layout.point(point_id)
-        self._storage.delete(name)
-        if self.has(point_id):
-            raise StorageFailed(f"{name}: is no file, and was not removed; look what lies there")
+        with suppress(ObjectExists):  # of a removal that was cut off
+            self._storage.put_new(layout.forgotten(point_id), b"")
+        try:
+            self._storage.delete(name)
+            if self.has(point_id):
+                raise StorageFailed(f"{name}: is no file, was not removed; look what lies there")
+        except StorageFailed:
+            self.drop_forgotten(point_id)  # it stays, so what it needs is needed
+            raise
         self._read.pop(point_id, None)
         for tag in self.tags(point_id):
             self._storage.delete(layout.tag(point_id, tag))

@@ -28,7 +28,7 @@ attributes, holes and hard links)::
     incremental_backup("/home/me/docs", "/mnt/disk/repository")
     restore_backup("/mnt/disk/repository", "docs", "/tmp/docs", at="yesterday")
 
-And backup points that go (what they alone needed still takes its space), and tags::
+And backup points that go (what they alone needed is freed by ``ibtfs prune``), and tags::
 
     from ibtfs.toolkit import forget_points, tag_points, undo_backup
 

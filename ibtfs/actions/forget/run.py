@@ -1,6 +1,6 @@
 """Removing backup points: those that were named, those that rules let go, the last of a source.
 
-What only they referred to stays in the archives: that is not freed here.
+What only they referred to stays in the archives: prune frees it.
 """
 
 from __future__ import annotations

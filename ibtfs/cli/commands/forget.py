@@ -34,7 +34,8 @@ HELP = f"""Remove backup points: those that are named, or those that no rule kee
 
 Any point may go, also from the middle of a history: each is complete by itself, and all others stay
 as they are. With --keep-... options each point that stays is shown with the reasons; a point that
-has none goes. Rules add up. What only removed points needed still takes its space.
+has none goes. Rules add up. What only removed points needed takes its space until
+`ibtfs prune` frees it.
 
 {POINT_HELP} The full id alone names a point that is damaged."""
 HEADER = ("", "POINT", "ID", "TAGS", "WHY")

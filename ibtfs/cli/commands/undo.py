@@ -41,7 +41,7 @@ def command(
     """Take back the last backup of a source: its newest point is removed, and told.
 
     The point before it is the last one then. The next backup stores only what changed since that
-    one, and finds again what the removed point had stored.
+    one, and finds again what the removed point had stored, as long as it is not pruned.
     """
     from datetime import datetime
 

@@ -233,6 +233,7 @@ def test_a_manifest_that_cannot_be_deleted_is_named(
     finally:
         subprocess.run(["chattr", "-i", manifest], check=True)
     assert list(forgotten.refused) == [points[1].id]
+    assert files(repository, "forgotten") == sorted(points[n].id for n in (0, 2))
     assert f"points/{points[1].id}" in str(forgotten.refused[points[1].id])
     assert ids(repository) == [points[1].id, points[3].id, points[4].id]
     assert reopened(repository).points.tags(points[1].id) == ["kept", "second"]
@@ -294,6 +295,8 @@ def test_cut_off_it_leaves_no_point_without_its_tags(
     assert killed.returncode == (-signal.SIGKILL if deletions < 4 else 0)
     left = ids(repository)
     assert left == [point.id for point in points[min(deletions, 2) :]]
+    noted = min(deletions + 1, 2)  # before the manifest goes
+    assert files(repository, "forgotten") == sorted(point.id for point in points[:noted])
     tags = files(repository, "tags")
     if points[1].id in left:
         assert tags == [f"{points[1].id}/kept", f"{points[1].id}/second"]
@@ -320,7 +323,9 @@ def test_the_manifest_is_gone_for_good_before_its_tags_go(
     monkeypatch.setattr(os, "fsync", synced)
     reopened(repository).points.remove(points[1].id)
     tag, folder = f"sync {points[1].id}", "sync tags"
-    assert calls == [points[1].id, "sync points", "kept", tag, "second", tag, folder]
+    note = calls.index("sync forgotten")
+    assert calls[note + 1 :] == [points[1].id, "sync points", "kept", tag, "second", tag, folder]
+    assert files(repository, "forgotten") == [points[1].id]
 
 
 def test_beside_a_backup_that_builds_upon_the_point_that_goes(
