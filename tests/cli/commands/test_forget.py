@@ -211,3 +211,17 @@ def test_undo_once_more_after_a_backup(days: Path, tmp_path: Path) -> None:
     run("undo", "-q", days, "--source", "docs")
     assert listed(days) == before
     assert run("cat", days, "docs/latest", "file").stdout == "5"
+
+
+def test_what_is_forgotten_is_freed_by_prune(days: Path, tmp_path: Path) -> None:
+    kept = listed(days)[-2:]
+    (tmp_path / "docs" / "large").write_bytes(os.urandom(300_000))
+    run("backup", "-q", tmp_path / "docs", days)
+    run("undo", "-q", days, "--source", "docs")
+    run("forget", "-q", days, "--keep-last", 1)
+    assert listed(days) == kept
+    answer = run_json("prune", days)  # at once: that they went was noted
+    assert answer["freed"] > 300_000
+    assert os.listdir(days / "forgotten") == []
+    assert run("cat", days, "docs/latest", "file").stdout == "5"
+    assert run_json("check", days, "--read-data")["damages"] == []
