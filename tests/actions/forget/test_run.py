@@ -218,7 +218,7 @@ def test_what_is_no_manifest_is_named_and_the_rest_goes(
     (place / points[0].id / "inside").touch()
     gone = [point.id for point in points[:4]]
     forgotten = forget(repository, *gone)
-    assert sorted(forgotten.refused) == [points[0].id, points[2].id]
+    assert sorted(forgotten.refused) == sorted([points[0].id, points[2].id])
     assert all(f"points/{k}" in str(v) for k, v in forgotten.refused.items())
     assert sorted(os.listdir(place)) == sorted([points[0].id, points[2].id, points[4].id])
 
