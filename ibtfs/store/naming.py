@@ -116,7 +116,8 @@ def told_apart(point: Point, others: Iterable[Point], damaged: Iterable[str]) ->
     known = list(others)
     mine = [other for other in known if other.source.identity == source.identity]
     same = [other.id for other in mine if other.time_ns // _SECOND_NS == second]
-    same += [name for name in damaged if made_seconds(name) == second]
+    # the parent by its id, as who reads a manifest without a suffix takes it
+    same += [name for name in (*damaged, point.parent) if made_seconds(name) == second]
     if same:
         taken = {id_digits(name) for name in same}
         counts = range(SUFFIX_DIGITS, len(digits))

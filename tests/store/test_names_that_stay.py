@@ -200,3 +200,12 @@ def test_sources_of_one_name_are_told_apart_by_what_they_are(empty: Repository) 
     for gone in (points[0], points[3], points[6]):
         remove(empty, gone)
         assert shown(empty).items() <= names.items()
+
+
+def test_what_is_committed_has_the_name_that_is_read(empty: Repository) -> None:
+    parent = made(1, 0)
+    moved = replace(parent, time_ns=parent.time_ns - 3600 * SECOND)  # its id tells another second
+    empty.points.commit(moved)
+    point = empty.points.commit(made(2 << 36, 0, sequence=2, parent=parent.id))
+    assert point.suffix == "200000"
+    assert reopened(empty).points.get(point.id) == point
