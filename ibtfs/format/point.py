@@ -123,9 +123,9 @@ def row_of_point(point: Point) -> PointRow:
 def point_of_row(row: PointRow) -> Point:
     """The inverse of :func:`row_of_point`; nothing is checked."""
     before, source, display, root, state, *after = row[:5], *row[5:]
-    parents = after.pop()
+    *after, parents, suffix = after
     known = None if parents is None else tuple(Parent(*parent) for parent in parents)
-    values = (*before, Source(*source), display, root, Reference(*state), *after, known)
+    values = (*before, Source(*source), display, root, Reference(*state), *after, known, suffix)
     return Point(*values)
 
 
