@@ -24,7 +24,8 @@ ORDER = {
         "repository", "contents absent_points", "trees", "leftovers writing removal",
     ),
     "actions": (
-        "observer owners", "source deltas damages", "backup restore check compare_live prune",
+        "observer owners", "source deltas damages",
+        "backup restore check compare_live prune forget",
     ),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),
 }  # fmt: skip

@@ -10,6 +10,7 @@ TOPICS = {
     "exclusion": "manual/exclusion.rst",
     "mounts": "manual/mounts.rst",
     "deltas": "manual/deltas.rst",
+    "removal": "manual/removal.rst",
     "storage": "manual/storage.rst",
     "format": "format/FORMAT.rst",
     "performance": "manual/performance.rst",

@@ -132,7 +132,7 @@ class Choices:
         metavar="FORMAT",
         type=Text(),
         default="",
-        help="Name points by strftime: '%Y-%m-%d'. Equal names get -2, -3.",
+        help="Name points by strftime: '%Y-%m-%d'. Equal names get digits of their ids.",
     )
     utc: bool = option_field("--utc", is_flag=True, help="Name points, and take MOMENT, in UTC.")
     uid: int | None = option_field(

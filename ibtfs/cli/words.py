@@ -110,6 +110,8 @@ class Tag(Name):
         """*value*, checked."""
         if value.startswith("."):
             self.fail(f"{value!r} begins with a dot", param, ctx)
+        if value.endswith(".part"):
+            self.fail(f"{value!r} ends in .part, as files do that are not whole", param, ctx)
         return super().convert(value, param, ctx)
 
 

@@ -14,7 +14,7 @@ saving: pass the naive time or a ``zoneinfo`` zone.  Pure functions, safe from a
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone, tzinfo
 
 from ibtfs.errors import UsageError
@@ -57,11 +57,11 @@ _MONTHS = {"month": 1, "year": 12}
 
 _DATE = r"(\d{4})-(\d\d)-(\d\d)"
 _ZONE = r"(z|[+-]\d\d:?\d\d)?"
-_ORDINAL = r"(?:-[1-9]\d{0,2})?"  # of a point among those of one second
+_SUFFIX = r"(-(?:[1-9]\d{0,2}|[0-9a-f]{6,40}))?"  # of a point among those of one second
 _MONTH_FORM = r"(\d{4})-(\d\d)"
 _DAY_FORM = _DATE + _ZONE
 _CLOCK_FORM = _DATE + r"[t ](\d\d):(\d\d)(?::(\d\d))?" + _ZONE
-_POINT_FORM = _DATE + r"_(\d\d)(\d\d)(\d\d)" + _ZONE + _ORDINAL
+_POINT_FORM = _DATE + r"_(\d\d)(\d\d)(\d\d)" + _ZONE + _SUFFIX
 _SAMBA_FORM = r"gmt-(\d{4})\.(\d\d)\.(\d\d)-(\d\d)\.(\d\d)\.(\d\d)"
 _SAMBA_NAME = re.compile("@" + _SAMBA_FORM.replace("gmt", "GMT") + r"(-[0-9a-f]+)?\Z", re.ASCII)
 _AGE_FORM = r"(\d{1,9}) ?([a-z]+)(?: ago)?"
@@ -95,6 +95,23 @@ def is_moment(words: str) -> bool:
     return True
 
 
+def age_before(words: str, now: datetime) -> int:
+    """Return when it was *words* before *now*, in ns; they are an age: ``3d``, ``2w``, ``6mo``.
+
+    Raises UsageError if they are none.
+    """
+    text = " ".join(words.lower().split())
+    if re.fullmatch(_AGE_FORM, text, re.ASCII) is None or text.endswith("ago"):
+        raise UsageError(f"{words!r} is no length of time; write 90min, 12h, 3d, 2w, 6mo or 1y")
+    return parse_moment(text, now) // _SECOND_NS * _SECOND_NS
+
+
+def is_one_of_a_second(words: str) -> bool:
+    """Return whether *words* have the form of one point's name among those of one second."""
+    match = re.fullmatch(_POINT_FORM, words.lower(), re.ASCII)
+    return match is not None and match[8] is not None
+
+
 def point_name(time_ns: int, zone: tzinfo | None) -> str:
     """Return the displayed name of a point made at *time_ns*: ``2026-11-20_101502``.
 
@@ -109,25 +126,6 @@ def point_name(time_ns: int, zone: tzinfo | None) -> str:
     if local.timestamp() != local.replace(fold=1 - local.fold).timestamp():
         name += f"{local.astimezone(zone):%z}"
     return name
-
-
-def point_names(times_ns: Iterable[int], zone: tzinfo | None, template: str = "") -> list[str]:
-    """Return the displayed names of the points of one source, in order of sequence.
-
-    No two are the same: the second point of one name gets ``-2``, the third ``-3``.  *template*,
-    as of strftime, makes other names; where it makes none that can be shown, the usual one is.
-    """
-    given: set[str] = set()
-    counts: dict[str, int] = {}
-    names = []
-    for time_ns in times_ns:
-        name = unique = _named(time_ns, zone, template)
-        while unique in given:
-            counts[name] = counts.get(name, 1) + 1
-            unique = f"{name}-{counts[name]}"
-        given.add(unique)
-        names.append(unique)
-    return names
 
 
 def check_template(template: str) -> None:
@@ -145,7 +143,11 @@ def check_template(template: str) -> None:
             )
 
 
-def _named(time_ns: int, zone: tzinfo | None, template: str) -> str:
+def formatted_name(time_ns: int, zone: tzinfo | None, template: str = "") -> str:
+    """Return the displayed name of a point by *template*, as of strftime.
+
+    Where it makes none that can be shown, and without one, it is that of :func:`point_name`.
+    """
     name = _formatted(time_ns, zone, template) if template else ""
     return name if _is_showable(name) else point_name(time_ns, zone)
 

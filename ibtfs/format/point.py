@@ -8,7 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, NamedTuple
+
+from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
@@ -22,6 +25,9 @@ TIME_LIMIT = 1 << 63
 DAY = 86_400
 PARENTS_LIMIT = 4096
 POINT_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\Z")
+SUFFIX_DIGITS = 6
+SUFFIX = re.compile(r"[0-9a-f]{6,40}\Z")
+_DIGITS = re.compile(r"[0-9a-f]{10,40}\Z")
 
 
 class Parent(NamedTuple):
@@ -58,6 +64,8 @@ class Point:
     give the names of numbers.
     *single* says that the source was one file, shown as the only row of the root.  *parents* are
     the folders above the source, nearest first; None if they are not known.
+    *suffix* tells the point from others of its source that were made in the same second, by digits
+    of its own id; it is empty where there was no other.
     """
 
     id: str
@@ -80,6 +88,7 @@ class Point:
     parent: str = ""
     comment: str = ""
     parents: tuple[Parent, ...] | None = None
+    suffix: str = ""
 
     @property
     def order(self) -> tuple[int, str]:
@@ -93,7 +102,7 @@ class Point:
         return (path.rpartition(b"/")[0] or b"/") if self.single else path
 
 
-FIELDS_VERSION = 3
+FIELDS_VERSION = 4
 """Of the rows below, which only copies outside of repositories have; goes up when they change."""
 PointRow = tuple[Any, ...]
 
@@ -107,15 +116,16 @@ def row_of_point(point: Point) -> PointRow:
         point.digest, point.root_extras, point.devices, dict(point.users), dict(point.groups),
         dict(point.statistics), point.single, point.full, point.parent, point.comment,
         point.parents,
+        point.suffix,
     )  # fmt: skip
 
 
 def point_of_row(row: PointRow) -> Point:
     """The inverse of :func:`row_of_point`; nothing is checked."""
     before, source, display, root, state, *after = row[:5], *row[5:]
-    parents = after.pop()
+    *after, parents, suffix = after
     known = None if parents is None else tuple(Parent(*parent) for parent in parents)
-    values = (*before, Source(*source), display, root, Reference(*state), *after, known)
+    values = (*before, Source(*source), display, root, Reference(*state), *after, known, suffix)
     return Point(*values)
 
 
@@ -144,6 +154,7 @@ def encode_point(point: Point, name: str, repository: bytes, codec: Codec) -> by
         "parent": point.parent,
         "comment": point.comment,
         **({} if point.parents is None else {"parents": tuple(map(tuple, point.parents))}),
+        **({"suffix": point.suffix} if point.suffix else {}),
     }
     key = object_key(repository, name)
     return encode_frame(key, Address(MANIFEST, 0, 1), pack(values), codec)
@@ -160,6 +171,8 @@ def decode_point(data: bytes, name: str, point_id: str, repository: bytes) -> Po
             raise FormatDamaged(f"{name}: {field_name!r} is missing or of a wrong type")
         if not is_good(value):
             raise FormatDamaged(f"{name}: {field_name!r} is not what it may be")
+    if not is_suffix(values.get("suffix", "")):
+        raise FormatDamaged(f"{name}: 'suffix' is not what it may be")
     if values["id"] != point_id:
         raise FormatDamaged(f"{name}: is the manifest of {values['id']!r}")
     check_root(values["root"], f"{name}: 'root'")
@@ -174,6 +187,7 @@ def decode_point(data: bytes, name: str, point_id: str, repository: bytes) -> Po
         root_extras=values["extras"],
         state=Reference(*values["state"]),
         parents=None if parents is None else tuple(Parent(*parent[:3]) for parent in parents),
+        suffix=values.get("suffix") or _suffix_by_parent(values),
         **{field_name: values[field_name] for field_name in _SAME},
     )
 
@@ -182,6 +196,33 @@ _SAME = (
     "sequence", "epoch", "utc_offset", "display", "root", "digest", "devices", "users", "groups",
     "statistics", "single", "full", "parent", "comment",
 )  # fmt: skip
+
+
+def _suffix_by_parent(values: Mapping[str, Any]) -> str:
+    """The suffix of a point that follows one of the same second and was written without any."""
+    made = made_seconds(values["parent"])
+    is_second = made is not None and made == values["time"] // 1_000_000_000
+    return id_digits(values["id"])[:SUFFIX_DIGITS] if is_second else ""
+
+
+def is_suffix(suffix: Any) -> bool:
+    """Whether a point may have this *suffix*; it may have none."""
+    return type(suffix) is str and (not suffix or SUFFIX.match(suffix) is not None)
+
+
+def id_digits(point_id: str) -> str:
+    """At least ten hexadecimal digits that are this id's own: those it ends with, if it does."""
+    digits = point_id.rpartition("_")[2]
+    return digits if _DIGITS.match(digits) else blake3(point_id.encode()).hexdigest()[:40]
+
+
+def made_seconds(point_id: str) -> int | None:
+    """When a point was made, in seconds since 1970, if its id tells."""
+    try:
+        made = datetime.strptime(point_id.partition("_")[0], "%Y%m%dT%H%M%SZ")
+    except ValueError:
+        return None
+    return int(made.replace(tzinfo=timezone.utc).timestamp())
 
 
 def _any(_: Any) -> bool:

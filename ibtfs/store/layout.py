@@ -69,6 +69,11 @@ def point(point_id: str) -> str:
     return f"{POINTS}/{point_id}"
 
 
+def point_of(name: str) -> str:
+    """The id of the point whose manifest is, or is to become, *name* as the folder lists it."""
+    return name.partition(".")[0]
+
+
 def tags(point_id: str) -> str:
     """The folder of the tags of a backup point."""
     return f"{TAGS}/{point_id}"

@@ -1,13 +1,20 @@
-"""What the words POINT and PATH mean: one place for all commands and for the mount."""
+"""What points and sources are called, and what the words POINT and PATH mean.
+
+One place for all commands and for the mount.  A name depends on the point that has it alone: that
+others are removed never changes it, nor gives it to one of them.
+"""
 
 from __future__ import annotations
 
-import itertools
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime, timezone, tzinfo
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, tzinfo
 from typing import NamedTuple
+
+from blake3 import blake3
 
 from ibtfs.errors import (
     AmbiguousSource,
@@ -16,29 +23,33 @@ from ibtfs.errors import (
     PointNotFound,
     UsageError,
 )
-from ibtfs.format.moment import is_moment, parse_moment, point_names
-from ibtfs.format.point import Point
+from ibtfs.format.moment import formatted_name, is_moment, is_one_of_a_second, parse_moment
+from ibtfs.format.point import SUFFIX_DIGITS, Point, id_digits, made_seconds
 
 PREFIX_LEAST = 4
+_SECOND_NS = 1_000_000_000
 LATEST = re.compile(r"latest(?:~(\d{1,6}))?\Z")
 
 
 def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
     """The points of each source under the name that it is shown by, in their order.
 
-    Sources are told apart by what they are, not by the names they chose: two first backups at the
-    same time may have chosen the same one, and the later of them gets its host's name added.
+    Sources are told apart by what they are, not by the names they chose.  A run sees to it that no
+    two have one name; where they have it all the same, each gets digits of its host and path.
     """
     mine: dict[tuple[str, str | bytes], list[Point]] = {}
     for point in sorted(points, key=lambda point: point.order):
         mine.setdefault(point.source.identity, []).append(point)
+    chosen = Counter(group[0].display for group in mine.values())
     sources: dict[str, list[Point]] = {}
-    numbers: dict[str, Iterator[int]] = {}  # those left to try: thousands may have chosen one name
-    for group in mine.values():
-        name, host = group[0].display, group[0].source.host
-        left = numbers.setdefault(name, itertools.count(2))
-        candidates = itertools.chain((name, f"{name}@{host}"), (f"{name}-{n}" for n in left))
-        sources[next(c for c in candidates if c not in sources)] = group
+    for (host, what), group in mine.items():
+        name = group[0].display
+        if chosen[name] > 1:
+            identity = host.encode("utf-8", "surrogateescape") + b"\0" + os.fsencode(what)
+            digits = blake3(identity).hexdigest()
+            longer = (f"{name}-{digits[:count]}" for count in (SUFFIX_DIGITS, len(digits)))
+            name = next(n for n in longer if n not in chosen and n not in sources)
+        sources[name] = group
     return sources
 
 
@@ -61,27 +72,85 @@ def displayed_names(
 ) -> dict[str, str]:
     """The name that each point is shown under, by its id; unique within a source.
 
-    *zone* is the time zone of the names, the system's by default; *template* as of point_names.
+    *zone* is the time zone of the names, the system's by default; *template* as of strftime.
     """
     names: dict[str, str] = {}
     for mine in by_source(points).values():
-        shown = point_names([point.time_ns for point in mine], zone, template)
-        names.update(zip((point.id for point in mine), shown))
+        names.update(_names_of_source(mine, zone, template))
     return names
 
 
-def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
+def _names_of_source(
+    points: Sequence[Point], zone: tzinfo | None, template: str
+) -> Iterator[tuple[str, str]]:
+    """The id and the name of each point of a source.
+
+    Of equal names made by a *template* the first point has it, the others get digits of their ids.
+    Without one there are none, but of old: then no point has the name that several would have.
+    """
+    bases = [formatted_name(point.time_ns, zone, template) for point in points]
+    plain = [f"{b}-{p.suffix}" if p.suffix else b for b, p in zip(bases, points)]
+    times, given = Counter(plain), set[str]()
+    for point, base, own in zip(points, bases, plain):
+        name = own
+        if times[own] > 1 and (not template or own in given):
+            name = next(n for n in _longer(base, point.id) if n not in times and n not in given)
+        given.add(name)
+        yield point.id, name
+
+
+def _longer(name: str, point_id: str) -> Iterator[str]:
+    digits = id_digits(point_id)
+    yield f"{name}-{digits[:SUFFIX_DIGITS]}"
+    yield f"{name}-{digits}"
+    yield f"{name}-{blake3(point_id.encode()).hexdigest(16)}"
+
+
+def told_apart(point: Point, others: Iterable[Point], damaged: Iterable[str]) -> Point:
+    """*point*, about to be committed, so that its names are its own.
+
+    It gets a suffix if one of *others* of its source was made in the same second, or one of the
+    *damaged* ids; and its source, if none of its points is there, a name that no other has.
+    """
+    second, source, digits = point.time_ns // _SECOND_NS, point.source, id_digits(point.id)
+    known = list(others)
+    mine = [other for other in known if other.source.identity == source.identity]
+    same = [other.id for other in mine if other.time_ns // _SECOND_NS == second]
+    # the parent by its id, as who reads a manifest without a suffix takes it
+    same += [name for name in (*damaged, point.parent) if made_seconds(name) == second]
+    if same:
+        taken = {id_digits(name) for name in same}
+        counts = range(SUFFIX_DIGITS, len(digits))
+        unique = (n for n in counts if not any(d.startswith(digits[:n]) for d in taken))
+        point = replace(point, suffix=digits[: next(unique, len(digits))])
+    if not mine and any(other.display == point.display for other in known):
+        point = replace(point, display=f"{point.display}-{digits[:SUFFIX_DIGITS]}")
+    return point
+
+
+Tagged = Callable[[str], Collection[str]]
+"""Tells the ids that have a tag; it is asked only if the words mean nothing else."""
+
+
+def untagged(_: str) -> Collection[str]:
+    """That no point has any tag."""
+    return ()
+
+
+def select_point(
+    points: Sequence[Point], words: str, now: datetime, tagged: Tagged = untagged
+) -> Point:
     """The point that *words* name: POINT, or SOURCE/POINT.
 
     In this order: an exact id, the name that is shown, a unique prefix of either, ``latest`` or
     ``latest~2``, a moment (the newest point at or before it; *now* is naive for the system's
-    time zone).  A ``@`` before it, as in a mount, means nothing.
-    Raises AmbiguousSource, PointNotFound, UsageError.
+    time zone), a tag (the newest point that has it).  A ``@`` before it, as in a mount, means
+    nothing.  Raises AmbiguousSource, PointNotFound, UsageError.
     """
     source, slash, wanted = words.rpartition("/")
     wanted = wanted.removeprefix("@")
     if slash:
-        return select_among(of_source(points, source), wanted, now)
+        return select_among(of_source(points, source), wanted, now, tagged=tagged)
     for point in points:
         if point.id == wanted:
             return point
@@ -91,24 +160,32 @@ def select_point(points: Sequence[Point], words: str, now: datetime) -> Point:
     if len(sources) > 1:
         names = ", ".join(f"{name}/{words}" for name in sorted(sources))
         raise AmbiguousSource(f"Several sources: say which one: {names}")
-    return select_among(next(iter(sources.values())), wanted, now)
+    return select_among(next(iter(sources.values())), wanted, now, tagged=tagged)
+
+
+def is_tag(words: str) -> bool:
+    """Whether *words*, if they are no id, name or beginning of one, can only be a tag."""
+    wanted = words.rpartition("/")[2].removeprefix("@")
+    return LATEST.match(wanted) is None and not is_moment(wanted)
 
 
 def require_certain(
-    point: Point, words: str, points: Sequence[Point], damaged: Iterable[str], now: datetime
-) -> None:
+    point: Point, words: str, points: Sequence[Point], damaged: Iterable[str], now: datetime,
+    tagged: Tagged = untagged,
+) -> None:  # fmt: skip
     """Raise PointDamaged if *words*, which led to *point*, may mean one of *damaged* ids instead.
 
-    They may if they go by order or time, and the id says that the damaged one is not older.
-    *points* are all that can be read, *now* is as of :func:`select_point`.
+    They may if they go by order, time or a tag, and the id says that the damaged one is not older.
+    *points* are all that can be read, *now* and *tagged* are as of :func:`select_point`.
     """
     wanted = words.rpartition("/")[2].removeprefix("@")
-    if point.id.startswith(wanted) or displayed_names(points)[point.id].startswith(wanted):
+    if _is_called(point, wanted, points):
         return
     moment = parse_moment(wanted, now) // 1_000_000_000 if is_moment(wanted) else None
-    mine = _made(point.id)
-    for point_id in sorted(damaged):
-        made = _made(point_id)
+    mine = made_seconds(point.id)
+    suspects = set(damaged).intersection(tagged(wanted)) if is_tag(words) else damaged
+    for point_id in sorted(suspects):
+        made = made_seconds(point_id)
         is_older = made is not None and mine is not None and made < mine
         is_newer = made is not None and moment is not None and made > moment
         if not is_older and not is_newer:
@@ -118,24 +195,38 @@ def require_certain(
             )
 
 
-def _made(point_id: str) -> float | None:
-    """When a point was made, in seconds since 1970, if its id tells."""
-    try:
-        made = datetime.strptime(point_id.partition("_")[0], "%Y%m%dT%H%M%SZ")
-    except ValueError:
-        return None
-    return made.replace(tzinfo=timezone.utc).timestamp()
+def require_sole(point: Point, words: str, points: Sequence[Point], tagged: Tagged) -> None:
+    """Raise UsageError if *words*, which led to *point*, are a tag that others of its source have.
+
+    *points* and *tagged* are as of :func:`select_point`.
+    """
+    wanted = words.rpartition("/")[2].removeprefix("@")
+    if _is_called(point, wanted, points) or not is_tag(words):
+        return
+    ids = tagged(wanted)
+    same = [p for p in points if p.id in ids and p.source.identity == point.source.identity]
+    if len(same) > 1:
+        names = displayed_names(points)
+        raise UsageError(
+            f"{wanted!r} is the tag of {len(same)} points: {', '.join(names[p.id] for p in same)}"
+        )
+
+
+def _is_called(point: Point, words: str, points: Sequence[Point]) -> bool:
+    """Whether *words* are the id or the name of *point*, or the beginning of one."""
+    return point.id.startswith(words) or displayed_names(points)[point.id].startswith(words)
 
 
 def select_among(
-    points: Sequence[Point], words: str, now: datetime, names: Mapping[str, str] | None = None
-) -> Point:
+    points: Sequence[Point], words: str, now: datetime, names: Mapping[str, str] | None = None,
+    tagged: Tagged = untagged,
+) -> Point:  # fmt: skip
     """The point of one source that *words* name; see :func:`select_point`.
 
     *names* are those that are shown, by id, for who knows them already.
     """
     names = displayed_names(points, now.tzinfo) if names is None else names
-    question = _Question(words, points, names, now)
+    question = _Question(words, points, names, now, tagged)
     for resolve in _RESOLVERS:
         point = resolve(question)
         if point is not None:
@@ -153,6 +244,7 @@ class _Question(NamedTuple):
     points: Sequence[Point]
     names: Mapping[str, str]
     now: datetime
+    tagged: Tagged
 
 
 def _by_id(question: _Question) -> Point | None:
@@ -166,7 +258,7 @@ def _by_name(question: _Question) -> Point | None:
 
 def _by_prefix(question: _Question) -> Point | None:
     """Raises UsageError if several begin so; but a moment is one, whatever else begins so."""
-    words, points, names, _ = question
+    words, points, names = question.words, question.points, question.names
     if len(words) < PREFIX_LEAST:
         return None
     starts = [p for p in points if p.id.startswith(words) or names[p.id].startswith(words)]
@@ -188,13 +280,23 @@ def _by_place(question: _Question) -> Point | None:
 
 
 def _by_moment(question: _Question) -> Point | None:
-    """Raises PointNotFound if all points are newer."""
-    words, points, _, now = question
-    return at_moment(points, parse_moment(words, now), words) if is_moment(words) else None
+    """Raises PointNotFound if all points are newer.
+
+    What names one point among those of a second is none: that point is gone, and no other is meant.
+    """
+    words, points, now = question.words, question.points, question.now
+    if not is_moment(words) or is_one_of_a_second(words):
+        return None
+    return at_moment(points, parse_moment(words, now), words)
+
+
+def _by_tag(question: _Question) -> Point | None:
+    ids = question.tagged(question.words)
+    return next((point for point in reversed(question.points) if point.id in ids), None)
 
 
 _RESOLVERS: tuple[Callable[[_Question], Point | None], ...] = (
-    _by_id, _by_name, _by_prefix, _by_place, _by_moment,
+    _by_id, _by_name, _by_prefix, _by_place, _by_moment, _by_tag,
 )  # fmt: skip
 """What words may be, in this order: the first that gives a point counts."""
 

@@ -1,19 +1,28 @@
-"""The backup points of a repository: listed, read, committed; their tags."""
+"""The backup points of a repository: listed, read, committed, removed; their tags."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from ibtfs.errors import IbtfsError, IntegrityError, ObjectMissing, PointNotFound, StorageFailed
+from ibtfs.errors import (
+    IbtfsError,
+    IntegrityError,
+    ObjectExists,
+    ObjectMissing,
+    PointNotFound,
+    StorageFailed,
+    UsageError,
+)
 from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
 from ibtfs.format.index import is_archive_id
-from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
+from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point, is_display_name
 from ibtfs.store import layout
 from ibtfs.store.manifest_copies import ManifestCopies
-from ibtfs.store.naming import shown_sources
-from ibtfs.store.storage.base import Storage, Volume, whole
+from ibtfs.store.naming import shown_sources, told_apart
+from ibtfs.store.storage.base import Storage, Volume, is_unfinished, whole
 
 MANIFEST_LIMIT = 8 << 20
 
@@ -85,7 +94,7 @@ class Points:
 
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
-        return decode_point(data, name, point_id, self._config.id)
+        return decode_point(data, layout.point(point_id), point_id, self._config.id)
 
     def forget_read(self) -> None:
         """Forget the manifests that were read."""
@@ -147,12 +156,43 @@ class Points:
         """How many bytes the manifest of *point* has."""
         return len(self._encoded(point))
 
-    def commit(self, point: Point) -> int:
-        """Make *point* visible: THE COMMIT POINT of a backup; bytes stored."""
-        data = self._encoded(point)
-        self._storage.put_new(layout.point(point.id), data)
-        self._read[point.id] = point  # what was committed need not be read back
-        return len(data)
+    def commit(self, point: Point) -> Point:
+        """Make *point* visible: THE COMMIT POINT of a backup; the point as it is then called.
+
+        Its manifest lies there, without its name yet, before it is looked which names are taken: of
+        two runs that commit at once at least one sees the other.
+        """
+        name = layout.point(point.id)
+        upload = self._storage.put(name)
+        with upload:
+            upload.write(self._encoded(point))
+            named = told_apart(point, *self._others(point.id))
+            if named == point:
+                upload.finish()
+        if named != point:
+            upload.abort()
+            self._storage.put_new(name, self._encoded(named))
+        self._read[point.id] = named  # what was committed need not be read back
+        return named
+
+    def _others(self, point_id: str) -> tuple[list[Point], list[str]]:
+        """All points but *point_id*, those that are about to be committed too; damaged ids."""
+        points: list[Point] = []
+        damaged: list[str] = []
+        for name in self._storage.list(layout.POINTS, unfinished=True):
+            other = layout.point_of(name)
+            if other == point_id or POINT_ID.match(other) is None:
+                continue
+            try:
+                points.append(
+                    self._decoded(f"{layout.POINTS}/{name}", other)
+                    if is_unfinished(name)
+                    else self.get(other)
+                )
+            except (IntegrityError, StorageFailed, PointNotFound):
+                if not is_unfinished(name):  # else it is being written, and will see this one
+                    damaged.append(other)
+        return points, damaged
 
     def _encoded(self, point: Point) -> bytes:
         name, codec = layout.point(point.id), Codec(self._config.level)
@@ -166,10 +206,44 @@ class Points:
         """Remember no more that a point was removed on purpose."""
         self._storage.delete(layout.forgotten(point_id))
 
+    def remove(self, point_id: str) -> None:
+        """Remove a point: noted as forgotten, its manifest goes, durably, and then its tags.
+
+        Cut off in between, this leaves tags that mean nothing, and never a point without the tag
+        that was to keep it.  What is missing is fine.  Raises StorageFull, StorageFailed.
+        """
+        name = layout.point(point_id)
+        with suppress(ObjectExists):  # of a removal that was cut off
+            self._storage.put_new(layout.forgotten(point_id), b"")
+        try:
+            self._storage.delete(name)
+            if self.has(point_id):
+                raise StorageFailed(f"{name}: is no file, was not removed; look what lies there")
+        except StorageFailed:
+            self.drop_forgotten(point_id)  # it stays, so what it needs is needed
+            raise
+        self._read.pop(point_id, None)
+        for tag in self.tags(point_id):
+            self._storage.delete(layout.tag(point_id, tag))
+
     def tags(self, point_id: str) -> list[str]:
         """The tags of a point."""
         return self._storage.list(layout.tags(point_id))
 
+    def tagged(self, tag: str) -> frozenset[str]:
+        """The ids that have *tag*; of some there may be no point."""
+        ids = self._storage.list(layout.TAGS)
+        return frozenset(point_id for point_id in ids if tag in self.tags(point_id))
+
+    def remove_tag(self, point_id: str, tag: str) -> None:
+        """Take a tag from a point; that it has none is fine.  Raises StorageFailed."""
+        self._storage.delete(layout.tag(point_id, tag))
+
     def add_tag(self, point_id: str, tag: str) -> None:
-        """Tag a point, which may not be there yet.  Raises ObjectExists."""
+        """Tag a point, which may not be there yet.  Raises ObjectExists, UsageError."""
+        if not is_display_name(tag) or tag.startswith(".") or is_unfinished(tag):
+            raise UsageError(
+                f"{tag!r} is no tag: it is a file name, without '.' at its beginning, or .part at "
+                "its end"
+            )
         self._storage.put_new(layout.tag(point_id, tag), b"")

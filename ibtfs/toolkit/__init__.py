@@ -28,6 +28,14 @@ attributes, holes and hard links)::
     incremental_backup("/home/me/docs", "/mnt/disk/repository")
     restore_backup("/mnt/disk/repository", "docs", "/tmp/docs", at="yesterday")
 
+And backup points that go (what they alone needed is freed by ``ibtfs prune``), and tags::
+
+    from ibtfs.toolkit import forget_points, tag_points, undo_backup
+
+    tag_points("/mnt/disk/repository", "before-upgrade", ["docs/latest"])
+    undo_backup("/mnt/disk/repository", "photos")
+    forget_points("/mnt/disk/repository", keep_daily=7, keep_tags=["before-upgrade"])
+
 Paths inside a directory are bytes, relative to it, ``b""`` for the directory itself.  What people
 name (directories, files, repositories) may be str, bytes or a path object.  Everything that fails
 on purpose raises an error of :mod:`ibtfs.errors`.  Objects belong to one thread at a time, but
@@ -36,15 +44,22 @@ for an open ``SigVault`` or stored diff, which threads may share.
 
 from __future__ import annotations
 
+from ibtfs.actions.forget.choice import Choice
+from ibtfs.actions.forget.run import Forgotten
+from ibtfs.actions.forget.tags import Tagged
 from ibtfs.errors import WrongBase
 from ibtfs.toolkit.apply import apply_diff
 from ibtfs.toolkit.backups import (
     BackupPoint,
     Restored,
+    forget_points,
     full_backup,
     incremental_backup,
     list_points,
     restore_backup,
+    tag_points,
+    undo_backup,
+    untag_points,
 )
 from ibtfs.toolkit.data import DiffData, StoredDiffData
 from ibtfs.toolkit.diff import DiffIndex
@@ -53,19 +68,26 @@ from ibtfs.toolkit.vault import SigVault, SigVaults, SigVaultWriter
 
 __all__ = [
     "BackupPoint",
+    "Choice",
     "DiffData",
     "DiffIndex",
     "DirIndex",
+    "Forgotten",
     "Restored",
     "Row",
     "SigVault",
     "SigVaultWriter",
     "SigVaults",
     "StoredDiffData",
+    "Tagged",
     "WrongBase",
     "apply_diff",
+    "forget_points",
     "full_backup",
     "incremental_backup",
     "list_points",
     "restore_backup",
+    "tag_points",
+    "undo_backup",
+    "untag_points",
 ]

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import NamedTuple
 
 from ibtfs.actions.backup.run import BackupOptions, BackupResult, backup
+from ibtfs.actions.forget import tags as tagging
+from ibtfs.actions.forget.choice import DEFAULT_GROUP, Choice
+from ibtfs.actions.forget.policy import Policy
+from ibtfs.actions.forget.run import (
+    Forgotten,
+    Rules,
+    Way,
+    forget_by_rules,
+    forget_named,
+    undo,
+)
+from ibtfs.actions.forget.tags import Tagged
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.restore.run import Overwrite, RestoreOptions, restore
+from ibtfs.errors import UsageError
 from ibtfs.format.point import Point
 from ibtfs.store.naming import (
     at_moment,
@@ -95,8 +109,8 @@ def restore_backup(
     """Restore the source shown as *name* to the folder *destination*.
 
     *at* is what the command line takes (a point's id or name, ``latest~2``, ``3d``,
-    ``yesterday``), or a time; the newest point by default.  *paths* chooses parts, relative to the
-    source.  *overwrite* is ``refuse``, ``always``, ``if-changed`` or ``never``.
+    ``yesterday``, a tag), or a time; the newest point by default.  *paths* chooses parts, relative
+    to the source.  *overwrite* is ``refuse``, ``always``, ``if-changed`` or ``never``.
     ``tally.problems`` of the result tells what could not be restored.
 
     Raises NotARepository, PointNotFound, EntryNotFound, UsageError rather than overwrite unasked,
@@ -104,9 +118,9 @@ def restore_backup(
     """
     opened = _opened(repository)
     points, words = _points(opened), at.isoformat() if isinstance(at, datetime) else at or "latest"
-    point = _select(points, name, at)
-    damaged = opened.points.all().damaged
-    require_certain(point, words, points, damaged, datetime.now())
+    point = _select(opened, points, name, at)
+    damaged, tagged = opened.points.all().damaged, opened.points.tagged
+    require_certain(point, words, points, damaged, datetime.now(), tagged)
     wanted = [relative_path(point, os.fsencode(path)) for path in paths]
     options = RestoreOptions(overwrite=overwrite)
     where = _absolute(destination)
@@ -125,6 +139,63 @@ def list_points(repository: AnyPath | Repository, name: str | None = None) -> li
     mine = of_source(points, name) if name is not None else points
     sources = sorted(by_source(mine).items())
     return [_shown(point, names[point.id]) for _, listed in sources for point in listed]
+
+
+def forget_points(
+    repository: AnyPath | Repository, points: Iterable[str] = (), *, keep_last: int = 0,
+    keep_hourly: int = 0, keep_daily: int = 0, keep_weekly: int = 0, keep_monthly: int = 0,
+    keep_yearly: int = 0, keep_within: str = "", keep_tags: Iterable[str] = (),
+    choice: Choice | None = None, group_by: Sequence[str] = DEFAULT_GROUP,
+    allow_none: bool = False, dry_run: bool = False,
+) -> Forgotten:  # fmt: skip
+    """Remove backup points: *points*, in the words of the command line, or those no rule keeps.
+
+    Rules are those of ``ibtfs forget``: numbers of points, *keep_within* an age such as ``2w``,
+    *keep_tags*.  They concern the points of *choice* (hosts, sources, tags), all by default, and
+    count for each group by itself.  *allow_none* lets a source lose its last point; *dry_run*
+    removes nothing.  Of the result ``gone`` are the ids, ``refused`` those that could not be
+    removed, ``groups`` the reasons of those that stay.
+
+    Raises UsageError if neither or both are given, or a source would have no point left;
+    PointNotFound, PointDamaged, RepositoryLocked, IbtfsError.
+    """
+    opened, way, words = _opened(repository), Way(allow_none, dry_run), list(points)
+    policy = Policy(
+        keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
+        within=keep_within, tags=frozenset(keep_tags),
+    )  # fmt: skip
+    if not words:
+        rules = Rules(policy, choice or Choice(), group_by)
+        return forget_by_rules(opened, rules, time.time_ns(), way)
+    if not policy.keeps_nothing or choice:
+        raise UsageError("Either points are named, or rules say which stay; not both")
+    return forget_named(opened, words, datetime.now(), way)
+
+
+def undo_backup(
+    repository: AnyPath | Repository, name: str = "", *, allow_none: bool = False,
+    dry_run: bool = False,
+) -> Forgotten:  # fmt: skip
+    """Take back the last backup of the source shown as *name*; of the only one by default.
+
+    Result and errors are those of forget_points.
+    """
+    way = Way(allow_none, dry_run)
+    return undo(_opened(repository), name, datetime.now(), way)
+
+
+def tag_points(repository: AnyPath | Repository, tag: str, points: Iterable[str]) -> Tagged:
+    """Give *tag*, a file name without a dot at its beginning, to *points*.
+
+    The result tells which have it now, and which had it ``already``.  Raises UsageError,
+    PointNotFound, PointDamaged, RepositoryLocked, IbtfsError.
+    """
+    return tagging.tag_points(_opened(repository), tag, list(points), datetime.now())
+
+
+def untag_points(repository: AnyPath | Repository, tag: str, points: Iterable[str]) -> Tagged:
+    """Take *tag* from *points*; else as tag_points."""
+    return tagging.untag_points(_opened(repository), tag, list(points), datetime.now())
 
 
 def _shown(point: Point, name: str) -> BackupPoint:
@@ -177,9 +248,11 @@ def _points(repository: Repository) -> list[Point]:
     return points
 
 
-def _select(points: Sequence[Point], name: str, at: str | datetime | None) -> Point:
+def _select(
+    repository: Repository, points: Sequence[Point], name: str, at: str | datetime | None
+) -> Point:
     mine = of_source(points, name)
     if isinstance(at, datetime):
         moment = (at.astimezone() - _EPOCH) // _MICROSECOND
         return at_moment(mine, moment * 1000 + 999, str(at))  # to its end, as words mean it
-    return select_among(mine, at or "latest", datetime.now())
+    return select_among(mine, at or "latest", datetime.now(), tagged=repository.points.tagged)

@@ -85,7 +85,8 @@ class ChangesFolder(SyntheticNode):
         if not words.startswith(MARK) and not LATEST.match(text):
             raise EntryNotFound(f"No point {text!r}")
         try:
-            return timeline.select(text.removeprefix("@"), self._view.now())
+            tagged = self._view.repository.points.tagged
+            return timeline.select(text.removeprefix("@"), self._view.now(), tagged)
         except (NotFound, UsageError) as error:
             raise EntryNotFound(str(error)) from error
 

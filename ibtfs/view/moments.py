@@ -1,4 +1,4 @@
-"""Names that begin with ``@``: the newest backup point at or before a moment.
+"""Names that begin with ``@``: the newest backup point at or before a moment, or with a tag.
 
 They are found by name and not listed.  In a source each is a symbolic link to a point; at the
 root it is a folder of such links, one for each source that has a point as old as that::
@@ -28,7 +28,8 @@ def point_at(view: TimeView, source: bytes, words: bytes) -> tuple[bytes, Point]
     """
     timeline = view.timeline(source)
     try:
-        point = timeline.select(os.fsdecode(words), view.now())
+        tagged = view.repository.points.tagged
+        point = timeline.select(os.fsdecode(words), view.now(), tagged)
     except (NotFound, UsageError) as error:
         raise EntryNotFound(str(error)) from error
     return timeline.name(point), point

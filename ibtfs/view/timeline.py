@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 from ibtfs.format.moment import LATEST
 from ibtfs.format.point import Point
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.naming import select_among
+from ibtfs.store.naming import Tagged, select_among
 from ibtfs.store.trees.compare import Comparison
 from ibtfs.store.trees.history import History
 from ibtfs.view.entry_node import Backing
@@ -91,9 +91,9 @@ class Timeline:
         """The points, oldest first."""
         return self.history.points
 
-    def select(self, words: str, now: datetime) -> Point:
+    def select(self, words: str, now: datetime, tagged: Tagged) -> Point:
         """The point that *words* name.  Raises PointNotFound, UsageError."""
-        return select_among(self.ordered, words, now, self.names)
+        return select_among(self.ordered, words, now, self.names, tagged)
 
 
 class TimeView(Backing, Protocol):

@@ -43,6 +43,7 @@ from ibtfs.view.closing import closed
 from ibtfs.view.entry_node import point_node
 from ibtfs.view.inodes import Claim, Inodes
 from ibtfs.view.moments import MARK, moment_folder, moment_link
+from ibtfs.view.names import ShownNames
 from ibtfs.view.node import Attributes, Node, Statistics
 from ibtfs.view.options import ViewOptions
 from ibtfs.view.synthetic import SymlinkNode, SyntheticNode, folder_attributes
@@ -83,7 +84,7 @@ class RepositoryView:
         self._ids: tuple[str, ...] | None = None
         self._again, self._told = math.inf, set[str]()
         self._sources: dict[bytes, Timeline] = {}
-        self._inodes = Inodes(repository.id)
+        self._inodes, self._names = Inodes(repository.id), ShownNames()
 
     @property
     def root(self) -> Node:
@@ -111,9 +112,11 @@ class RepositoryView:
         self._told = {str(error) for error in damaged.values()}
         self._again = time.monotonic() + AGAIN_SECONDS if damaged else math.inf
         # of all points: a name must not depend on what else is shown
-        names = displayed_names(points, options.zone, options.point_format)
+        sources = by_source(points)
+        wanted = displayed_names(points, options.zone, options.point_format)
+        names = self._names.settle(sources.values(), wanted)
         found = {}
-        for source, mine in by_source(points).items():
+        for source, mine in sources.items():
             shown = {names[p.id].encode(): p for p in mine if options.shows(p)}
             if options.for_others:
                 shown = {name: closed(point) for name, point in shown.items()}

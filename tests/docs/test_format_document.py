@@ -415,13 +415,15 @@ def test_keys_of_a_manifest() -> None:
 def test_optional_keys_of_a_manifest() -> None:
     stored = opened_fixture().points.all().points[0]
     assert stored.parents is None
-    known = replace(stored, parents=(point.Parent(0o755, 0, 0),))
+    known = replace(stored, parents=(point.Parent(0o755, 0, 0),), suffix="0123456789")
     name, key = f"points/{stored.id}", frames.object_key(bytes(16), f"points/{stored.id}")
     data = point.encode_point(known, name, bytes(16), Codec())
     raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
     optional = _column("Optional keys of a manifest", "Key")
     assert [k for k in unpack_map(raw, "manifest") if k not in point._FIELDS] == optional
     assert str(point.PARENTS_LIMIT) in TABLES["Optional keys of a manifest"][0]["Meaning"]
+    assert "6 to 40" in TABLES["Optional keys of a manifest"][1]["Meaning"]
+    assert point.SUFFIX.pattern == r"[0-9a-f]{6,40}\Z"
 
 
 def test_notes_tags_and_locks() -> None:

@@ -29,6 +29,7 @@ from ibtfs.cli.exit_codes import (
 from ibtfs.cli.main import COMMANDS, cli
 from ibtfs.cli.manual import TOPICS
 from ibtfs.cli.mount_helper import mount_words
+from ibtfs.toolkit import list_points
 from tests.support import CHECKOUT
 from tests.support.documents import PAGES, README, literal_blocks, section
 
@@ -223,15 +224,18 @@ def python_of(title: str) -> list[str]:
 def test_the_example_of_whole_backups(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (example,) = python_of("Whole backups")
+    example, removal = python_of("Whole backups")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "documents").mkdir()
     (tmp_path / "documents" / "first.txt").write_text("Dear reader,\n")
     exec(compile(example, "library.rst", "exec"), {})
     first, second = capsys.readouterr().out.splitlines()
-    assert re.fullmatch(r"documents [\d_-]+ 1 files", first)
-    assert re.fullmatch(r"documents [\d_-]+ 1 files", second)
+    assert re.fullmatch(r"documents [\da-f_-]+ 1 files", first)
+    assert re.fullmatch(r"documents [\da-f_-]+ 1 files", second)
     assert (tmp_path / "restored" / "first.txt").read_text() == "Dear reader,\n"
+    exec(compile(removal, "library.rst", "exec"), {})
+    (left,) = list_points("backups")
+    assert left.full
 
 
 def test_the_example_of_building_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,16 @@ def test_every_key_has_values_here() -> None:
     assert {*WRONG, *OF_ANY_VALUE} == set(point._FIELDS)
 
 
+def test_a_suffix_comes_back_and_is_digits() -> None:
+    suffixed = replace(POINT, suffix="3fa9c0")
+    data = point.encode_point(suffixed, NAME, REPOSITORY, compression.Codec())
+    assert point.decode_point(data, NAME, ID, REPOSITORY) == suffixed
+    assert point.point_of_row(point.row_of_point(suffixed)) == suffixed
+    for wrong in ("3fa9c", "3FA9C0", "../../x", "a" * 41, b"3fa9c0", 0, None):
+        with pytest.raises(FormatDamaged, match=f"^{NAME}: 'suffix' is not what it may be$"):
+            decoded({**values(), "suffix": wrong})
+
+
 @pytest.mark.parametrize("key", point._FIELDS)
 def test_a_key_that_is_missing_or_of_a_wrong_type_is_named(key: str) -> None:
     manifest = values()

@@ -141,8 +141,7 @@ def dated(repository: Repository, point: Point, hours: int) -> Point:
     """*point* as if it had been made so much later: names tell seconds."""
     remove(repository, point)
     later = replace(point, time_ns=point.time_ns + hours * 3600 * SECOND)
-    repository.points.commit(later)
-    return later
+    return repository.points.commit(later)
 
 
 def two_points(tmp_path: Path, backup_of: Backup, repository: Repository) -> tuple[Point, Point]:

@@ -19,7 +19,17 @@ from ibtfs.errors import (
     UsageError,
 )
 from ibtfs.store.repository import Repository
-from ibtfs.toolkit import full_backup, incremental_backup, list_points, restore_backup
+from ibtfs.toolkit import (
+    Choice,
+    forget_points,
+    full_backup,
+    incremental_backup,
+    list_points,
+    restore_backup,
+    tag_points,
+    undo_backup,
+    untag_points,
+)
 from tests.support import differences, snapshot
 from tests.support.realdata import mixed
 from tests.support.toolkit import bytes_of
@@ -128,3 +138,41 @@ def test_a_damaged_manifest_is_told(
     (place / "points" / second.point.id).write_bytes(b"damaged")
     assert len(list_points(place)) == 1
     assert second.point.id in caplog.text
+
+
+def test_points_are_tagged_taken_back_and_forgotten(source: Path, tmp_path: Path) -> None:
+    place = tmp_path / "repository"
+    ids = []
+    for number in range(5):
+        (source / "file").write_text(str(number))
+        result = incremental_backup(source, place)
+        assert result.point
+        ids.append(result.point.id)
+
+    def left() -> list[str]:
+        return [shown.point.id for shown in list_points(place)]
+
+    assert [p.id for p in tag_points(place, "good", [ids[1], "latest~3"]).done] == [ids[1]]
+    assert restore_backup(place, "source", tmp_path / "new", "good").point.id == ids[1]
+    assert undo_backup(place, dry_run=True).gone == [ids[4]]
+    assert left() == ids
+    assert undo_backup(place, "source").gone == [ids[4]]
+    told = forget_points(place, keep_last=1, keep_tags=["good"], dry_run=True)
+    assert told.gone == [ids[0], ids[2]]
+    chosen = forget_points(place, keep_last=1, choice=Choice(tags=["good"]), group_by=["host"])
+    assert (chosen.gone, left()) == ([], ids[:4])
+    assert forget_points(place, keep_last=1, keep_tags=["good"]).gone == [ids[0], ids[2]]
+    assert [p.id for p in untag_points(place, "good", ["good"]).done] == [ids[1]]
+    assert forget_points(place, [ids[1]]).gone == [ids[1]]
+    for wrong in (
+        lambda: forget_points(place),
+        lambda: forget_points(place, ["latest"], keep_last=1),
+        lambda: forget_points(place, ["latest"]),
+        lambda: undo_backup(place),
+        lambda: tag_points(place, "../x", ["latest"]),
+    ):
+        with pytest.raises(UsageError):
+            wrong()
+    assert left() == [ids[3]]
+    assert forget_points(place, ["latest"], allow_none=True).gone == [ids[3]]
+    assert left() == []

@@ -78,7 +78,8 @@ def commit(
     statistics["bytes_stored"] += size  # the manifest counts as stored
     point = replace(point, statistics=statistics)
     lock.verify()
-    tally.counts["bytes_stored"] += repository.points.commit(point)
+    point = repository.points.commit(point)
+    tally.counts["bytes_stored"] += repository.points.manifest_size(point)
     return point
 
 

@@ -55,9 +55,10 @@ def make_plan(repository: Repository, source: Source, *, full: bool) -> Plan:
     if full:
         epochs = [point.epoch for point in points] + list(_archive_epochs(repository))
         epoch = 1 + max(epochs, default=0)
+    time_ns = time.time_ns()
     return Plan(
-        run_id=new_id(source.host),
-        time_ns=time.time_ns(),
+        run_id=new_id(source.host, time_ns),
+        time_ns=time_ns,
         source=source,
         display=last.display if last else _display(source, points),
         parent=None if full else last,
@@ -87,7 +88,8 @@ def _display(source: Source, points: Iterable[Point]) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-def new_id(host: str) -> str:
-    """A name for a run and its point: time, host and a random part, no more than that."""
+def new_id(host: str, time_ns: int) -> str:
+    """A name for a run and its point: the second when it began, host and a random part."""
     clean = re.sub(r"[^0-9A-Za-z-]", "-", host)[:40] or "host"
-    return f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}_{clean}_{os.urandom(5).hex()}"
+    second = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time_ns // 1_000_000_000))
+    return f"{second}_{clean}_{os.urandom(5).hex()}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ibtfs.cli.command import Command, json_option, repository_argument
+from ibtfs.cli.command import Command, json_option, option, repository_argument
 from ibtfs.cli.exit_codes import FAILURE
 from ibtfs.cli.output import (
     cut,
@@ -24,6 +24,7 @@ from ibtfs.cli.output import (
     table,
 )
 from ibtfs.cli.points import tell_damaged
+from ibtfs.cli.words import Tag
 
 if TYPE_CHECKING:
     from ibtfs.format.point import Point
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs list /media/disk/backups
+    ibtfs list --tag before-upgrade /media/disk/backups
     ibtfs list --json /media/disk/backups | jq -r '.points[-1].id'
 """
 HEADER = ("POINT", "AGE", "FILES", "SIZE", "STORED", "KIND", "ID", "TAGS", "COMMENT")
@@ -42,8 +44,10 @@ DISPENSABLE = (6, 2, 4, 5, 8, 7, 3, 1)
 
 @click.command("list", cls=Command, examples=EXAMPLES)
 @repository_argument
+@option("--tag", "tags", type=Tag(), multiple=True, metavar="TAG", section="Which points",
+        help="Only points that have TAG; given several times, any of them.")  # fmt: skip
 @json_option
-def command(*, repository: bytes, as_json: bool) -> int:
+def command(*, repository: bytes, tags: tuple[str, ...], as_json: bool) -> int:
     """List the backup points of a repository, source by source, oldest first.
 
     SIZE is that of the files as they were, STORED what the backup added to the repository. POINT
@@ -55,7 +59,10 @@ def command(*, repository: bytes, as_json: bool) -> int:
 
     repo = Repository.open(repository)
     points = repo.points.all()
-    names = displayed_names(points.points)
+    names = displayed_names(points.points)  # of all: a name does not depend on what is listed
+    if tags:
+        ids = frozenset[str]().union(*map(repo.points.tagged, tags))
+        points = points._replace(points=[point for point in points.points if point.id in ids])
     if as_json:
         emit_json(_result(repo, points, names))
     else:
@@ -100,7 +107,7 @@ def _print(repo: Repository, points: PointList, names: dict[str, str]) -> None:
     from ibtfs.store.naming import by_source
 
     sources, width = by_source(points.points), screen_width()
-    if not sources:
+    if not sources and not repo.points.ids():
         say(f"No backup points yet; make one: ibtfs backup SOURCE {shown(repo.path)}")
     for number, (display, mine) in enumerate(sorted(sources.items())):
         origin = mine[-1].source

@@ -53,7 +53,8 @@ def test_two_points_in_one_second(
     assert len({point.time_ns // 10**9 for point in made}) == 1
     shown = displayed_names(reopened(repository).points.all().points)
     first, second, third = (shown[point.id] for point in made)
-    assert (second, third) == (f"{first}-2", f"{first}-3")
+    digits = [point.id.rpartition("_")[2][:6] for point in made]
+    assert (second, third) == (f"{first}-{digits[1]}", f"{first}-{digits[2]}")
     assert len({point.id for point in made}) == 3
 
 

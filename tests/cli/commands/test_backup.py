@@ -58,7 +58,7 @@ def test_backup_json(repo: Path, source: Path) -> None:
     (source / "a.txt").unlink()
     answer = run_json("backup", source, repo)
     (point,) = answer["points"]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d{6}(-\d+)?", point["name"])
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d{6}(-[0-9a-f]{6})?", point["name"])
     assert [point[key] for key in ("files", "new", "gone")] == [4, 0, 1]
     assert point["changed"] + point["unchanged"] == 4  # a racily clean file is read again
     assert point["source"] == "documents"

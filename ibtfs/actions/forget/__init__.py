@@ -1,0 +1,1 @@
+"""Backup points that go: which ones by rules, and their removal."""

@@ -1,0 +1,71 @@
+"""``ibtfs undo``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ibtfs.cli.command import (
+    Command,
+    json_option,
+    option,
+    options_of,
+    quiet_option,
+    repository_argument,
+)
+from ibtfs.cli.forget_choices import Removing
+from ibtfs.cli.output import say
+from ibtfs.cli.removal import RemovalReport
+from ibtfs.cli.words import Name
+
+if TYPE_CHECKING:
+    from ibtfs.actions.forget.run import Forgotten
+
+EXAMPLES = """
+    ibtfs undo /media/disk/backups
+    ibtfs undo --source documents --dry-run /media/disk/backups
+"""
+
+
+@click.command("undo", cls=Command, examples=EXAMPLES)
+@repository_argument
+@option("--source", metavar="NAME", type=Name(), section="Which backup",
+        help="The source whose last backup is taken back, where there are several.")  # fmt: skip
+@options_of(Removing, "removing", section="How")
+@quiet_option
+@json_option
+def command(
+    *, repository: bytes, source: str | None, removing: Removing, quiet: bool, as_json: bool
+) -> int:  # fmt: skip
+    """Take back the last backup of a source: its newest point is removed, and told.
+
+    The point before it is the last one then. The next backup stores only what changed since that
+    one, and finds again what the removed point had stored, as long as it is not pruned.
+    """
+    from datetime import datetime
+
+    from ibtfs.actions.forget.run import Way, undo
+    from ibtfs.store.repository import Repository
+
+    way = Way(removing.allow_none, removing.dry_run)
+    forgotten = undo(Repository.open(repository), source or "", datetime.now(), way)
+    report = RemovalReport(forgotten, dry_run=removing.dry_run)
+    before = _before(forgotten)
+    if as_json:
+        report.emit({"latest": report.about(before) if before else None})
+    else:
+        report.tell(quiet=quiet, verb="Would take back" if removing.dry_run else "Took back")
+        if before and report.removed and not quiet:
+            verb = "would be" if removing.dry_run else "is"
+            say(f"  the last {verb} {report.title(before)}")
+    return report.exit_code
+
+
+def _before(forgotten: Forgotten) -> str:
+    """The id of the point that was there before the one that was to go; empty if there is none."""
+    (gone,) = forgotten.gone
+    points = forgotten.points.points
+    source = next(point.source.identity for point in points if point.id == gone)
+    mine = [p.id for p in points if p.source.identity == source and p.id != gone]
+    return mine[-1] if mine else ""
