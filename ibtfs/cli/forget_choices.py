@@ -110,5 +110,9 @@ class Removing:
         "--allow-none", is_flag=True, help="Let a source lose its last point."
     )
     dry_run: bool = option_field(
-        "-n", "--dry-run", is_flag=True, help="Say what would go, and remove nothing."
+        "-n", "--dry-run", is_flag=True,
+        help="Say what would go, and what pruning would free then; remove nothing.",
+    )  # fmt: skip
+    prune: bool = option_field(
+        "--prune", is_flag=True, help="Then free the space of what went, as ibtfs prune does."
     )

@@ -66,8 +66,11 @@ class RemovalReport:
         done = "Would remove" if self._dry_run else "Removed"
         return f"{done} {counted(len(self.removed), 'backup point')}; {staying:,} stay"
 
-    def emit(self, answer: dict[str, Any]) -> None:
-        """Print the JSON object: what every removal tells, and *answer*."""
+    def emit(self, answer: dict[str, Any], also: int = 0) -> None:
+        """Print the JSON object: what every removal tells, and *answer*.
+
+        *also* is how what was done besides ended.
+        """
         result = {
             "removed": [self.about(point_id) for point_id in self.removed],
             "dry_run": self._dry_run,
@@ -79,4 +82,4 @@ class RemovalReport:
             result["problems"] = [{"id": k, "message": str(v)} for k, v in problems.items()]
         if self.exit_code == FAILURE:
             result["error"] = "; ".join(str(error) for error in self.forgotten.refused.values())
-        emit_json({**result, "exit_code": self.exit_code})
+        emit_json({**result, "exit_code": self.exit_code or also})

@@ -86,7 +86,8 @@ def decide(
 ) -> Decision:
     """What pruning would do if the points *without* were gone too.
 
-    *lock* tells the age of archives; without it, none counts as young.  At most *max_rewrite* bytes
+    *lock* tells the age of archives; without it, all of runs that left no point count as young.  At
+    most *max_rewrite* bytes
     are written, for what frees most by them.  *all_of_it*: whatever frees anything is written anew.
     Raises RepositoryError where it cannot be told what is needed, IntegrityError.
     """
@@ -186,16 +187,15 @@ def _young(
     without: Collection[str],
 ) -> frozenset[str]:
     """The archives of runs that left no point, and may be gone on with."""
-    if lock is None:
-        return frozenset()
     runs = {point.id for point in points} | {*repository.points.forgotten(), *without}
-    lock.verify()  # ages are told by its time
+    if lock is not None:
+        lock.verify()  # ages are told by its time
     return frozenset(
         name
         for name in repository.archive_ids()
         if run_of(name) not in runs
         and _is_unused(marking, name)
-        and repository.age(name, lock) < YOUNG_SECONDS
+        and (lock is None or repository.age(name, lock) < YOUNG_SECONDS)
     )
 
 

@@ -16,6 +16,7 @@ from ibtfs.cli.command import (
     repository_argument,
 )
 from ibtfs.cli.forget_choices import Concerned, Keep, Removing
+from ibtfs.cli.forget_space import Space
 from ibtfs.cli.output import counted, cut, fitting, printable, say, screen_width, table
 from ibtfs.cli.points import POINT_HELP
 from ibtfs.cli.removal import RemovalReport
@@ -72,16 +73,19 @@ def command(
         rules = Rules(policy, concerned.choice(), concerned.words())
         forgotten = forget_by_rules(repo, rules, time.time_ns(), way)
     report = RemovalReport(forgotten, dry_run=removing.dry_run)
+    space = Space(repo, report, removing, quiet=quiet, as_json=as_json)
     if as_json:
         groups = [_group(report, key, mine) for key, mine in (forgotten.groups or {}).items()]
-        report.emit({} if words else {"groups": groups})
-    elif words:
+        report.emit({**({} if words else {"groups": groups}), **space.json()}, space.exit_code)
+        return report.exit_code or space.exit_code
+    if words:
         report.tell(quiet=quiet, verb="Would remove" if removing.dry_run else "Removed")
     else:
         report.complain()
         if not quiet:
             _print(report, forgotten.groups or {})
-    return report.exit_code
+    space.tell()
+    return report.exit_code or space.exit_code
 
 
 def _group(report: RemovalReport, key: Key, mine: Sequence[Judged]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ibtfs.cli.command import (
 )
 from ibtfs.cli.forget_choices import Removing
 from ibtfs.cli.output import say
+from ibtfs.cli.forget_space import Space
 from ibtfs.cli.removal import RemovalReport
 from ibtfs.cli.words import Name
 
@@ -49,17 +50,21 @@ def command(
     from ibtfs.store.repository import Repository
 
     way = Way(removing.allow_none, removing.dry_run)
-    forgotten = undo(Repository.open(repository), source or "", datetime.now(), way)
+    repo = Repository.open(repository)
+    forgotten = undo(repo, source or "", datetime.now(), way)
     report = RemovalReport(forgotten, dry_run=removing.dry_run)
+    space = Space(repo, report, removing, quiet=quiet, as_json=as_json)
     before = _before(forgotten)
     if as_json:
-        report.emit({"latest": report.about(before) if before else None})
+        latest = {"latest": report.about(before) if before else None}
+        report.emit({**latest, **space.json()}, space.exit_code)
     else:
         report.tell(quiet=quiet, verb="Would take back" if removing.dry_run else "Took back")
         if before and report.removed and not quiet:
             verb = "would be" if removing.dry_run else "is"
             say(f"  the last {verb} {report.title(before)}")
-    return report.exit_code
+        space.tell()
+    return report.exit_code or space.exit_code
 
 
 def _before(forgotten: Forgotten) -> str:

@@ -174,6 +174,24 @@ def test_a_repository_that_is_not_there_or_locked(days: Path, tmp_path: Path) ->
         run("tag", "add", days, "x", "docs/latest", code=11)
 
 
+def test_the_space_of_what_goes_is_told_and_freed(days: Path) -> None:
+    before = listed(days)
+    words = ("forget", days, "docs/latest~1", "docs/latest~2")
+    foretold = run_json(*words, "--dry-run")["would_free"]
+    assert foretold > 0
+    assert run(*words, "-n").stdout.splitlines()[-1].startswith("Pruning then would free ")
+    size = sum(path.stat().st_size for path in days.rglob("*") if path.is_file())
+    answer = run_json(*words, "--prune")
+    freed = size - sum(path.stat().st_size for path in days.rglob("*") if path.is_file())
+    assert answer["exit_code"] == 0
+    assert answer["prune"]["freed"] == pytest.approx(foretold, rel=0.05, abs=200)
+    assert freed >= answer["prune"]["freed"]  # the manifests, too
+    assert len(listed(days)) == len(before) - 2
+    shown = run("undo", days, "--source", "docs", "--prune").stdout.splitlines()
+    assert shown[-1].startswith("Freed ")
+    assert run_json("check", days, "--read-data")["damages"] == []
+
+
 # ---- undo --------------------------------------------------------------------------------------
 
 
