@@ -13,7 +13,7 @@ from blake3 import blake3
 
 from ibtfs.actions.damages import Damage, Damages, record_name
 from ibtfs.actions.observer import Observer
-from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError
+from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, LimitExceeded
 from ibtfs.format.entry import HASH_SIZE, page_digest, pages_digest
 from ibtfs.format.frames import DATA_STREAMS
 from ibtfs.format.index import Reference
@@ -26,6 +26,7 @@ from ibtfs.store.contents.whole import require_whole
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef, StoredPage, child_path, decode_xattrs
 from ibtfs.store.trees.reach import Visit, reach
+from ibtfs.store.trees.totals import entries_below, require_countable
 
 PIECE = 1 << 20
 
@@ -71,6 +72,7 @@ class _Check:
         self._contents = Contents(repository)
         self._states: set[Reference] = set()
         self._digests: dict[Reference, bytes] = {}
+        self._totals: dict[Reference, int] = {}
         self._users: dict[Reference, tuple[str, bytes]] = {}
         self._xattrs: set[Reference] = set()
         self.damages = Damages(observer)
@@ -89,27 +91,40 @@ class _Check:
             self.damages.add(name, str(error), point=point.id, path=b".")
             return
         root = StateRef(point.state, point.digest)
-        for visit in reach(self._repository, root, seen=self._states):
+        for visit in reach(self._repository, root, seen=self._states, after=True):
             self.counts["states"] += 1
             self._observer.progress(1, 0)
-            try:
-                self._state(point, visit)
-            except IntegrityError as error:
-                self.damages.add_state(visit.state.ref, str(error), point.id, visit.path)
+            self._state(point, visit)
+        try:
+            require_countable(self._totals.get(point.state, 0), f"{name}: its tree")
+        except LimitExceeded as error:
+            self.damages.add(name, str(error), point=point.id, path=b".")
         if self._digests.get(point.state, point.digest) != point.digest:
             message = f"{name}: its tree does not have the digest that it should"
             self.damages.add(name, message, point=point.id)
 
     def _state(self, point: Point, visit: Visit) -> None:
         """Check one directory; its digest is kept, if it can be known."""
-        digests = [self._page(point, visit.path, page) for page in visit.pages()]
-        if not all(digests):
-            return  # some contents are damaged, and named
-        digest = digests[0] if len(digests) == 1 else pages_digest([d[:HASH_SIZE] for d in digests])
-        if digest[:HASH_SIZE] != visit.state.digest[:HASH_SIZE]:
-            name = record_name(visit.state.ref)
-            raise FormatDamaged(f"{name}: does not have the digest that it should")
-        self._digests[visit.state.ref] = digest
+        ref, failures = visit.state.ref, []
+        digests: list[bytes] = []
+        for page in visit.readable_pages():
+            try:
+                digests.append(self._page(point, visit.path, page))
+            except IntegrityError as error:
+                failures.append(error)
+        failures += visit.failures
+        total = visit.size + entries_below(visit.known_folders(), self._totals)
+        self._totals[ref] = max(total, self._totals.get(ref, 0))
+        if not failures and all(digests):  # else some contents are damaged, and named
+            few = len(digests) == 1
+            digest = digests[0] if few else pages_digest([d[:HASH_SIZE] for d in digests])
+            if digest[:HASH_SIZE] == visit.state.digest[:HASH_SIZE]:
+                self._digests[ref] = digest
+            else:
+                message = f"{record_name(ref)}: does not have the digest that it should"
+                failures.append(FormatDamaged(message))
+        for failure in failures:
+            self.damages.add_state(ref, str(failure), point.id, visit.path)
 
     def _page(self, point: Point, folder: bytes, page: StoredPage) -> bytes:
         """Check the rows of a page; its digest, empty if a content's cannot be known."""

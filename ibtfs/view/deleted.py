@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from ibtfs.errors import EntryNotFound, IntegrityError
 from ibtfs.store.trees.history import holds_gone
 from ibtfs.store.trees.past import Gone, Last, Past
 from ibtfs.store.trees.patience import Patience
-from ibtfs.view.entry_node import EntryNode, failure
+from ibtfs.view.entry_node import EntryNode, failure, partly_failed
 from ibtfs.view.node import Attributes, Node
 from ibtfs.view.synthetic import SyntheticNode, as_in_the_past, folder_attributes
 from ibtfs.view.timeline import (
@@ -61,7 +62,7 @@ class _Losses:
         past = self.gone.still
         if not self.gone.is_complete:
             return list(past)
-        return [name for name in past if self.holds(name, past[name], patience)]
+        return [name for name in past if patience.is_over or self.holds(name, past[name], patience)]
 
     def count(self, patience: Patience) -> None:
         """Count the directories that are shown; tried once."""
@@ -71,7 +72,7 @@ class _Losses:
         if patience.is_over or not self.gone.advance(patience):
             return
         still = self.still(patience)
-        if not patience.is_over:
+        if not patience.is_over and not self.gone.failures:
             gone = [last for last in self.gone.entries.values() if last.entry.state is not None]
             self.links = 2 + len(still) + len(gone)
 
@@ -125,7 +126,10 @@ class DeletedFolder(SyntheticNode):
         raise EntryNotFound(f"Nothing is gone at {os.fsdecode(path)!r}")
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
-        """What is gone, and directories in which something is."""
+        """What is gone, and directories in which something is.
+
+        Raises PartlyDamaged with what is known of, where damage hides some.
+        """
         known = self._known()
         patience = Patience(LISTING_SECONDS)
         known.gone.advance(patience)
@@ -137,7 +141,20 @@ class DeletedFolder(SyntheticNode):
             child = self._below(name)
             child.count(counting)
             listed.append((name, child))
-        return sorted(listed, key=lambda item: item[0])
+        listed.sort(key=lambda item: item[0])
+        if known.gone.failures:
+            self._forget()
+            raise self._partly(known.gone.failures, listed)
+        return listed
+
+    def _forget(self) -> None:
+        """Have it be looked at anew the next time: the disk may have failed for a moment."""
+        self._view.timeline(self._source).known.drop(lambda key: key == (NAME, self._path))
+
+    def _partly(self, failures: Sequence[IntegrityError], listed: Sequence[Any]) -> Exception:
+        newest = self._view.timeline(self._source).ordered[-1]
+        told = [failure(self._view, newest, self._path, error) for error in failures]
+        return partly_failed(told, listed)
 
     def count(self, patience: Patience) -> None:
         """Count the directories in it, if *patience* allows."""

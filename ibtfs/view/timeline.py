@@ -17,7 +17,9 @@ from ibtfs.format.point import Point
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.naming import select_among
 from ibtfs.store.trees.compare import Comparison
+from ibtfs.store.trees.directory import child_path
 from ibtfs.store.trees.history import History
+from ibtfs.store.trees.trail import require_depth
 from ibtfs.view.entry_node import Backing
 
 LISTING_SECONDS: Final = 0.25
@@ -42,6 +44,8 @@ class Timeline:
 
     points: Mapping[bytes, Point]
     history: History
+    damaged: Sequence[str] = ()
+    """The ids of points of the repository whose manifests cannot be read: some may belong here."""
     known: ByteCache = field(default_factory=lambda: ByteCache(KNOWN_BYTES, _known_bytes))
     """What was found out about paths: it has a *weight*, the number of names in it by now."""
 
@@ -109,5 +113,7 @@ def way_back(view: TimeView, source: bytes, point: Point, folders: int) -> bytes
 
 
 def below(path: bytes, name: bytes) -> bytes:
-    """The path of *name* in the directory at *path*."""
-    return path + b"/" + name if path else name
+    """The path of *name* in the directory at *path*.  Raises FormatDamaged if it is too deep."""
+    found = child_path(path, name)
+    require_depth(found.count(b"/"), found, "the path")
+    return found

@@ -117,15 +117,19 @@ class RepositoryView:
         for source, mine in by_source(points).items():
             shown = {names[p.id].encode(): p for p in mine if options.shows(p)}
             if shown and options.shows_source(source):
-                found[os.fsencode(source)] = self._timeline(os.fsencode(source), shown)
+                name = os.fsencode(source)
+                found[name] = self._timeline(name, shown, sorted(damaged))
         return found
 
-    def _timeline(self, source: bytes, points: dict[bytes, Point]) -> Timeline:
+    def _timeline(
+        self, source: bytes, points: dict[bytes, Point], damaged: Sequence[str]
+    ) -> Timeline:
         """What was found out about the points of a source holds until one comes or goes."""
         known = self._sources.get(source)
-        if known is not None and known.points == points:
+        if known is not None and (known.points, known.damaged) == (points, damaged):
             return known
-        return Timeline(points, History(self.repository, self.contents, list(points.values())))
+        history = History(self.repository, self.contents, list(points.values()))
+        return Timeline(points, history, damaged)
 
     def timeline(self, source: bytes) -> Timeline:
         """The points of *source* as they are now.  Raises PointGone."""

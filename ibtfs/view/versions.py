@@ -13,12 +13,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from ibtfs.errors import EntryNotFound, IntegrityError
 from ibtfs.store.trees.history import Version
 from ibtfs.store.trees.past import Ever, Past
 from ibtfs.store.trees.patience import Patience
-from ibtfs.view.entry_node import EntryNode, failure
+from ibtfs.view.entry_node import EntryNode, failure, partly_failed
 from ibtfs.view.node import Attributes, Node
 from ibtfs.view.synthetic import (
     DamagedNode,
@@ -167,7 +168,10 @@ class VersionsFolder(SyntheticNode):
                 raise failure(self._view, point, path, sighting)
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
-        """What the directory ever held, by name, and the versions, oldest first."""
+        """What the directory ever held, by name, and the versions, oldest first.
+
+        Raises PartlyDamaged with what is known of, where damage hides some.
+        """
         timeline = self._timeline()
         known = self._known(timeline)
         listed: list[tuple[bytes, Node]] = []
@@ -180,8 +184,19 @@ class VersionsFolder(SyntheticNode):
                 inside.adopt(past, is_complete=is_complete)
                 inside.count(counting)
                 listed.append((name, child))
-        versions = [(name, self._version(version)) for name, version in known.versions.items()]
-        return [*listed, *versions]
+        listed += [(name, self._version(version)) for name, version in known.versions.items()]
+        if known.past.was_directory and known.ever.failures:
+            raise self._partly(timeline, known.ever.failures, listed)
+        return listed
+
+    def _partly(
+        self, timeline: Timeline, failures: Sequence[IntegrityError], listed: Sequence[Any]
+    ) -> Exception:
+        """What is told of a listing that lacks what damage hides; the next one looks anew."""
+        timeline.known.drop(lambda key: key == (NAME, self._path))
+        newest = timeline.ordered[-1]
+        told = [failure(self._view, newest, self._path, error) for error in failures]
+        return partly_failed(told, listed)
 
     def _below(self, name: bytes) -> VersionsFolder:
         path = below(self._path, name)

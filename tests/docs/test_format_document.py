@@ -36,6 +36,7 @@ from ibtfs.store.contents import slabs as vault
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.trees import directory as states
+from ibtfs.store.trees import totals, trail
 from ibtfs.store.writing import flatten
 from ibtfs.store.writing import run as run_writer
 from tests.support import TYPES, Entry, differences, independent_reader
@@ -220,6 +221,9 @@ def test_limits() -> None:
         "ranges of a map": extents.RANGE_LIMIT,
         "size of a content": extents.CONTENT_LIMIT,
         "rows of a page": entry.PAGE_ROWS,
+        "directories below a root, one in the other": trail.DEPTH_LIMIT,
+        "bytes of a path below a root": trail.PATH_LIMIT,
+        "entries of a tree, by path": totals.ENTRIES_LIMIT,
         "bytes of a name": entry.NAME_LIMIT,
         "bytes of a link's target": entry.TARGET_LIMIT,
         "bytes of the name of an extended attribute": entry.XATTR_NAME_LIMIT,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import os
 import stat
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ibtfs.errors import EntryNotFound, FormatDamaged
+from ibtfs.errors import EntryNotFound, FormatDamaged, IntegrityError
 from ibtfs.format.entry import (
     FLAGS,
     NAME,
@@ -89,7 +90,7 @@ class StoredPage(NamedTuple):
             content = header.reference(ref, where) if ref is not None else None
         elif stat.S_ISDIR(mode):
             state = StateRef(header.reference(ref[0], where), ref[1])
-            # children are written before their parents, so a tree cannot hold itself
+            # children are written before their parents; among archives a walk looks, see trail.py
             if state.ref.archive == self.ref.archive and state.ref.number >= self.ref.number:
                 raise FormatDamaged(f"{layout.archive(where)}: a directory that holds itself")
         elif stat.S_ISLNK(mode):
@@ -113,6 +114,20 @@ class StoredPage(NamedTuple):
         """The rows that are directories, in order of name.  Raises FormatDamaged."""
         # only those lead to a pair
         return [self.entry(n) for n, ref in enumerate(self.page.refs) if type(ref) is tuple]
+
+
+class Gap(NamedTuple):
+    """Entries of a directory that cannot be read: those behind *after*, up to *last*; and why."""
+
+    after: bytes
+    last: bytes
+    error: IntegrityError
+
+
+def is_missing(name: bytes, gaps: Sequence[Gap]) -> bool:
+    """Whether *name* would lie in one of the *gaps* of a directory, which are in order."""
+    row = bisect.bisect_left(gaps, name, key=lambda gap: gap.last)
+    return row < len(gaps) and gaps[row].after < name
 
 
 class Directory:
@@ -154,6 +169,31 @@ class Directory:
         else:
             wanted = (n for n, entry in enumerate(self._pages) if entry.digest not in without)
             yield from map(self._load, wanted)
+
+    def readable(
+        self, gaps: list[Gap], without: Container[bytes] = frozenset()
+    ) -> Iterator[StoredPage]:
+        """As :meth:`pages`, those that can be read; what is missing goes to *gaps*."""
+        if self._only is not None:
+            yield self._only
+        for number, entry in enumerate(self._pages):
+            if entry.digest in without:
+                continue
+            try:
+                page = self._load(number)
+            except IntegrityError as error:
+                gaps.append(self._gap(number, error))
+                continue
+            yield page
+
+    def _gap(self, number: int, error: IntegrityError) -> Gap:
+        entry, after = self._pages[number], self._lasts[number - 1] if number else b""
+        told = f"after {os.fsdecode(after)!r} " if after else ""
+        message = (
+            f"{error}: {entry.rows:,} of {self.size:,} entries cannot be read, {told}up to "
+            f"{os.fsdecode(entry.last)!r}"
+        )
+        return Gap(after, entry.last, type(error)(message))
 
     @classmethod
     def cached(cls, repository: Repository, ref: Reference) -> Directory:

@@ -15,7 +15,14 @@ from ibtfs.format.acl import ACCESS_ACL
 from ibtfs.format.entry import HASH_SIZE, MODE, NAME, XATTRS
 from ibtfs.format.point import Point
 from ibtfs.store.repository import Repository
-from ibtfs.store.trees.directory import Directory, Entry, StateRef, StoredPage
+from ibtfs.store.trees.directory import (
+    Directory,
+    Entry,
+    Gap,
+    StateRef,
+    StoredPage,
+    is_missing,
+)
 from ibtfs.store.trees.patience import Patience
 
 
@@ -106,14 +113,20 @@ class _DistinctPages:
         self, states: Sequence[DatedState], seen: set[bytes]
     ) -> Iterator[tuple[Point, StoredPage]]:
         for point, state in states:
+            gaps: list[Gap] = []
             try:
-                directory = Directory(self.repository, state.ref)
-                for page in directory.pages(seen):
+                for page in Directory(self.repository, state.ref).readable(gaps, seen):
                     yield point, page
-                seen |= directory.page_digests
+                    seen.add(page.digest)
             except IntegrityError as error:
-                if self.repository.points.has(point.id):
-                    self.failures.append(error)
+                self._fail(point, error)
+            for gap in gaps:
+                self._fail(point, gap.error)
+
+    def _fail(self, point: Point, error: IntegrityError) -> None:
+        """Note what cannot be read, unless it is gone with its *point*."""
+        if self.repository.points.has(point.id):
+            self.failures.append(error)
 
     def step(self) -> bool:
         """Take in one more page; False if there was none."""
@@ -176,6 +189,7 @@ class Gone(_DistinctPages):
     ) -> None:
         self._newest = newest
         self._present = Directory.cached(repository, newest.state.ref)
+        self._lost: list[Gap] = []
         super().__init__(repository, older, self._present.page_digests)
         self.entries: dict[bytes, Last] = {}
         self.still: dict[bytes, Past] = {}
@@ -183,7 +197,7 @@ class Gone(_DistinctPages):
     def _take(self, point: Point, page: StoredPage) -> None:
         for row, stamp in enumerate(page.page.stamps):
             name, is_directory = stamp[NAME], stat.S_ISDIR(stamp[MODE])
-            if name in self.entries:
+            if name in self.entries or is_missing(name, self._lost):
                 continue
             past = self.still.get(name)
             if past is None:
@@ -191,6 +205,9 @@ class Gone(_DistinctPages):
                     now = self._present.find(name)
                 except EntryNotFound:
                     self.entries[name] = Last(point, page.entry(row))
+                    continue
+                except IntegrityError as error:
+                    self._lose(error)
                     continue
                 if not is_directory:
                     continue
@@ -203,3 +220,10 @@ class Gone(_DistinctPages):
                 past.add(self._newest.point, now)
             if is_directory:
                 past.add(point, page.entry(row))
+
+    def _lose(self, error: IntegrityError) -> None:
+        """Note what nobody knows of the newest state, since *error* was met there."""
+        for _ in self._present.readable(self._lost):
+            pass
+        for failure in [gap.error for gap in self._lost] or [error]:
+            self._fail(self._newest.point, failure)

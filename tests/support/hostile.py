@@ -1,0 +1,107 @@
+"""Repositories whose checksums are right, and whose contents no backup would ever have written."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ibtfs.format.compression import Codec
+from ibtfs.format.entry import HASH_SIZE, Page, PageEntry, page_digest, pages_digest
+from ibtfs.format.index import Reference
+from ibtfs.format.point import Point, Source
+from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
+from ibtfs.store.repository import Repository
+from ibtfs.store.trees.directory import StateRef
+
+SECOND = 1_000_000_000
+SOURCE = Source("host", b"/source", "source")
+FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
+
+
+def archive_id(number: int) -> str:
+    return f"20260101T000000Z_host_0000000000.{number}"
+
+
+@contextmanager
+def archive(repository: Repository, number: int) -> Iterator[ArchiveWriter]:
+    """An archive to be written by hand; it is there when all is done."""
+    with compression_pool() as pool:
+        writer = ArchiveWriter(
+            repository.storage, repository.id, archive_id(number),
+            epoch=0, codec=Codec(), pool=pool,
+        )  # fmt: skip
+        yield writer
+        writer.finish()
+
+
+def page_of(writer: ArchiveWriter, rows: Mapping[bytes, StateRef | None]) -> tuple[Page, bytes]:
+    """A page of folders, and of empty files where there is None; and its digest."""
+    names = sorted(rows)
+    states = [rows[name] for name in names]
+    stamps = tuple(
+        (name, FOLDER if state else FILE, 0, 0, 0, SECOND, SECOND, 1, 1)
+        for name, state in zip(names, states, strict=True)
+    )
+    refs = tuple(s and (writer.packed(s.ref), s.digest[:HASH_SIZE]) for s in states)
+    page = Page(stamps, refs, {})
+    return page, page_digest(page, [s and s.digest[:HASH_SIZE] for s in states], {})
+
+
+def folder(writer: ArchiveWriter, rows: Mapping[bytes, StateRef | None]) -> StateRef:
+    """A directory of one page."""
+    page, digest = page_of(writer, rows)
+    return StateRef(writer.add_page(page), digest)
+
+
+def paged_folder(
+    writer: ArchiveWriter, pages: Sequence[Mapping[bytes, StateRef | None]]
+) -> StateRef:
+    """A directory of several pages."""
+    entries = []
+    for rows in pages:
+        page, digest = page_of(writer, rows)
+        ref = writer.packed(writer.add_page(page))
+        entries.append(PageEntry(ref, digest[:HASH_SIZE], len(rows), max(rows)))
+    digest = pages_digest([entry.digest for entry in entries])
+    return StateRef(writer.add_pages(entries), digest)
+
+
+def commit(repository: Repository, root: StateRef, sequence: int = 1, **fields: Any) -> Point:
+    """A backup point of the tree *root*."""
+    point = Point(
+        id=f"20260101T0000{sequence:02}Z_host_0000000000", sequence=sequence, epoch=0,
+        time_ns=sequence * SECOND, utc_offset=0, source=SOURCE, display="source",
+        root=(b"", FOLDER, 0, 0, 0, SECOND, SECOND, 1, 1), state=root.ref, digest=root.digest,
+        **fields,
+    )  # fmt: skip
+    repository.points.commit(point)
+    return point
+
+
+def entangled(repository: Repository) -> Point:
+    """Two archives whose folders contain each other: ``a/b/a/b``, without an end."""
+    first = StateRef(Reference(archive_id(1), 0), bytes(32))
+    with archive(repository, 0) as writer:
+        one = folder(writer, {b"a": first, b"file": None})
+    with archive(repository, 1) as writer:
+        folder(writer, {b"b": one, b"file": None})
+    return commit(repository, one)
+
+
+def doubling(
+    writer: ArchiveWriter, levels: int, rows: Mapping[bytes, StateRef | None], width: int = 2
+) -> StateRef:
+    """A folder that has the same one *width* times, and so on, *levels* deep; then *rows*."""
+    state = folder(writer, rows)
+    for _ in range(levels):
+        state = folder(writer, dict.fromkeys([b"%d" % n for n in range(width)], state))
+    return state
+
+
+def boundless(repository: Repository, levels: int = 66) -> Point:
+    """A tree of few states and 2^*levels* files."""
+    with archive(repository, 0) as writer:
+        root = doubling(writer, levels, {b"file": None})
+    return commit(repository, root)
