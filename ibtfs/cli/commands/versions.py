@@ -50,7 +50,8 @@ def command(*, repository: bytes, path: bytes, source: str | None, as_json: bool
     PATH is relative to the source, or the absolute path that it had; it may be gone by now.
     VERSION is the backup point that had it first: give it to cat or restore. POINTS is in how many
     points it lives, CHANGED what differs from the version before. A folder has another version
-    when anything in it changed.
+    when anything in it changed. The exit code is 1 where damage hid a version, 3 where a point
+    that cannot be read may have had one.
     """
     from ibtfs.store.contents.reader import Contents
     from ibtfs.store.naming import displayed_names
