@@ -42,6 +42,7 @@ class _Losses:
         self.links = 0
         self._repository = timeline.history.repository
         self._decided: dict[bytes, bool] = {}
+        self._undecided: set[bytes] = set()
 
     @property
     def weight(self) -> int:
@@ -49,12 +50,21 @@ class _Losses:
         return 5 + 5 * (len(self.gone.entries) + len(self.gone.still))
 
     def holds(self, name: bytes, past: Past, patience: Patience) -> bool:
-        """Whether something is gone in the directory *name*, which is still there."""
+        """Whether something is gone in the directory *name*, which is still there.
+
+        What a listing had no time for is shown, and asked for it is not looked at again.
+        """
+        return name in self._undecided or self._holds(name, past, patience)
+
+    def _holds(self, name: bytes, past: Past, patience: Patience) -> bool:
         found = self._decided.get(name)
         if found is None:
             found = holds_gone(self._repository, past, patience)
-            if not patience.is_over:
+            if patience.is_over:
+                self._undecided.add(name)
+            else:
                 self._decided[name] = found
+                self._undecided.discard(name)
         return found
 
     def still(self, patience: Patience) -> list[bytes]:
@@ -62,7 +72,7 @@ class _Losses:
         past = self.gone.still
         if not self.gone.is_complete:
             return list(past)
-        return [name for name in past if patience.is_over or self.holds(name, past[name], patience)]
+        return [name for name in past if self._holds(name, past[name], patience)]
 
     def count(self, patience: Patience) -> None:
         """Count the directories that are shown; tried once."""
@@ -85,6 +95,7 @@ class DeletedFolder(SyntheticNode):
 
     def __init__(self, view: TimeView, source: bytes, path: bytes) -> None:
         self._view, self._source, self._path = view, source, path
+        self._is_counted = True  # unless the listing that it came with left no time for it
 
     def _known(self) -> _Losses:
         timeline = self._view.timeline(self._source)
@@ -96,7 +107,7 @@ class DeletedFolder(SyntheticNode):
     def attributes(self) -> Attributes:
         """Its mtime changes when its listing may have."""
         known = self._known()
-        known.count(Patience(COUNTING_SECONDS))
+        known.count(Patience(COUNTING_SECONDS if self._is_counted else 0))
         past, gone = known.past, known.gone
         time_ns = self._view.changed_ns + len(gone.entries) + len(gone.still)
         inode = self._view.inode(b"deleted", self._source, self._path)
@@ -157,8 +168,9 @@ class DeletedFolder(SyntheticNode):
         return partly_failed(told, listed)
 
     def count(self, patience: Patience) -> None:
-        """Count the directories in it, if *patience* allows."""
-        if not patience.is_over:
+        """Count the directories in it, if *patience* allows, and else not at all."""
+        self._is_counted = not patience.is_over
+        if self._is_counted:
             self._known().count(patience)
 
     def _gone(self, name: bytes, last: Last) -> Node:

@@ -14,6 +14,7 @@ import pytest
 from ibtfs.store.repository import Repository
 from tests.support import hostile
 from tests.support.commands import outside
+from tests.support.mounts import mounted
 from tests.support.repositories import reopened
 from tests.support.trees import make_tree
 
@@ -136,3 +137,20 @@ def test_a_backup_upon_a_tree_without_an_end(tmp_path: Path, repository: Reposit
         "backup", "--name", "source", tmp_path / "source", repository.path, "--host", "host"
     )
     assert done.returncode == 0, done.stderr
+
+
+# Requests of a mount that would take for ever
+
+
+@pytest.mark.parametrize("path", [".deleted/d", ".versions/d"])
+@pytest.mark.parametrize("words", [["-f"], ["-l"]])
+def test_a_listing_of_a_mount_takes_no_longer_than_it_may(
+    tmp_path: Path, repository: Repository, path: str, words: list[str]
+) -> None:
+    """It is shown what could not be told in time; comparing all would take minutes."""
+    hostile.laborious(repository)
+    with mounted(repository, tmp_path / "mnt") as mnt:
+        done = subprocess.run(
+            ["ls", *words, str(mnt / "source" / path)], capture_output=True, timeout=30, check=True
+        )
+    assert done.stdout.count(b"\n") >= 3000

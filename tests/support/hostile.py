@@ -105,3 +105,25 @@ def boundless(repository: Repository, levels: int = 66) -> Point:
     with archive(repository, 0) as writer:
         root = doubling(writer, levels, {b"file": None})
     return commit(repository, root)
+
+
+def laborious(repository: Repository, folders: int = 3000, pages: int = 20_000) -> None:
+    """Two points of a folder ``d`` in which each of many folders takes long to compare.
+
+    All have the same two states; nothing is gone from the older one, and each page of it tells so.
+    """
+    with archive(repository, 0) as writer:
+        states = []
+        for digit in (1, 2):
+            entries = []
+            for number in range(pages):
+                page, _ = page_of(writer, {b"%06d" % number: None})
+                digest = number.to_bytes(HASH_SIZE, "big")[1:] + b"%d" % digit
+                ref = writer.packed(writer.add_page(page))
+                entries.append(PageEntry(ref, digest, 1, b"%06d" % number))
+            inside = StateRef(writer.add_pages(entries), b"%d" % digit * 32)
+            names = [b"%04d" % number for number in range(folders)]
+            d = folder(writer, dict.fromkeys(names, inside))
+            states.append(folder(writer, {b"d": d}))
+    for sequence, root in enumerate(states, 1):
+        commit(repository, root, sequence)

@@ -229,6 +229,10 @@ class ArchiveReader:
         """Directory state, or page, *number*.  Raises ObjectMissing, FormatDamaged."""
         return decode_state(self.body(STATES, number), f"{self.where}/index: state {number}")
 
+    def state_bytes(self, number: int) -> int:
+        """The packed size of a directory state.  Raises as :meth:`state`."""
+        return len(self.body(STATES, number))
+
     def extents(self, number: int, record: ContentRecord) -> ExtentMap:
         """The extent map of content *number*, which must have one; not kept, for chains are."""
         first = record.map_first

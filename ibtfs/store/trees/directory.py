@@ -31,6 +31,10 @@ from ibtfs.store.repository import Repository
 
 NO_EXTRAS: Extras = {}
 XATTRS_LIMIT = 16 << 20
+LARGE_STATE = 16 << 10
+"""Packed bytes of a state from which on it is kept as it was decoded: writers make few of them."""
+ROW_BYTES, EXTRA_BYTES = 420, 150
+"""About what a row, and each thing that few rows have, take in memory."""
 
 
 class StateRef(NamedTuple):
@@ -141,7 +145,7 @@ class Directory:
     def __init__(self, repository: Repository, ref: Reference) -> None:
         self._repository = repository
         self._archive = repository.archive(ref.archive)
-        state = self._archive.state(ref.number)
+        state = self._state(ref)
         if isinstance(state, Page):
             self._only: StoredPage | None = StoredPage(self._archive, ref, b"", state)
             self._pages: tuple[Any, ...] = ()
@@ -149,6 +153,15 @@ class Directory:
             self._only = None
             self._pages = state
             self._lasts = [entry.last for entry in state]
+
+    def _state(self, ref: Reference) -> Page | tuple[PageEntry, ...]:
+        """The state, decoded; large ones are kept, for they may be asked for name by name."""
+        number = ref.number
+        if self._archive.state_bytes(number) < LARGE_STATE:
+            return self._archive.state(number)
+        return self._repository.cache.get(
+            ("state", ref), lambda: self._archive.state(number), weight_of
+        )
 
     @property
     def size(self) -> int:
@@ -205,8 +218,7 @@ class Directory:
     @property
     def memory_size(self) -> int:
         """About how many bytes it holds in memory."""
-        rows = len(self._only.page.stamps) if self._only is not None else len(self._pages)
-        return 300 + 420 * rows
+        return 300 + weight_of(self._pages if self._only is None else self._only.page)
 
     def _load(self, number: int) -> StoredPage:
         entry = self._pages[number]
@@ -216,7 +228,7 @@ class Directory:
         page = self._repository.cache.get(
             ("page", ref, entry.digest, entry.rows, entry.last),
             lambda: self._read(ref, entry),
-            lambda found: 420 * len(found.page.stamps),
+            lambda found: weight_of(found.page),
         )
         if number and page.page.stamps[0][NAME] <= self._lasts[number - 1]:
             raise FormatDamaged(f"{where}: pages that overlap")
@@ -249,6 +261,18 @@ class Directory:
         if row == len(stamps) or stamps[row][0] != name:
             raise EntryNotFound(f"No entry {name!r}")
         return page.entry(row)
+
+
+def weight_of(state: Page | Sequence[PageEntry]) -> int:
+    """About how many bytes a decoded state takes in memory."""
+    if not isinstance(state, Page):
+        return ROW_BYTES * len(state)
+    weight = ROW_BYTES * len(state.stamps)
+    for extra in state.extras.values():
+        weight += EXTRA_BYTES * (1 + len(extra))
+        for name, value in extra.get(XATTRS, {}).items():
+            weight += EXTRA_BYTES + len(name) + len(value)
+    return weight
 
 
 def _name_of(stamp: Stamp) -> bytes:

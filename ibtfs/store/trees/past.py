@@ -8,6 +8,7 @@ from __future__ import annotations
 import stat
 import threading
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from ibtfs.errors import EntryNotFound, IntegrityError
@@ -100,18 +101,23 @@ class _DistinctPages:
     *failures* are those of states that cannot be read.
     """
 
-    def __init__(
-        self, repository: Repository, states: Sequence[DatedState], seen: frozenset[bytes]
-    ) -> None:
+    def __init__(self, repository: Repository, states: Sequence[DatedState]) -> None:
         self.repository = repository
         self.failures: list[IntegrityError] = []
         self._lock = threading.Lock()
-        self._pages = self._read(states, set(seen))
+        self._pages = self._read(states)
         self.is_complete = False
 
-    def _read(
-        self, states: Sequence[DatedState], seen: set[bytes]
-    ) -> Iterator[tuple[Point, StoredPage]]:
+    def _known(self) -> frozenset[bytes]:
+        """The digests of pages that tell nothing new.  Raises IntegrityError."""
+        return frozenset()
+
+    def _read(self, states: Sequence[DatedState]) -> Iterator[tuple[Point, StoredPage]]:
+        try:
+            seen = set(self._known())
+        except IntegrityError as error:
+            self.failures.append(error)
+            return
         for point, state in states:
             gaps: list[Gap] = []
             try:
@@ -156,7 +162,7 @@ class Ever(_DistinctPages):
     """
 
     def __init__(self, repository: Repository, states: Sequence[DatedState]) -> None:
-        super().__init__(repository, states, frozenset())
+        super().__init__(repository, states)
         self.names: dict[bytes, Past | None] = {}
 
     def _take(self, point: Point, page: StoredPage) -> None:
@@ -188,11 +194,17 @@ class Gone(_DistinctPages):
         self, repository: Repository, newest: DatedState, older: Sequence[DatedState]
     ) -> None:
         self._newest = newest
-        self._present = Directory.cached(repository, newest.state.ref)
         self._lost: list[Gap] = []
-        super().__init__(repository, older, self._present.page_digests)
+        super().__init__(repository, older)
         self.entries: dict[bytes, Last] = {}
         self.still: dict[bytes, Past] = {}
+
+    @cached_property
+    def _present(self) -> Directory:
+        return Directory.cached(self.repository, self._newest.state.ref)
+
+    def _known(self) -> frozenset[bytes]:
+        return self._present.page_digests
 
     def _take(self, point: Point, page: StoredPage) -> None:
         for row, stamp in enumerate(page.page.stamps):
