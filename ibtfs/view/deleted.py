@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from ibtfs.errors import EntryNotFound, IntegrityError
 from ibtfs.store.trees.history import holds_gone
@@ -154,18 +153,12 @@ class DeletedFolder(SyntheticNode):
             listed.append((name, child))
         listed.sort(key=lambda item: item[0])
         if known.gone.failures:
-            self._forget()
-            raise self._partly(known.gone.failures, listed)
+            timeline = self._view.timeline(self._source)
+            timeline.forget((NAME, self._path), known.gone.failures)
+            newest = timeline.ordered[-1]
+            told = [failure(self._view, newest, self._path, e) for e in known.gone.failures]
+            raise partly_failed(told, listed)
         return listed
-
-    def _forget(self) -> None:
-        """Have it be looked at anew the next time: the disk may have failed for a moment."""
-        self._view.timeline(self._source).known.drop(lambda key: key == (NAME, self._path))
-
-    def _partly(self, failures: Sequence[IntegrityError], listed: Sequence[Any]) -> Exception:
-        newest = self._view.timeline(self._source).ordered[-1]
-        told = [failure(self._view, newest, self._path, error) for error in failures]
-        return partly_failed(told, listed)
 
     def count(self, patience: Patience) -> None:
         """Count the directories in it, if *patience* allows, and else not at all."""

@@ -6,12 +6,13 @@ time.  What was found out about one is kept with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, Protocol
 
+from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.moment import LATEST
 from ibtfs.format.point import Point
 from ibtfs.store.cache import ByteCache
@@ -67,6 +68,14 @@ class Timeline:
     def ordered(self) -> Sequence[Point]:
         """The points, oldest first."""
         return self.history.points
+
+    def forget(self, key: Hashable, failures: Iterable[IntegrityError]) -> None:
+        """Have what is *known* under *key* be looked at anew, if what failed may be read then.
+
+        The disk may not have answered for a moment; bytes that are wrong stay so.
+        """
+        if not all(isinstance(error, FormatDamaged) for error in failures):
+            self.known.drop(lambda held: held == key)
 
     def select(self, words: str, now: datetime) -> Point:
         """The point that *words* name.  Raises PointNotFound, UsageError."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 from ibtfs.errors import EntryNotFound, IntegrityError
 from ibtfs.store.trees.history import Version
@@ -186,17 +185,11 @@ class VersionsFolder(SyntheticNode):
                 listed.append((name, child))
         listed += [(name, self._version(version)) for name, version in known.versions.items()]
         if known.past.was_directory and known.ever.failures:
-            raise self._partly(timeline, known.ever.failures, listed)
+            timeline.forget((NAME, self._path), known.ever.failures)
+            newest = timeline.ordered[-1]
+            told = [failure(self._view, newest, self._path, e) for e in known.ever.failures]
+            raise partly_failed(told, listed)
         return listed
-
-    def _partly(
-        self, timeline: Timeline, failures: Sequence[IntegrityError], listed: Sequence[Any]
-    ) -> Exception:
-        """What is told of a listing that lacks what damage hides; the next one looks anew."""
-        timeline.known.drop(lambda key: key == (NAME, self._path))
-        newest = timeline.ordered[-1]
-        told = [failure(self._view, newest, self._path, error) for error in failures]
-        return partly_failed(told, listed)
 
     def _below(self, name: bytes) -> VersionsFolder:
         path = below(self._path, name)
