@@ -20,6 +20,7 @@ from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.contents.fold import require_short
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import load_slabs
 from ibtfs.store.contents.whole import require_whole
@@ -73,6 +74,7 @@ class _Check:
         self._states: set[Reference] = set()
         self._digests: dict[Reference, bytes] = {}
         self._totals: dict[Reference, int] = {}
+        self._ranges: dict[Reference, int] = {}
         self._users: dict[Reference, tuple[str, bytes]] = {}
         self._xattrs: set[Reference] = set()
         self.damages = Damages(observer)
@@ -185,10 +187,23 @@ class _Check:
         """All that a content is made of but its bytes."""
         record = self._contents.record(ref)
         require_whole(self._repository, ref, record)
-        if not record.is_plain:
-            self._contents.extents(ref, record)
+        self._require_short(ref)
         if record.slabs >= 0:
             load_slabs(self._repository, record, ref.archive)
+
+    def _require_short(self, ref: Reference) -> None:
+        """Decode the maps of a chain, each once, and no more of them than a chain may have."""
+        ranges, at = 0, ref
+        while True:
+            record = self._contents.record(at)
+            if at not in self._ranges:
+                extents = None if record.is_plain else self._contents.extents(at, record)
+                self._ranges[at] = len(extents.ends) if extents is not None else 0
+            ranges += self._ranges[at]
+            require_short(ref, ranges)
+            if record.base is None:
+                return
+            at = record.base
 
     def _read(self, ref: Reference) -> None:
         """Read a content and compare its digest."""

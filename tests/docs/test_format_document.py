@@ -31,6 +31,7 @@ from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
+from ibtfs.store.contents import fold
 from ibtfs.store.contents import reader as content
 from ibtfs.store.contents import slabs as vault
 from ibtfs.store.repository import Repository
@@ -219,6 +220,7 @@ def test_limits() -> None:
         "parts of a map": index.PART_LIMIT,
         "ranges of a part, as written": extents.PART_RANGES,
         "ranges of a map": extents.RANGE_LIMIT,
+        "ranges of a chain, not counting copies in place": fold.CHAIN_LIMIT,
         "size of a content": extents.CONTENT_LIMIT,
         "rows of a page": entry.PAGE_ROWS,
         "directories below a root, one in the other": trail.DEPTH_LIMIT,
@@ -228,6 +230,7 @@ def test_limits() -> None:
         "bytes of a link's target": entry.TARGET_LIMIT,
         "bytes of the name of an extended attribute": entry.XATTR_NAME_LIMIT,
         "bytes of extended attributes as a content": states.XATTRS_LIMIT,
+        "bytes of all those names of an entry, one more for each": entry.XATTR_NAMES_LIMIT,
         "bytes of ibtfs.json": config.CONFIG_LIMIT,
         "bytes of a manifest": points.MANIFEST_LIMIT,
         "sequence and epoch": point.NUMBER_LIMIT,

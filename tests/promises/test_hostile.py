@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import resource
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,66 @@ def test_a_listing_of_a_mount_takes_no_longer_than_it_may(
             ["ls", *words, str(mnt / "source" / path)], capture_output=True, timeout=30, check=True
         )
     assert done.stdout.count(b"\n") >= 3000
+
+
+# A few kilobytes that would take gigabytes of memory
+
+
+def maps(size: int) -> bytes:
+    """A value of so many bytes, nearly all of it maps of one key."""
+    count = (size - 5) // 3
+    return b"\xdd" + count.to_bytes(4, "big") + b"\x81\x00\x00" * count
+
+
+def nested(size: int) -> bytes:
+    """Arrays in arrays, each of which claims to be as long as all of it."""
+    return (b"\xdd" + size.to_bytes(4, "big")) * 1000 + bytes(size - 5000)
+
+
+@pytest.mark.parametrize("make", [maps, nested])
+def test_a_state_takes_no_more_memory_than_one_may(
+    repository: Repository, make: Callable[[int], bytes]
+) -> None:
+    hostile.with_state(repository, b"\x95\x00\x90\x90\x80" + make((4 << 20) - 100))
+    done = bounded_run("ls", repository.path, "latest")
+    assert (done.returncode, b"not a msgpack value" in done.stderr) == (3, True)
+    done = bounded_run("check", repository.path)
+    assert (done.returncode, b"not a msgpack value" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("make", [maps, nested])
+def test_extended_attributes_take_no_more_memory_than_some_may(
+    tmp_path: Path, repository: Repository, make: Callable[[int], bytes]
+) -> None:
+    hostile.with_xattrs(repository, make(16 << 20))
+    done = bounded_run("restore", repository.path, "latest", tmp_path / "out")
+    assert (done.returncode, b"not a msgpack value" in done.stderr) == (3, True)
+    done = bounded_run("check", "--read-data", repository.path)
+    assert (done.returncode, b"not a msgpack value" in done.stderr) == (1, True)
+
+
+def test_a_frame_table_takes_no_more_memory_than_one_may(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile.with_table(repository, monkeypatch, maps(64 << 20))
+    done = bounded_run("check", repository.path)
+    assert (done.returncode, b"beyond the limits of the format" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("command", ["cat", "check", "restore"])
+def test_a_chain_takes_no_more_memory_than_one_may(
+    tmp_path: Path, repository: Repository, command: str
+) -> None:
+    hostile.chained(repository)
+    words: dict[str, list[object]] = {
+        "cat": ["latest", "file"], "check": [], "restore": ["latest", tmp_path / "out"]
+    }  # fmt: skip
+    done = bounded_run(command, repository.path, *words[command])
+    assert done.returncode == (3 if command == "restore" else 1)
+    assert b"its chain has more ranges than it may" in done.stderr
+
+
+def test_a_chain_of_as_many_ranges_as_one_may_have_is_read(repository: Repository) -> None:
+    hostile.chained(repository, levels=2)
+    done = bounded_run("cat", repository.path, "latest", "file")
+    assert (done.returncode, done.stdout) == (0, bytes(hostile.FINE))

@@ -7,9 +7,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ibtfs.format import frames, tables
 from ibtfs.format.compression import Codec
-from ibtfs.format.entry import HASH_SIZE, Page, PageEntry, page_digest, pages_digest
-from ibtfs.format.index import Reference
+from ibtfs.format.entry import (
+    HASH_SIZE,
+    XATTRS_REF,
+    Page,
+    PageEntry,
+    page_digest,
+    pages_digest,
+)
+from ibtfs.format.extents import BASE, PART_RANGES
+from ibtfs.format.frames import LARGE, LITERALS, MAPS, STATES
+from ibtfs.format.frames import digest as digest_of
+from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.format.packing import pack, unpack
 from ibtfs.format.point import Point, Source
 from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
 from ibtfs.store.repository import Repository
@@ -127,3 +139,69 @@ def laborious(repository: Repository, folders: int = 3000, pages: int = 20_000) 
             states.append(folder(writer, {b"d": d}))
     for sequence, root in enumerate(states, 1):
         commit(repository, root, sequence)
+
+
+FINE = 1_000_000
+"""Ranges of one byte, as many as a map may have."""
+
+
+def fine_parts(shift: int) -> Iterator[bytes]:
+    """The parts of a map that copies each byte from *shift* further on in the base."""
+    for first in range(0, FINE, PART_RANGES):
+        count = min(PART_RANGES, FINE - first)
+        deltas = [0 if first else shift, *[0] * (count - 1)]
+        yield pack((first, [1] * count, [BASE] * count, deltas))
+
+
+def chained(repository: Repository, levels: int = 6) -> Point:
+    """A file of a megabyte, whose chain has a million ranges a level."""
+    with archive(repository, 0) as writer:
+        size = FINE + levels
+        ref = Reference(writer.id, writer.add_whole(LARGE, digest_of(bytes(size)), bytes(size)))
+        for depth in range(1, levels + 1):
+            parts = [writer._records[MAPS].append(body) for body in _lengthened(levels - depth)]
+            record = ContentRecord(
+                digest_of(bytes(FINE + levels - depth)), FINE + levels - depth, LITERALS, 0, 0,
+                depth=depth, base=ref, map_first=parts[0], map_parts=len(parts),
+            )  # fmt: skip
+            ref = writer.add_content(record)
+        stamp = (b"file", FILE, 0, 0, FINE, SECOND, SECOND, 1, 1)
+        page = Page((stamp,), (writer.packed(ref),), {})
+        root = StateRef(writer.add_page(page), page_digest(page, [digest_of(bytes(FINE))], {}))
+    return commit(repository, root)
+
+
+def _lengthened(more: int) -> Iterator[bytes]:
+    """Parts of a map of FINE + *more* bytes, the last range of which is the longer one."""
+    *parts, last = fine_parts(1)
+    begin, lengths, codes, deltas = unpack(last, "")
+    yield from parts
+    yield pack((begin, [*lengths[:-1], 1 + more], codes, deltas))
+
+
+def with_xattrs(repository: Repository, packed: bytes) -> Point:
+    """An empty file whose extended attributes are *packed*."""
+    with archive(repository, 0) as writer:
+        number = writer.add_whole(LARGE, digest_of(packed), packed)
+        stamp = (b"file", FILE, 0, 0, 0, SECOND, SECOND, 1, 1)
+        page = Page((stamp,), (None,), {0: {XATTRS_REF: number}})
+        digest = page_digest(page, [None], {0: digest_of(packed)})
+        root = StateRef(writer.add_page(page), digest)
+    return commit(repository, root)
+
+
+def with_state(repository: Repository, body: bytes) -> Point:
+    """A root whose directory state is *body*."""
+    with archive(repository, 0) as writer:
+        number = writer._records[STATES].append(body)
+    return commit(repository, StateRef(Reference(archive_id(0), number), bytes(32)))
+
+
+def with_table(repository: Repository, patch: Any, raw: bytes) -> Point:
+    """An archive whose frame table is *raw*, be it as long as it may; *patch* as of pytest."""
+    with patch.context() as during:
+        during.setattr(frames, "TABLE_LIMIT", 64 << 20)
+        during.setattr(tables, "encode_table", lambda _: raw)
+        with archive(repository, 0) as writer:
+            root = folder(writer, {})
+    return commit(repository, root)

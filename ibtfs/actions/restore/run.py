@@ -37,7 +37,7 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory, Entry, Gap
 from ibtfs.store.trees.paths import find_entry, located, root_entry
 from ibtfs.store.trees.totals import Allowance
-from ibtfs.store.trees.trail import Trail
+from ibtfs.store.trees.trail import Trail, depth_of
 
 __all__ = ["Overwrite", "RestoreOptions", "restore"]
 
@@ -159,7 +159,7 @@ class _Restore:
 
     def _begin(self, entry: Entry, path: bytes) -> None:
         """Begin to walk the tree of *entry*, which is at *path*."""
-        self._trail, self._above = Trail(), _depth(path)
+        self._trail, self._above = Trail(), depth_of(path)
         self._allowance = Allowance(self._repository, entry.state)
 
     def _entries(self, entry: Entry, path: bytes) -> Iterator[Entry]:
@@ -172,7 +172,7 @@ class _Restore:
         gaps: list[Gap] = []
         entries: list[Entry] = []
         try:
-            self._trail.enter(_depth(path) - self._above, entry.state.ref, path)
+            self._trail.enter(depth_of(path) - self._above, entry.state.ref, path)
             for page in Directory(self._repository, entry.state.ref).readable(gaps):
                 entries += page.entries()
         except IntegrityError as error:
@@ -347,8 +347,3 @@ class _Restore:
             return
         self.tally.counts["deleted"] += 1
         self.tally.observer.file("deleted", path)
-
-
-def _depth(path: bytes) -> int:
-    """How many directories a path leads down."""
-    return path.count(b"/") + 1 if path else 0

@@ -236,7 +236,7 @@ class ArchiveReader:
     def extents(self, number: int, record: ContentRecord) -> ExtentMap:
         """The extent map of content *number*, which must have one; not kept, for chains are."""
         first = record.map_first
-        bodies = [self.body(MAPS, part) for part in range(first, first + record.map_parts)]
+        bodies = (self.body(MAPS, part) for part in range(first, first + record.map_parts))
         where = f"{self.where}/index: extent map of content {number}"
         return decode_parts(bodies, record.size, len(record.donors), where)
 

@@ -12,7 +12,7 @@ from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
 from ibtfs.format.extents import ExtentMap
 from ibtfs.format.frames import digest
 from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
-from ibtfs.store.contents.fold import Found, Level, fold, name_of
+from ibtfs.store.contents.fold import Found, Level, fold, name_of, require_short
 from ibtfs.store.contents.whole import require_content, too_deep
 from ibtfs.store.repository import Repository
 
@@ -178,10 +178,13 @@ class Contents:
 
     def _load_chain(self, ref: Reference) -> list[Level]:
         levels: list[Level] = []
+        ranges = 0
         while len(levels) <= DEPTH_LIMIT:
             record = self.record(ref)
             require_content(ref, record)
             extents = None if record.is_plain else self.extents(ref, record)
+            ranges += len(extents.ends) if extents is not None else 0
+            require_short(ref, ranges)
             levels.append(Level(ref, record, extents))
             if record.base is None:
                 return levels

@@ -299,7 +299,7 @@ def entry_xattrs(entry: Entry, contents: Contents) -> Mapping[bytes, bytes]:
 
 def decode_xattrs(data: bytes, where: str) -> Mapping[bytes, bytes]:
     """The xattrs stored as a content.  Raises FormatDamaged."""
-    value = unpack(data, where)
+    value = unpack(data, where, containers=1)
     if not is_xattrs(value):
         raise FormatDamaged(f"{where}: not extended attributes")
     checked: Mapping[bytes, bytes] = value

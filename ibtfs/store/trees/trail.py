@@ -47,10 +47,14 @@ def require_depth(depth: int, path: bytes, where: str) -> None:
         raise FormatDamaged(f"{where}: lies deeper than the format allows")
 
 
+def depth_of(path: bytes) -> int:
+    """How many directories a path leads down."""
+    return path.count(b"/") + 1 if path else 0
+
+
 def may_hold_more(path: bytes) -> bool:
     """Whether a writer may store what lies in the directory at *path*: else it stays empty."""
-    depth = path.count(b"/") + 1 if path else 0
-    return depth < DEPTH_LIMIT and len(path) < PATH_LIMIT - NAME_LIMIT
+    return depth_of(path) < DEPTH_LIMIT and len(path) < PATH_LIMIT - NAME_LIMIT
 
 
 def _name(ref: Reference) -> str:
