@@ -23,6 +23,7 @@
      |   +- ObjectUnreadable                  the disk does not give a file of the repository
      |   +- PointDamaged                      words may mean a point whose manifest is damaged
      |   +- BaseDamaged                       what a content is to be built upon cannot be read
+     |   +- PartlyDamaged                     some of a listing cannot be read; it has the rest
      +- StorageError                exit 1    the place where a repository lies
      |   +- ObjectExists                      a name that was to be new is taken
      |   +- StorageFull                       no room; nothing that was stored is touched
@@ -43,6 +44,9 @@ of the command that the error ends.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 
 class IbtfsError(Exception):
@@ -137,6 +141,22 @@ class BaseDamaged(IntegrityError):
     """What a content is to be built upon cannot be read, and it can do without it no more."""
 
 
+class PartlyDamaged(IntegrityError):
+    """Some of a listing cannot be read; *found* is what can be, *failures* say what is missing."""
+
+    def __init__(
+        self, message: str, found: Sequence[Any] = (), failures: Sequence[IntegrityError] = ()
+    ) -> None:
+        super().__init__(message)
+        self.found, self.failures = found, failures
+
+    @classmethod
+    def of(cls, failures: Sequence[IntegrityError], found: Sequence[Any]) -> PartlyDamaged:
+        """What can be read of a listing beside one *failure* or several."""
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        return cls(f"{failures[0]}{more}", found, failures)
+
+
 class StorageError(IbtfsError):
     """The storage of a repository did not do what it was asked to."""
 
@@ -154,7 +174,7 @@ class StorageFailed(StorageError):
 
 
 class LimitExceeded(IbtfsError):
-    """Something is larger than the format can hold; nothing of it is stored."""
+    """Something is larger than the format can hold: it is not stored, or cannot have been."""
 
 
 class SourceError(IbtfsError):

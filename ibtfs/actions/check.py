@@ -13,7 +13,13 @@ from blake3 import blake3
 
 from ibtfs.actions.damages import Damage, Damages, record_name
 from ibtfs.actions.observer import Observer
-from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, ObjectMissing
+from ibtfs.errors import (
+    FormatDamaged,
+    IbtfsError,
+    IntegrityError,
+    LimitExceeded,
+    ObjectMissing,
+)
 from ibtfs.format.entry import HASH_SIZE, page_digest, pages_digest
 from ibtfs.format.frames import DATA_STREAMS
 from ibtfs.format.index import Reference
@@ -21,6 +27,7 @@ from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.contents.fold import require_short
 from ibtfs.store.contents.holes import stretches, take_zeros
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import load_slabs
@@ -29,6 +36,7 @@ from ibtfs.store.points import PointList
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef, StoredPage, child_path, decode_xattrs
 from ibtfs.store.trees.reach import Visit, reach
+from ibtfs.store.trees.totals import entries_below, require_countable
 
 PIECE = 1 << 20
 
@@ -82,6 +90,8 @@ class _Check:
         self._contents = Contents(repository)
         self._states: set[Reference] = set()
         self._digests: dict[Reference, bytes] = {}
+        self._totals: dict[Reference, int] = {}
+        self._ranges: dict[Reference, int] = {}
         self._users: dict[Reference, tuple[str, bytes]] = {}
         self._xattrs: set[Reference] = set()
         self.damages = Damages(observer)
@@ -108,27 +118,40 @@ class _Check:
             self.damages.add(name, str(error), point=point.id, path=b".")
             return
         root = StateRef(point.state, point.digest)
-        for visit in reach(self._repository, root, seen=self._states):
+        for visit in reach(self._repository, root, seen=self._states, after=True):
             self.counts["states"] += 1
             self._observer.progress(1, 0)
-            try:
-                self._state(point, visit)
-            except IntegrityError as error:
-                self.damages.add_state(visit.state.ref, str(error), point.id, visit.path)
+            self._state(point, visit)
+        try:
+            require_countable(self._totals.get(point.state, 0), f"{name}: its tree")
+        except LimitExceeded as error:
+            self.damages.add(name, str(error), point=point.id, path=b".")
         if self._digests.get(point.state, point.digest) != point.digest:
             message = f"{name}: its tree does not have the digest that it should"
             self.damages.add(name, message, point=point.id)
 
     def _state(self, point: Point, visit: Visit) -> None:
         """Check one directory; its digest is kept, if it can be known."""
-        digests = [self._page(point, visit.path, page) for page in visit.pages()]
-        if not all(digests):
-            return  # some contents are damaged, and named
-        digest = digests[0] if len(digests) == 1 else pages_digest([d[:HASH_SIZE] for d in digests])
-        if digest[:HASH_SIZE] != visit.state.digest[:HASH_SIZE]:
-            name = record_name(visit.state.ref)
-            raise FormatDamaged(f"{name}: does not have the digest that it should")
-        self._digests[visit.state.ref] = digest
+        ref, failures = visit.state.ref, []
+        digests: list[bytes] = []
+        for page in visit.readable_pages():
+            try:
+                digests.append(self._page(point, visit.path, page))
+            except IntegrityError as error:
+                failures.append(error)
+        failures += visit.failures
+        total = visit.size + entries_below(visit.known_folders(), self._totals)
+        self._totals[ref] = max(total, self._totals.get(ref, 0))
+        if not failures and all(digests):  # else some contents are damaged, and named
+            few = len(digests) == 1
+            digest = digests[0] if few else pages_digest([d[:HASH_SIZE] for d in digests])
+            if digest[:HASH_SIZE] == visit.state.digest[:HASH_SIZE]:
+                self._digests[ref] = digest
+            else:
+                message = f"{record_name(ref)}: does not have the digest that it should"
+                failures.append(FormatDamaged(message))
+        for failure in failures:
+            self.damages.add_state(ref, str(failure), point.id, visit.path)
 
     def _page(self, point: Point, folder: bytes, page: StoredPage) -> bytes:
         """Check the rows of a page; its digest, empty if a content's cannot be known."""
@@ -189,10 +212,23 @@ class _Check:
         """All that a content is made of but its bytes."""
         record = self._contents.record(ref)
         require_whole(self._repository, ref, record)
-        if not record.is_plain:
-            self._contents.extents(ref, record)
+        self._require_short(ref)
         if record.slabs >= 0:
             load_slabs(self._repository, record, ref.archive)
+
+    def _require_short(self, ref: Reference) -> None:
+        """Decode the maps of a chain, each once, and no more of them than a chain may have."""
+        ranges, at = 0, ref
+        while True:
+            record = self._contents.record(at)
+            if at not in self._ranges:
+                extents = None if record.is_plain else self._contents.extents(at, record)
+                self._ranges[at] = len(extents.ends) if extents is not None else 0
+            ranges += self._ranges[at]
+            require_short(ref, ranges)
+            if record.base is None:
+                return
+            at = record.base
 
     def _read(self, ref: Reference) -> None:
         """Read a content and compare its digest."""

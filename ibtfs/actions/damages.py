@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from ibtfs.actions.observer import Observer
-from ibtfs.errors import IntegrityError
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store import layout
@@ -70,42 +70,52 @@ class Damages:
             return
         hit: set[Reference] = set()
         seen: set[Reference] = set()
+        visits: Counter[Reference] = Counter()
         for point in points:
             for visit in reach(repository, _root(point), seen=seen, after=True):
                 if self._is_hit(visit, hit):
                     hit.add(visit.state.ref)
             if point.state in hit:
-                self._name_paths(repository, point, hit)
+                self._name_paths(repository, point, hit, visits)
 
     def _is_hit(self, visit: Visit, hit: set[Reference]) -> bool:
         """Whether a directory is damaged, or leads to what is; *hit* are those below that are."""
         if visit.state.ref in self.states:
             return True
-        try:
-            return any(self._leads(entry, hit) for _, entry in visit.entries())
-        except IntegrityError:
-            return False
+        return any(self._leads(entry, hit) for _, entry in visit.readable())
 
     def _leads(self, entry: Entry, hit: set[Reference]) -> bool:
         if entry.state is not None and entry.state.ref in hit:
             return True
         return entry.content in self.contents or entry.xattrs_content in self.contents
 
-    def _name_paths(self, repository: Repository, point: Point, hit: set[Reference]) -> None:
+    def _name_paths(
+        self, repository: Repository, point: Point, hit: set[Reference], visits: Counter[Reference]
+    ) -> None:
+        """Go to each state that is *hit*, until as many *visits* are counted as paths are kept.
+
+        In each point at least once, for its name is wanted; a state may have any number of paths.
+        """
+        mine: set[Reference] = set()
+
         def is_hit(folder: Entry) -> bool:
-            return folder.state is not None and folder.state.ref in hit
+            if folder.state is None or folder.state.ref not in hit:
+                return False
+            ref = folder.state.ref
+            if ref in mine and visits[ref] >= PATHS_KEPT:
+                return False
+            mine.add(ref)
+            visits[ref] += 1
+            return True
 
         for visit in reach(repository, _root(point), enter=is_hit):
             ref = visit.state.ref
             if ref in self.states:
                 self.add_state(ref, self.states[ref], point.id, visit.path)
-            try:
-                for path, entry in visit.entries():
-                    for content in (entry.content, entry.xattrs_content):
-                        if content is not None and content in self.contents:
-                            self.add_content(content, self.contents[content], point.id, path)
-            except IntegrityError:
-                continue  # named as a whole
+            for path, entry in visit.readable():
+                for content in (entry.content, entry.xattrs_content):
+                    if content is not None and content in self.contents:
+                        self.add_content(content, self.contents[content], point.id, path)
 
 
 def record_name(ref: Reference) -> str:

@@ -170,6 +170,8 @@ TIME_LIMIT = (1 << 63) * 1_000_000_000
 """Seconds have 64 bits with a sign in every kernel; what lies beyond, no file had."""
 TARGET_LIMIT = 4095
 XATTR_NAME_LIMIT = 255
+XATTR_NAMES_LIMIT = 64 << 10
+"""Of all names of an entry, each with the NUL behind it: no kernel lists more."""
 _LIMITS = (
     (MODE, 0, 0xFFFFFFFF),
     (UID, 0, 0xFFFFFFFF),
@@ -254,12 +256,15 @@ def check_extra(extra: Extras, where: str) -> None:
 
 def is_xattrs(value: Any) -> bool:
     """Whether *value* is extended attributes by name, as an entry may have them."""
-    return type(value) is dict and all(
+    if type(value) is not dict or len(value) > XATTR_NAMES_LIMIT // 2:
+        return False
+    good = all(
         type(name) is type(data) is bytes
         and 0 < len(name) <= XATTR_NAME_LIMIT
         and b"\0" not in name
         for name, data in value.items()
     )
+    return good and sum(map(len, value)) + len(value) <= XATTR_NAMES_LIMIT
 
 
 def _is_ref(mode: int, size: int, ref: Any) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged, LimitExceeded
@@ -138,13 +138,13 @@ def encode_parts(extents: ExtentMap) -> list[bytes]:
     return parts
 
 
-def decode_parts(bodies: Sequence[bytes], size: int, donors: int, where: str) -> ExtentMap:
+def decode_parts(bodies: Iterable[bytes], size: int, donors: int, where: str) -> ExtentMap:
     """The map of a content of *size* bytes with *donors* donors.  Raises FormatDamaged."""
     lengths: list[int] = []
     codes: list[int] = []
     deltas: list[int] = []
     for body in bodies:
-        begin, *columns = unpack_tuple(body, where, 4)
+        begin, *columns = unpack_tuple(body, where, 4)[:4]
         part = [expect_ints(column, where) for column in columns[:3]]
         if begin != sum(lengths) or not len(part[0]) == len(part[1]) == len(part[2]) > 0:
             raise FormatDamaged(f"{where}: a part of an extent map does not fit")

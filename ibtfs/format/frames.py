@@ -24,7 +24,7 @@ from ibtfs.format.compression import Codec, decompress
 
 FORMAT_VERSION = 1
 FRAME_LIMIT = 4 << 20
-TABLE_LIMIT = 64 << 20
+TABLE_LIMIT = FRAME_LIMIT
 
 TABLE = 0
 SMALL, LARGE, LITERALS = 1, 2, 3

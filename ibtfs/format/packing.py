@@ -1,7 +1,8 @@
 """Values as msgpack and back: the only importer of msgpack.
 
 Everything decoded comes from a disk and is not trusted: lengths are bounded by the input itself,
-and what does not decode raises FormatDamaged.
+and what does not decode raises FormatDamaged.  A value takes at most about 40 times its packed
+bytes of memory, those of numbers, and 20 MB for the arrays and maps in it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,15 @@ from ibtfs.errors import FormatDamaged
 BIG_INTEGER = 1
 """The extension type of integers that do not fit 64 bits: big endian, two's complement."""
 BIG_INTEGER_BYTES = 16
+
+CONTAINERS = 4 * 4096 + 64
+"""Arrays and maps that a value may hold: a row of a page has four at most."""
+UNCOUNTED = 256 << 10
+"""In a value of fewer bytes they are not counted: it cannot hold many."""
+ROOM = 64 << 20
+"""Bytes that the lengths that arrays claim may take, before it is known that these are true."""
+_HEADS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+"""With what arrays and maps begin; other bytes may look so."""
 
 
 class _Packers(threading.local):
@@ -49,8 +59,39 @@ def _unpack_big(code: int, data: bytes) -> Any:
     return int.from_bytes(data, "big", signed=True)
 
 
-def unpack(data: bytes | memoryview, what: str) -> Any:
-    """The one value in *data*, arrays as tuples.
+class _Counter:
+    """Lets so many arrays and maps pass, and then raises ValueError."""
+
+    def __init__(self, most: int) -> None:
+        self._left = most
+
+    def count(self, value: Any) -> Any:
+        """*value* as it is."""
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError("more arrays and maps than it may hold")
+        return value
+
+
+def _hooks(data: bytes, containers: int) -> dict[str, Any]:
+    """What bounds the memory that a large value takes; most need nothing.
+
+    Raises ValueError if arrays claim more than there is: room for all that is claimed would be
+    taken before that shows, of each array in another one.
+    """
+    size = len(data)
+    if 8 * size * (data.count(b"\xdc") + data.count(b"\xdd")) > ROOM:
+        unpacker = msgpack.Unpacker(max_buffer_size=0)
+        unpacker.feed(data)
+        unpacker.skip()
+    if size < UNCOUNTED or size - len(data.translate(None, _HEADS)) <= containers:
+        return {}
+    counter = _Counter(containers)
+    return {"object_hook": counter.count, "list_hook": counter.count}
+
+
+def unpack(data: bytes | memoryview, what: str, *, containers: int = CONTAINERS) -> Any:
+    """The one value in *data*, arrays as tuples; it may have so many *containers*.
 
     Raises FormatDamaged, naming *what*, if *data* is not exactly one value.
     """
@@ -62,22 +103,27 @@ def unpack(data: bytes | memoryview, what: str) -> Any:
             strict_map_key=False,
             unicode_errors="surrogateescape",
             ext_hook=_unpack_big,
+            **_hooks(bytes(data), containers),
         )
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise FormatDamaged(f"{what}: not a msgpack value ({error})") from error
 
 
-def unpack_tuple(data: bytes | memoryview, what: str, least: int) -> tuple[Any, ...]:
-    """The array of *least* or more values in *data*.  Raises FormatDamaged."""
-    value = unpack(data, what)
+def unpack_tuple(
+    data: bytes | memoryview, what: str, least: int, *, containers: int = CONTAINERS
+) -> tuple[Any, ...]:
+    """The array of *least* or more values in *data*; otherwise as :func:`unpack`."""
+    value = unpack(data, what, containers=containers)
     if type(value) is not tuple or len(value) < least:
         raise FormatDamaged(f"{what}: not an array of at least {least} values")
     return value
 
 
-def unpack_map(data: bytes | memoryview, what: str) -> dict[str, Any]:
-    """The map with text keys in *data*.  Raises FormatDamaged."""
-    value = unpack(data, what)
+def unpack_map(
+    data: bytes | memoryview, what: str, *, containers: int = CONTAINERS
+) -> dict[str, Any]:
+    """The map with text keys in *data*; otherwise as :func:`unpack`."""
+    value = unpack(data, what, containers=containers)
     if type(value) is not dict or not all(type(key) is str for key in value):
         raise FormatDamaged(f"{what}: not a map with text keys")
     return value
@@ -90,8 +136,12 @@ def pack_bodies(bodies: list[bytes | None]) -> bytes:
 
 def unpack_bodies(data: bytes, count: int, what: str) -> tuple[bytes | None, ...]:
     """The *count* numbered records of a frame.  Raises FormatDamaged."""
-    bodies = unpack_tuple(data, what, 0)
-    if len(bodies) != count or not all(type(b) is bytes or b is None for b in bodies):
+    bodies = unpack(data, what, containers=1)
+    if (
+        type(bodies) is not tuple
+        or len(bodies) != count
+        or not all(type(b) is bytes or b is None for b in bodies)
+    ):
         raise FormatDamaged(f"{what}: not a run of {count} records")
     return bodies
 

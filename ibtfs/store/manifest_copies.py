@@ -92,7 +92,7 @@ class ManifestCopies:
             body = memoryview(data)[DIGEST_SIZE:]
             if blake3(body).digest() != data[:DIGEST_SIZE]:
                 return {}
-            version, rows = unpack_tuple(body, self._path, 2)
+            version, rows = unpack_tuple(body, self._path, 2, containers=len(body))
             if version != FIELDS_VERSION:
                 return {}
             return {name: (token, row) for name, token, row in rows}

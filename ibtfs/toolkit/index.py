@@ -304,7 +304,7 @@ def unseal(kind: str, data: bytes) -> dict[str, Any]:
         raise UnsupportedFormat(f"{where}: has version {version}, this ibtfs reads up to {VERSION}")
     if digest(body) != checksum:
         raise FormatDamaged(f"{where}: the checksum does not match")
-    return unpack_map(body, where)
+    return unpack_map(body, where, containers=len(body))  # a whole tree
 
 
 def _checked_row(values: Any) -> Row:

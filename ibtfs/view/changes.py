@@ -20,16 +20,24 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from ibtfs.errors import EntryNotFound, IntegrityError, NotFound, UsageError
+from ibtfs.errors import (
+    EntryNotFound,
+    IntegrityError,
+    NotFound,
+    PartlyDamaged,
+    PointDamaged,
+    UsageError,
+)
 from ibtfs.format.point import Point
 from ibtfs.store.naming import LATEST
 from ibtfs.store.trees.compare import KINDS, Change, Kind
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.patience import Patience
-from ibtfs.view.entry_node import EntryNode, failure, point_node
+from ibtfs.store.unread_points import damaged_between
+from ibtfs.view.entry_node import EntryNode, failure, partly_failed, point_node
 from ibtfs.view.moments import MARK
 from ibtfs.view.node import Attributes, Node
-from ibtfs.view.synthetic import SymlinkNode, SyntheticNode, folder_attributes
+from ibtfs.view.synthetic import DamagedNode, SymlinkNode, SyntheticNode, folder_attributes
 from ibtfs.view.timeline import (
     COUNTING_SECONDS,
     LISTING_SECONDS,
@@ -91,8 +99,18 @@ class ChangesFolder(SyntheticNode):
             raise EntryNotFound(str(error)) from error
 
     def _of(self, timeline: Timeline, point: Point) -> Node:
+        """What changed in *point*, if it is known which one was before."""
         place = timeline.places[point.id]
-        return self._pair(timeline.ordered[place - 1] if place else None, point)
+        before = timeline.ordered[place - 1] if place else None
+        hidden = damaged_between(before, point, timeline.damaged)
+        if hidden:
+            return DamagedNode(
+                PointDamaged(
+                    f"The backup point {hidden} is damaged, and may be the one before {point.id}: "
+                    "name two points, as in .changes/POINT1..POINT2"
+                )
+            )
+        return self._pair(before, point)
 
     def _pair(self, old: Point | None, new: Point) -> Node:
         key = ("pair", self._source, old and old.id, new.id)
@@ -194,35 +212,48 @@ class ChangedFolder(SyntheticNode):
         if patience.is_over:
             return
         try:
-            found = [self._child(change, patience) for change in self._changes()]
+            changes, failed = self._changes()
+            found = [self._child(change, patience) for change in changes]
         except Exception:
             return  # who looks into it is told
-        if not patience.is_over:
+        if not patience.is_over and failed is None:
             self._links = 2 + sum(_is_directory(node) for node in found)
 
     def lookup(self, name: bytes) -> Node:
         """The entry called *name*, if it changed so, or something in it did."""
         patience = Patience(LOOKUP_SECONDS)
-        changes = self._changes()
+        changes, failed = self._changes()
         first = bisect.bisect_left(changes, name, key=lambda change: change.name)
         for change in changes[first : first + 2]:  # one may be gone, and another new
             if change.name == name and (node := self._child(change, patience)) is not None:
                 return node
+        if failed is not None:
+            raise failed  # it may be what cannot be read
         raise EntryNotFound(f"Not {self._sides.kind}: {os.fsdecode(name)!r}")
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
-        """What changed so, and directories in which something did."""
+        """What changed so, and directories in which something did.
+
+        Raises PartlyDamaged with what is known of, where damage hides some.
+        """
         patience = Patience(LISTING_SECONDS)
-        found = [(change.name, self._child(change, patience)) for change in self._changes()]
+        changes, failed = self._changes()
+        found = [(change.name, self._child(change, patience)) for change in changes]
         counting = Patience(LISTING_SECONDS)
         for _, node in found:
             if isinstance(node, ChangedFolder):
                 node.count(counting)
-        return [(name, node) for name, node in found if node is not None]
+        shown = [(name, node) for name, node in found if node is not None]
+        if failed is not None:
+            raise partly_failed([failed], shown)
+        return shown
 
-    def _changes(self) -> Sequence[Change]:
+    def _changes(self) -> tuple[Sequence[Change], Exception | None]:
+        """The changes that are known, and why there may be others."""
         try:
-            return self._sides.view.comparison.changes(self._old, self._new)
+            return self._sides.view.comparison.changes(self._old, self._new), None
+        except PartlyDamaged as error:
+            return error.found, self._sides.failed(self._shown.path, error)
         except IntegrityError as error:
             raise self._sides.failed(self._shown.path, error) from error
 

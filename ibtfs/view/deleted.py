@@ -16,7 +16,7 @@ from ibtfs.errors import EntryNotFound, IntegrityError
 from ibtfs.store.trees.history import holds_gone
 from ibtfs.store.trees.past import Gone, Last, Past
 from ibtfs.store.trees.patience import Patience
-from ibtfs.view.entry_node import EntryNode, failure
+from ibtfs.view.entry_node import EntryNode, failure, partly_failed
 from ibtfs.view.node import Attributes, Node
 from ibtfs.view.synthetic import SyntheticNode, as_in_the_past, folder_attributes
 from ibtfs.view.timeline import (
@@ -44,6 +44,7 @@ class _Losses:
         self._repository = timeline.history.repository
         self._decided: dict[bytes, bool] = {}
         self._again = time.monotonic() + AGAIN_SECONDS
+        self._undecided: set[bytes] = set()
 
     @property
     def weight(self) -> int:
@@ -57,12 +58,21 @@ class _Losses:
         return failed and time.monotonic() >= self._again
 
     def holds(self, name: bytes, past: Past, patience: Patience) -> bool:
-        """Whether something is gone in the directory *name*, which is still there."""
+        """Whether something is gone in the directory *name*, which is still there.
+
+        What a listing had no time for is shown, and asked for it is not looked at again.
+        """
+        return name in self._undecided or self._holds(name, past, patience)
+
+    def _holds(self, name: bytes, past: Past, patience: Patience) -> bool:
         found = self._decided.get(name)
         if found is None:
             found = holds_gone(self._repository, past, patience)
-            if not patience.is_over:
+            if patience.is_over:
+                self._undecided.add(name)
+            else:
                 self._decided[name] = found
+                self._undecided.discard(name)
         return found
 
     def still(self, patience: Patience) -> list[bytes]:
@@ -70,7 +80,7 @@ class _Losses:
         past = self.gone.still
         if not self.gone.is_complete:
             return list(past)
-        return [name for name in past if self.holds(name, past[name], patience)]
+        return [name for name in past if self._holds(name, past[name], patience)]
 
     def count(self, patience: Patience) -> None:
         """Count the directories that are shown; tried once."""
@@ -80,7 +90,7 @@ class _Losses:
         if patience.is_over or not self.gone.advance(patience):
             return
         still = self.still(patience)
-        if not patience.is_over:
+        if not patience.is_over and not self.gone.failures:
             gone = [last for last in self.gone.entries.values() if last.entry.state is not None]
             self.links = 2 + len(still) + len(gone)
 
@@ -93,6 +103,7 @@ class DeletedFolder(SyntheticNode):
 
     def __init__(self, view: TimeView, source: bytes, path: bytes) -> None:
         self._view, self._source, self._path = view, source, path
+        self._is_counted = True  # unless the listing that it came with left no time for it
 
     def _known(self) -> _Losses:
         timeline = self._view.timeline(self._source)
@@ -104,7 +115,7 @@ class DeletedFolder(SyntheticNode):
     def attributes(self) -> Attributes:
         """Its mtime changes when its listing may have."""
         known = self._known()
-        known.count(Patience(COUNTING_SECONDS))
+        known.count(Patience(COUNTING_SECONDS if self._is_counted else 0))
         past, gone = known.past, known.gone
         time_ns = self._view.changed_ns + len(gone.entries) + len(gone.still)
         inode = self._view.inode(b"deleted", self._source, self._path)
@@ -134,7 +145,10 @@ class DeletedFolder(SyntheticNode):
         raise EntryNotFound(f"Nothing is gone at {os.fsdecode(path)!r}")
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
-        """What is gone, and directories in which something is."""
+        """What is gone, and directories in which something is.
+
+        Raises PartlyDamaged with what is known of, where damage hides some.
+        """
         known = self._known()
         patience = Patience(LISTING_SECONDS)
         known.gone.advance(patience)
@@ -146,11 +160,19 @@ class DeletedFolder(SyntheticNode):
             child = self._below(name)
             child.count(counting)
             listed.append((name, child))
-        return sorted(listed, key=lambda item: item[0])
+        listed.sort(key=lambda item: item[0])
+        if known.gone.failures:
+            timeline = self._view.timeline(self._source)
+            timeline.forget((NAME, self._path), known.gone.failures)
+            newest = timeline.ordered[-1]
+            told = [failure(self._view, newest, self._path, e) for e in known.gone.failures]
+            raise partly_failed(told, listed)
+        return listed
 
     def count(self, patience: Patience) -> None:
-        """Count the directories in it, if *patience* allows."""
-        if not patience.is_over:
+        """Count the directories in it, if *patience* allows, and else not at all."""
+        self._is_counted = not patience.is_over
+        if self._is_counted:
             self._known().count(patience)
 
     def _gone(self, name: bytes, last: Last) -> Node:

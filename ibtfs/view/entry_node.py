@@ -4,26 +4,37 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from blake3 import blake3
 
-from ibtfs.errors import IntegrityError, NotADirectory, ObjectMissing, PointGone
+from ibtfs.errors import (
+    FormatDamaged,
+    IntegrityError,
+    NotADirectory,
+    ObjectMissing,
+    PartlyDamaged,
+    PointGone,
+)
 from ibtfs.format.entry import BLOCKS, GROUP, HASH_SIZE, XATTRS, expected_blocks
 from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
 from ibtfs.format.packing import pack
 from ibtfs.format.point import Point
+from ibtfs.store import layout
 from ibtfs.store.contents.reader import WINDOW, Contents
 from ibtfs.store.repository import Repository
-from ibtfs.store.trees.directory import Directory, Entry, entry_xattrs
+from ibtfs.store.trees.directory import Directory, Entry, Gap, StateRef, entry_xattrs
 from ibtfs.store.trees.paths import located, root_entry
+from ibtfs.store.trees.trail import require_depth
 from ibtfs.view.inodes import Claim
 from ibtfs.view.links import inside
 from ibtfs.view.node import Attributes, Node
 from ibtfs.view.options import ViewOptions
 
 ACLS = b"system.posix_acl_"
+SOMEWHERE = StateRef(Reference("", 0), b"")
+"""Stands for the state of a directory of which no more is known than that it is one."""
 
 
 class Backing(Protocol):
@@ -68,6 +79,12 @@ def failure(view: Backing, point: Point, path: bytes, error: IntegrityError) -> 
     if gone and not repository.points.has(point.id):
         return PointGone(f"The backup point {point.id} was removed")
     return located(error, f"point {point.id}", path)
+
+
+def partly_failed(failures: Sequence[Exception], found: Sequence[Any]) -> Exception:
+    """What the reader of a listing is told, of which only *found* can be read."""
+    damaged = [error for error in failures if isinstance(error, IntegrityError)]
+    return PartlyDamaged.of(damaged, found) if len(damaged) == len(failures) else failures[0]
 
 
 class EntryNode:
@@ -166,9 +183,10 @@ class EntryNode:
     def at(cls, view: Backing, point: Point, path: bytes, entry: Entry, way: bytes) -> EntryNode:
         """The node of *entry*, which *point* has at *path*; *way* as of PointNode."""
         node: EntryNode = point_node(view, b"", point, way)
-        for name in path.split(b"/") if path else ():
-            node = node.child(entry._replace(name=name))  # of those above only names count
-        return node
+        *above, last = path.split(b"/") if path else (b"",)
+        for name in above:
+            node = node.child(entry._replace(name=name, state=SOMEWHERE))  # only names count
+        return node.child(entry._replace(name=last)) if path else node
 
     def child(self, entry: Entry) -> EntryNode:
         """The node of *entry*, which this directory has."""
@@ -178,7 +196,18 @@ class EntryNode:
     def _directory(self) -> Directory:
         if self.entry.state is None:
             raise NotADirectory(f"{os.fsdecode(self._name)!r} is not a directory")
+        self._require_end(self.entry.state)
         return Directory.cached(self._view.repository, self.entry.state.ref)
+
+    def _require_end(self, state: StateRef) -> None:
+        """Raise FormatDamaged if it lies in itself, or deeper than anything can."""
+        depth, node = 0, self._parent
+        where = layout.archive(state.ref.archive)
+        while node is not None:
+            if node.entry.state is not None and node.entry.state.ref == state.ref:
+                raise FormatDamaged(f"{where}: a directory that holds itself")
+            depth, node = depth + 1, node._parent
+        require_depth(depth, b"", where)
 
     def lookup(self, name: bytes) -> Node:
         """The entry called *name*.  Raises EntryNotFound, NotADirectory, PointGone."""
@@ -188,11 +217,16 @@ class EntryNode:
             raise self._failed(error) from error
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
-        """All entries, by name."""
+        """All entries, by name.  Raises PartlyDamaged with those that can be read."""
+        gaps: list[Gap] = []
         try:
-            return [(entry.name, self.child(entry)) for entry in self._directory().entries()]
+            pages = self._directory().readable(gaps)
+            found = [(entry.name, self.child(entry)) for p in pages for entry in p.entries()]
         except IntegrityError as error:
             raise self._failed(error) from error
+        if gaps:
+            raise partly_failed([self._failed(gap.error) for gap in gaps], found)
+        return found
 
     def target(self) -> bytes:
         """Where a symbolic link points."""

@@ -64,7 +64,10 @@ class Node(Protocol):
         ...
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
-        """The children in listing order, without ``.`` and ``..``.  Raises NotADirectory."""
+        """The children in listing order, without ``.`` and ``..``.
+
+        Raises NotADirectory, IntegrityError; PartlyDamaged has those that can be read.
+        """
         ...
 
     def target(self) -> bytes:

@@ -6,18 +6,21 @@ time.  What was found out about one is kept with it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, Protocol, TypeVar
 
+from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.moment import LATEST
 from ibtfs.format.point import Point
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.naming import Tagged, select_among
 from ibtfs.store.trees.compare import Comparison
+from ibtfs.store.trees.directory import child_path
 from ibtfs.store.trees.history import History
+from ibtfs.store.trees.trail import require_depth
 from ibtfs.view.entry_node import Backing
 
 LISTING_SECONDS: Final = 0.25
@@ -61,6 +64,8 @@ class Timeline:
 
     points: Mapping[bytes, Point]
     history: History
+    damaged: Sequence[str] = ()
+    """The ids of points of the repository whose manifests cannot be read: some may belong here."""
     known: ByteCache = field(default_factory=lambda: ByteCache(KNOWN_BYTES, _known_bytes))
     """What was found out about paths: it has a *weight*, the number of names in it by now."""
 
@@ -90,6 +95,14 @@ class Timeline:
     def ordered(self) -> Sequence[Point]:
         """The points, oldest first."""
         return self.history.points
+
+    def forget(self, key: Hashable, failures: Iterable[IntegrityError]) -> None:
+        """Have what is *known* under *key* be looked at anew, if what failed may be read then.
+
+        The disk may not have answered for a moment; bytes that are wrong stay so.
+        """
+        if not all(isinstance(error, FormatDamaged) for error in failures):
+            self.known.drop(lambda held: held == key)
 
     def select(self, words: str, now: datetime, tagged: Tagged) -> Point:
         """The point that *words* name.  Raises PointNotFound, UsageError."""
@@ -136,5 +149,7 @@ def way_back(view: TimeView, source: bytes, point: Point, folders: int) -> bytes
 
 
 def below(path: bytes, name: bytes) -> bytes:
-    """The path of *name* in the directory at *path*."""
-    return path + b"/" + name if path else name
+    """The path of *name* in the directory at *path*.  Raises FormatDamaged if it is too deep."""
+    found = child_path(path, name)
+    require_depth(found.count(b"/"), found, "the path")
+    return found

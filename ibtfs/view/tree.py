@@ -121,15 +121,19 @@ class RepositoryView:
             if options.for_others:
                 shown = {name: closed(point) for name, point in shown.items()}
             if shown and options.shows_source(source):
-                found[os.fsencode(source)] = self._timeline(os.fsencode(source), shown)
+                name = os.fsencode(source)
+                found[name] = self._timeline(name, shown, sorted(damaged))
         return found
 
-    def _timeline(self, source: bytes, points: dict[bytes, Point]) -> Timeline:
+    def _timeline(
+        self, source: bytes, points: dict[bytes, Point], damaged: Sequence[str]
+    ) -> Timeline:
         """What was found out about the points of a source holds until one comes or goes."""
         known = self._sources.get(source)
-        if known is not None and known.points == points:
+        if known is not None and (known.points, known.damaged) == (points, damaged):
             return known
-        return Timeline(points, History(self.repository, self.contents, list(points.values())))
+        history = History(self.repository, self.contents, list(points.values()))
+        return Timeline(points, history, damaged)
 
     def timeline(self, source: bytes) -> Timeline:
         """The points of *source* as they are now.  Raises PointGone."""

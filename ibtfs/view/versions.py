@@ -19,7 +19,7 @@ from ibtfs.errors import EntryNotFound, IntegrityError
 from ibtfs.store.trees.history import Version
 from ibtfs.store.trees.past import Ever, Past
 from ibtfs.store.trees.patience import Patience
-from ibtfs.view.entry_node import EntryNode, failure
+from ibtfs.view.entry_node import EntryNode, failure, partly_failed
 from ibtfs.view.node import Attributes, Node
 from ibtfs.view.synthetic import (
     DamagedNode,
@@ -178,7 +178,10 @@ class VersionsFolder(SyntheticNode):
                 raise failure(self._view, point, path, sighting)
 
     def children(self) -> Sequence[tuple[bytes, Node]]:
-        """What the directory ever held, by name, and the versions, oldest first."""
+        """What the directory ever held, by name, and the versions, oldest first.
+
+        Raises PartlyDamaged with what is known of, where damage hides some.
+        """
         timeline = self._timeline()
         known = self._known(timeline)
         listed: list[tuple[bytes, Node]] = []
@@ -191,8 +194,13 @@ class VersionsFolder(SyntheticNode):
                 inside.adopt(past, is_complete=is_complete and known.is_sure)
                 inside.count(counting)
                 listed.append((name, child))
-        versions = [(name, self._version(version)) for name, version in known.versions.items()]
-        return [*listed, *versions]
+        listed += [(name, self._version(version)) for name, version in known.versions.items()]
+        if known.past.was_directory and known.ever.failures:
+            timeline.forget((NAME, self._path), known.ever.failures)
+            newest = timeline.ordered[-1]
+            told = [failure(self._view, newest, self._path, e) for e in known.ever.failures]
+            raise partly_failed(told, listed)
+        return listed
 
     def _below(self, name: bytes) -> VersionsFolder:
         path = below(self._path, name)

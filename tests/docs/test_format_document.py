@@ -32,11 +32,13 @@ from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
+from ibtfs.store.contents import fold
 from ibtfs.store.contents import reader as content
 from ibtfs.store.contents import slabs as vault
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.trees import directory as states
+from ibtfs.store.trees import totals, trail
 from ibtfs.store.writing import flatten
 from ibtfs.store.writing import run as run_writer
 from tests.support import TYPES, Entry, differences, independent_reader
@@ -219,12 +221,17 @@ def test_limits() -> None:
         "parts of a map": index.PART_LIMIT,
         "ranges of a part, as written": extents.PART_RANGES,
         "ranges of a map": extents.RANGE_LIMIT,
+        "ranges of a chain, not counting copies in place": fold.CHAIN_LIMIT,
         "size of a content": extents.CONTENT_LIMIT,
         "rows of a page": entry.PAGE_ROWS,
+        "directories below a root, one in the other": trail.DEPTH_LIMIT,
+        "bytes of a path below a root": trail.PATH_LIMIT,
+        "entries of a tree, by path": totals.ENTRIES_LIMIT,
         "bytes of a name": entry.NAME_LIMIT,
         "bytes of a link's target": entry.TARGET_LIMIT,
         "bytes of the name of an extended attribute": entry.XATTR_NAME_LIMIT,
         "bytes of extended attributes as a content": states.XATTRS_LIMIT,
+        "bytes of all those names of an entry, one more for each": entry.XATTR_NAMES_LIMIT,
         "bytes of ibtfs.json": config.CONFIG_LIMIT,
         "bytes of a manifest": points.MANIFEST_LIMIT,
         "sequence and epoch": point.NUMBER_LIMIT,

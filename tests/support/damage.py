@@ -29,6 +29,7 @@ from ibtfs.actions.restore.run import RestoreOptions, restore
 from ibtfs.actions.source import filesystems
 from ibtfs.errors import IbtfsError
 from ibtfs.format import entry as entry_format
+from ibtfs.format.index import Reference
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.repository import Repository
@@ -461,3 +462,13 @@ def _reduced(found: Entry, lost: set[bytes], like: Entry | None = None) -> Entry
     if model.links & lost:
         found = replace(found, nlink=0, links=frozenset())
     return found
+
+
+def spoil_record(repository: Repository, ref: Reference, stream: int) -> None:
+    """Change a byte of the frame that holds a record of an index."""
+    archive = Repository.open(repository.path).archive(ref.archive).file("index")
+    table = archive.table(stream)
+    path = Path(os.fsdecode(repository.path)) / archive.name
+    data = bytearray(path.read_bytes())
+    data[table.offsets[table.find(ref.number)] + 30] ^= 1
+    path.write_bytes(data)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from ibtfs.actions.observer import Tally
-from ibtfs.errors import IntegrityError
+from ibtfs.errors import LimitExceeded
 from ibtfs.format.index import Reference
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.reach import reach
+from ibtfs.store.trees.totals import Allowance
 
 
 class Missing:
@@ -44,13 +45,16 @@ class Missing:
         self._folders = []
 
     def _count_below(self, state: StateRef, path: bytes) -> None:
+        allowance = Allowance(self._repository, state)
         for visit in reach(self._repository, state, path, enter=self._is_gone):
+            rows = visit.readable()  # of the rest nobody knows what it was
             try:
-                for below, entry in visit.entries():
-                    if entry.state is None:
-                        self._count(below)
-            except IntegrityError:
-                continue  # nobody knows what it held
+                allowance.spend(len(rows))
+            except LimitExceeded:
+                return  # hostile: no backup had so many
+            for below, entry in rows:
+                if entry.state is None:
+                    self._count(below)
 
     def _is_gone(self, folder: Entry) -> bool:
         return folder.state is None or (folder.inode, folder.state.ref) not in self._moved

@@ -6,7 +6,6 @@ one costs nothing but the comparison.
 
 from __future__ import annotations
 
-from ibtfs.errors import IntegrityError
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef
 from ibtfs.store.trees.reach import reach
@@ -36,10 +35,7 @@ class MovedFolders:
     def _read(self, root: StateRef) -> dict[int, StateRef]:
         states: dict[int, StateRef] = {}
         for visit in reach(self._repository, root, seen=set()):
-            try:
-                for folder in visit.folders():
-                    if folder.state is not None:
-                        states.setdefault(folder.inode, folder.state)
-            except IntegrityError:
-                continue  # no hint from what is damaged
+            for folder in visit.known_folders():  # no hint from what is damaged
+                if folder.state is not None:
+                    states.setdefault(folder.inode, folder.state)
         return states

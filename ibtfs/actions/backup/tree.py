@@ -32,6 +32,7 @@ from ibtfs.format.entry import (
 from ibtfs.format.index import Reference
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.old_directory import load_old
+from ibtfs.store.trees.trail import may_hold_more
 from ibtfs.store.writing.losses import Losses
 from ibtfs.store.writing.pages import write_directory
 from ibtfs.store.writing.run import RunWriter
@@ -180,6 +181,8 @@ class TreeBackup:
         old = folder.old_row(stamp[NAME])
         old = old if old is not None and old.state is not None else None
         try:
+            if not may_hold_more(folder.below(stamp[NAME])):
+                raise SourceError("lies too deep: no backup can hold what is in it")
             descriptor, found = open_folder(stamp[NAME], folder.descriptor)
             try:
                 child = self._child(folder, stamp[NAME], old, descriptor, found)

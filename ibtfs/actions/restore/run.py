@@ -34,8 +34,10 @@ from ibtfs.format.entry import LEFT_OUT, NOT_READ
 from ibtfs.format.point import Point
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
-from ibtfs.store.trees.directory import Directory, Entry
+from ibtfs.store.trees.directory import Directory, Entry, Gap
 from ibtfs.store.trees.paths import find_entry, located, root_entry
+from ibtfs.store.trees.totals import Allowance
+from ibtfs.store.trees.trail import Trail, depth_of
 
 __all__ = ["Overwrite", "RestoreOptions", "restore"]
 
@@ -111,6 +113,8 @@ class _Restore:
         remover = Remover((own.st_dev, own.st_ino))
         self._do = does(options, self.writer, self._links, remover, territory)
         self._leaving: deque[Target] = deque()
+        self._trail, self._above = Trail(), 0
+        self._allowance = Allowance(repository)
 
     def close(self) -> None:
         """Release what is open in the destination; no thread may be at work there."""
@@ -121,6 +125,7 @@ class _Restore:
     def tree(self, entry: Entry, path: bytes, *, own_metadata: bool) -> None:
         """Restore what the directory *entry* holds into the destination."""
         options, chosen = self._options, self._options.include is None
+        self._begin(entry, path)
         top = self._top(entry, path, chosen, self._entries(entry, path), own=own_metadata)
         empty = options.overwrite == Overwrite.REFUSE and not options.dry_run
         top.held = top.held._replace(fresh=chosen and empty)
@@ -139,6 +144,7 @@ class _Restore:
         parent = entry._replace(name=b"", state=None)
         chosen = self._options.include is None
         above = os.path.dirname(path)
+        self._begin(entry, path)
         top = self._top(parent, above, chosen, iter([entry]), own=False)
         self._links.cut = len(above) + 1 if above else 0
         self._walk(top)
@@ -151,15 +157,29 @@ class _Restore:
         held = self._there.held(lambda found: own and opens(entry, found))
         return Target(entry, path, None, chosen, waiting, held)
 
+    def _begin(self, entry: Entry, path: bytes) -> None:
+        """Begin to walk the tree of *entry*, which is at *path*."""
+        self._trail, self._above = Trail(), depth_of(path)
+        self._allowance = Allowance(self._repository, entry.state)
+
     def _entries(self, entry: Entry, path: bytes) -> Iterator[Entry]:
-        """What a directory holds, files before folders, as it was backed up."""
+        """What can be read of what a directory holds, files before folders, as it was backed up.
+
+        Raises LimitExceeded.
+        """
         if entry.state is None:
             return iter(())
+        gaps: list[Gap] = []
+        entries: list[Entry] = []
         try:
-            entries = list(Directory(self._repository, entry.state.ref).entries())
+            self._trail.enter(depth_of(path) - self._above, entry.state.ref, path)
+            for page in Directory(self._repository, entry.state.ref).readable(gaps):
+                entries += page.entries()
         except IntegrityError as error:
-            self.tally.problem(path, str(located(error, self._point.id, path)))
-            return iter(())
+            self._problem(path, error)
+        for gap in gaps:
+            self._problem(path, gap.error)
+        self._allowance.spend(len(entries))
         entries.sort(key=lambda item: item.state is not None)
         return iter(entries)
 

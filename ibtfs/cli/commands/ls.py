@@ -9,13 +9,24 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
-from ibtfs.cli.output import emit_json, json_bytes, json_time, local_time, printable, say_name
+from ibtfs.cli.exit_codes import INCOMPLETE
+from ibtfs.cli.output import (
+    complain,
+    emit_json,
+    json_bytes,
+    json_time,
+    local_time,
+    printable,
+    say_name,
+)
 from ibtfs.cli.points import PATH_HELP, POINT_HELP, chosen_point, json_point
+from ibtfs.cli.progress import json_problems
 from ibtfs.cli.words import StoredPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ibtfs.errors import IntegrityError
     from ibtfs.format.point import Point
     from ibtfs.store.trees.directory import Entry
 
@@ -51,19 +62,27 @@ def command(
     """List the files in a backup point."""
     from ibtfs.store.naming import relative_path
     from ibtfs.store.repository import Repository
-    from ibtfs.store.trees.paths import walk
+    from ibtfs.store.trees.paths import located, walk
 
     repo = Repository.open(repository)
     point = chosen_point(repo, words)
     inside = relative_path(point, path)
-    entries = walk(repo, point, inside, recursive=recursive)
+    problems: list[tuple[bytes, str]] = []
+
+    def problem(folder: bytes, error: IntegrityError) -> None:
+        problems.append((folder, str(error)))
+        if not as_json:
+            complain(str(located(error, point.id, folder or b".")))
+
+    entries = walk(repo, point, inside, recursive=recursive, problem=problem)
     if as_json:
         rows = [_row(point, below, entry) for below, entry in entries]
+        code = INCOMPLETE if problems else 0
         emit_json({**json_point(repo, point), **json_bytes(inside), "entries": rows,
-                   "exit_code": 0})  # fmt: skip
+                   "problems": json_problems(problems), "exit_code": code})  # fmt: skip
     else:
         _print(point, entries, detailed=detailed, recursive=recursive)
-    return 0
+    return INCOMPLETE if problems else 0
 
 
 def _print(

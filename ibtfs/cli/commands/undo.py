@@ -15,8 +15,8 @@ from ibtfs.cli.command import (
     repository_argument,
 )
 from ibtfs.cli.forget_choices import Removing
-from ibtfs.cli.output import say
 from ibtfs.cli.forget_space import Space
+from ibtfs.cli.output import say
 from ibtfs.cli.removal import RemovalReport
 from ibtfs.cli.words import Name
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
-from ibtfs.cli.exit_codes import FAILURE
+from ibtfs.cli.exit_codes import FAILURE, INCOMPLETE
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ibtfs.format.point import Point
-    from ibtfs.store.repository import Repository
     from ibtfs.store.trees.history import History, Version
 
 EXAMPLES = """
@@ -51,7 +50,8 @@ def command(*, repository: bytes, path: bytes, source: str | None, as_json: bool
     PATH is relative to the source, or the absolute path that it had; it may be gone by now.
     VERSION is the backup point that had it first: give it to cat or restore. POINTS is in how many
     points it lives, CHANGED what differs from the version before. A folder has another version
-    when anything in it changed.
+    when anything in it changed. The exit code is 1 where damage hid a version, 3 where a point
+    that cannot be read may have had one.
     """
     from ibtfs.store.contents.reader import Contents
     from ibtfs.store.naming import displayed_names
@@ -59,19 +59,25 @@ def command(*, repository: bytes, path: bytes, source: str | None, as_json: bool
     from ibtfs.store.trees.history import History
 
     repo = Repository.open(repository)
-    display, points, inside = _chosen(repo, path, source)
+    found = repo.points.all()
+    damaged = [str(error) for error in found.damaged.values()]
+    if not as_json:
+        tell_damaged(found.damaged)
+    display, points, inside = _chosen(found.points, path, source)
     history = History(repo, Contents(repo), points)
     versions = history.versions(inside, directories=True)
     if not versions:
         raise EntryNotFound(f"No backup point of {display!r} has {os.fsdecode(inside)!r}")
     names = displayed_names(points)
     gone = _gone_since(history, inside, versions)
-    exit_code = FAILURE if any(version.error for version in versions) else 0
+    exit_code = INCOMPLETE if damaged else 0
+    exit_code = FAILURE if any(version.error for version in versions) else exit_code
     if as_json:
         rows = [_row(history, version, names) for version in versions]
         result: dict[str, Any] = {"source": display, **json_bytes(inside), "versions": rows}
         result["gone_since"] = names[gone.id] if gone else None
-        if exit_code:
+        result["problems"] = [{"message": message} for message in damaged]
+        if exit_code == FAILURE:
             result["error"] = "; ".join(str(v.error) for v in versions if v.error)
         emit_json({**result, "exit_code": exit_code})
     else:
@@ -80,7 +86,7 @@ def command(*, repository: bytes, path: bytes, source: str | None, as_json: bool
 
 
 def _chosen(
-    repo: Repository, path: bytes, wanted: str | None
+    every: Sequence[Point], path: bytes, wanted: str | None
 ) -> tuple[str, Sequence[Point], bytes]:
     """The source that is meant, its points, and the path inside.
 
@@ -88,13 +94,11 @@ def _chosen(
     """
     from ibtfs.store.naming import by_source, of_source, relative_path
 
-    found = repo.points.all()
-    tell_damaged(found.damaged)
-    sources = by_source(found.points)
+    sources = by_source(every)
     if not sources:
         raise PointNotFound("The repository holds no backup points yet")
     if wanted is not None:
-        sources = {wanted: of_source(found.points, wanted)}
+        sources = {wanted: of_source(every, wanted)}
     fitting: dict[str, bytes] = {}
     failed: EntryNotFound | None = None
     for name in sources:
@@ -123,6 +127,8 @@ def _what(history: History, version: Version) -> tuple[str, ...]:
     entry, old = version.entry, version.old
     if entry is None or old is None:
         return ()
+    if version.error is not None:
+        return ("not known",)
     what = history.comparison.what_differs(old, entry)
     if entry.state and old.state and not same_state(old.state, entry.state):
         return ("contents", *what)
@@ -139,6 +145,8 @@ def _print(
             complain(f"{name}: {version.error}")
             rows.append((name, "", "", points, "cannot be read"))
             continue
+        if version.error is not None:
+            complain(f"{name}: {version.error}")
         what = ", ".join(_what(history, version)) or "new"
         size = "folder" if entry.state else human_size(entry.size)
         rows.append((name, local_time(entry.mtime_ns), size, points, what))
@@ -160,6 +168,8 @@ def _row(history: History, version: Version, names: Mapping[str, str]) -> dict[s
     entry = version.entry
     if entry is None:
         return {**row, "error": str(version.error)}
+    if version.error is not None:
+        row["error"] = str(version.error)
     return {
         **row,
         "folder": entry.state is not None,

@@ -11,12 +11,23 @@ import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import NamedTuple
 
+from ibtfs.errors import PartlyDamaged
 from ibtfs.fuse.fuse3 import wire
 from ibtfs.fuse.fuse3.nodes import NodeTable, identity_of
 from ibtfs.view.node import Attributes, Node
 
 Listing = Sequence[tuple[bytes, Node]]
+
+
+class Held(NamedTuple):
+    """A listing under way: its entries, and what ends it where others cannot be read."""
+
+    entries: Listing
+    error: Exception | None = None
+
+
 DOTS = (b".", b"..")
 
 
@@ -33,29 +44,32 @@ class ListingCache:
         self._lock = threading.Lock()
         self._most = most_entries
         self._held = 0
-        self._listings: OrderedDict[int, Listing] = OrderedDict()
+        self._listings: OrderedDict[int, Held] = OrderedDict()
 
-    def get(self, nodeid: int, node: Node, offset: int) -> Listing:
+    def get(self, nodeid: int, node: Node, offset: int) -> Held:
         """The listing of *node* for a reader at *offset*."""
         with self._lock:
             listing = self._listings.get(nodeid)
             if listing is not None and (offset or node.stable):
                 self._listings.move_to_end(nodeid)
                 return listing
-        listing = node.children()
+        try:
+            listing = Held(node.children())
+        except PartlyDamaged as error:
+            listing = Held(error.found, error)
         self._put(nodeid, listing)
         return listing
 
-    def _put(self, nodeid: int, listing: Listing) -> None:
+    def _put(self, nodeid: int, listing: Held) -> None:
         with self._lock:
             self._drop(nodeid)
             self._listings[nodeid] = listing
-            self._held += len(listing)
+            self._held += len(listing.entries)
             while self._held > self._most and len(self._listings) > 1:
                 self._drop(next(iter(self._listings)))
 
     def _drop(self, nodeid: int) -> None:
-        self._held -= len(self._listings.pop(nodeid, ()))
+        self._held -= len(self._listings.pop(nodeid, Held(())).entries)
 
     def finished(self, nodeid: int) -> None:
         """A reader reached the end of a listing; the kernel keeps its own copy now."""
@@ -116,10 +130,12 @@ class Directories:
         return self._nodes.remember(children, [identity_of(child, a) for child, a in seen])
 
     def _chosen(self, nodeid: int, node: Node, offset: int, room: int, overhead: int) -> Listing:
-        listing = self._cache.get(nodeid, node, offset)
+        listing, error = self._cache.get(nodeid, node, offset)
         start = max(offset - 2, 0)
         if start >= len(listing) and offset > 0:
             self._cache.finished(nodeid)
+            if error is not None:
+                raise error  # behind all that can be read: readdir tells it to the program
         stop = start
         for name, _ in listing[start : start + room // overhead]:
             room -= overhead + (len(name) + 7 & ~7)

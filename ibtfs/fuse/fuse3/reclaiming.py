@@ -12,8 +12,9 @@ from __future__ import annotations
 import stat
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from ibtfs.errors import PartlyDamaged
 from ibtfs.fuse.fuse3.nodes import NodeTable
 from ibtfs.view.node import Node
 
@@ -90,9 +91,17 @@ def _files(folder: Node | None) -> list[bytes]:
         return []
     found = []
     try:
-        for name, child in folder.children():
+        for name, child in _children(folder):
             if not stat.S_ISDIR(child.attributes().mode):
                 found.append(name)
     except Exception:  # whoever reads it is told what is wrong
         return found
     return found
+
+
+def _children(folder: Node) -> Sequence[tuple[bytes, Node]]:
+    """What can be read of what *folder* holds."""
+    try:
+        return folder.children()
+    except PartlyDamaged as error:
+        return error.found

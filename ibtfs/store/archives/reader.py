@@ -24,7 +24,6 @@ from ibtfs.format.frames import (
     SLABS,
     STATES,
     STREAMS,
-    Runs,
 )
 from ibtfs.format.index import (
     SHELL_DIGEST,
@@ -37,12 +36,11 @@ from ibtfs.format.packing import unpack_bodies
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.payloads import Payloads
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.storage.base import Storage
 
 Value = TypeVar("Value")
-RUN_BYTES = 170
-"""About what one run weighs in memory, a tuple of three numbers."""
 
 
 class ArchiveReader:
@@ -234,10 +232,14 @@ class ArchiveReader:
         """Directory state, or page, *number*.  Raises ObjectMissing, FormatDamaged."""
         return decode_state(self.body(STATES, number), f"{self.where}/index: state {number}")
 
+    def state_bytes(self, number: int) -> int:
+        """The packed size of a directory state.  Raises as :meth:`state`."""
+        return len(self.body(STATES, number))
+
     def extents(self, number: int, record: ContentRecord) -> ExtentMap:
         """The extent map of content *number*, which must have one; not kept, for chains are."""
         first = record.map_first
-        bodies = [self.body(MAPS, part) for part in range(first, first + record.map_parts)]
+        bodies = (self.body(MAPS, part) for part in range(first, first + record.map_parts))
         where = f"{self.where}/index: extent map of content {number}"
         return decode_parts(bodies, record.size, len(record.donors), where)
 
@@ -246,47 +248,17 @@ class ArchiveReader:
 
         Raises ObjectMissing if some of them were pruned, FormatDamaged.
         """
-        return self._again(lambda: self._payload(stream, start, length))
-
-    def _payload(self, stream: int, start: int, length: int) -> list[memoryview]:
-        opened = self._file(self._data_kind())
-        table = opened.table(stream)
-        pieces, row, end = [], table.find(start), start + length
-        while start < end:
-            if not 0 <= row < len(table.starts) or table.starts[row] > start:
-                name = STREAMS[stream]
-                raise ObjectMissing(f"{opened.name}: the {name} bytes from {start} are gone")
-            first = table.starts[row]
-            stop = min(end, first + table.counts[row])
-            raw = self._frame(opened, stream, row, first)
-            if isinstance(raw, Runs):
-                piece = raw.cut(start - first, stop - first)
-                if piece is None:
-                    name = STREAMS[stream]
-                    raise ObjectMissing(f"{opened.name}: some {name} bytes from {start} are gone")
-                pieces.append(piece)
-            else:
-                pieces.append(memoryview(raw)[start - first : stop - first])
-            start, row = stop, row + 1
-        return pieces
+        return self._again(lambda: self._payloads().read(stream, start, length))
 
     def frame_at(self, stream: int, address: int) -> tuple[int, memoryview] | None:
         """The frame of a data stream that holds *address*: where it begins, and its bytes.
 
         None of one from which some were pruned.  Raises as :meth:`payload`.
         """
-        return self._again(lambda: self._frame_at(stream, address))
+        return self._again(lambda: self._payloads().frame_at(stream, address))
 
-    def _frame_at(self, stream: int, address: int) -> tuple[int, memoryview] | None:
-        opened = self._file(self._data_kind())
-        table = opened.table(stream)
-        row = table.find(address)
-        if row < 0:
-            name = STREAMS[stream]
-            raise ObjectMissing(f"{opened.name}: the {name} bytes from {address} are gone")
-        first = table.starts[row]
-        raw = self._frame(opened, stream, row, first)
-        return None if isinstance(raw, Runs) else (first, memoryview(raw))
+    def _payloads(self) -> Payloads:
+        return Payloads(self.id, self._file(self._data_kind()), self._cache)
 
     def _data_kind(self) -> str:
         """The file that has the payloads: the index, if they are small enough to lie in it."""
@@ -299,47 +271,19 @@ class ArchiveReader:
         """
         if stream < SLABS or not self.header.has_sigs:
             return layout.INDEX
-        return (
-            layout.INDEX
-            if self._file(layout.INDEX).table(stream).find(number) >= 0
-            else (layout.SIGS)
-        )
+        is_inside = self._file(layout.INDEX).table(stream).find(number) >= 0
+        return layout.INDEX if is_inside else layout.SIGS
 
     def covers(self, stream: int, start: int, length: int) -> bool:
         """Whether the file that should have these payload bytes has frames that hold them.
 
         Raises ObjectMissing, FormatDamaged.
         """
-        return self._again(lambda: self._covers(stream, start, length))
-
-    def _covers(self, stream: int, start: int, length: int) -> bool:
-        opened = self._file(self._data_kind())
-        table = opened.table(stream)
-        row, end = table.find(start), start + length
-        while start < end:
-            if not 0 <= row < len(table.starts) or table.starts[row] > start:
-                return False
-            first = table.starts[row]
-            stop = first + table.counts[row]
-            if opened.has_runs(stream, row):
-                raw = self._frame(opened, stream, row, first)
-                if isinstance(raw, Runs) and not raw.find(start - first, min(stop, end) - first):
-                    return False
-            start, row = stop, row + 1
-        return True
+        return self._again(lambda: self._payloads().covers(stream, start, length))
 
     def may_hold(self, digest: bytes) -> Iterator[int]:
         """The numbers of the contents with *digest*; reads the index's records and decodes few."""
         return (number for number, body in self.content_bodies() if digest in body)
-
-    def _frame(self, opened: FrameFileReader, stream: int, row: int, first: int) -> bytes | Runs:
-        """The bytes of a frame of a data stream, or what is left of them."""
-
-        def weigh(raw: bytes | Runs) -> int:
-            return len(raw.raw) + RUN_BYTES * len(raw.runs) if isinstance(raw, Runs) else len(raw)
-
-        key = (self.id, stream, first, opened.generation)
-        return self._cache.get(key, lambda: opened.payload_frame(stream, row), weigh)
 
     def close(self) -> None:
         """Close the archive's files."""

@@ -18,6 +18,10 @@ from ibtfs.format.extents import BASE, ZEROS, ExtentMap
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store import layout
 
+CHAIN_LIMIT = 4_000_000
+"""Ranges of all maps of a chain, but for copies in place: writers keep below, and so it takes no
+more than 104 MB."""
+
 
 class Level(NamedTuple):
     """One content of a chain; without *extents* its payload is the content."""
@@ -194,3 +198,9 @@ def _take_whole(level: Level, extents: ExtentMap, rows: slice, shift: int, found
 def name_of(ref: Reference) -> str:
     """How messages name a content."""
     return f"{layout.archive(ref.archive)}: content {ref.number}"
+
+
+def require_short(ref: Reference, ranges: int) -> None:
+    """Raise FormatDamaged if the chain of *ref* has more *ranges* than any may."""
+    if ranges > CHAIN_LIMIT:
+        raise FormatDamaged(f"{name_of(ref)}: its chain has more ranges than it may")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
@@ -12,8 +11,9 @@ from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
 from ibtfs.format.extents import ExtentMap
 from ibtfs.format.frames import digest
 from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
-from ibtfs.store.contents.fold import Found, Level, fold, name_of
+from ibtfs.store.contents.fold import Level, fold, name_of, require_short
 from ibtfs.store.contents.whole import require_content, too_deep
+from ibtfs.store.contents.windows import Piece, Window, joined
 from ibtfs.store.repository import Repository
 
 Value = TypeVar("Value")
@@ -42,31 +42,6 @@ class Segment(NamedTuple):
     owner: Reference | None
     offset: int
     length: int
-
-
-_Piece = tuple["Reference | None", int, int]
-"""The values of a Segment; making one of those takes as long as all else that is done with it."""
-
-
-class _Window(NamedTuple):
-    """The segments of one window, and where each begins, relative to the content."""
-
-    starts: list[int]
-    rows: list[_Piece]
-
-    def cut(self, start: int, end: int) -> list[_Piece]:
-        """The segments between *start* and *end*, of which there is a byte, cut to fit."""
-        first, stop = bisect_right(self.starts, start) - 1, bisect_left(self.starts, end)
-        rows = self.rows[first:stop]
-        owner, offset, length = rows[-1]
-        beyond = self.starts[stop - 1] + length - end
-        if beyond > 0:
-            rows[-1] = owner, offset, length - beyond
-        before = start - self.starts[first]
-        if before:
-            owner, offset, length = rows[0]
-            rows[0] = owner, offset + before if owner else offset, length - before
-        return rows
 
 
 class Contents:
@@ -114,14 +89,14 @@ class Contents:
         for rows in self._settled(lambda: self._rows(ref, start, end)):
             yield from map(Segment._make, rows)
 
-    def _rows(self, ref: Reference, start: int, end: int) -> Iterator[list[_Piece]]:
+    def _rows(self, ref: Reference, start: int, end: int) -> Iterator[list[Piece]]:
         """As :meth:`segments`, window by window.  Raises FormatDamaged beyond the content's end."""
         size = self._kept_record(ref).size
         if end > size:
             raise FormatDamaged(f"{name_of(ref)}: has {size} bytes where more are expected")
         return self._cut_rows(ref, start, end)
 
-    def _cut_rows(self, ref: Reference, start: int, end: int) -> Iterator[list[_Piece]]:
+    def _cut_rows(self, ref: Reference, start: int, end: int) -> Iterator[list[Piece]]:
         while start < end:
             number = start // WINDOW
             stop = min(end, (number + 1) * WINDOW)
@@ -129,19 +104,19 @@ class Contents:
             yield window.cut(start, stop)
             start = stop
 
-    def _window(self, ref: Reference, number: int) -> _Window:
+    def _window(self, ref: Reference, number: int) -> Window:
         return self._repository.cache.get(
             ("window", self._repository.era, ref, number),
             lambda: self._resolve(ref, number),
             lambda window: ROW_BYTES * len(window.starts) + 100,
         )
 
-    def _resolve(self, ref: Reference, number: int) -> _Window:
+    def _resolve(self, ref: Reference, number: int) -> Window:
         """The segments of window *number*."""
         levels = self.chain(ref)
         start = number * WINDOW
         end = min(start + WINDOW, levels[0].record.size)
-        return _joined(fold(levels, start, end))
+        return joined(fold(levels, start, end))
 
     def chain(self, ref: Reference) -> list[Level]:
         """A content, its base, the base of that, …, with their maps, kept together.
@@ -181,10 +156,13 @@ class Contents:
 
     def _load_chain(self, ref: Reference) -> list[Level]:
         levels: list[Level] = []
+        ranges = 0
         while len(levels) <= DEPTH_LIMIT:
             record = self.record(ref)
             require_content(ref, record)
             extents = None if record.is_plain else self.extents(ref, record)
+            ranges += len(extents.ends) if extents is not None else 0
+            require_short(ref, ranges)
             levels.append(Level(ref, record, extents))
             if record.base is None:
                 return levels
@@ -247,7 +225,7 @@ class Contents:
 
     def _gather(
         self,
-        rows: list[_Piece],
+        rows: list[Piece],
         stretches: dict[Reference, _Stretch],
         pieces: list[bytes | memoryview],
     ) -> None:
@@ -330,19 +308,3 @@ class Contents:
         """Raise FormatDamaged unless *data* is the content."""
         if digest(data) != record.digest:
             raise FormatDamaged(f"{name_of(ref)}: the bytes do not have the digest of the content")
-
-
-def _joined(found: list[Found]) -> _Window:
-    """A window of what was *found*, in which what continues each other is made one."""
-    rows: list[_Piece] = []
-    starts: list[int] = []
-    last_owner: Reference | None = None
-    follows = -1
-    for position, owner, offset, length in found:
-        if offset == follows and owner == last_owner:
-            rows[-1] = owner, rows[-1][1], rows[-1][2] + length
-        else:
-            rows.append((owner, offset, length))
-            starts.append(position)
-        last_owner, follows = owner, offset + length if owner else offset
-    return _Window(starts, rows)

@@ -10,10 +10,10 @@ extended attributes; its times, size and links follow what happens inside of it.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal, NamedTuple
 
-from ibtfs.errors import IbtfsError, IntegrityError
+from ibtfs.errors import IbtfsError, IntegrityError, PartlyDamaged
 from ibtfs.format.entry import CTIME, HASH_SIZE, LINKS, MODE, NAME, SIZE, XATTRS_REF
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.reader import Contents
@@ -23,11 +23,15 @@ from ibtfs.store.trees.directory import (
     NO_EXTRAS,
     Directory,
     Entry,
+    Gap,
     StateRef,
     StoredPage,
     child_path,
+    is_missing,
 )
 from ibtfs.store.trees.patience import Patience
+from ibtfs.store.trees.totals import Allowance
+from ibtfs.store.trees.trail import DEPTH_LIMIT, Trail
 
 Kind = Literal["created", "updated", "deleted"]
 KINDS: tuple[Kind, ...] = ("created", "updated", "deleted")
@@ -38,13 +42,15 @@ ROW_BYTES: Final = 900
 class Change(NamedTuple):
     """One entry, old and new; *what* names what differs where both are there.
 
-    Directories in both trees that differ only in what they hold have nothing in *what*.
+    Directories in both trees that differ only in what they hold have nothing in *what*.  Where
+    there is an *error* some of it is damaged, and counts as different, though nobody knows.
     """
 
     name: bytes
     old: Entry | None
     new: Entry | None
     what: tuple[str, ...] = ()
+    error: IntegrityError | None = None
 
     @property
     def kind(self) -> Kind | None:
@@ -82,7 +88,7 @@ class Comparison:
     """Compares directories of one repository, and keeps what it found; threads may share it."""
 
     def __init__(self, repository: Repository, contents: Contents) -> None:
-        self._repository, self._facts = repository, StoredFacts(contents)
+        self._repository, self._contents = repository, contents
         self._decided: dict[tuple[Kind, Reference | None, Reference | None], bool] = {}
 
     # One entry
@@ -92,32 +98,56 @@ class Comparison:
 
         What cannot be read, for it is damaged, counts as different.
         """
-        return differences(old, new, self._facts)
+        return self._differing(old, new)[0]
+
+    def _differing(self, old: Entry, new: Entry) -> tuple[tuple[str, ...], IntegrityError | None]:
+        """What differs, and why that is not known, if it is not."""
+        facts = StoredFacts(self._contents)
+        return differences(old, new, facts), facts.error
 
     def is_same(self, old: Entry, new: Entry) -> bool:
-        """Whether nothing differs; a directory is the same if all that it holds is, too."""
+        """Whether nothing differs; a directory is the same if all that it holds is, too.
+
+        Raises IntegrityError where that cannot be told.
+        """
         if old.state is not None or new.state is not None:
-            return same_state(old.state, new.state) and not self.what_differs(old, new)
-        if (*old[1:6], old.links, old.target) != (*new[1:6], new.links, new.target):
+            if not same_state(old.state, new.state):
+                return False
+        elif (*old[1:6], old.links, old.target) != (*new[1:6], new.links, new.target):
             return False  # known without reading a record
-        return not self.what_differs(old, new)
+        what, error = self._differing(old, new)
+        if error is not None:
+            raise error
+        return not what
 
     # One directory
 
     def changes(self, old: StateRef | None, new: StateRef | None) -> tuple[Change, ...]:
         """The changes among the direct entries of a directory, by name; None is an empty one.
 
-        Raises IntegrityError.
+        Raises IntegrityError; PartlyDamaged has the changes among what can be read.
         """
         if same_state(old, new):
             return ()
         return self._repository.cache.get(
             ("changes", old and old.ref, new and new.ref),
-            lambda: tuple(self._compared(old, new)),
+            lambda: self._compared(old, new),
             lambda found: ROW_BYTES * len(found),
         )
 
-    def _compared(self, old: StateRef | None, new: StateRef | None) -> Iterator[Change]:
+    def _compared(self, old: StateRef | None, new: StateRef | None) -> tuple[Change, ...]:
+        """As :meth:`changes`; nothing is kept."""
+        old_gaps: list[Gap] = []
+        new_gaps: list[Gap] = []
+        changes = tuple(self._among_readable(old, new, old_gaps, new_gaps))
+        if old_gaps or new_gaps:
+            raise PartlyDamaged.of([gap.error for gap in (*old_gaps, *new_gaps)], changes)
+        return changes
+
+    def _among_readable(
+        self, old: StateRef | None, new: StateRef | None, old_gaps: list[Gap], new_gaps: list[Gap]
+    ) -> Iterator[Change]:
+        """The changes among what can be read on both sides; what cannot goes to the gaps."""
         old_folder = Directory(self._repository, old.ref) if old else None
         new_folder = Directory(self._repository, new.ref) if new else None
         shared: frozenset[bytes] = frozenset()
@@ -125,11 +155,11 @@ class Comparison:
             shared = old_folder.page_digests & new_folder.page_digests
         rows = {
             stamp[NAME]: (page, row)
-            for page in (old_folder.pages(shared) if old_folder else ())
+            for page in (old_folder.readable(old_gaps, shared) if old_folder else ())
             for row, stamp in enumerate(page.page.stamps)
         }
         pairs: list[tuple[bytes, _PageRow | None, _PageRow | None]] = []
-        for page in new_folder.pages(shared) if new_folder else ():
+        for page in new_folder.readable(new_gaps, shared) if new_folder else ():
             for row, stamp in enumerate(page.page.stamps):
                 old_row = rows.pop(stamp[NAME], None)
                 if old_row is None or not _same_row(*old_row, page, row):
@@ -137,6 +167,8 @@ class Comparison:
         pairs += [(name, old_row, None) for name, old_row in rows.items()]
         pairs.sort(key=lambda pair: pair[0])
         for name, old_row, new_row in pairs:
+            if is_missing(name, old_gaps) or is_missing(name, new_gaps):
+                continue  # what it is on the other side nobody knows
             yield from self._changes_of(name, _entry(old_row), _entry(new_row))
 
     def _changes_of(self, name: bytes, old: Entry | None, new: Entry | None) -> Iterator[Change]:
@@ -146,7 +178,7 @@ class Comparison:
             yield Change(name, old, None)
             yield Change(name, None, new)
         else:
-            change = Change(name, old, new, self.what_differs(old, new))
+            change = Change(name, old, new, *self._differing(old, new))
             if change.what or change.inside:
                 yield change
 
@@ -166,14 +198,14 @@ class Comparison:
             search = waiting[-1]
             found = self._decided.get(search.key)
             if found is None:
+                if patience.is_over or len(waiting) > DEPTH_LIMIT:
+                    return True
                 try:
                     found, below = search.step()
                 except IntegrityError:
                     return True
                 if below is not None:
                     waiting.append(_Search(self, kind, *below))
-                    if patience.is_over:
-                        return True
                     continue
             if found:
                 for above in waiting:
@@ -192,9 +224,13 @@ class Comparison:
         """All changes between two trees, by path; also what is inside of new and gone folders.
 
         Where something cannot be read the rest goes on, after a PathChange that has the error.
+        Raises LimitExceeded where there are more entries than any tree can have.
         """
-        if old and new and (what := self.what_differs(old, new)):
-            yield PathChange(b"", Change(b"", old, new, what))
+        top = Change(b"", old, new, *(self._differing(old, new) if old and new else ()))
+        if top.what:
+            yield PathChange(b"", top, top.error)
+        trails = Trail(), Trail()
+        allowance = Allowance(self._repository, old and old.state, new and new.state)
         waiting = [(b"", iter([Change(b"", old, new)]))]
         while waiting:
             folder, changes = waiting[-1]
@@ -204,15 +240,25 @@ class Comparison:
                 continue
             path = child_path(folder, change.name)
             if path and change.kind is not None:
-                yield PathChange(path, change)
+                yield PathChange(path, change, change.error)
             old_state = change.old.state if change.old else None
             new_state = change.new.state if change.new else None
             if same_state(old_state, new_state):
                 continue
+            found: Sequence[Change] = ()
             try:
-                waiting.append((path, iter(tuple(self._compared(old_state, new_state)))))
+                for trail, state in zip(trails, (old_state, new_state), strict=True):
+                    if state is not None:
+                        trail.enter(len(waiting) - 1, state.ref, path)
+                found = self._compared(old_state, new_state)
+            except PartlyDamaged as damaged:
+                found = damaged.found
+                for error in damaged.failures:
+                    yield PathChange(path, change, error)
             except IntegrityError as error:
                 yield PathChange(path, change, error)
+            allowance.spend(len(found))
+            waiting.append((path, iter(found)))
 
 
 class _Search:

@@ -54,10 +54,14 @@ def _difference_of_data(old: Entry, new: Entry, facts: Facts) -> str:
 
 
 class StoredFacts:
-    """Of two stored entries; what cannot be read, for it is damaged, counts as different."""
+    """Of two stored entries; what cannot be read, for it is damaged, counts as different.
+
+    Then *error* says why nobody knows.
+    """
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
+        self.error: IntegrityError | None = None
 
     def same_contents(self, old: Entry, new: Entry) -> bool:
         """Whether their contents are one, or have one digest; no content is read."""
@@ -68,7 +72,8 @@ class StoredFacts:
         record = self._contents.record
         try:
             return record(old.content).digest == record(new.content).digest
-        except IntegrityError:
+        except IntegrityError as error:
+            self.error = error
             return False
 
     def same_xattrs(self, old: Entry, new: Entry) -> bool:
@@ -77,5 +82,6 @@ class StoredFacts:
             return bool(old.extras.get(XATTRS, {}) == new.extras.get(XATTRS, {}))
         try:
             return entry_xattrs(old, self._contents) == entry_xattrs(new, self._contents)
-        except IntegrityError:
+        except IntegrityError as error:
+            self.error = error
             return False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import os
 import stat
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ibtfs.errors import EntryNotFound, FormatDamaged
+from ibtfs.errors import EntryNotFound, FormatDamaged, IntegrityError
 from ibtfs.format.entry import (
     FLAGS,
     NAME,
@@ -30,6 +31,10 @@ from ibtfs.store.repository import Repository
 
 NO_EXTRAS: Extras = {}
 XATTRS_LIMIT = 16 << 20
+LARGE_STATE = 16 << 10
+"""Packed bytes of a state from which on it is kept as it was decoded: writers make few of them."""
+ROW_BYTES, EXTRA_BYTES = 420, 150
+"""About what a row, and each thing that few rows have, take in memory."""
 
 
 class StateRef(NamedTuple):
@@ -89,7 +94,7 @@ class StoredPage(NamedTuple):
             content = header.reference(ref, where) if ref is not None else None
         elif stat.S_ISDIR(mode):
             state = StateRef(header.reference(ref[0], where), ref[1])
-            # children are written before their parents, so a tree cannot hold itself
+            # children are written before their parents; among archives a walk looks, see trail.py
             if state.ref.archive == self.ref.archive and state.ref.number >= self.ref.number:
                 raise FormatDamaged(f"{layout.archive(where)}: a directory that holds itself")
         elif stat.S_ISLNK(mode):
@@ -115,6 +120,20 @@ class StoredPage(NamedTuple):
         return [self.entry(n) for n, ref in enumerate(self.page.refs) if type(ref) is tuple]
 
 
+class Gap(NamedTuple):
+    """Entries of a directory that cannot be read: those behind *after*, up to *last*; and why."""
+
+    after: bytes
+    last: bytes
+    error: IntegrityError
+
+
+def is_missing(name: bytes, gaps: Sequence[Gap]) -> bool:
+    """Whether *name* would lie in one of the *gaps* of a directory, which are in order."""
+    row = bisect.bisect_left(gaps, name, key=lambda gap: gap.last)
+    return row < len(gaps) and gaps[row].after < name
+
+
 class Directory:
     """One directory state; its pages are read when they are needed.  Threads may share it.
 
@@ -126,7 +145,7 @@ class Directory:
     def __init__(self, repository: Repository, ref: Reference) -> None:
         self._repository = repository
         self._archive = repository.archive(ref.archive)
-        state = self._archive.state(ref.number)
+        state = self._state(ref)
         if isinstance(state, Page):
             self._only: StoredPage | None = StoredPage(self._archive, ref, b"", state)
             self._pages: tuple[Any, ...] = ()
@@ -134,6 +153,15 @@ class Directory:
             self._only = None
             self._pages = state
             self._lasts = [entry.last for entry in state]
+
+    def _state(self, ref: Reference) -> Page | tuple[PageEntry, ...]:
+        """The state, decoded; large ones are kept, for they may be asked for name by name."""
+        number = ref.number
+        if self._archive.state_bytes(number) < LARGE_STATE:
+            return self._archive.state(number)
+        return self._repository.cache.get(
+            ("state", ref), lambda: self._archive.state(number), weight_of
+        )
 
     @property
     def size(self) -> int:
@@ -155,6 +183,31 @@ class Directory:
             wanted = (n for n, entry in enumerate(self._pages) if entry.digest not in without)
             yield from map(self._load, wanted)
 
+    def readable(
+        self, gaps: list[Gap], without: Container[bytes] = frozenset()
+    ) -> Iterator[StoredPage]:
+        """As :meth:`pages`, those that can be read; what is missing goes to *gaps*."""
+        if self._only is not None:
+            yield self._only
+        for number, entry in enumerate(self._pages):
+            if entry.digest in without:
+                continue
+            try:
+                page = self._load(number)
+            except IntegrityError as error:
+                gaps.append(self._gap(number, error))
+                continue
+            yield page
+
+    def _gap(self, number: int, error: IntegrityError) -> Gap:
+        entry, after = self._pages[number], self._lasts[number - 1] if number else b""
+        told = f"after {os.fsdecode(after)!r} " if after else ""
+        message = (
+            f"{error}: {entry.rows:,} of {self.size:,} entries cannot be read, {told}up to "
+            f"{os.fsdecode(entry.last)!r}"
+        )
+        return Gap(after, entry.last, type(error)(message))
+
     @classmethod
     def cached(cls, repository: Repository, ref: Reference) -> Directory:
         """The directory at *ref*, kept in the repository's cache for the next who asks."""
@@ -165,8 +218,7 @@ class Directory:
     @property
     def memory_size(self) -> int:
         """About how many bytes it holds in memory."""
-        rows = len(self._only.page.stamps) if self._only is not None else len(self._pages)
-        return 300 + 420 * rows
+        return 300 + weight_of(self._pages if self._only is None else self._only.page)
 
     def _load(self, number: int) -> StoredPage:
         entry = self._pages[number]
@@ -176,7 +228,7 @@ class Directory:
         page = self._repository.cache.get(
             ("page", ref, entry.digest, entry.rows, entry.last),
             lambda: self._read(ref, entry),
-            lambda found: 420 * len(found.page.stamps),
+            lambda found: weight_of(found.page),
         )
         if number and page.page.stamps[0][NAME] <= self._lasts[number - 1]:
             raise FormatDamaged(f"{where}: pages that overlap")
@@ -211,6 +263,18 @@ class Directory:
         return page.entry(row)
 
 
+def weight_of(state: Page | Sequence[PageEntry]) -> int:
+    """About how many bytes a decoded state takes in memory."""
+    if not isinstance(state, Page):
+        return ROW_BYTES * len(state)
+    weight = ROW_BYTES * len(state.stamps)
+    for extra in state.extras.values():
+        weight += EXTRA_BYTES * (1 + len(extra))
+        for name, value in extra.get(XATTRS, {}).items():
+            weight += EXTRA_BYTES + len(name) + len(value)
+    return weight
+
+
 def _name_of(stamp: Stamp) -> bytes:
     return stamp[0]
 
@@ -235,7 +299,7 @@ def entry_xattrs(entry: Entry, contents: Contents) -> Mapping[bytes, bytes]:
 
 def decode_xattrs(data: bytes, where: str) -> Mapping[bytes, bytes]:
     """The xattrs stored as a content.  Raises FormatDamaged."""
-    value = unpack(data, where)
+    value = unpack(data, where, containers=1)
     if not is_xattrs(value):
         raise FormatDamaged(f"{where}: not extended attributes")
     checked: Mapping[bytes, bytes] = value

@@ -20,6 +20,7 @@ from ibtfs.store.trees.directory import Directory, Entry, StateRef
 from ibtfs.store.trees.past import Gone, Past
 from ibtfs.store.trees.paths import root_entry
 from ibtfs.store.trees.patience import Patience
+from ibtfs.store.trees.trail import Trail
 
 FOUND_BYTES: Final = 700
 
@@ -31,7 +32,8 @@ class Version(NamedTuple):
     """An entry as it was from its *first* point to its *last*, in *points* of them.
 
     Points between them may lack it.  *entry* is what the first point has of it; where that cannot
-    be known there is an *error* instead.  *old* is the entry of the version before.
+    be known there is an *error* instead.  Where there are both, nobody knows whether it differs
+    from the version before, whose entry is *old*.
     """
 
     first: Point
@@ -67,11 +69,16 @@ class History:
     ) -> Sighting:  # fmt: skip
         """What *names* lead to, one below the other; states *found* before are not read."""
         seen: Sighting = entry
+        trail = Trail()
         for level, name in enumerate(names):
             if not isinstance(seen, tuple):
                 return seen
             if seen.state is None:
                 return None
+            try:
+                trail.enter(level, seen.state.ref)
+            except IntegrityError as error:
+                return error
             key = (level, seen.state.digest[:HASH_SIZE])
             if key not in found:
                 try:
@@ -120,13 +127,20 @@ class History:
     ) -> None:
         last = found[-1] if found else None
         old = last and (last.entry or last.old)
-        if last and self._continues(last.entry, entry):
+        try:
+            continues = last is not None and self._continues(last.entry, entry)
+        except IntegrityError as unknown:
+            continues, error = False, unknown
+        if last and continues:
             found[-1] = last._replace(last=point, points=last.points + 1)
             return
         found.append(Version(point, point, 1, entry, error, old))
 
     def _continues(self, last: Entry | None, entry: Entry | None) -> bool:
-        """Whether *entry* is as it was last; what is not known for several points counts once."""
+        """Whether *entry* is as it was last; what is not known for several points counts once.
+
+        Raises IntegrityError where that cannot be told.
+        """
         if last is None or entry is None:
             return last is entry
         return self.comparison.is_same(last, entry)
@@ -169,6 +183,8 @@ def holds_gone(repository: Repository, past: Past, patience: Patience) -> bool:
     """
     waiting = [past]
     while waiting:
+        if patience.is_over:
+            return True
         try:
             gone = gone_of(repository, waiting.pop())
             while not gone.entries and gone.step():

@@ -8,6 +8,7 @@ from __future__ import annotations
 import stat
 import threading
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 from ibtfs.errors import EntryNotFound, IntegrityError
@@ -15,7 +16,14 @@ from ibtfs.format.acl import ACCESS_ACL
 from ibtfs.format.entry import HASH_SIZE, MODE, NAME, XATTRS
 from ibtfs.format.point import Point
 from ibtfs.store.repository import Repository
-from ibtfs.store.trees.directory import Directory, Entry, StateRef, StoredPage
+from ibtfs.store.trees.directory import (
+    Directory,
+    Entry,
+    Gap,
+    StateRef,
+    StoredPage,
+    is_missing,
+)
 from ibtfs.store.trees.patience import Patience
 
 
@@ -93,27 +101,38 @@ class _DistinctPages:
     *failures* are those of states that cannot be read.
     """
 
-    def __init__(
-        self, repository: Repository, states: Sequence[DatedState], seen: frozenset[bytes]
-    ) -> None:
+    def __init__(self, repository: Repository, states: Sequence[DatedState]) -> None:
         self.repository = repository
         self.failures: list[IntegrityError] = []
         self._lock = threading.Lock()
-        self._pages = self._read(states, set(seen))
+        self._pages = self._read(states)
         self.is_complete = False
 
-    def _read(
-        self, states: Sequence[DatedState], seen: set[bytes]
-    ) -> Iterator[tuple[Point, StoredPage]]:
+    def _known(self) -> frozenset[bytes]:
+        """The digests of pages that tell nothing new.  Raises IntegrityError."""
+        return frozenset()
+
+    def _read(self, states: Sequence[DatedState]) -> Iterator[tuple[Point, StoredPage]]:
+        try:
+            seen = set(self._known())
+        except IntegrityError as error:
+            self.failures.append(error)
+            return
         for point, state in states:
+            gaps: list[Gap] = []
             try:
-                directory = Directory(self.repository, state.ref)
-                for page in directory.pages(seen):
+                for page in Directory(self.repository, state.ref).readable(gaps, seen):
                     yield point, page
-                seen |= directory.page_digests
+                    seen.add(page.digest)
             except IntegrityError as error:
-                if self.repository.points.has(point.id):
-                    self.failures.append(error)
+                self._fail(point, error)
+            for gap in gaps:
+                self._fail(point, gap.error)
+
+    def _fail(self, point: Point, error: IntegrityError) -> None:
+        """Note what cannot be read, unless it is gone with its *point*."""
+        if self.repository.points.has(point.id):
+            self.failures.append(error)
 
     def step(self) -> bool:
         """Take in one more page; False if there was none."""
@@ -143,7 +162,7 @@ class Ever(_DistinctPages):
     """
 
     def __init__(self, repository: Repository, states: Sequence[DatedState]) -> None:
-        super().__init__(repository, states, frozenset())
+        super().__init__(repository, states)
         self.names: dict[bytes, Past | None] = {}
 
     def _take(self, point: Point, page: StoredPage) -> None:
@@ -175,15 +194,22 @@ class Gone(_DistinctPages):
         self, repository: Repository, newest: DatedState, older: Sequence[DatedState]
     ) -> None:
         self._newest = newest
-        self._present = Directory.cached(repository, newest.state.ref)
-        super().__init__(repository, older, self._present.page_digests)
+        self._lost: list[Gap] = []
+        super().__init__(repository, older)
         self.entries: dict[bytes, Last] = {}
         self.still: dict[bytes, Past] = {}
+
+    @cached_property
+    def _present(self) -> Directory:
+        return Directory.cached(self.repository, self._newest.state.ref)
+
+    def _known(self) -> frozenset[bytes]:
+        return self._present.page_digests
 
     def _take(self, point: Point, page: StoredPage) -> None:
         for row, stamp in enumerate(page.page.stamps):
             name, is_directory = stamp[NAME], stat.S_ISDIR(stamp[MODE])
-            if name in self.entries:
+            if name in self.entries or is_missing(name, self._lost):
                 continue
             past = self.still.get(name)
             if past is None:
@@ -191,6 +217,9 @@ class Gone(_DistinctPages):
                     now = self._present.find(name)
                 except EntryNotFound:
                     self.entries[name] = Last(point, page.entry(row))
+                    continue
+                except IntegrityError as error:
+                    self._lose(error)
                     continue
                 if not is_directory:
                     continue
@@ -203,3 +232,10 @@ class Gone(_DistinctPages):
                 past.add(self._newest.point, now)
             if is_directory:
                 past.add(point, page.entry(row))
+
+    def _lose(self, error: IntegrityError) -> None:
+        """Note what nobody knows of the newest state, since *error* was met there."""
+        for _ in self._present.readable(self._lost):
+            pass
+        for failure in [gap.error for gap in self._lost] or [error]:
+            self._fail(self._newest.point, failure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from blake3 import blake3
 
@@ -15,6 +15,8 @@ from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory, Entry, StateRef
 from ibtfs.store.trees.reach import reach
+from ibtfs.store.trees.totals import Allowance
+from ibtfs.store.trees.trail import Trail
 
 PIECE = 1 << 20
 
@@ -30,29 +32,40 @@ def find_entry(repository: Repository, point: Point, path: bytes) -> Entry:
 
     Raises EntryNotFound, NotADirectory, IntegrityError.
     """
-    entry = root_entry(point)
-    for name in path.split(b"/") if path else ():
+    entry, trail = root_entry(point), Trail()
+    trail.enter(0, point.state)
+    for depth, name in enumerate(path.split(b"/") if path else (), 1):
         if entry.state is None:
             raise NotADirectory(f"{os.fsdecode(entry.name)!r} is not a directory")
         try:
             entry = Directory(repository, entry.state.ref).find(name)
         except EntryNotFound:
             raise EntryNotFound(f"No such path in the point: {os.fsdecode(path)!r}") from None
+        if entry.state is not None:
+            trail.enter(depth, entry.state.ref)
     return entry
 
 
+def _raise(_: bytes, error: IntegrityError) -> None:
+    raise error
+
+
 def walk(
-    repository: Repository, point: Point, path: bytes, *, recursive: bool
-) -> Iterator[tuple[bytes, Entry]]:
+    repository: Repository, point: Point, path: bytes, *, recursive: bool,
+    problem: Callable[[bytes, IntegrityError], None] = _raise,
+) -> Iterator[tuple[bytes, Entry]]:  # fmt: skip
     """The entries below *path*, or the file at *path* itself, each with its whole path.
 
-    Directories come before what they hold.  Raises as find_entry does.
+    Directories come before what they hold.  Of a directory that is damaged come the entries that
+    can be read; *problem* is given its path, and what is missing.  Raises as find_entry does, and
+    LimitExceeded where there are more entries than any tree can have.
     """
     top = find_entry(repository, point, path)
     if top.state is None:
         yield path, top
         return
     listings: list[Iterator[tuple[bytes, Entry]]] = []
+    allowance = Allowance(repository, top.state)
     for visit in reach(repository, top.state, path, enter=lambda _: recursive):
         while len(listings) > visit.depth:
             yield from listings.pop()
@@ -60,7 +73,11 @@ def walk(
             yield below, entry
             if below == visit.path:
                 break
-        listings.append(iter(visit.entries()))
+        rows = visit.readable()
+        allowance.spend(len(rows))
+        for error in visit.failures:
+            problem(visit.path, error)
+        listings.append(iter(rows))
     while listings:
         yield from listings.pop()
 

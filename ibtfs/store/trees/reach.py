@@ -17,52 +17,112 @@ from collections.abc import Callable, Iterator, Sequence
 from ibtfs.errors import IntegrityError
 from ibtfs.format.index import Reference
 from ibtfs.store.repository import Repository
-from ibtfs.store.trees.directory import Directory, Entry, StateRef, StoredPage, child_path
+from ibtfs.store.trees.directory import (
+    Directory,
+    Entry,
+    Gap,
+    StateRef,
+    StoredPage,
+    child_path,
+)
+from ibtfs.store.trees.trail import Trail
 
 
 class Visit:
     """A directory of a tree: its *path*, its *state*, and its *depth* below the walk's root.
 
-    It is read when it is asked for its rows, or when the walk goes on.  Used by one thread.
+    It is read when it is asked for its rows, or when the walk goes on; *failures* are what cannot
+    be read of it.  Used by one thread.
     """
 
-    __slots__ = ("_directory", "_error", "_folders", "_repository", "depth", "is_asked", "is_left",
-                 "path", "state")  # fmt: skip
+    __slots__ = ("_directory", "_folders", "_repository", "depth", "failures", "is_asked",
+                 "is_left", "path", "state")  # fmt: skip
 
     def __init__(self, repository: Repository, state: StateRef, path: bytes, depth: int) -> None:
         self.state, self.path, self.depth = state, path, depth
         self.is_asked = self.is_left = False
+        self.failures: list[IntegrityError] = []
         self._repository = repository
         self._directory: Directory | None = None
         self._folders: list[Entry] | None = None
-        self._error: IntegrityError | None = None
+
+    def refuse(self, error: IntegrityError) -> None:
+        """Have it not be read, because of *error*."""
+        self.failures, self._folders = [error], []
+
+    @property
+    def size(self) -> int:
+        """How many entries it has; 0 before it is read, or if it cannot be."""
+        return self._directory.size if self._directory is not None else 0
 
     def pages(self) -> Iterator[StoredPage]:
-        """Its pages, in order, each read when its turn comes.  Raises IntegrityError."""
+        """Its pages, in order, each read when its turn comes.
+
+        Raises IntegrityError at the end, if there are some that cannot be read.
+        """
         self.is_asked = True
-        if self._error is not None:
-            raise self._error
+        failures: list[IntegrityError] = []
+        if self._directory is not None or not self.failures:
+            yield from self._read(failures)
+        self.failures = self.failures or failures  # what was damaged once stays so
+        if self.failures:
+            raise self.failures[0]
+
+    def _read(self, failures: list[IntegrityError]) -> Iterator[StoredPage]:
         folders: list[Entry] = []
+        gaps: list[Gap] = []
         try:
             if self._directory is None:
                 self._directory = Directory(self._repository, self.state.ref)
-            for page in self._directory.pages():
-                yield page
-                folders += page.folders()
         except IntegrityError as error:
-            self._error = error
-            raise
-        self._folders = folders
+            failures.append(error)
+            return
+        for page in self._directory.readable(gaps):
+            yield page
+            try:
+                folders += page.folders()
+            except IntegrityError as error:
+                failures.append(error)
+        failures += [gap.error for gap in gaps]
+        if self._folders is None:
+            self._folders = folders
+
+    def readable_pages(self) -> Iterator[StoredPage]:
+        """As :meth:`pages`, and nothing is raised: *failures* tell what cannot be read."""
+        try:
+            yield from self.pages()
+        except IntegrityError:
+            pass
 
     def entries(self) -> list[tuple[bytes, Entry]]:
         """All its entries, in order of name, each with its whole path.  Raises IntegrityError."""
+        return [row for page in self.pages() for row in self._rows(page)]
+
+    def readable(self) -> list[tuple[bytes, Entry]]:
+        """As :meth:`entries`, those that can be read: *failures* tell what cannot be."""
+        found: list[tuple[bytes, Entry]] = []
+        for page in self.readable_pages():
+            try:
+                found += self._rows(page)
+            except IntegrityError as error:
+                self.failures.append(error)
+        return found
+
+    def _rows(self, page: StoredPage) -> list[tuple[bytes, Entry]]:
         folder = child_path(self.path, b"")
-        return [(folder + entry.name, entry) for page in self.pages() for entry in page.entries()]
+        return [(folder + entry.name, entry) for entry in page.entries()]
 
     def folders(self) -> Sequence[Entry]:
         """The directories that it holds, in order of name.  Raises IntegrityError."""
+        known = self.known_folders()
+        if self.failures:
+            raise self.failures[0]
+        return known
+
+    def known_folders(self) -> Sequence[Entry]:
+        """As :meth:`folders`, those that can be read: *failures* tell what cannot be."""
         if self._folders is None:
-            for _ in self.pages():
+            for _ in self.readable_pages():
                 pass
         return self._folders or ()
 
@@ -83,39 +143,37 @@ def reach(
     comes at every path that it has.  Only those are gone into that *enter* lets pass.
 
     What cannot be read raises IntegrityError at the visit, when it is asked for its rows, and leads
-    to nothing.  A visit that was not asked for any raises here.
+    to nothing; so does a directory that holds itself, where it comes again.  A visit that was not
+    asked for any raises here.
     """
+    trail = Trail()
     waiting = [Visit(repository, root, path, 0)]
     while waiting:
         visit = waiting.pop()
         if visit.is_left:
             yield visit
             continue
-        if seen is not None:
-            if visit.state.ref in seen:
-                continue
-            seen.add(visit.state.ref)
+        try:
+            trail.enter(visit.depth, visit.state.ref, visit.path)
+        except IntegrityError as error:
+            visit.refuse(error)
+        else:
+            if seen is not None:
+                if visit.state.ref in seen:
+                    continue
+                seen.add(visit.state.ref)
         if not after:
             yield visit
-        folders = _folders(visit, is_told=after or visit.is_asked)
+        folders = visit.known_folders() if after or visit.is_asked else visit.folders()
         if after:
             visit.is_left = True
             waiting.append(visit)
-        waiting += [
+        below = [
             Visit(repository, entry.state, child_path(visit.path, entry.name), visit.depth + 1)
-            for entry in reversed(folders)
+            for entry in folders
             if entry.state is not None and enter(entry)
         ]
-
-
-def _folders(visit: Visit, *, is_told: bool) -> Sequence[Entry]:
-    """The directories that a directory holds; none of a damaged one whose caller *is_told*."""
-    try:
-        return visit.folders()
-    except IntegrityError:
-        if is_told:
-            return ()
-        raise
+        waiting += reversed(below)
 
 
 def needed_archives(repository: Repository) -> frozenset[str] | None:

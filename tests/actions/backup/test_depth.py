@@ -14,8 +14,9 @@ import pytest
 from ibtfs.actions.backup import tree as backup_tree
 from ibtfs.actions.backup.folder import Folder
 from ibtfs.store.repository import Repository
+from ibtfs.store.trees import trail
 from tests.support import CHECKOUT, snapshot
-from tests.support.repositories import Backup, assert_comes_back, the_point
+from tests.support.repositories import Backup, assert_comes_back, damages, put_back, the_point
 from tests.support.trees import make_tree
 
 DEPTH = 1015
@@ -41,6 +42,23 @@ def deep(tmp_path: Path) -> Iterator[Path]:
 
 def limited() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+
+
+def test_what_lies_too_deep_is_told_and_the_rest_is_whole(
+    repository: Repository, backup_of: Backup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail, "DEPTH_LIMIT", 6)
+    source = tmp_path / "source"
+    make_tree(source, {"d": {"d": {"d": {"d": {"d": {"d": {"d": {"file": b"1"}}}}}}}, "e": b"2"})
+    (source / "d/d/d/d/d/f").write_bytes(b"3")
+    result = backup_of(source)
+    ((path, message),) = result.tally.problems
+    assert (path, message) == (b"d/d/d/d/d/d", "lies too deep: no backup can hold what is in it")
+    assert damages(repository) == []
+    recorder = put_back(repository, the_point(result), tmp_path / "back")
+    assert recorder.problems == []
+    assert (tmp_path / "back/d/d/d/d/d/f").read_bytes() == b"3"
+    assert os.listdir(tmp_path / "back/d/d/d/d/d/d") == []
 
 
 def test_a_chain_of_a_thousand_folders_beside_others(tmp_path: Path, deep: Path) -> None:

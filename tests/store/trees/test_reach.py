@@ -17,6 +17,8 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.paths import walk
 from ibtfs.store.trees.reach import Visit, needed_archives, reach
+from ibtfs.store.trees.trail import DEPTH_LIMIT, PATH_LIMIT
+from tests.support import hostile
 from tests.support.repositories import Backup, reopened, the_point
 from tests.support.states import ID, Trees
 
@@ -218,24 +220,55 @@ def can_be_read(visit: Visit) -> bool:
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_directory_leads_to_nothing_if_one_of_its_pages_is_damaged(after: bool) -> None:
+def test_a_damaged_page_hides_nothing_of_the_others(after: bool) -> None:
     trees = Trees()
     empty = trees.folder({})
     bad = trees.folder({b"%02d" % n: empty for n in range(9)}, paged=True)
     root = trees.folder({b"bad": bad, b"c": empty})
     trees.damaged.add(2)
-    taken = []
+    readable = [b"bad/" + name for name in (b"00", b"01", b"02", b"06", b"07", b"08")]
     found = []
     for visit in visits(trees, root, after=after):
         found.append(visit.path)
-        try:
-            for page in visit.pages():
-                taken += [entry.name for entry in page.entries()]
-        except FormatDamaged:
-            taken.append(b"!")
-    assert sorted(found) == [b"", b"bad", b"c"]
-    first_page = [] if after else [b"00", b"01", b"02"]  # the walk knows before the caller asks
-    assert [name for name in taken if name not in (b"bad", b"c")] == [*first_page, b"!"]
+        rows = [path for path, _ in visit.readable()]
+        if visit.path != b"bad":
+            assert visit.failures == []
+            continue
+        assert rows == readable
+        (error,) = visit.failures
+        assert "state 2: 3 of 9 entries cannot be read, after '02' up to '05'" in str(error)
+        with pytest.raises(FormatDamaged, match="state 2"):
+            visit.entries()
+        with pytest.raises(FormatDamaged, match="state 2"):
+            visit.folders()
+    assert sorted(found) == [b"", b"bad", *readable, b"c"]
+
+
+# What no backup wrote
+
+
+@pytest.mark.damaged
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("seen", [False, True])
+def test_a_directory_that_holds_itself_is_damaged_where_it_comes_again(
+    repository: Repository, after: bool, seen: bool
+) -> None:
+    point = hostile.entangled(repository)
+    told = {}
+    root = StateRef(point.state, point.digest)
+    for visit in reach(reopened(repository), root, seen=set() if seen else None, after=after):
+        told[visit.path] = can_be_read(visit)
+    assert told == {b"": True, b"a": True, b"a/b": False}
+
+
+@pytest.mark.parametrize(("name", "levels"), [(b"d", DEPTH_LIMIT), (b"d" * 255, PATH_LIMIT // 256)])
+def test_a_walk_goes_so_deep_and_no_deeper(name: bytes, levels: int) -> None:
+    trees = Trees()
+    root = trees.folder({})
+    for _ in range(levels + 5):
+        root = trees.folder({name: root})
+    found = [(visit.depth, can_be_read(visit)) for visit in visits(trees, root)]
+    assert found == [*((depth, True) for depth in range(levels + 1)), (levels + 1, False)]
 
 
 def test_a_caller_that_stops_reading_misses_nothing_below() -> None:
