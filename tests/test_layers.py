@@ -20,7 +20,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
-        "layout cache", "storage", "archives naming manifest_copies", "lock points damage_notes",
+        "layout cache", "storage", "archives naming manifest_copies unread_points",
+        "lock points damage_notes",
         "repository", "contents absent_points", "trees", "leftovers writing removal",
     ),
     "actions": (
