@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -13,6 +12,7 @@ from ibtfs.errors import (
     ObjectMissing,
     PointNotFound,
     StorageFailed,
+    StorageFull,
     UsageError,
 )
 from ibtfs.format.compression import Codec
@@ -210,21 +210,33 @@ class Points:
         """Remove a point: noted as forgotten, its manifest goes, durably, and then its tags.
 
         Cut off in between, this leaves tags that mean nothing, and never a point without the tag
-        that was to keep it.  What is missing is fine.  Raises StorageFull, StorageFailed.
+        that was to keep it.  What is missing is fine.  Raises StorageFailed.
         """
         name = layout.point(point_id)
-        with suppress(ObjectExists):  # of a removal that was cut off
-            self._storage.put_new(layout.forgotten(point_id), b"")
+        is_noted = self._note_forgotten(point_id)
         try:
             self._storage.delete(name)
             if self.has(point_id):
                 raise StorageFailed(f"{name}: is no file, was not removed; look what lies there")
         except StorageFailed:
-            self.drop_forgotten(point_id)  # it stays, so what it needs is needed
+            if self.has(point_id):
+                self.drop_forgotten(point_id)  # it stays, so what it needs is needed
             raise
+        if not is_noted:
+            self._note_forgotten(point_id)  # the manifest made room
         self._read.pop(point_id, None)
         for tag in self.tags(point_id):
             self._storage.delete(layout.tag(point_id, tag))
+
+    def _note_forgotten(self, point_id: str) -> bool:
+        """Note that a point is removed on purpose; whether the disk had room for it."""
+        try:
+            self._storage.put_new(layout.forgotten(point_id), b"")
+        except ObjectExists:
+            return True  # of a removal that was cut off
+        except StorageFull:
+            return False
+        return True
 
     def tags(self, point_id: str) -> list[str]:
         """The tags of a point."""

@@ -17,12 +17,16 @@ from tests.support import CHECKOUT
 LEAST = {
     "big": ["--size=1", "--generations=2", "--edits=5"],
     "kill": ["--kills=3", "--size=2000000", "--no-large", "--no-sweep"],
+    "machine": ["--steps=25"],
     "real": ["--small", "--only=log"],
+    "removal": ["--scenes=1", "--every=40"],
 }
 DONE = {
     "big": "generation 0: ",
     "kill": "; nothing was wrong",
+    "machine": "nothing was lost or wrong",
     "real": "No difference found",
+    "removal": "nothing was lost or wrong",
 }
 
 

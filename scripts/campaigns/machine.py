@@ -1,0 +1,60 @@
+"""Anything in any order: edits, backups, removals, cuts, damage and readers, beside a model.
+
+Two sources whose clocks are a day apart go into one repository. Points are removed, whichever;
+space is freed; runs are cut off at some step, and the next ones, too. Each point must be what the
+model says, for who has just opened the repository and for who has had it open since long ago.
+Half of the rounds have low bounds of the format, so that small trees cross them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import time
+import traceback
+from collections import Counter
+from contextlib import nullcontext
+
+import pytest
+from screen import say
+
+from campaigns.base import working_folder
+from tests.support.damage import lowered
+from tests.support.machine import Machine
+
+STEPS_OF_A_ROUND = 150
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this campaign to *parser*."""
+    parser.add_argument("--steps", type=int, default=10_000, help="steps in all [10000]")
+    parser.add_argument("--seed", type=int, default=1, help="of the first round [1]")
+    parser.add_argument("--work", help="folder to work in, best in memory [/dev/shm]")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do it all; 1 if anything was wrong."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    counts: Counter[str] = Counter()
+    wrong, seed, began = 0, options.seed, time.monotonic()
+    while counts.total() < options.steps:
+        steps = min(STEPS_OF_A_ROUND, options.steps - counts.total())
+        with working_folder("machine", options.work or memory) as work:
+            machine = None
+            with pytest.MonkeyPatch.context() as patch, lowered() if seed % 2 else nullcontext():
+                try:
+                    machine = Machine(work, random.Random(seed), patch)
+                    for _ in range(steps):
+                        machine.step()
+                    machine.finish()
+                except Exception:
+                    wrong += 1
+                    say(f"WRONG: seed {seed}: {traceback.format_exc(limit=-4)}")
+            counts.update(machine.counts if machine else Counter(failed=1))
+        seed += 1
+    told = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
+    say(f"{counts.total():,} steps in {seed - options.seed} rounds: {told}")
+    outcome = f"{wrong} rounds with something wrong" if wrong else "nothing was lost or wrong"
+    say(f"{outcome}; {time.monotonic() - began:.0f} s")
+    return 1 if wrong else 0
