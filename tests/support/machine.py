@@ -225,8 +225,9 @@ class Machine:
         path.write_bytes(data)
         found = damages(self.repository)
         newest = max(int(p.suffix[1:]) for p in path.parent.glob(f"{path.stem}.*"))
-        superseded = int(path.suffix[1:]) < newest or (path.parent / layout.REMOVED).exists()
-        assert found or superseded, (path, place, self.log)
+        counts = int(path.suffix[1:]) == newest and any(path.parent.glob("index.*"))
+        counts = counts and not (path.parent / layout.REMOVED).exists()
+        assert found or not counts, (path, place, self.log)
         path.write_bytes(before)
         for note in (root / "damaged").iterdir():
             note.unlink()
