@@ -244,7 +244,11 @@ class Repository:
 
         Raises ObjectMissing, FormatDamaged if its header is asked and cannot be read.
         """
-        present = generations(self.storage, archive_id)
+        return self._missing(archive_id, generations(self.storage, archive_id), kinds)
+
+    def _missing(
+        self, archive_id: str, present: Container[str], kinds: Collection[str] | None
+    ) -> list[str]:
         if kinds is None and layout.INDEX in present:
             kinds = self.archive(archive_id).kinds
         wanted = kinds or (layout.INDEX,)
@@ -255,18 +259,31 @@ class Repository:
         found = ((n, generations(self.storage, n)) for n in self.storage.list(layout.ARCHIVES))
         return [name for name, files in found if files and layout.INDEX not in files]
 
-    def settle(self, adopted: Iterable[str], written: Mapping[str, Collection[str]]) -> None:
+    def settle(
+        self,
+        adopted: Iterable[str],
+        written: Mapping[str, Collection[str]],
+        read: Mapping[str, int],
+    ) -> None:
         """Make durable what others may have put into *adopted* archives just now.
 
         And see that these, and those that were *written*, with the kinds of their files, have all
-        their files.  Raises ObjectMissing unless they have, StorageFailed.
+        their files; and that indexes are still of the generations that were *read*, for later ones
+        may lack what was found there.  Raises ObjectMissing unless all is so, StorageFailed.
         """
         others: dict[str, Collection[str] | None] = dict.fromkeys(sorted(adopted))
         folders = [layout.archive(name) for name in others]
         self.storage.sync([layout.ARCHIVES, *folders] if folders else [])
         for name, kinds in {**others, **written}.items():
-            missing = self.missing_files(name, kinds)
+            present = generations(self.storage, name)
+            missing = self._missing(name, present, kinds)
             if missing:
                 raise ObjectMissing(
                     f"{missing[0]} is gone, it was removed meanwhile: back up again"
+                )
+            number = present.get(layout.INDEX)
+            if number != read.get(name, number):
+                raise ObjectMissing(
+                    f"{layout.archive_object(name, layout.INDEX)} was replaced meanwhile, what "
+                    "was found in it may be gone: back up again"
                 )

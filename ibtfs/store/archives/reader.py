@@ -135,6 +135,11 @@ class ArchiveReader:
             self._header = self._read_header()
 
     @property
+    def generation(self) -> int:
+        """That of the index that is read.  Raises ObjectMissing, FormatDamaged."""
+        return self.file(layout.INDEX).generation
+
+    @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of files that the archive has.  Raises ObjectMissing, FormatDamaged."""
         header = self.header
