@@ -72,6 +72,7 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
     if incomplete:
         work.counts["incomplete_archives"] = len(incomplete)
     work.contents()
+    work.tell_slabs()
     work.damages.name_paths(repository, repository.points.all().points if found else [])
     work.note()
     work.counts["points"] = len(points.points)
@@ -94,6 +95,7 @@ class _Check:
         self._ranges: dict[Reference, int] = {}
         self._users: dict[Reference, tuple[str, bytes]] = {}
         self._xattrs: set[Reference] = set()
+        self._without_slabs = 0
         self.damages = Damages(observer)
         self.counts: Counter[str] = Counter()
 
@@ -214,7 +216,21 @@ class _Check:
         require_whole(self._repository, ref, record)
         self._require_short(ref)
         if record.slabs >= 0:
-            load_slabs(self._repository, record, ref.archive)
+            try:
+                load_slabs(self._repository, record, ref.archive)
+            except ObjectMissing:
+                self._without_slabs += 1
+
+    def tell_slabs(self) -> None:
+        """Tell of slab digests that are gone: only the next delta would have been made from them.
+
+        They are no damage, for whoever needs them makes them again.
+        """
+        if self._without_slabs:
+            self._observer.note(
+                f"Digests of slabs are gone of {self._without_slabs} contents: "
+                "backups make them again"
+            )
 
     def _require_short(self, ref: Reference) -> None:
         """Decode the maps of a chain, each once, and no more of them than a chain may have."""

@@ -240,7 +240,7 @@ class Repository:
         return self.storage.age(oldest, layout.lock(lock.name))
 
     def missing_files(self, archive_id: str, kinds: Collection[str] | None = None) -> list[str]:
-        """The files of *kinds* that an archive lacks; by default of those that its index tells.
+        """The files of *kinds* that an archive lacks; by default of those that contents need.
 
         Raises ObjectMissing, FormatDamaged if its header is asked and cannot be read.
         """
@@ -250,7 +250,8 @@ class Repository:
         self, archive_id: str, present: Container[str], kinds: Collection[str] | None
     ) -> list[str]:
         if kinds is None and layout.INDEX in present:
-            kinds = self.archive(archive_id).kinds
+            # digests of slabs that are lost are made again
+            kinds = [kind for kind in self.archive(archive_id).kinds if kind != layout.SIGS]
         wanted = kinds or (layout.INDEX,)
         return [layout.archive_object(archive_id, kind) for kind in wanted if kind not in present]
 
