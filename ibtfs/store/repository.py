@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Container, Iterable, Mapping
 
@@ -61,6 +62,8 @@ class Repository:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
         self._archives: OrderedDict[str, ArchiveReader] = OrderedDict()
+        self._readers: weakref.WeakSet[ArchiveReader] = weakref.WeakSet()
+        self._worked_ns = 0
 
     @classmethod
     def create(
@@ -175,6 +178,7 @@ class Repository:
             if reader is None:
                 reader = ArchiveReader(self.storage, self.id, archive_id, self.cache)
                 self._archives[archive_id] = reader
+                self._readers.add(reader)
                 if len(self._archives) > self._most_open:
                     self._archives.popitem(last=False)
             else:
@@ -192,6 +196,21 @@ class Repository:
         for reader in outdated:
             reader.refresh()
         return bool(outdated)
+
+    def drop_replaced(self) -> None:
+        """Let go of files of archives that were removed or replaced, to be called now and then.
+
+        As long as nobody has worked here since the last time it costs one look at a folder.
+        """
+        worked_ns = self.storage.changed_ns(layout.LOCKS)
+        if worked_ns == self._worked_ns:
+            return
+        at_work = self.storage.list(layout.LOCKS)
+        with self._lock:
+            readers = list(self._readers)  # also those that only somebody who reads still has
+        for reader in readers:
+            reader.drop_removed()
+        self._worked_ns = 0 if at_work else worked_ns
 
     def forget_read(self) -> None:
         """Forget all that was read: whoever has just got a lock sees what others did before."""

@@ -19,8 +19,9 @@ from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.lock import EXCLUSIVE, PRUNE
 from ibtfs.store.repository import Repository
+from tests.support import removal
 from tests.support.faking import Patch
-from tests.support.removing import forget, pruned
+from tests.support.removal import forget
 from tests.support.repositories import Backup, Recorder, reopened, row, settle, the_point
 
 KEPT = (2, 5)
@@ -76,6 +77,11 @@ def before(patch: Patch, step: str, number: int, act: Callable[[], object]) -> l
     return calls
 
 
+def pruned(repository: Repository) -> int:
+    """The bytes that a prune frees that is not kept waiting."""
+    return removal.pruned(repository, wait=0, all_of_it=True).freed
+
+
 def checked(path: bytes | Path, observer: Observer | None = None) -> CheckResult:
     opened = Repository.open(os.fsencode(path))
     return check(opened, read_data=True, observer=observer or Observer())
@@ -93,8 +99,8 @@ def test_what_is_pruned_under_a_check_without_a_lock_is_no_damage(
     gone = [point for place, point in enumerate(points) if place not in KEPT]
 
     def remove() -> None:
-        forget(repository, *gone)
-        assert pruned(repository).freed > 0
+        forget(repository, [point.id for point in gone])
+        assert pruned(repository) > 0
 
     calls = before(monkeypatch, step, number, remove)
     heard = Recorder()
@@ -111,7 +117,7 @@ def test_pruning_goes_on_and_on_under_a_check(
 
     def remove_one() -> None:
         if left:
-            forget(repository, left.pop())
+            forget(repository, [left.pop().id])
             pruned(repository)
 
     for step, number in (("_read", 2), ("_read", 6)):
@@ -131,7 +137,7 @@ def test_nothing_is_pruned_under_a_check_with_a_lock(
     step: str, number: int, points: list[Point], repository: Repository, monkeypatch: Patch
 ) -> None:
     def remove() -> None:
-        forget(repository, *points[:2], *points[3:5])
+        forget(repository, [point.id for point in (*points[:2], *points[3:5])])
         with pytest.raises(RepositoryLocked):
             pruned(repository)
 
@@ -165,7 +171,9 @@ def test_what_is_damaged_is_told_though_others_prune(
     points: list[Point], repository: Repository, read_only: Path, monkeypatch: Patch
 ) -> None:
     flip(repository, points[5], b"folder0/own")
-    before(monkeypatch, "_read", 3, lambda: (forget(repository, points[1]), pruned(repository)))
+    before(
+        monkeypatch, "_read", 3, lambda: (forget(repository, [points[1].id]), pruned(repository))
+    )
     heard = Recorder()
     result = checked(read_only, heard)
     (damage,) = [damage for damage in result.damages if b"folder0/own" in damage.paths]
@@ -184,7 +192,7 @@ def test_damage_of_a_point_that_goes_is_not_noted(
     )
     flip(repository, points[3], b"folder3/own")
     flip(repository, points[5], b"folder0/own")
-    before(monkeypatch, "_read", 0, lambda: forget(repository, points[3]))
+    before(monkeypatch, "_read", 0, lambda: forget(repository, [points[3].id]))
     result = checked(repository.path)
     paths = {path for damage in result.damages for path in damage.paths}
     assert b"folder0/own" in paths
