@@ -26,6 +26,7 @@ from tests.support.repositories import reopened, settle
 
 DAY = 86_400
 HALF_AN_HOUR = 31 * 60
+BEHIND, BEFORE = "behind the look at its lock", "before it is begun"
 
 
 @pytest.fixture
@@ -73,34 +74,28 @@ def two_points(source: Path, repository: Repository, monkeypatch: Patch) -> list
 def asleep(patch: Patch, when: str, kind: str, meanwhile: Callable[[], object]) -> list[str]:
     """Have *meanwhile* happen before the first object of a *kind* is named.
 
-    *when* it is: behind the look at the lock, or before it.  What was named since is listed.
+    *when* it is: behind the look at the lock, or before it is begun.  What was named is listed.
     """
-    real_link, real_look = upload.rename_new, LocalStorage.require_leases
-    waiting, begun, named = [meanwhile], list[str](), list[str]()
-    real_part = LocalStorage.part_name
-
-    def part_name(self: LocalStorage, base: str) -> str:
-        begun.append(base)
-        return real_part(self, base)
+    real_link, real_part = upload.rename_new, LocalStorage.part_name
+    waiting, named = [meanwhile], list[str]()
 
     def sleep(base: str) -> None:
         if waiting and base.startswith(kind):
             waiting.pop()()
 
+    def part_name(self: LocalStorage, base: str) -> str:
+        if when == BEFORE:
+            sleep(base)
+        return real_part(self, base)
+
     def link(folder: int, part: str, name: str) -> None:
-        if when == "behind the look":
+        if when == BEHIND:
             sleep(name)
         real_link(folder, part, name)
         named.append(name)
 
-    def look(self: LocalStorage) -> None:
-        if when == "before the look" and begun:
-            sleep(begun[-1])
-        real_look(self)
-
     patch.setattr(LocalStorage, "part_name", part_name)
     patch.setattr(upload, "rename_new", link)
-    patch.setattr(LocalStorage, "require_leases", look)
     return named
 
 
@@ -119,7 +114,7 @@ MANIFEST = "20"  # how the ids of points begin
 
 @pytest.mark.usefixtures("without_flock")
 @pytest.mark.parametrize("seconds", [HALF_AN_HOUR, DAY + HALF_AN_HOUR])
-@pytest.mark.parametrize("when", ["behind the look", "before the look"])
+@pytest.mark.parametrize("when", [BEHIND, BEFORE])
 @pytest.mark.parametrize("kind", ["data.1", "index.1", "kept", MANIFEST])
 def test_nothing_is_finished_under_a_lock_that_was_broken(
     kind: str, when: str, seconds: int, two_points: list[str], repository: Repository,
@@ -167,7 +162,7 @@ def test_clocks_that_are_a_day_apart_break_no_lock(
                 pruned(repository, wait=0, all_of_it=True)
             refused.append(error.value)
 
-    asleep(monkeypatch, "behind the look", kind, prune)
+    asleep(monkeypatch, BEHIND, kind, prune)
     run("backup", source, os.fsdecode(repository.path))
     assert refused
     assert len(reopened(repository).points.ids()) == 3
@@ -188,7 +183,7 @@ def test_a_lock_that_is_held_is_never_broken(
             pruned(repository, wait=0, all_of_it=True)
         refused.append(error.value)
 
-    asleep(monkeypatch, "behind the look", MANIFEST, prune)
+    asleep(monkeypatch, BEHIND, MANIFEST, prune)
     run("backup", source, os.fsdecode(repository.path))
     assert refused
     assert len(reopened(repository).points.ids()) == 3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,38 +19,73 @@ from tests.support.removal import assert_whole, forget, pruned
 from tests.support.repositories import assert_comes_back, reopened
 
 
-@pytest.mark.parametrize("also_first", [False, True])
-def test_the_second_source_needs_nothing_that_went_after_the_first(
-    also_first: bool, repository: Repository, tmp_path: Path, monkeypatch: Patch
-) -> None:
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: Patch) -> tuple[Path, Path]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    sources, rng = (tmp_path / "first", tmp_path / "second"), random.Random(1)
-    large, small = rng.randbytes(5_000_000), rng.randbytes(3000)
-    for source in sources:
-        source.mkdir()
-        (source / "large").write_bytes(large)
-        (source / "small").write_bytes(small)
-    place = os.fsdecode(repository.path)
-    if also_first:  # points of both, of which the second is built upon those of the first
-        run("backup", *sources, place)
-        for source in sources:
-            (source / "large").write_bytes(large[:2_500_000] + b"changed" + large[2_500_000:])
-            (source / "more").write_bytes(rng.randbytes(2000))
-    (sources[1] / "more").write_bytes((sources[0] / "more").read_bytes() if also_first else small)
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    return tmp_path / "first", tmp_path / "second"
+
+
+def between(patch: Patch, act: Callable[[], object]) -> list[Point]:
+    """Have *act* happen behind the first run of a command; the points that it makes."""
     real, made = backup_run.backup, list[Point]()
 
     def backup(*args: Any) -> Any:
         result = real(*args)
         made.append(result.point)
         if len(made) == 1:
-            gone = [point.id for point in reopened(repository).points.all().points]
-            forget(repository, gone)
-            assert pruned(repository, wait=0, all_of_it=True).freed > 2000
-            assert not reopened(repository).has_archives()
+            act()
         return result
 
-    monkeypatch.setattr(backup_run, "backup", backup)
-    run("backup", *sources, place)
+    patch.setattr(backup_run, "backup", backup)
+    return made
+
+
+def test_what_went_between_two_sources_is_not_built_upon(
+    sources: tuple[Path, Path], repository: Repository, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """The first run has read the index in which the second would find it."""
+    (first, second), rng = sources, random.Random(1)
+    contents = {"large": rng.randbytes(5_000_000), "small": rng.randbytes(3000)}
+    for name, data in {**contents, "kept": rng.randbytes(200_000)}.items():
+        (first / name).write_bytes(data)
+    run("backup", first, repository.storage.text_root)
+    (old,) = reopened(repository).points.ids()
+    for name in contents:
+        (first / name).unlink()
+    run("backup", first, repository.storage.text_root)
+    for name, data in contents.items():
+        (second / name).write_bytes(data)
+    with (first / "kept").open("ab") as file:
+        file.write(b"more")
+
+    def remove() -> None:
+        forget(repository, [old])
+        assert pruned(repository, wait=0, all_of_it=True).freed > 5_000_000
+
+    made = between(monkeypatch, remove)
+    run("backup", *sources, repository.storage.text_root)
+    assert_whole(repository)
+    for source, point in zip(sources, made):
+        assert_comes_back(repository, point, snapshot(source), tmp_path)
+
+
+def test_all_that_there_was_goes_between_two_sources(
+    sources: tuple[Path, Path], repository: Repository, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    """Also the point that the command has just made, and is about to tell of."""
+    data = random.Random(1).randbytes(5_000_000)
+    for source in sources:
+        (source / "large").write_bytes(data)
+
+    def remove() -> None:
+        forget(repository, reopened(repository).points.ids())
+        pruned(repository, wait=0, all_of_it=True)
+        assert not reopened(repository).has_archives()
+
+    made = between(monkeypatch, remove)
+    run("backup", *sources, repository.storage.text_root)
     assert reopened(repository).points.ids() == [made[1].id]
     assert_whole(repository)
     assert_comes_back(repository, made[1], snapshot(sources[1]), tmp_path)
