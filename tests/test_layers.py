@@ -25,7 +25,7 @@ ORDER = {
         "repository", "contents absent_points", "trees", "leftovers writing removal",
     ),
     "actions": (
-        "observer owners", "source deltas damages",
+        "observer owners", "source deltas damages", "checking",
         "backup restore check compare_live prune forget",
     ),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),

@@ -61,6 +61,12 @@ class Damages:
         self.states[ref] = message
         self.add(record_name(ref), message, point=point, path=path or b".")
 
+    def drop_unused(self) -> None:
+        """Leave out contents and states for which neither a point nor a path was named."""
+        for hit in (self.contents, self.states):
+            for ref in [ref for ref in hit if (record_name(ref), hit[ref]) not in self._found]:
+                del hit[ref]
+
     def name_paths(self, repository: Repository, points: Iterable[Point]) -> None:
         """Find every one of *points*, and every path, that damaged contents and states hit.
 

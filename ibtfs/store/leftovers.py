@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ibtfs.errors import StorageFailed
 from ibtfs.store import layout
 from ibtfs.store.absent_points import may_have_been
-from ibtfs.store.lock import Lock
+from ibtfs.store.lock import Lock, parse_holder
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage.base import is_unfinished
+from ibtfs.store.storage.base import TOKEN_DIGITS, UNFINISHED, is_unfinished, token_of
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.trees.reach import needed_archives
 
 TOP = ""
+FENCED = re.compile(rf"\.[0-9a-f]{{{2 * TOKEN_DIGITS}}}{re.escape(UNFINISHED)}\Z")
+"""How names of uploads end that were begun under a lock: with its token, and random digits."""
 
 
 class Listing(NamedTuple):
@@ -45,7 +49,8 @@ def stray(listing: Listing, facts: Facts) -> list[str]:
     """The objects of *listing* that belong to nothing: uploads, tags without a point, and files of
     archives without an index, which never were part of the repository; and empty folders.
 
-    An index that was lost, or is still being copied here, does not make its data left over.
+    An index that was lost, or is still being copied here, does not make its data left over.  What
+    is left of an archive that was removed is swept by prune, in an order of its own.
     """
     found = [
         _path(folder, name)
@@ -57,7 +62,12 @@ def stray(listing: Listing, facts: Facts) -> list[str]:
         stays = point_id in facts.points
         found += _left(layout.tags(point_id), names, stays=stays)
     for archive_id, names in listing.archives.items():
-        stays = archive_id in facts.whole or facts.needed is None or archive_id in facts.needed
+        stays = (
+            archive_id in facts.whole
+            or layout.REMOVED in names
+            or facts.needed is None
+            or archive_id in facts.needed
+        )
         found += _left(layout.archive(archive_id), names, stays=stays)
     return found
 
@@ -72,22 +82,77 @@ def _path(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def remove_leftovers(repository: Repository, lock: Lock) -> int:
-    """Remove what is :func:`stray`; how many objects that were.
+def remove_leftovers(
+    repository: Repository, lock: Lock, note: Callable[[str], None] = lambda _: None
+) -> int:
+    """Remove :func:`abandoned` uploads, and then what is :func:`stray`; how many objects that were.
 
-    *lock* is the caller's.  What there is is listed first and locks are looked at afterwards: a
-    run that begins later makes only names that are not on the list.  While another run is at work
-    nothing is removed.
+    *lock* is the caller's, who has not looked at the repository yet.  What there is is listed first
+    and locks are looked at afterwards: a run that begins later makes only names that are not on the
+    list.  While another run is at work only abandoned uploads are removed.  What cannot be removed
+    stays, and is told by a *note*.
     """
-    storage = repository.storage
-    lock.remove_dead()
+    storage, left = repository.storage, _Leaver(repository.storage)
+    lock.remove_dead(left.failed)
     listing = _listed(storage)
-    if lock.others_at_work():
-        return 0
-    found = stray(listing, _facts(repository, listing))
-    for name in found:
-        storage.delete(name)
-    return len(found)
+    for name in abandoned(listing, storage.list(layout.LOCKS)):
+        left.remove(name)
+    if not lock.others_at_work():
+        for name in stray(listing, _facts(repository, listing)):
+            left.remove(name)
+    if left.failures:
+        more = f", and {len(left.failures) - 1} more" if len(left.failures) > 1 else ""
+        note(f"What an earlier run left behind cannot be removed: {left.failures[0]}{more}")
+    return len(left.removed)
+
+
+class _Leaver:
+    """Removes objects; some file systems keep what somebody has open, or what is immutable."""
+
+    def __init__(self, storage: LocalStorage) -> None:
+        self._storage = storage
+        self.removed: set[str] = set()
+        self.failures: list[str] = []
+
+    def remove(self, name: str) -> None:
+        """Remove the object *name*, once."""
+        if name in self.removed:
+            return
+        try:
+            self._storage.delete(name)
+        except StorageFailed as error:
+            self.failed(error)
+        else:
+            self.removed.add(name)
+
+    def failed(self, error: StorageFailed) -> None:
+        """Take note that something could not be removed."""
+        if str(error) not in self.failures:
+            self.failures.append(str(error))
+
+
+def abandoned(listing: Listing, locks: Sequence[str]) -> list[str]:
+    """The uploads on *listing* that were begun under a lock that is not among *locks* any more.
+
+    Whoever began them has ended, or lost his lock and does not know it yet: as long as they are
+    there he may still finish them.
+    """
+    tokens = {holder.token for holder in map(parse_holder, locks) if holder is not None}
+    return [name for name in _uploads(listing) if _is_fenced(name) and token_of(name) not in tokens]
+
+
+def _is_fenced(name: str) -> bool:
+    """Whether an upload was begun under a lock: locks in the making, for one, are not."""
+    return FENCED.search(name) is not None
+
+
+def _uploads(listing: Listing) -> Iterator[str]:
+    """The objects on *listing* that are not whole."""
+    for folder, names in listing.tops.items():
+        yield from (_path(folder, name) for name in filter(is_unfinished, names))
+    for group, path in ((listing.tags, layout.tags), (listing.archives, layout.archive)):
+        for one, names in group.items():
+            yield from (_path(path(one), name) for name in filter(is_unfinished, names))
 
 
 def _listed(storage: LocalStorage) -> Listing:
@@ -102,7 +167,11 @@ def _listed(storage: LocalStorage) -> Listing:
 
 
 def _facts(repository: Repository, listing: Listing) -> Facts:
-    incomplete = [name for name, names in listing.archives.items() if not _has_index(names)]
+    incomplete = [
+        name
+        for name, names in listing.archives.items()
+        if not _has_index(names) and layout.REMOVED not in names
+    ]
     unsure = [
         name for name in incomplete if any(not is_unfinished(n) for n in listing.archives[name])
     ]

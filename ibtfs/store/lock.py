@@ -13,11 +13,11 @@ import contextlib
 import re
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from types import TracebackType
 from typing import NamedTuple
 
-from ibtfs.errors import LockLost, RepositoryLocked
+from ibtfs.errors import LockLost, RepositoryLocked, StorageFailed
 from ibtfs.store import layout
 from ibtfs.store.storage.base import LOST, Lease, LockableStorage
 
@@ -147,13 +147,19 @@ class Lock:
         mine, other = parse_holder(self.name), parse_holder(name)
         return mine is not None and other is not None and mine.host == other.host
 
-    def remove_dead(self) -> None:
-        """Remove the locks of processes of this machine that are gone."""
+    def remove_dead(self, failed: Callable[[StorageFailed], None]) -> None:
+        """Remove the locks of processes of this machine that are gone.
+
+        *failed* is called of one that cannot be removed.
+        """
         for name in self._storage.list(layout.LOCKS):
             if name != self.name and self.is_of_same_machine(name):
                 held = self._storage.is_held(layout.lock(name))
                 if held is not None and not held:
-                    self._storage.delete(layout.lock(name))
+                    try:
+                        self._storage.delete(layout.lock(name))
+                    except StorageFailed as error:
+                        failed(error)
 
     def others_at_work(self) -> bool:
         """Whether any other lock may be in use; one of another machine is, for a day."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import resource
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Collection, Container, Iterable, Mapping
 
@@ -61,6 +62,8 @@ class Repository:
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
         self._archives: OrderedDict[str, ArchiveReader] = OrderedDict()
+        self._readers: weakref.WeakSet[ArchiveReader] = weakref.WeakSet()
+        self._worked_ns = 0
 
     @classmethod
     def create(
@@ -175,6 +178,7 @@ class Repository:
             if reader is None:
                 reader = ArchiveReader(self.storage, self.id, archive_id, self.cache)
                 self._archives[archive_id] = reader
+                self._readers.add(reader)
                 if len(self._archives) > self._most_open:
                     self._archives.popitem(last=False)
             else:
@@ -192,6 +196,21 @@ class Repository:
         for reader in outdated:
             reader.refresh()
         return bool(outdated)
+
+    def drop_replaced(self) -> None:
+        """Let go of files of archives that were removed or replaced, to be called now and then.
+
+        As long as nobody has worked here since the last time it costs one look at a folder.
+        """
+        worked_ns = self.storage.changed_ns(layout.LOCKS)
+        if worked_ns == self._worked_ns:
+            return
+        at_work = self.storage.list(layout.LOCKS)
+        with self._lock:
+            readers = list(self._readers)  # also those that only somebody who reads still has
+        for reader in readers:
+            reader.drop_removed()
+        self._worked_ns = 0 if at_work else worked_ns
 
     def forget_read(self) -> None:
         """Forget all that was read: whoever has just got a lock sees what others did before."""
@@ -240,13 +259,18 @@ class Repository:
         return self.storage.age(oldest, layout.lock(lock.name))
 
     def missing_files(self, archive_id: str, kinds: Collection[str] | None = None) -> list[str]:
-        """The files of *kinds* that an archive lacks; by default of those that its index tells.
+        """The files of *kinds* that an archive lacks; by default of those that contents need.
 
         Raises ObjectMissing, FormatDamaged if its header is asked and cannot be read.
         """
-        present = generations(self.storage, archive_id)
+        return self._missing(archive_id, generations(self.storage, archive_id), kinds)
+
+    def _missing(
+        self, archive_id: str, present: Container[str], kinds: Collection[str] | None
+    ) -> list[str]:
         if kinds is None and layout.INDEX in present:
-            kinds = self.archive(archive_id).kinds
+            # digests of slabs that are lost are made again
+            kinds = [kind for kind in self.archive(archive_id).kinds if kind != layout.SIGS]
         wanted = kinds or (layout.INDEX,)
         return [layout.archive_object(archive_id, kind) for kind in wanted if kind not in present]
 
@@ -255,18 +279,31 @@ class Repository:
         found = ((n, generations(self.storage, n)) for n in self.storage.list(layout.ARCHIVES))
         return [name for name, files in found if files and layout.INDEX not in files]
 
-    def settle(self, adopted: Iterable[str], written: Mapping[str, Collection[str]]) -> None:
+    def settle(
+        self,
+        adopted: Iterable[str],
+        written: Mapping[str, Collection[str]],
+        read: Mapping[str, int],
+    ) -> None:
         """Make durable what others may have put into *adopted* archives just now.
 
         And see that these, and those that were *written*, with the kinds of their files, have all
-        their files.  Raises ObjectMissing unless they have, StorageFailed.
+        their files; and that indexes are still of the generations that were *read*, for later ones
+        may lack what was found there.  Raises ObjectMissing unless all is so, StorageFailed.
         """
         others: dict[str, Collection[str] | None] = dict.fromkeys(sorted(adopted))
         folders = [layout.archive(name) for name in others]
         self.storage.sync([layout.ARCHIVES, *folders] if folders else [])
         for name, kinds in {**others, **written}.items():
-            missing = self.missing_files(name, kinds)
+            present = generations(self.storage, name)
+            missing = self._missing(name, present, kinds)
             if missing:
                 raise ObjectMissing(
                     f"{missing[0]} is gone, it was removed meanwhile: back up again"
+                )
+            number = present.get(layout.INDEX)
+            if number != read.get(name, number):
+                raise ObjectMissing(
+                    f"{layout.archive_object(name, layout.INDEX)} was replaced meanwhile, what "
+                    "was found in it may be gone: back up again"
                 )

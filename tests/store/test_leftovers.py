@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.store.leftovers import Facts, Listing, remove_leftovers, stray
 from ibtfs.store.lock import SHARED
+from ibtfs.store.points import PointList, Points
 from ibtfs.store.repository import Repository
-from tests.support.repositories import back_up, reopened
+from tests.support.realdata import ext4_image
+from tests.support.repositories import Recorder, back_up, create, damages, reopened
 from tests.support.trees import make_tree
 
 PART = "x.0123456789ab.part"
@@ -46,6 +52,8 @@ FACTS = Facts(frozenset({"p"}), frozenset({"whole"}), frozenset({"needed"}), fro
             [f"archives/cut/{PART}"],
         ),
         (NOTHING._replace(archives={"empty": []}), FACTS, ["archives/empty"]),
+        (NOTHING._replace(archives={"gone": ["data.1", "index.1", "removed"]}), FACTS, []),
+        (NOTHING._replace(archives={"gone": ["data.1", "removed"]}), FACTS, []),
     ],
 )
 def test_stray(listing: Listing, facts: Facts, gone: list[str]) -> None:
@@ -103,3 +111,86 @@ def test_data_that_an_unreadable_manifest_may_need_is_not_left_over(
     (root / "points" / point.id).write_bytes(b"rubbish")
     assert back_up(repository, tmp_path / "source").point
     assert list(archive.glob("data.*"))
+
+
+def begun(repository: Repository, name: str, token: str) -> Path:
+    """An upload of *name* that was begun under *token* and not finished."""
+    part = Path(os.fsdecode(repository.path)) / f"{name}.{token}01234567.part"
+    part.parent.mkdir(exist_ok=True)
+    part.write_bytes(b"")
+    return part
+
+
+def test_what_was_begun_under_a_lock_that_is_gone_goes_beside_others(
+    repository: Repository,
+) -> None:
+    """Whoever lost his lock in his sleep may still have what he would finish."""
+    with repository.lock(SHARED) as own, repository.lock(SHARED) as other:
+        theirs = begun(repository, "points/p", other.name.rpartition("_")[2])
+        lost = [
+            begun(repository, name, "89abcdef")
+            for name in ("points/q", "tags/p/t", "archives/20261120T101112Z_h_00.0/index.1")
+        ]
+        assert remove_leftovers(repository, own) == len(lost)
+        assert theirs.exists()
+        assert not [part for part in lost if part.exists()]
+
+
+def test_an_abandoned_upload_goes_before_a_backup_looks(
+    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could still be finished behind the first look would be missed."""
+    make_tree(tmp_path / "source", {"a": b"1"})
+    lost = begun(repository, "points/q", "89abcdef")
+    listing, seen = Points.all, []
+
+    def listed(points: Points) -> PointList:
+        seen.append(lost.exists())
+        return listing(points)
+
+    monkeypatch.setattr(Points, "all", listed)
+    back_up(repository, tmp_path / "source")
+    assert seen
+    assert not any(seen)
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own."""
+    ext4_image(tmp_path / "image", size=64 << 20)
+    (tmp_path / "disk").mkdir()
+    subprocess.run(["mount", "-o", "loop", tmp_path / "image", tmp_path / "disk"], check=True)
+    try:
+        yield tmp_path / "disk"
+    finally:
+        subprocess.run(["umount", "-l", tmp_path / "disk"], check=True)
+
+
+def test_what_cannot_be_removed_fails_no_backup_and_no_prune(tmp_path: Path, ext4: Path) -> None:
+    repository = create(ext4 / "repository")
+    make_tree(tmp_path / "source", {"a": b"1"})
+    assert back_up(repository, tmp_path / "source").point
+    place = ext4 / "repository"
+    (place / "archives/20261120T101112Z_h_00.0").mkdir()
+    (place / "forgotten").mkdir(exist_ok=True)
+    stuck = [
+        place / name
+        for name in ("archives/20261120T101112Z_h_00.0/data.1", f"points/{PART}",
+                     "points/x.89abcdef01234567.part", "forgotten/20261120T101112Z_h_00")
+    ]  # fmt: skip
+    for path in stuck:
+        path.write_bytes(b"")
+        subprocess.run(["chattr", "+i", path], check=True)
+    try:
+        heard = Recorder()
+        assert back_up(repository, tmp_path / "source", heard).point
+        assert [note for note in heard.notes if "and 2 more" in note]
+        result = prune(reopened(repository), PruneOptions(wait=0), Observer())
+        assert result.failed
+        assert damages(repository) == []
+    finally:
+        subprocess.run(["chattr", "-i", *stuck], check=True)
+    heard = Recorder()
+    assert back_up(repository, tmp_path / "source", heard).point
+    assert heard.notes == []
+    assert not [path for path in stuck if path.exists() and path.parent.name != "forgotten"]

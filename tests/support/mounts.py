@@ -15,6 +15,7 @@ from ibtfs.fuse import MountOptions, serve
 from ibtfs.fuse import process as background
 from ibtfs.store.repository import Repository
 from ibtfs.view.tree import RepositoryView
+from ibtfs.view.upkeep import Upkeep
 from tests.support.fake_view import build
 
 
@@ -30,7 +31,8 @@ def mounted(
     def run(on_ready: Callable[[], None]) -> None:
         started.write_text(str(os.getpid()))
         view = RepositoryView(Repository.open(path))
-        serve(view, place, options=options or MountOptions(), on_ready=on_ready)
+        with Upkeep(view.repository):
+            serve(view, place, options=options or MountOptions(), on_ready=on_ready)
 
     background.check_mountpoint(place, path)
     background.run_in_background(run)

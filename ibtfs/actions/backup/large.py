@@ -84,14 +84,16 @@ class LargeFile:
         record = None if self.writer.is_open(ref) else self.writer.usable(ref)
         if record is None:
             return None
+        if record.slabs >= 0:
+            with contextlib.suppress(IntegrityError):
+                return Stored(ref, record, load_slabs(self.writer.repository, record, ref.archive))
+        # it was small, or stored for something else, or they are gone: made from its stored bytes,
+        # and what is built upon it lists all of its own
         try:
-            if record.slabs >= 0:
-                slabs = load_slabs(self.writer.repository, record, ref.archive)
-            else:  # it was small, or stored for something else: made from its stored bytes
-                slabs = read_slabs(self.writer.contents, ref, record.size)
+            slabs = read_slabs(self.writer.contents, ref, record.size)
         except IntegrityError:
             return None
-        return Stored(ref, record, slabs)
+        return Stored(ref, record._replace(slabs=-1), slabs)
 
     def _begin_matching(self) -> None:
         self._end_matching()

@@ -80,11 +80,12 @@ def backup(
         compression_pool() as pool,
         Catalog(repository, options.cache) as catalog,
     ):
+        # first: nobody who lost his lock can finish anything behind what is looked at now
+        remove_leftovers(repository, lock, observer.note)
         plan = make_plan(repository, Source(options.host, source, options.name), full=options.full)
         if plan.sequence == 1:
             # before the first archive: points/ missing beside archives then means that it was lost
             repository.complete()
-        remove_leftovers(repository, lock)
         first = plan.parent.state.archive if plan.parent else None
         losses = find_losses(repository, catalog, first, plan.damaged.contents)
         for lost in losses.told:

@@ -16,7 +16,13 @@ from dataclasses import dataclass, field
 
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.decide import Decision, decide, run_of, seen_now
-from ibtfs.errors import IntegrityError, ObjectExists, RepositoryLocked, StorageFull
+from ibtfs.errors import (
+    IntegrityError,
+    ObjectExists,
+    RepositoryLocked,
+    StorageFailed,
+    StorageFull,
+)
 from ibtfs.format.index import Reference
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import EXCLUSIVE, PRUNE, Lock
@@ -77,7 +83,7 @@ def prune(repository: Repository, options: PruneOptions, observer: Observer) -> 
         if options.dry_run:
             work.foresee()
         else:
-            remove_leftovers(repository, lock)
+            remove_leftovers(repository, lock, observer.note)
             work.run()
     return work.result
 
@@ -227,11 +233,14 @@ class _Prune:
     def _clean_up(self) -> None:
         """Notes of damaged contents that are gone, and of forgotten points that left nothing."""
         repository = self._repository
-        repository.damage.trim(os.urandom(8).hex(), self._is_there)
-        left = {run_of(name) for name in repository.archive_ids()}
-        for point_id in repository.points.forgotten():
-            if point_id not in left:
-                repository.points.drop_forgotten(point_id)
+        try:
+            repository.damage.trim(os.urandom(8).hex(), self._is_there)
+            left = {run_of(name) for name in repository.archive_ids()}
+            for point_id in repository.points.forgotten():
+                if point_id not in left:
+                    repository.points.drop_forgotten(point_id)
+        except StorageFailed as error:
+            self.result.failed.append(str(error))
 
     def _is_there(self, ref: Reference) -> bool:
         """Whether a content is there; so it is where that cannot be told."""

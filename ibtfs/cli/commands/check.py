@@ -52,7 +52,8 @@ def command(*, repository: bytes, read_data: bool, quiet: bool, as_json: bool) -
     paths that it hit; the next backup stores those files anew, where they still exist. Backup
     points that others tell of and that are not there were removed, or are lost: they are named, and
     the exit code is 3. Archives of no point are those of a run that was cut off, or is at work, or
-    of such points.
+    of such points. Where the repository can be written a prune waits for a check to end; elsewhere
+    what others remove meanwhile is not taken for damage.
     """
     from ibtfs.actions.check import check
     from ibtfs.store.repository import Repository

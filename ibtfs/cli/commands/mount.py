@@ -56,6 +56,7 @@ def command(
     from ibtfs.fuse import process, serve
     from ibtfs.store.repository import Repository
     from ibtfs.view.tree import RepositoryView
+    from ibtfs.view.upkeep import Upkeep
 
     copies = cache_folder(make=False)
     repo = Repository.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
@@ -67,7 +68,8 @@ def command(
 
     def work(on_ready: Callable[[], None]) -> None:
         gc.freeze()  # what is there now stays, and need not be looked at again and again
-        serve(view, mountpoint, options=mount_options, on_ready=on_ready)
+        with Upkeep(repo):
+            serve(view, mountpoint, options=mount_options, on_ready=on_ready)
 
     if mounting.foreground:
         work(announce)

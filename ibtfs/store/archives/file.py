@@ -92,6 +92,11 @@ class FrameFileReader:
         """The size of the stored file in bytes."""
         return self._stored.size
 
+    @property
+    def is_removed(self) -> bool:
+        """Whether the stored file has no name any more."""
+        return self._stored.is_removed()
+
     def close(self) -> None:
         """Release the open file."""
         self._stored.close()

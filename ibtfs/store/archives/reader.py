@@ -122,6 +122,13 @@ class ArchiveReader:
         newest = generations(self._storage, self.id)
         return any(newest.get(kind) != number for kind, number in opened.items())
 
+    def drop_removed(self) -> None:
+        """Let go of files that have no name any more: open, they would keep their room."""
+        with self._lock:
+            removed = any(file.is_removed for file in self._files.values())
+        if removed:
+            self.refresh()
+
     @property
     def header(self) -> IndexHeader:
         """What the archive says of itself.  Raises ObjectMissing, FormatDamaged."""
@@ -133,6 +140,11 @@ class ArchiveReader:
         """Raise ObjectMissing or FormatDamaged unless :attr:`header` can be read."""
         if self._header is None:
             self._header = self._read_header()
+
+    @property
+    def generation(self) -> int:
+        """That of the index that is read.  Raises ObjectMissing, FormatDamaged."""
+        return self.file(layout.INDEX).generation
 
     @property
     def kinds(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, ObjectMissing
 from ibtfs.format.frames import SLABS
 from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.format.packing import expect_ints, pack, unpack_tuple
@@ -256,7 +256,11 @@ def read_slabs(contents: Contents, ref: Reference, size: int) -> SlabDigests:
 def head_digest(archive: ArchiveReader, record: ContentRecord) -> bytes:
     """The digest of the first slab that is not zeros, if the content's own record has it."""
     where = _name_of(archive.id)
-    numbers, chosen = unpack_tuple(archive.body(SLABS, record.slabs), where, 2)[:2]
+    try:
+        body = archive.body(SLABS, record.slabs)
+    except ObjectMissing:
+        return b""  # lost, and made again when they are needed
+    numbers, chosen = unpack_tuple(body, where, 2)[:2]
     if (numbers is not None and record.base is not None) or type(chosen) is not bytes:
         return b""
     for first in range(0, len(chosen), SLAB_DIGEST):

@@ -44,6 +44,10 @@ class StoredObject(Protocol):
         """
         ...
 
+    def is_removed(self) -> bool:
+        """Whether it has no name any more, and keeps its room only because it is open."""
+        ...
+
     def close(self) -> None:
         """Release it; closing twice is harmless."""
         ...

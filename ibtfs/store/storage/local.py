@@ -53,6 +53,13 @@ class LocalObject:
             raise failed(error, self.name, reading=True) from error
         return data
 
+    def is_removed(self) -> bool:
+        """As StoredObject says; not to be asked once it is closed."""
+        try:
+            return os.fstat(self._descriptor).st_nlink == 0
+        except OSError:
+            return False  # its disk is gone: whoever reads is told
+
     def close(self) -> None:
         """Release the descriptor."""
         self._close()

@@ -64,6 +64,8 @@ class RunWriter:
         self._digests: list[bytes] = []
         self._by_digest: dict[bytes, int] = {}
         self.adopted: set[str] = set()
+        self._read: dict[str, int] = {}
+        """The generations of the indexes of those when they were first built upon."""
         self.holes: dict[Reference, Holes] = {}
         """The holes of contents in the open archive, whose maps cannot be read yet."""
         self.stored_bytes = 0
@@ -120,7 +122,7 @@ class RunWriter:
 
         Raises ObjectMissing if something was removed meanwhile.
         """
-        self.repository.settle(self.adopted, self._written)
+        self.repository.settle(self.adopted, self._written, self._read)
 
     def abort(self) -> None:
         """Drop the open archive; closed ones stay, for the next run to find."""
@@ -133,11 +135,13 @@ class RunWriter:
         if ref in self._damaged:
             return False
         try:
-            allowed = self.repository.archive(ref.archive).header.epoch >= self.epoch
+            archive = self.repository.archive(ref.archive)
+            allowed = archive.header.epoch >= self.epoch
+            if allowed and ref.archive not in self.adopted:
+                self._read[ref.archive] = archive.generation
+                self.adopted.add(ref.archive)
         except IntegrityError:
             return False
-        if allowed:
-            self.adopted.add(ref.archive)
         return allowed
 
     def find(self, digest: bytes, size: int) -> Reference | None:

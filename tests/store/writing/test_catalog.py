@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -62,6 +63,31 @@ def test_no_point_refers_to_an_archive_that_was_taken_back(
         with pytest.raises(ObjectMissing, match="back up again"):
             writer.settle()
         os.rmdir(tmp_path / "repository/archives" / gone)
+
+
+def test_no_point_is_built_on_an_index_that_was_replaced(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """What was found in it may be gone; also if a later one has been read meanwhile."""
+    make_tree(tmp_path / "source", {"file": b"contents\n"})
+    back_up(repository, tmp_path / "source")
+    (name,) = repository.archive_ids()
+    folder = tmp_path / "repository/archives" / name
+    with compression_pool() as pool, Catalog(repository, b"") as catalog:
+        writer = RunWriter(
+            repository, "20261121T101500Z_pc_0123456789", epoch=0, catalog=catalog,
+            codec=Codec(), pool=pool,
+        )  # fmt: skip
+        assert writer.find(blake3(b"contents\n").digest(), 9)
+        writer.settle()
+        shutil.copy(folder / "index.1", folder / "index.2")
+        with pytest.raises(ObjectMissing, match=r"index was replaced .* back up again"):
+            writer.settle()
+        assert repository.refresh()
+        assert writer.find(blake3(b"contents\n").digest(), 9)
+        with pytest.raises(ObjectMissing, match=r"index was replaced .* back up again"):
+            writer.settle()
+        (folder / "index.2").unlink()
 
 
 @pytest.mark.parametrize("offset", range(0, 12_288, 257))
