@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from ibtfs.errors import IntegrityError
 from ibtfs.store import layout
@@ -11,7 +11,8 @@ from ibtfs.store.archives.generations import generations
 from ibtfs.store.repository import Repository
 
 
-class Footprint(NamedTuple):
+@dataclass(frozen=True)
+class Footprint:
     """Bytes of files: of archives by kind, of manifests, and of all that is left.
 
     *other* are the configuration, tags, notes, and what runs that were cut off, and removals that

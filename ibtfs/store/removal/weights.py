@@ -56,7 +56,8 @@ class Weights:
     *total* is the size of all files that count, *unknown* what cannot be told of those: it is
     damaged.  *contents* are how many contents points have, *content_bytes* their sizes, each once,
     *payload_bytes* what of them is stored, before compression, and *payload_stored* after it.
-    *archives* have what was found out of each.
+    *archives* have what was found out of each, in the order of their places; *links* are pairs of
+    a content and what it is built on, each the place of an archive << 32 and a number.
     """
 
     spans: Spans
@@ -69,6 +70,7 @@ class Weights:
     payload_stored: float = 0.0
     damages: list[str] = field(default_factory=list)
     archives: dict[str, ArchiveContents] = field(default_factory=dict)
+    links: list[array[int]] = field(default_factory=list)
 
     @property
     def unneeded(self) -> float:
@@ -200,6 +202,7 @@ class _Weighing:
         for contents in self._order:
             contents.held = array("i", contents.needed)
         self._join(self._donors, columns, [contents.held for contents in self._order])
+        self._result.links = [*self._bases, self._donors]
 
     def _join(self, links: array[int], users: list[array[int]], used: list[array[int]]) -> None:
         joined = self._spans.joined
