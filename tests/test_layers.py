@@ -25,7 +25,7 @@ ORDER = {
     ),
     "actions": (
         "observer owners", "source deltas damages",
-        "backup restore check compare_live prune forget",
+        "backup restore check compare_live prune stats forget",
     ),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),
 }  # fmt: skip

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 POINTS = ("POINT", "ADDED", "ALONE", "TO HERE")
 RANGES = ("FIRST", "LAST", "FREED")
+PATHS = ("STORED", "VERSIONS", "PATH")
 DISPENSABLE = (1, 3)
 """Columns of points that are left out on a narrow terminal, in this order."""
 CHART_ROWS = 4
@@ -57,7 +58,9 @@ def summary_lines(found: Statistics) -> list[str]:
     ]
     if round(weights.unknown):
         rows.insert(7, ("Damaged, cannot be told", human_size(round(weights.unknown))))
-    (header, *lines) = rows
+    if found.added_by_none:
+        rows.insert(7, ("Of runs without a point", human_size(found.added_by_none)))
+    header, *lines = rows
     return table(header, lines, frozenset({1})).splitlines()
 
 
@@ -76,14 +79,13 @@ def points_lines(source: SourceCost, names: Mapping[str, str], width: int) -> It
 
 
 def _growth(source: SourceCost, width: int) -> Iterator[str]:
-    """The bytes that were added, from left to right; full backups would dwarf all others."""
+    """The bytes that were added; full backups would dwarf all others, and are cut off."""
     bars, each = binned([cost.added for cost in source.points], width)
     full, _ = binned([cost.point.full for cost in source.points], width)
     usual = [bar for bar, is_full in zip(bars, full) if not is_full]
     most = max(usual or bars)
     of_what = "a point" if each == 1 else f"{each:,} points"
-    more = ", if not full" if usual and max(bars) > most else ""
-    yield f"Added by {of_what}: up to {human_size(most)}{more}"
+    yield f"Added by {of_what}, up to {human_size(most)}"
     marks = BLOCKS if can_show(BLOCKS) else PLAIN
     yield from chart(bars, most, width, CHART_ROWS, marks=marks)
 
@@ -101,12 +103,15 @@ def range_lines(
         yield f"{first:<{longest}}  {last:<{longest}}  {human_size(one.freed):>10}"
 
 
-def largest_lines(largest: Sequence[SourcePath], with_source: bool) -> Iterator[str]:
+def largest_lines(largest: Sequence[SourcePath], width: int, *, with_source: bool) -> Iterator[str]:
     """A line for each path that costs most."""
-    yield f"{'STORED':>10}  {'VERSIONS':>8}  PATH"
+    rows = [PATHS]
     for source, cost in largest:
         path = f"{printable(source)}/{shown(cost.path)}" if with_source else shown(cost.path)
-        yield f"{human_size(cost.stored):>10}  {cost.versions:>8,}  {path}"
+        rows.append((human_size(cost.stored), f"{cost.versions:,}", path))
+    kept = fitting(rows, width, (1,))
+    header, *lines = [[row[column] for column in kept] for row in rows]
+    yield from table(header, lines, frozenset(range(len(kept) - 1))).splitlines()
     yield f"{counted(len(largest), 'path')}, {human_size(sum(one.cost.stored for one in largest))}"
 
 

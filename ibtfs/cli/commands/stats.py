@@ -95,7 +95,7 @@ def command(
     code = INCOMPLETE if problems else DONE
     chosen = _Chosen(sources, source is None and point is None, paths, ranges)
     if as_json:
-        emit_json({**_json(found, chosen), **_told(problems), "exit_code": code})
+        emit_json({**_json(found, chosen), "damages": problems, "exit_code": code})
     else:
         _complain(found, problems)
         _print(repo, found, chosen)
@@ -138,10 +138,6 @@ def _largest(
 
     points = [cost.point for source in sources for cost in source.points]
     return largest(repo, found.weights, points, count)
-
-
-def _told(problems: Sequence[str]) -> dict[str, Any]:
-    return {"error": problems[0], "damages": list(problems)} if problems else {"damages": []}
 
 
 def _complain(found: Statistics, problems: Sequence[str]) -> None:
@@ -197,7 +193,8 @@ def _print(repo: Repository, found: Statistics, chosen: _Chosen) -> None:
         _say_all(range_lines(found.ranges_by_time(), _long(found.by_time, names), width), width)
     if chosen.largest is not None:
         say()
-        _say_all(largest_lines(chosen.largest, len(found.sources) > 1), width)
+        several = len(found.sources) > 1
+        _say_all(largest_lines(chosen.largest, width, with_source=several), width)
 
 
 def _long(points: Iterable[Point], names: dict[str, str]) -> dict[str, str]:
