@@ -32,7 +32,7 @@ EXAMPLES = """
     ibtfs stats /media/disk/backups
     ibtfs stats --largest /media/disk/backups
     ibtfs stats --largest 50 --source photos /media/disk/backups
-    ibtfs stats --point latest --json /media/disk/backups
+    ibtfs stats --point documents/latest --json /media/disk/backups
 """
 LARGEST = 20
 PROBLEMS_SHOWN = 5
