@@ -19,7 +19,8 @@ from ibtfs.store.removal.needed import Ranges
 
 MEASURED = 32
 """Frames of a file that are compressed to see what they come to; up to 32 MiB."""
-_ANY_KEY = bytes(32)
+ANY_KEY = bytes(32)
+"""For frames that are not stored."""
 
 
 class _Frame(NamedTuple):
@@ -94,4 +95,4 @@ def _rest_size(file: FrameFileReader, frame: _Frame, ranges: Ranges, codec: Code
         return frame.size
     if raw is None:
         return frame.size
-    return len(encode_frame(_ANY_KEY, frame.address, raw, codec, flags=FLAG_RUNS)) if raw else 0
+    return len(encode_frame(ANY_KEY, frame.address, raw, codec, flags=FLAG_RUNS)) if raw else 0

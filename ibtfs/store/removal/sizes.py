@@ -1,26 +1,22 @@
-"""What would be freed on the disk, file by file, before anything is done.
-
-A frame that goes counts whole; of one that loses some of its records, their share.
-"""
+"""What would be freed on the disk, file by file, before anything is done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ibtfs.errors import IntegrityError
 from ibtfs.format.compression import Codec
 from ibtfs.format.extents import encode_parts
-from ibtfs.format.frames import CONTENTS, MAPS, SLABS, STATES, STREAMS
-from ibtfs.format.packing import unpack_bodies
+from ibtfs.format.frames import CONTENTS, MAPS, SLABS, STATES
 from ibtfs.store import layout
-from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.removal.indexes import Contents, planned_contents
 from ibtfs.store.removal.needed import Needed, needed_by, slab_numbers
 from ibtfs.store.removal.payloads_cut import payloads_freed
 from ibtfs.store.removal.plan import ArchivePlan
 from ibtfs.store.removal.rebase import Rebased
+from ibtfs.store.removal.records_cut import Numbers, records_freed
 from ibtfs.store.repository import Repository
 
 LEAST_BYTES = 1 << 10
@@ -80,8 +76,8 @@ def archive_sizes(
     found = {}
     for kind, file in files.items():
         loss = payloads_freed(file, needed.payloads, codec)
-        records = sum(_records_freed(file, numbers))
-        freed = Freed(file.size, loss.freed + records, loses=bool(loss.lost or records))
+        records = records_freed(file, numbers, codec)
+        freed = Freed(file.size, loss.freed + records.freed, loses=loss.lost + records.lost > 0)
         if kind == layout.INDEX:
             freed = freed._replace(freed=freed.freed - _added(contents.changed.values(), codec))
         elif not freed.is_worth_it(all_of_it=all_of_it):
@@ -102,9 +98,7 @@ def _present(reader: ArchiveReader) -> list[str]:
     return present
 
 
-def _kept_records(
-    plan: ArchivePlan, contents: Contents, needed: Needed
-) -> Mapping[int, set[int] | bytearray]:
+def _kept_records(plan: ArchivePlan, contents: Contents, needed: Needed) -> Mapping[int, Numbers]:
     """The numbers that stay of each stream of records."""
     maps: set[int] = set()
     for number, (record, _) in contents.kept.items():
@@ -119,34 +113,3 @@ def _added(changed: Iterable[Rebased], codec: Codec) -> int:
     """About what maps and digests of slabs of contents that are rebuilt add to an index."""
     bodies = [body for new in changed for body in (*encode_parts(new.extents), *new.slabs)]
     return len(codec.compress(b"".join(bodies))[1]) if bodies else 0
-
-
-def _records_freed(
-    file: FrameFileReader, numbers: Mapping[int, set[int] | bytearray]
-) -> Iterable[int]:
-    for stream, kept in numbers.items():
-        table = file.table(stream)
-        for row, (start, count) in enumerate(zip(table.starts, table.counts)):
-            flags = _flags(kept, start, count)
-            if all(flags):
-                continue
-            if not any(flags):
-                yield table.sizes[row]
-                continue
-            where = f"{file.name}: {STREAMS[stream]} from {start}"
-            bodies = unpack_bodies(file.frame(stream, row).raw, count, where)
-            sizes = [len(body) + 3 if body is not None else 0 for body in bodies]
-            gone = sum(size for size, flag in zip(sizes, flags) if not flag)
-            if gone:
-                yield max(table.sizes[row] * gone // sum(sizes), 1)
-
-
-def _flags(kept: set[int] | bytearray, start: int, count: int) -> Sequence[int | bool]:
-    if isinstance(kept, bytearray):
-        return kept[start : start + count]
-    return [number in kept for number in range(start, start + count)]
-
-
-def slabs_freed(file: FrameFileReader, kept: set[int]) -> int:
-    """What is freed of a file of slab digests if only *kept* records stay."""
-    return sum(_records_freed(file, {SLABS: kept}))

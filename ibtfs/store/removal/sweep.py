@@ -16,7 +16,8 @@ from ibtfs.store import layout
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.removal.needed import Needed, kept_in, needed_by
 from ibtfs.store.removal.payloads_cut import payloads_freed
-from ibtfs.store.removal.sizes import Freed, slabs_freed
+from ibtfs.store.removal.records_cut import records_freed
+from ibtfs.store.removal.sizes import Freed
 from ibtfs.store.repository import Repository
 
 
@@ -99,7 +100,7 @@ class Sweeper:
             if kind == layout.DATA:
                 freed, lost = payloads_freed(file, needed.payloads, codec)
             else:
-                freed = lost = slabs_freed(file, needed.slabs)
+                freed, lost = records_freed(file, {SLABS: needed.slabs}, codec)
             if Freed(file.size, freed, lost > 0).is_worth_it(all_of_it=self._all):
                 yield kind, file.size - freed
 

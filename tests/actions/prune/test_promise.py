@@ -80,3 +80,27 @@ def test_a_range_frees_as_much_as_is_told(fast_path: Path, seed: int) -> None:
     freed = before - archives_size(repository)
     manifests = sum(repository.points.manifest_size(point) for point in gone)
     assert freed >= (told_freed - manifests) * (1 - TOLERANCE)
+
+
+def test_many_small_files_free_what_was_promised(fast_path: Path) -> None:
+    """Nearly all of it lies in indexes: rows and records."""
+    rng = random.Random(1)
+    repository = create(fast_path / "repository")
+    source = fast_path / "source"
+    for folder in range(40):
+        (source / str(folder)).mkdir(parents=True)
+        for number in range(100):
+            (source / str(folder) / str(number)).write_bytes(rng.randbytes(150))
+    for _ in range(12):
+        for _ in range(30):
+            path = source / str(rng.randrange(40)) / str(rng.randrange(100))
+            path.write_bytes(rng.randbytes(rng.randrange(1, 300)))
+        back_up(repository, source)
+    assert archives_size(repository) >= LEAST
+    gone = repository.points.all().points[2:9:2]
+    promised = decide(reopened(repository), without=[point.id for point in gone]).freed
+    before = archives_size(repository)
+    forgotten(repository, gone)
+    prune(reopened(repository), PruneOptions(), Observer())
+    assert promised == pytest.approx(before - archives_size(repository), rel=TOLERANCE)
+    assert promised > 50_000
