@@ -241,7 +241,7 @@ def test_the_example_of_whole_backups(
 def test_the_example_of_what_points_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (backups,), (costs,) = python_of("Whole backups"), python_of("What points cost")
+    backups, (costs,) = python_of("Whole backups")[0], python_of("What points cost")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "documents").mkdir()
     exec(compile(backups, "library.rst", "exec"), {})

@@ -132,6 +132,7 @@ def statistics(repository: Repository) -> Statistics:
     """
     for left in reversed(range(ROUNDS)):
         before = _seen(repository)
+        repository.refresh()
         try:
             found = _gathered(repository)
         except IntegrityError:
