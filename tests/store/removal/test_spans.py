@@ -214,3 +214,31 @@ def test_all_ranges_of_what_was_pruned(fast_path: Path, seed: int) -> None:
     forgotten(repository, random.Random(seed).sample(points, 4))
     prune(reopened(repository), PruneOptions(all_of_it=seed % 2 == 0), Observer())
     assert_all_ranges(statistics(reopened(repository)), reopened(repository))
+
+
+def test_versions_whose_chain_was_too_long(fast_path: Path) -> None:
+    """A flattened one takes bytes of payloads of contents that have maps of their own."""
+    rng = random.Random(1)
+    source = fast_path / "source"
+    source.mkdir()
+    data = bytearray(rng.randbytes(300_000))
+    repository = create(fast_path / "repository")
+    for _ in range(36):
+        at = rng.randrange(len(data) - 3000)
+        data[at : at + 3000] = rng.randbytes(3000)
+        (source / "file").write_bytes(data)
+        back_up(repository, source)
+    found = statistics(reopened(repository))
+    points = found.by_time
+    opened = reopened(repository)
+    records = [record for name in opened.archive_ids() for _, record in
+               opened.archive(name).contents()]  # fmt: skip
+    donors = [opened.archive(ref.archive).content(ref.number)
+              for record in records for ref in record.donors]  # fmt: skip
+    assert any(donor.map_parts for donor in donors)
+    everything = weight_of(opened, points)
+    for number, cost in enumerate(found.sources[0].points):
+        kept = points[:number] + points[number + 1 :]
+        assert cost.alone == pytest.approx(everything - weight_of(opened, kept), abs=1)
+        kept = points[number + 1 :]
+        assert cost.with_earlier == pytest.approx(everything - weight_of(opened, kept), abs=1)
