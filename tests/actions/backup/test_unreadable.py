@@ -178,7 +178,7 @@ def test_a_folder_whose_xattrs_cannot_be_read_costs_only_itself(
     point = back_up(repository, source, recorder).point
     assert point
     assert [path for path, _ in recorder.problems] == [b"bad"]
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
     restore(repository, point, [], os.fsencode(tmp_path / "out"), RestoreOptions(), Observer())
     assert (tmp_path / "out/bad/file").read_bytes() == b"1"
     assert (tmp_path / "out/good/file").read_bytes() == b"changed"

@@ -12,7 +12,7 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.frames import HEADER, LARGE, LITERALS, SMALL
 from ibtfs.format.index import IndexHeader, Reference
 from ibtfs.store import layout
-from ibtfs.store.archives import reader as archive_reader
+from ibtfs.store.archives import file as archive_file
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
@@ -94,14 +94,14 @@ def test_the_runs_of_a_frame_are_decoded_once(
     ranges = [(start, start + 20) for start in range(0, 60_000, 40)]
     rewritten(repository, {SMALL: [(0, 1500)], LITERALS: ranges})
     decoded = []
-    real = archive_reader.Runs
+    real = archive_file.Runs
 
     class Counted(real):  # type: ignore[valid-type, misc]
         def __init__(self, *given: object) -> None:
             decoded.append(1)
             super().__init__(*given)
 
-    monkeypatch.setattr("ibtfs.store.archives.file.Runs", Counted)
+    monkeypatch.setattr(archive_file, "Runs", Counted)
     reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
     for start, end in ranges:
         data = b"".join(reader.payload(LITERALS, start, end - start))
