@@ -26,7 +26,7 @@ ORDER = {
     ),
     "actions": (
         "observer owners", "source deltas damages", "checking",
-        "backup restore check compare_live prune forget",
+        "backup restore check compare_live prune stats forget",
     ),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),
 }  # fmt: skip

@@ -43,6 +43,7 @@ COMMANDS = {
     "delta": _Lazy("delta", "Write the difference of two versions of a file for rdiff."),
     "mount": _Lazy("mount", "Show all backup points as ordinary, read-only folders."),
     "umount": _Lazy("umount", "Take a mounted repository away."),
+    "stats": _Lazy("stats", "What a repository takes, and what removing points would free."),
     "prune": _Lazy("prune", "Free the space of what no backup point needs."),
     "check": _Lazy("check", "Check a repository for damage."),
     "help": _Lazy("help", "Show a page of the manual, or the help of a command."),

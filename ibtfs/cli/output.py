@@ -137,9 +137,20 @@ def screen_width() -> int:
     return shutil.get_terminal_size().columns
 
 
+def can_show(text: str) -> bool:
+    """Whether standard output takes *text* as it is: not all locales have UTF-8."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
 def cut(text: str, width: int) -> str:
     """*text*, no longer than *width*; 0 is any width."""
-    return text if not width or len(text) <= width else text[: max(width - 1, 0)] + "…"
+    if not width or len(text) <= width:
+        return text
+    return text[: max(width - 1, 0)] + ("…" if can_show("…") else "~")
 
 
 def fitting(rows: Sequence[Sequence[str]], width: int, dispensable: Sequence[int]) -> list[int]:

@@ -47,6 +47,7 @@ from __future__ import annotations
 from ibtfs.actions.forget.choice import Choice
 from ibtfs.actions.forget.run import Forgotten
 from ibtfs.actions.forget.tags import Tagged
+from ibtfs.actions.stats.gather import Statistics
 from ibtfs.errors import WrongBase
 from ibtfs.toolkit.apply import apply_diff
 from ibtfs.toolkit.backups import (
@@ -56,6 +57,7 @@ from ibtfs.toolkit.backups import (
     full_backup,
     incremental_backup,
     list_points,
+    repository_statistics,
     restore_backup,
     tag_points,
     undo_backup,
@@ -78,6 +80,7 @@ __all__ = [
     "SigVault",
     "SigVaultWriter",
     "SigVaults",
+    "Statistics",
     "StoredDiffData",
     "Tagged",
     "WrongBase",
@@ -86,6 +89,7 @@ __all__ = [
     "full_backup",
     "incremental_backup",
     "list_points",
+    "repository_statistics",
     "restore_backup",
     "tag_points",
     "undo_backup",

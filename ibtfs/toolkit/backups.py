@@ -24,6 +24,7 @@ from ibtfs.actions.forget.run import (
 from ibtfs.actions.forget.tags import Tagged
 from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.restore.run import Overwrite, RestoreOptions, restore
+from ibtfs.actions.stats.gather import Statistics, statistics
 from ibtfs.errors import UsageError
 from ibtfs.format.point import Point
 from ibtfs.store.naming import (
@@ -196,6 +197,17 @@ def tag_points(repository: AnyPath | Repository, tag: str, points: Iterable[str]
 def untag_points(repository: AnyPath | Repository, tag: str, points: Iterable[str]) -> Tagged:
     """Take *tag* from *points*; else as tag_points."""
     return tagging.untag_points(_opened(repository), tag, list(points), datetime.now())
+
+
+def repository_statistics(repository: AnyPath | Repository) -> Statistics:
+    """What *repository* takes on the disk, and what removing points of it would free; bytes.
+
+    ``sources`` of the result have the costs of each point; ``ranges_of(source)`` and
+    ``ranges_by_time()`` tell of each range of points, ``damages`` of what could not be read.
+
+    Raises NotARepository, IbtfsError.
+    """
+    return statistics(_opened(repository))
 
 
 def _shown(point: Point, name: str) -> BackupPoint:

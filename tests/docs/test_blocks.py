@@ -31,6 +31,7 @@ NOT_RUN = {
     "mounts": {"/media/disk/backups", "#", "[documents]"},
     "deltas": set(),
     "storage": {"repository/"},
+    "space": set(),
     "performance": {"scripts/bench"},
     "comparison": set(),
     "library": {"from", "old", "with"},  # Python: see test_manual

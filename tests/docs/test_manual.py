@@ -238,6 +238,20 @@ def test_the_example_of_whole_backups(
     assert left.full
 
 
+def test_the_example_of_what_points_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    backups, (costs,) = python_of("Whole backups")[0], python_of("What points cost")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "documents").mkdir()
+    exec(compile(backups, "library.rst", "exec"), {})
+    capsys.readouterr()
+    exec(compile(costs, "library.rst", "exec"), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"documents \S+( \d+){3}", first)
+    assert re.fullmatch(r"documents \S+( \d+){3}", second)
+
+
 def test_the_example_of_building_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     keep, compare, apply = python_of("Building blocks")
     monkeypatch.chdir(tmp_path)

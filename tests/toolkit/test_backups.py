@@ -25,6 +25,7 @@ from ibtfs.toolkit import (
     full_backup,
     incremental_backup,
     list_points,
+    repository_statistics,
     restore_backup,
     tag_points,
     undo_backup,
@@ -176,3 +177,20 @@ def test_points_are_tagged_taken_back_and_forgotten(source: Path, tmp_path: Path
     assert left() == [ids[3]]
     assert forget_points(place, ["latest"], allow_none=True).gone == [ids[3]]
     assert left() == []
+
+
+def test_what_points_cost(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "file").write_bytes(os.urandom(5000))
+    full_backup(source, tmp_path / "repository")
+    (source / "file").write_bytes(os.urandom(7000))
+    incremental_backup(source, tmp_path / "repository")
+    found = repository_statistics(tmp_path / "repository")
+    first, second = found.sources[0].points
+    assert 5000 < first.alone <= first.added < 7000 < second.alone <= second.added
+    assert [(one.first, one.last, one.freed) for one in found.ranges_by_time()] == [
+        (second.point, second.point, second.alone),
+        (first.point, first.point, first.alone),
+        (first.point, second.point, second.with_earlier),
+    ]

@@ -140,17 +140,15 @@ class _Work:
     def _sizes(self, archive: ArchivePlan, plan: Plan) -> ArchiveSizes | None:
         """What an archive has and would lose; None of one that cannot be read, and so stays."""
         try:
-            return archive_sizes(self._repository, archive)
+            return archive_sizes(self._repository, archive, all_of_it=self._all)
         except IntegrityError as error:
             plan.damages.append(str(error))
             archive.is_fixed = True
             return None
 
     def _is_worth_it(self, found: ArchiveSizes) -> bool:
-        if found.changes:
-            return True
-        worth = (one.freed if self._all else one.is_worth_it for one in found.files.values())
-        return any(worth)
+        worth = (one.is_worth_it(all_of_it=self._all) for one in found.files.values())
+        return found.changes or any(worth)
 
 
 def _points(repository: Repository, without: Collection[str]) -> list[Point]:

@@ -117,7 +117,7 @@ class FileRewriter:
             for row, (start, count) in enumerate(zip(table.starts, table.counts)):
                 while place < len(ranges) and ranges[place][1] <= start:
                     place += 1
-                cut = _within(ranges, place, start, start + count)
+                cut = within(ranges, place, start, start + count)
                 if cut == [(0, count)]:
                     self.copy(stream, row)
                 elif cut:
@@ -126,15 +126,12 @@ class FileRewriter:
     def _put_rest(self, address: Address, row: int, kept: list[tuple[int, int]]) -> None:
         """Write what is *kept* of a frame, (start, end) within it; damaged, it stays as it is."""
         try:
-            frame = self._old.frame(address.stream, row)
-            pieces = _pieces(frame.raw, address.length, kept, self._old.name, frame.flags)
+            raw = rest_of(self._old, address, row, kept)
         except FormatDamaged:
+            raw = None
+        if raw is None:
             self.copy(address.stream, row)
-            return
-        if pieces is None:
-            self.copy(address.stream, row)
-        elif pieces:
-            raw = pack_runs(pieces)
+        elif raw:
             self._put(address, encode_frame(self._key, address, raw, self._codec, flags=FLAG_RUNS))
 
     def add_header(self, stream: int, body: bytes) -> None:
@@ -152,7 +149,19 @@ class FileRewriter:
         return self._upload.size
 
 
-def _within(ranges: Ranges, place: int, start: int, end: int) -> list[tuple[int, int]]:
+def rest_of(
+    old: FrameFileReader, address: Address, row: int, kept: list[tuple[int, int]]
+) -> bytes | None:
+    """The raw bytes of a frame of payloads of which only *kept* ranges stay, (start, end) within.
+
+    None if nothing else is there anyway; empty if nothing of it is.  Raises FormatDamaged.
+    """
+    frame = old.frame(address.stream, row)
+    pieces = _pieces(frame.raw, address.length, kept, old.name, frame.flags)
+    return pack_runs(pieces) if pieces else None if pieces is None else b""
+
+
+def within(ranges: Ranges, place: int, start: int, end: int) -> list[tuple[int, int]]:
     """What of *ranges*, from number *place* on, lies between *start* and *end*, relative to it."""
     found = []
     while place < len(ranges) and ranges[place][0] < end:

@@ -1,21 +1,22 @@
-"""What would be freed on the disk, file by file, before anything is done.
-
-A frame that goes counts whole; of one that loses some of its bytes, or records, their share.
-"""
+"""What would be freed on the disk, file by file, before anything is done."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ibtfs.errors import IntegrityError
-from ibtfs.format.frames import CONTENTS, DATA_STREAMS, MAPS, SLABS, STATES, STREAMS
-from ibtfs.format.packing import unpack_bodies
-from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.format.compression import Codec
+from ibtfs.format.extents import encode_parts
+from ibtfs.format.frames import CONTENTS, MAPS, SLABS, STATES
+from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.removal.indexes import Contents, planned_contents
-from ibtfs.store.removal.needed import Needed, Ranges, needed_by, slab_numbers
+from ibtfs.store.removal.needed import Needed, needed_by, slab_numbers
+from ibtfs.store.removal.payloads_cut import payloads_freed
 from ibtfs.store.removal.plan import ArchivePlan
+from ibtfs.store.removal.rebase import Rebased
+from ibtfs.store.removal.records_cut import Numbers, records_freed
 from ibtfs.store.repository import Repository
 
 LEAST_BYTES = 1 << 10
@@ -24,14 +25,16 @@ LEAST_SHARE = 20
 
 
 class Freed(NamedTuple):
-    """What one file has, and how much of that would be freed; bytes."""
+    """What one file has, and how much of that would be freed; bytes.  *loses*: anything of it."""
 
     size: int
     freed: int
+    loses: bool = False
 
-    @property
-    def is_worth_it(self) -> bool:
-        """Whether the file should be written anew for it."""
+    def is_worth_it(self, *, all_of_it: bool = False) -> bool:
+        """Whether the file should be written anew for it, or, if *all_of_it*, for any byte."""
+        if all_of_it:
+            return self.loses
         return self.freed >= LEAST_BYTES and self.freed * LEAST_SHARE >= self.size
 
 
@@ -52,8 +55,13 @@ class ArchiveSizes(NamedTuple):
         return sum(one.freed for one in self.files.values())
 
 
-def archive_sizes(repository: Repository, plan: ArchivePlan) -> ArchiveSizes:
-    """What a plan would free of one archive.  Raises IntegrityError."""
+def archive_sizes(
+    repository: Repository, plan: ArchivePlan, *, all_of_it: bool = False
+) -> ArchiveSizes:
+    """What a plan would free of one archive.  Raises IntegrityError.
+
+    The index apart, nothing of a file that is not worth writing anew; *all_of_it*: any is.
+    """
     reader = repository.archive(plan.id)
     files = {kind: reader.file(kind) for kind in _present(reader)}
     if plan.is_whole:
@@ -64,11 +72,17 @@ def archive_sizes(repository: Repository, plan: ArchivePlan) -> ArchiveSizes:
     contents = planned_contents(repository, reader, plan)
     needed = needed_by(contents.kept.values())
     numbers = _kept_records(plan, contents, needed)
+    codec = Codec(repository.config.level)
     found = {}
     for kind, file in files.items():
-        freed = sum(data_freed(file, needed.payloads))
-        freed += sum(_records_freed(file, numbers))
-        found[kind] = Freed(file.size, freed)
+        loss = payloads_freed(file, needed.payloads, codec)
+        records = records_freed(file, numbers, codec)
+        freed = Freed(file.size, loss.freed + records.freed, loses=loss.lost + records.lost > 0)
+        if kind == layout.INDEX:
+            freed = freed._replace(freed=freed.freed - _added(contents.changed.values(), codec))
+        elif not freed.is_worth_it(all_of_it=all_of_it):
+            freed = freed._replace(freed=0)
+        found[kind] = freed
     return ArchiveSizes(found, bool(contents.changed))
 
 
@@ -84,9 +98,7 @@ def _present(reader: ArchiveReader) -> list[str]:
     return present
 
 
-def _kept_records(
-    plan: ArchivePlan, contents: Contents, needed: Needed
-) -> Mapping[int, set[int] | bytearray]:
+def _kept_records(plan: ArchivePlan, contents: Contents, needed: Needed) -> Mapping[int, Numbers]:
     """The numbers that stay of each stream of records."""
     maps: set[int] = set()
     for number, (record, _) in contents.kept.items():
@@ -97,48 +109,7 @@ def _kept_records(
     return {CONTENTS: set(contents.kept), STATES: plan.states, MAPS: maps, SLABS: needed.slabs}
 
 
-def data_freed(file: FrameFileReader, needed: Mapping[int, Ranges]) -> Iterable[int]:
-    """What is freed of each frame of payloads if only *needed* ranges stay, (start, end) each."""
-    for stream in DATA_STREAMS:
-        table, ranges, place = file.table(stream), needed.get(stream, []), 0
-        for row, (start, count) in enumerate(zip(table.starts, table.counts)):
-            end, kept = start + count, 0
-            while place < len(ranges) and ranges[place][1] <= start:
-                place += 1
-            at = place
-            while at < len(ranges) and ranges[at][0] < end:
-                kept += min(ranges[at][1], end) - max(ranges[at][0], start)
-                at += 1
-            if kept < count:
-                there = file.raw_size(stream, row) if file.generation > 1 else count
-                yield table.sizes[row] * max(there - kept, 0) // max(there, 1)
-
-
-def _records_freed(
-    file: FrameFileReader, numbers: Mapping[int, set[int] | bytearray]
-) -> Iterable[int]:
-    for stream, kept in numbers.items():
-        table = file.table(stream)
-        for row, (start, count) in enumerate(zip(table.starts, table.counts)):
-            flags = _flags(kept, start, count)
-            if all(flags):
-                continue
-            if not any(flags):
-                yield table.sizes[row]
-                continue
-            where = f"{file.name}: {STREAMS[stream]} from {start}"
-            bodies = unpack_bodies(file.frame(stream, row).raw, count, where)
-            sizes = [len(body) + 3 if body is not None else 0 for body in bodies]
-            gone = sum(size for size, flag in zip(sizes, flags) if not flag)
-            yield table.sizes[row] * gone // max(sum(sizes), 1)
-
-
-def _flags(kept: set[int] | bytearray, start: int, count: int) -> Sequence[int | bool]:
-    if isinstance(kept, bytearray):
-        return kept[start : start + count]
-    return [number in kept for number in range(start, start + count)]
-
-
-def slabs_freed(file: FrameFileReader, kept: set[int]) -> int:
-    """What is freed of a file of slab digests if only *kept* records stay."""
-    return sum(_records_freed(file, {SLABS: kept}))
+def _added(changed: Iterable[Rebased], codec: Codec) -> int:
+    """About what maps and digests of slabs of contents that are rebuilt add to an index."""
+    bodies = [body for new in changed for body in (*encode_parts(new.extents), *new.slabs)]
+    return len(codec.compress(b"".join(bodies))[1]) if bodies else 0

@@ -15,7 +15,9 @@ from ibtfs.format.frames import SLABS
 from ibtfs.store import layout
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.removal.needed import Needed, kept_in, needed_by
-from ibtfs.store.removal.sizes import Freed, data_freed, slabs_freed
+from ibtfs.store.removal.payloads_cut import payloads_freed
+from ibtfs.store.removal.records_cut import records_freed
+from ibtfs.store.removal.sizes import Freed
 from ibtfs.store.repository import Repository
 
 
@@ -92,15 +94,15 @@ class Sweeper:
         kinds = [kind for kind in reader.kinds if kind != layout.INDEX]
         if not kinds or reader.file(layout.INDEX).generation == 1:
             return  # no record of it is gone
-        needed = self._needed(archive_id)
+        needed, codec = self._needed(archive_id), Codec(self._repository.config.level)
         for kind in kinds:
             file = reader.file(kind)
             if kind == layout.DATA:
-                freed = Freed(file.size, sum(data_freed(file, needed.payloads)))
+                freed, lost = payloads_freed(file, needed.payloads, codec)
             else:
-                freed = Freed(file.size, slabs_freed(file, needed.slabs))
-            if freed.is_worth_it or (self._all and freed.freed):
-                yield kind, file.size - freed.freed
+                freed, lost = records_freed(file, {SLABS: needed.slabs}, codec)
+            if Freed(file.size, freed, lost > 0).is_worth_it(all_of_it=self._all):
+                yield kind, file.size - freed
 
     def _rewrite(self, archive_id: str, kind: str) -> int:
         """Write the next generation of a file; bytes written."""
