@@ -20,6 +20,7 @@ LEAST = {
     "machine": ["--steps=25"],
     "real": ["--small", "--only=log"],
     "removal": ["--scenes=1", "--every=40"],
+    "thinning": ["--files=300", "--points=6", "--changes=9"],
 }
 DONE = {
     "big": "generation 0: ",
@@ -27,6 +28,7 @@ DONE = {
     "machine": "nothing was lost or wrong",
     "real": "No difference found",
     "removal": "nothing was lost or wrong",
+    "thinning": "All is whole",
 }
 
 
