@@ -153,6 +153,12 @@ class _Work:
 
 def _points(repository: Repository, without: Collection[str]) -> list[Point]:
     """The points that stay.  Raises RepositoryError where some may be missing."""
+    unreadable = repository.unreadable_bundles()
+    if unreadable:
+        raise RepositoryError(
+            f"{min(unreadable.values())}: nothing can be removed that the archives in it may need. "
+            "Give it back from a copy of the repository; if there is none, delete this file"
+        )
     listed = repository.points.all()
     damaged = [point_id for point_id in listed.damaged if point_id not in without]
     if damaged:

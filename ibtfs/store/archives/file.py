@@ -31,11 +31,12 @@ FRAMES_IN_FLIGHT = 8
 class FrameFileReader:
     """The frames of one stored file; table and open file are one object.
 
-    Threads may share it.  *name* is the object's name without generation, *stored* the open file.
+    Threads may share it.  *name* is the object's name without generation, *stored* the open file;
+    as an attribute, *name* is how messages name it.
     """
 
     def __init__(self, repository: bytes, name: str, stored: StoredObject) -> None:
-        self.name = stored.name
+        self.name = stored.shown
         self.generation = int(stored.name.rpartition(".")[2])
         self._stored = stored
         self._key = object_key(repository, name)

@@ -77,6 +77,10 @@ class LocalVolume:
         except OSError:
             return 0
 
+    def made(self, name: str) -> int:
+        """As Volume says."""
+        return self.changed_ns(name) // 1_000_000_000
+
     def token(self, name: str) -> ObjectToken:
         """As Volume says: size, times of modification and status change in ns, and inode."""
         try:
