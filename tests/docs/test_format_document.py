@@ -473,7 +473,7 @@ def test_example_of_a_file(tmp_path: Path) -> None:
     stored = LocalStorage(os.fsencode(tmp_path)).open(f"{name}.1")
     reader = FrameFileReader(identity, name, stored)
     assert reader.frame(frames.SMALL, 0).raw == b"hello\n"
-    other = independent_reader.ArchiveFile(str(path), identity, name)
+    other = independent_reader.ArchiveFile(path.read_bytes(), identity, name)
     assert other.bytes(frames.SMALL, 1, 5) == b"ello"
 
 
