@@ -156,8 +156,9 @@ def _points(repository: Repository, without: Collection[str]) -> list[Point]:
     unreadable = repository.unreadable_bundles()
     if unreadable:
         raise RepositoryError(
-            f"{min(unreadable.values())}: nothing can be removed that the archives in it may need. "
-            "Give it back from a copy of the repository; if there is none, delete this file"
+            f"{min(unreadable.values())}; so nothing can be removed that archives in it may need: "
+            "give it back from a copy of the repository, or, if there is none, delete it and "
+            "forget the points that ibtfs check names"
         )
     listed = repository.points.all()
     damaged = [point_id for point_id in listed.damaged if point_id not in without]
