@@ -218,7 +218,7 @@ class Repository:
         """Forget all that was read: whoever has just got a lock sees what others did before."""
         with self._lock:
             self._archives.clear()  # whoever uses a reader goes on with it
-        self.storage.bundles.forget()
+        self.storage.forget()
         self.points.forget_read()
         self.cache.begin_era()
 

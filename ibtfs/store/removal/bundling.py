@@ -140,6 +140,7 @@ class Bundler:
         with contextlib.suppress(IntegrityError):
             size = self._size(name)
         self._storage.delete(name)
+        self._storage.bundles.look_again()
         return size
 
     def _size(self, name: str) -> int:
@@ -259,6 +260,7 @@ class Bundler:
             upload.finish()
         if self._left is not None:
             self._left -= upload.size
+        self._storage.bundles.look_again()
         if all(bundle.name != name for bundle in self._storage.bundles.all()):
             raise StorageFailed(f"{name}: cannot be read, though it was just written")
         return name, upload.size

@@ -23,6 +23,8 @@ from ibtfs.store.storage.base import StoredObject
 FIRST_BYTES = 1 << 14
 """So much is read at once of a bundle: its label, and most directories whole."""
 TRIES = 10
+SETTLES_NS = 3_000_000_000
+"""Some file systems keep full seconds only, or two."""
 
 
 class BundleStorage(Protocol):
@@ -36,8 +38,8 @@ class BundleStorage(Protocol):
         """As Storage says."""
         ...
 
-    def folder_token(self, folder: str) -> int:
-        """As Volume says."""
+    def folder_token(self, folder: str, settles_ns: int) -> int:
+        """As Volume says; *settles_ns* is how long a change has to be ago."""
         ...
 
 
@@ -105,9 +107,10 @@ class Bundles:
         """Look again, also for what could not be read."""
         if self._found is not None:
             self._found.damaged = {}
-        self._look_again()
+        self.look_again()
 
-    def _look_again(self) -> None:
+    def look_again(self) -> None:
+        """Look whether bundles came or went, though the time of their folder does not tell."""
         if self._found is not None:
             self._found.token = 0
 
@@ -152,12 +155,12 @@ class Bundles:
             for place in places:
                 with contextlib.suppress(ObjectMissing):
                     return place.bundle.opened(), place
-            self._look_again()  # it may lie in another one by now
+            self.look_again()  # it may lie in another one by now
         raise ObjectMissing(f"{name}: no such file in the repository")
 
     def _current(self) -> _Found:
         found = self._found
-        token = self._storage.folder_token(layout.BUNDLES)
+        token = self._storage.folder_token(layout.BUNDLES, SETTLES_NS)
         if found is not None and token and token == found.token:
             return found
         with self._lock:
@@ -167,12 +170,12 @@ class Bundles:
         found = self._found or _Found()
         for _ in range(TRIES):
             names = self._names()
-            # while bundles are put together a listing may miss the new one, and the old ones
-            if names != self._names():
-                continue
             if self._found is not None and names == found.bundles.keys() | found.damaged.keys():
                 found.token = token
                 return found
+            # while bundles are put together a listing may miss the new one, and the old ones
+            if names != self._names():
+                continue
             try:
                 made = self._made(found, names)
             except ObjectMissing:

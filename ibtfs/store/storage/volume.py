@@ -56,10 +56,10 @@ class LocalVolume:
             except OSError as error:
                 raise failed(error, folder) from error
 
-    def folder_token(self, folder: str) -> int:
-        """As Volume says."""
+    def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
+        """As Volume says; *settles_ns* is how long a change has to be ago."""
         changed = self.changed_ns(folder)
-        return changed if time.time_ns() - changed > TOKEN_SETTLES_NS else 0
+        return changed if time.time_ns() - changed > settles_ns else 0
 
     def has_folder(self, folder: str) -> bool:
         """As Volume says."""
