@@ -56,7 +56,7 @@ class BundledStorage(LocalStorage):
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
         """As Storage says."""
         archive_id = layout.archive_of(f"{folder}/{layout.INDEX}")
-        if archive_id and self._is_only_in_bundles(archive_id):
+        if archive_id and not unfinished and self._is_only_in_bundles(archive_id):
             names = []
         else:
             names = super().list(folder, unfinished=unfinished)
