@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Protocol
 
-from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
+from ibtfs.errors import (
+    FormatDamaged,
+    IntegrityError,
+    ObjectMissing,
+    ObjectUnreadable,
+    StorageFailed,
+)
 from ibtfs.format.bundle import Directory, Ends, Member
 from ibtfs.format.tables import TRAILER_SIZE
 from ibtfs.store import layout
@@ -280,12 +286,24 @@ class BundledObject:
 
     def read(self, offset: int, size: int) -> bytes:
         """As StoredObject says."""
+        wanted = min(size, max(self.size - offset, 0))
+        with contextlib.suppress(ObjectMissing):
+            return self._read(offset, wanted)
+        return self._read(offset, wanted)  # wherever it lies now
+
+    def _read(self, offset: int, size: int) -> bytes:
         opened, place = self._place
         stored = opened.stored
         while stored is None:
             self._place = opened, place = self._bundles.find(self.name)
             stored = opened.stored
-        return stored.read(place.offset + offset, min(size, max(self.size - offset, 0)))
+        try:
+            return stored.read(place.offset + offset, size)
+        except (ObjectMissing, ObjectUnreadable, StorageFailed):
+            # removed by another machine, or the disk went and came back as another device: who
+            # shares the open file is to open it again, too
+            place.bundle.let_go()
+            raise
 
     def is_removed(self) -> bool:
         """As StoredObject says: the bundle has no name any more."""
