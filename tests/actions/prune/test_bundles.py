@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import threading
@@ -16,6 +17,7 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalObject
 from tests.support import snapshot
 from tests.support.bundles import (
+    NEVER,
     SOON,
     assert_whole,
     bundles,
@@ -90,7 +92,8 @@ def test_a_backup_goes_on_while_bundles_are_made(repository: Repository, tmp_pat
         known = [opened.archive(name).header for name in opened.archive_ids()]
         put_together(repository)
         assert folders(repository) == []
-        opened.settle([header.archives[0] for header in known], {})
+        read = opened.index_generations()
+        opened.settle([header.archives[0] for header in known], {}, read)
         assert [opened.archive(header.archives[0]).header for header in known] == known
     point = the_point(back_up(repository, source))
     assert_comes_back(repository, point, snapshot(source), tmp_path)
@@ -159,6 +162,8 @@ def test_a_disk_that_runs_full_while_a_bundle_is_written(
     assert repository.storage.list(layout.BUNDLES, unfinished=True) == []
     assert_whole(repository)
     forget(repository, [point.id for point in points[:1]])
+    assert put_together(repository, NEVER).removed == 1
+    gc.collect()  # what is still open keeps its room
     assert put_together(repository, SOON).bundled == 2  # in the room of what went
     assert len(content(repository, points[2], b"file")) == 1_800_000
     assert_whole(repository)
