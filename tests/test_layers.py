@@ -226,7 +226,7 @@ TESTS = ROOT / "tests"
 TEST_MODULES = sorted(TESTS.rglob("*.py"))
 
 
-FOLDERS = ("archives", "points", "tags", "locks", "damaged")
+FOLDERS = ("archives", "bundles", "points", "tags", "locks", "damaged")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from ibtfs.errors import (
     RepositoryError,
     RepositoryLocked,
 )
+from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.lock import SHARED
@@ -61,6 +62,7 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
         work.contents()
         work = _confirmed(repository, work)
         damages = damages_of(repository, work.suspects, observer)
+        _tell_bundles(repository, damages, points.points)
         work.tell_slabs()
         _note(repository, damages, observer, refusal)
         counts, missing, now = work.counts, list[str](), points_now(repository)
@@ -72,6 +74,23 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
     if incomplete:
         counts["incomplete_archives"] = len(incomplete)
     return CheckResult(damages.all(), counts, tuple(missing))
+
+
+def _tell_bundles(repository: Repository, damages: Damages, points: Iterable[Point]) -> None:
+    """What tells what lies in bundles; the files in them are looked at as all are.
+
+    One of which it cannot be told hits all points that need archives that are nowhere.
+    """
+    unreadable = repository.unreadable_bundles()
+    hit: list[str] = []
+    if unreadable:
+        hit += [point.id for point in points if not repository.is_whole(point.state.archive)]
+        hit += damages.points_of(lambda ref: not repository.is_whole(ref.archive))
+    for name, messages in repository.damaged_bundles().items():
+        for message in messages:
+            damages.add(name, message)
+            for point_id in hit if name in unreadable else ():
+                damages.add(name, message, point=point_id)
 
 
 @contextmanager

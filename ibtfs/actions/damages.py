@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ibtfs.actions.observer import Observer
@@ -66,6 +66,14 @@ class Damages:
         for hit in (self.contents, self.states):
             for ref in [ref for ref in hit if (record_name(ref), hit[ref]) not in self._found]:
                 del hit[ref]
+
+    def points_of(self, is_meant: Callable[[Reference], bool]) -> Iterator[str]:
+        """The points that damaged contents and states hit of which *is_meant* tells."""
+        for damaged in (self.contents, self.states):
+            for ref, message in damaged.items():
+                if is_meant(ref):
+                    found = self._found.get((record_name(ref), message))
+                    yield from found.points if found else ()
 
     def name_paths(self, repository: Repository, points: Iterable[Point]) -> None:
         """Find every one of *points*, and every path, that damaged contents and states hit.

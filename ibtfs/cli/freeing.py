@@ -71,6 +71,8 @@ class Pruning:
         done.append(f"{result.rewritten:,} written anew")
         if result.rebuilt:
             done.append(f"{counted(result.rebuilt, 'content')} rebuilt on what stays")
+        if result.bundled:
+            done.append(f"{result.bundled} put into bundles")
         if result.young:
             done.append(f"{result.young:,} kept for a backup that was cut off")
         what = ", ".join(done)

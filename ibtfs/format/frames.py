@@ -31,10 +31,11 @@ SMALL, LARGE, LITERALS = 1, 2, 3
 HEADER, CONTENTS, STATES, MAPS = 16, 17, 18, 19
 SLABS, SIGNATURES = 32, 33
 MANIFEST = 48
+BUNDLE = 49
 STREAMS = {
     TABLE: "table", SMALL: "small", LARGE: "large", LITERALS: "literals", HEADER: "header",
     CONTENTS: "contents", STATES: "states", MAPS: "maps", SLABS: "slabs",
-    SIGNATURES: "signatures", MANIFEST: "manifest",
+    SIGNATURES: "signatures", MANIFEST: "manifest", BUNDLE: "bundle",
 }  # fmt: skip
 DATA_STREAMS = (SMALL, LARGE, LITERALS)
 RECORD_STREAMS = (CONTENTS, STATES, MAPS)

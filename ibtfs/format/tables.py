@@ -136,8 +136,7 @@ def encode_end(
     The trailer has the id of the *repository* in clear, so that it can be found again.
     """
     table = encode_frame(key, Address(TABLE, offset, 1), encode_table(tables), codec)
-    trailer = _TRAILER.pack(MAGIC, FORMAT_VERSION, 0, len(table), offset, repository)
-    return table + trailer + blake3(trailer, key=key).digest(16)
+    return table + encode_trailer(key, repository, Trailer(offset, len(table)))
 
 
 class Trailer(NamedTuple):
@@ -147,10 +146,29 @@ class Trailer(NamedTuple):
     table_size: int
 
 
+def encode_trailer(key: bytes, repository: bytes, trailer: Trailer) -> bytes:
+    """The TRAILER_SIZE bytes of a trailer."""
+    offset, size = trailer
+    data = _TRAILER.pack(MAGIC, FORMAT_VERSION, 0, size, offset, repository)
+    return data + blake3(data, key=key).digest(16)
+
+
 def decode_trailer(
     key: bytes, repository: bytes, data: bytes, file_size: int, where: str
 ) -> Trailer:
     """The trailer, *data* being the last TRAILER_SIZE bytes of a file.  Raises FormatDamaged."""
+    trailer = read_trailer(key, repository, data, file_size, where)
+    expected = sum(trailer)
+    if expected + TRAILER_SIZE != file_size:
+        raise FormatDamaged(f"{where}: {file_size} bytes where {expected} were expected")
+    return trailer
+
+
+def read_trailer(key: bytes, repository: bytes, data: bytes, file_size: int, where: str) -> Trailer:
+    """A trailer wherever it lies; what it says is not compared with *file_size*.
+
+    Raises FormatDamaged.
+    """
     if len(data) != TRAILER_SIZE:
         raise FormatDamaged(f"{where}: cut short, {file_size} bytes are left")
     magic, version, flags, size, offset, owner = _TRAILER.unpack_from(data)
@@ -165,6 +183,4 @@ def decode_trailer(
         raise FormatDamaged(f"{where}: the trailer's checksum does not match")
     if version != FORMAT_VERSION or flags:
         raise UnsupportedFormat(f"{where}: format {version}, flags {flags}: upgrade ibtfs")
-    if offset + size + TRAILER_SIZE != file_size:
-        raise FormatDamaged(f"{where}: {file_size} bytes where {offset + size} were expected")
     return Trailer(offset, size)

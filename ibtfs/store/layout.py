@@ -5,16 +5,18 @@ Names are text with ``/`` between folder and name.  FORMAT.rst says what the obj
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 CONFIG: Final = "ibtfs.json"
 ARCHIVES: Final = "archives"
+BUNDLES: Final = "bundles"
 POINTS: Final = "points"
 TAGS: Final = "tags"
 LOCKS: Final = "locks"
 DAMAGED: Final = "damaged"
 FORGOTTEN: Final = "forgotten"
-FOLDERS: Final = (ARCHIVES, DAMAGED, FORGOTTEN, LOCKS, POINTS, TAGS)
+FOLDERS: Final = (ARCHIVES, BUNDLES, DAMAGED, FORGOTTEN, LOCKS, POINTS, TAGS)
 """The folders that every repository has."""
 
 DATA, SIGS, INDEX = "data", "sigs", "index"
@@ -22,6 +24,9 @@ KINDS: Final = (DATA, SIGS, INDEX)
 """The kinds of files of an archive, in the order in which they become durable."""
 REMOVED: Final = "removed"
 """What lies in the folder of an archive that does not exist any more, until all else is gone."""
+
+
+_BUNDLE_ID = re.compile(r"[0-9a-f]{16}\Z")
 
 
 def archive(archive_id: str) -> str:
@@ -32,6 +37,13 @@ def archive(archive_id: str) -> str:
 def run_of(archive_id: str) -> str:
     """The run that wrote an archive: the id of its point, if it came to that."""
     return archive_id.rpartition(".")[0]
+
+
+def archive_of(name: str) -> str:
+    """The archive in whose folder the object *name* lies; empty if it lies in none."""
+    top, _, rest = name.partition("/")
+    archive_id, _, file = rest.partition("/")
+    return archive_id if top == ARCHIVES and file and "/" not in file else ""
 
 
 def archive_object(archive_id: str, kind: str) -> str:
@@ -62,6 +74,16 @@ def parse_archive_file(name: str) -> ArchiveFile | None:
     if kind not in KINDS or not number.isdecimal():
         return None
     return ArchiveFile(kind, int(number))
+
+
+def bundle(bundle_id: str) -> str:
+    """A bundle: the files of many archives."""
+    return f"{BUNDLES}/{bundle_id}"
+
+
+def is_bundle_id(name: str) -> bool:
+    """Whether *name* may be that of a bundle."""
+    return _BUNDLE_ID.match(name) is not None
 
 
 def point(point_id: str) -> str:

@@ -12,6 +12,7 @@ from ibtfs.store.absent_points import may_have_been
 from ibtfs.store.lock import Lock, parse_holder
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import TOKEN_DIGITS, UNFINISHED, is_unfinished, token_of
+from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.trees.reach import needed_archives
 
@@ -155,14 +156,14 @@ def _uploads(listing: Listing) -> Iterator[str]:
             yield from (_path(path(one), name) for name in filter(is_unfinished, names))
 
 
-def _listed(storage: LocalStorage) -> Listing:
+def _listed(storage: BundledStorage) -> Listing:
     def names(folder: str) -> list[str]:
         return storage.list(folder, unfinished=True)
 
     return Listing(
         {folder: names(folder) for folder in (TOP, *layout.FOLDERS)},
         {name: names(layout.tags(name)) for name in storage.list(layout.TAGS)},
-        {name: names(layout.archive(name)) for name in storage.list(layout.ARCHIVES)},
+        {name: names(layout.archive(name)) for name in storage.list_folder(layout.ARCHIVES)},
     )
 
 

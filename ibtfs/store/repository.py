@@ -22,13 +22,14 @@ from ibtfs.errors import (
 from ibtfs.format.config import CONFIG_LIMIT, LEVEL, Config, decode_config, encode_config
 from ibtfs.format.index import is_archive_id
 from ibtfs.store import layout
-from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.generations import all_generations, generations
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.lock import Lock
 from ibtfs.store.points import Points
 from ibtfs.store.storage.base import TOKEN_DIGITS, Space, whole
+from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.machine import machine_name
 from ibtfs.store.storage.place import exists
@@ -48,7 +49,7 @@ class Repository:
 
     def __init__(
         self,
-        storage: LocalStorage,
+        storage: BundledStorage,
         config: Config,
         *,
         cache_bytes: int = CACHE_BYTES,
@@ -74,7 +75,8 @@ class Repository:
         *repository_id* is 16 random bytes.  Raises RepositoryExists, RepositoryError.
         """
         config = Config(repository_id, shared, level)
-        storage = LocalStorage.create(path, shared=shared)
+        LocalStorage.create(path, shared=shared)
+        storage = BundledStorage(path, repository_id, shared=shared)
         try:
             storage.put_new(layout.CONFIG, encode_config(config))
         except ObjectExists:
@@ -98,7 +100,7 @@ class Repository:
         except IbtfsError as error:
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
         config = decode_config(text, f"{shown}/{layout.CONFIG}")
-        storage = LocalStorage(path, shared=config.shared)
+        storage = BundledStorage(path, config.id, shared=config.shared)
         return cls(storage, config, cache_bytes=cache_bytes, cache_folder=cache_folder)
 
     @property
@@ -216,6 +218,7 @@ class Repository:
         """Forget all that was read: whoever has just got a lock sees what others did before."""
         with self._lock:
             self._archives.clear()  # whoever uses a reader goes on with it
+        self.storage.forget()
         self.points.forget_read()
         self.cache.begin_era()
 
@@ -241,8 +244,9 @@ class Repository:
     def archive_files(self, known: Container[str] = ()) -> dict[str, dict[str, int]]:
         """As :meth:`index_generations`, with the generations of all files of each archive."""
         names = filter(is_archive_id, self.storage.list(layout.ARCHIVES))
-        found = {name: self.files_of(name) for name in names if name not in known}
-        return {name: files for name, files in found.items() if layout.INDEX in files}
+        wanted = [name for name in names if name not in known]
+        found = all_generations(self.storage, wanted)
+        return {name: files for name, files in found if layout.INDEX in files}
 
     def files_of(self, archive_id: str) -> dict[str, int]:
         """The newest generation of each file that an archive has."""
@@ -276,8 +280,17 @@ class Repository:
 
     def incomplete_archives(self) -> list[str]:
         """The archives that have files and no index: what runs that were cut off left behind."""
-        found = ((n, generations(self.storage, n)) for n in self.storage.list(layout.ARCHIVES))
+        names = self.storage.list_folder(layout.ARCHIVES)  # in bundles all are whole
+        found = ((name, generations(self.storage, name)) for name in names)
         return [name for name, files in found if files and layout.INDEX not in files]
+
+    def unreadable_bundles(self) -> dict[str, str]:
+        """The names of bundles of which it cannot be told what lies in them, and why."""
+        return dict(self.storage.bundles.damaged())
+
+    def damaged_bundles(self) -> dict[str, list[str]]:
+        """What is wrong with each bundle, but for the files that lie in it: reads both ends."""
+        return self.storage.bundles.damages()
 
     def settle(
         self,
@@ -292,8 +305,9 @@ class Repository:
         may lack what was found there.  Raises ObjectMissing unless all is so, StorageFailed.
         """
         others: dict[str, Collection[str] | None] = dict.fromkeys(sorted(adopted))
-        folders = [layout.archive(name) for name in others]
-        self.storage.sync([layout.ARCHIVES, *folders] if folders else [])
+        for folder in [layout.ARCHIVES, *map(layout.archive, others)] if others else ():
+            with contextlib.suppress(ObjectMissing):  # what lies in a bundle was durable before
+                self.storage.sync([folder])
         for name, kinds in {**others, **written}.items():
             present = generations(self.storage, name)
             missing = self._missing(name, present, kinds)

@@ -26,7 +26,8 @@ from ibtfs.format.packing import pack, pack_bodies, unpack_bodies, unpack_tuple
 from ibtfs.format.tables import StreamTable
 from ibtfs.store.archives.file import FrameFileReader, FrameFileWriter
 from ibtfs.store.archives.writer import compression_pool
-from ibtfs.store.storage.local import LocalObject, LocalStorage
+from ibtfs.store.storage.base import StoredObject
+from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.upload import LocalUpload
 from ibtfs.toolkit.dirs import AnyPath
 
@@ -56,10 +57,11 @@ class _OneFile(LocalStorage):
         """Begin the file, which must be new."""
         return super().put(self._only)
 
-    def open(self, name: str) -> LocalObject:
+    def open(self, name: str) -> StoredObject:
         """Open the file.  Raises ObjectMissing, ObjectUnreadable, StorageFailed."""
         stored = super().open(self._only)
-        stored.name = f"{self._only}: {name}"  # frame files have a generation in their names
+        stored.name = name  # frame files have a generation in their names
+        stored.shown = f"{self._only}: {name}"
         return stored
 
 

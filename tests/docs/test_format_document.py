@@ -19,7 +19,8 @@ from blake3 import blake3
 from ibtfs.actions.backup import entry as store_file
 from ibtfs.actions.backup import small as store_small
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
-from ibtfs.format import compression, config, entry, extents, frames, index, point, tables
+from ibtfs.format import bundle, compression, config, entry, extents, frames, index, point, tables
+from ibtfs.format.bundle import Member
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry
 from ibtfs.format.extents import ExtentMap, Range
@@ -27,7 +28,7 @@ from ibtfs.format.frames import Address
 from ibtfs.format.index import ContentRecord, IndexHeader, Reference
 from ibtfs.format.packing import pack, unpack, unpack_map
 from ibtfs.format.tables import StreamTable
-from ibtfs.store import lock, points
+from ibtfs.store import layout, lock, points
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
@@ -35,6 +36,7 @@ from ibtfs.store.cache import ByteCache
 from ibtfs.store.contents import fold
 from ibtfs.store.contents import reader as content
 from ibtfs.store.contents import slabs as vault
+from ibtfs.store.removal import bundling
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.trees import directory as states
@@ -180,6 +182,7 @@ def test_names_are_those_that_the_code_takes() -> None:
     assert {name: pattern + r"\Z" for name, pattern in patterns.items()} == {
         "point": point.POINT_ID.pattern,
         "archive": index.ARCHIVE_ID.pattern,
+        "bundle": layout._BUNDLE_ID.pattern,
         "lock": lock._NAME.pattern,
     }
 
@@ -216,6 +219,7 @@ def test_limits() -> None:
         "count of a frame": frames.FRAME_LIMIT,
         "addresses of a stream": tables.ADDRESS_LIMIT - 1,
         "archives in a header": index.ARCHIVE_LIMIT,
+        "archives in a bundle": bundle.ARCHIVES_LIMIT,
         "depth of a content": index.DEPTH_LIMIT,
         "donors of a content": index.DONOR_LIMIT,
         "parts of a map": index.PART_LIMIT,
@@ -267,6 +271,45 @@ def test_numbers_in_the_text(words: str, value: int) -> None:
 
 
 # Keys and values
+
+
+def test_values_of_a_bundle() -> None:
+    files = [b"d" * 60, b"i" * 70, b"j" * 80]
+    members = [Member(0, 0, 2, 60), Member(0, 2, 1, 70), Member(1, 2, 3, 80)]
+    archives = ["point-00.0", "point-01.0"]
+    name = f"bundles/{16 * '0'}"
+    made = bundle.Directory(archives, (1, 0), members, 0)
+    first, last = bundle.encode_ends(bytes(16), name, made, Codec())
+    frame = first[56:]
+    assert last[:-56] == frame
+    key = frames.object_key(bytes(16), name)
+    raw = frames.decode_frame(key, Address(frames.BUNDLE, 0, 1), frame, "bundle").raw
+    values = unpack_map(raw, "bundle")
+    assert list(values) == _column("Keys of the directory of a bundle", "Key")
+    assert values == {"archives": tuple(archives), "made": (1, 0), "files": tuple(zip(*members))}
+    assert len(TABLES["Columns of the files of a bundle"]) == len(Member._fields)
+    told = TABLES["Columns of the files of a bundle"][1]["Meaning"]
+    assert told == "the kind: " + ", ".join(f"{n} for {k}" for n, k in enumerate(layout.KINDS))
+    whole = first + b"".join(files) + last
+    assert len(whole) == 112 + 2 * len(frame) + sum(map(len, files))
+    for start, ends in ((0, len(frame) + 56), (len(whole) - 56, len(whole) - 56)):
+        trailer = tables.read_trailer(key, bytes(16), whole[start:][:56], len(whole), "bundle")
+        assert sum(trailer) == ends
+    read = bundle.Ends(bytes(16), name, "bundle").directory(frame)
+    parts = [(m, whole[at : at + m.size]) for n in range(2) for m, at in read.members(n)]
+    assert parts == list(zip(members, files))
+
+
+def test_bounds_of_bundles() -> None:
+    bounds = bundling.BOUNDS
+    kib, *rest = (tier >> 10 for tier in bounds.tiers)
+    mib, most = (tier >> 10 for tier in rest)
+    text = re.sub(r"\s+", " ", TEXT)
+    assert f"archives of less than {bounds.archive_size >> 20} MiB, and bundles; " in text
+    assert f"when {bounds.least} of them have less than {kib} KiB each" in text
+    assert f"likewise {bounds.least} from there to {mib} MiB, and {bounds.least} " in text
+    assert f"from there to {most} MiB" in text
+    assert (bounds.age, bounds.dead_share) == (86_400, 4)
 
 
 def test_keys_of_the_configuration(tmp_path: Path) -> None:
@@ -473,7 +516,7 @@ def test_example_of_a_file(tmp_path: Path) -> None:
     stored = LocalStorage(os.fsencode(tmp_path)).open(f"{name}.1")
     reader = FrameFileReader(identity, name, stored)
     assert reader.frame(frames.SMALL, 0).raw == b"hello\n"
-    other = independent_reader.ArchiveFile(str(path), identity, name)
+    other = independent_reader.ArchiveFile(path.read_bytes(), identity, name)
     assert other.bytes(frames.SMALL, 1, 5) == b"ello"
 
 

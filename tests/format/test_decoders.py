@@ -15,7 +15,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
-from ibtfs.format import compression, entry, extents, frames, index, packing, point, tables
+from ibtfs.format import (
+    bundle,
+    compression,
+    entry,
+    extents,
+    frames,
+    index,
+    packing,
+    point,
+    tables,
+)
 from ibtfs.store.trees.directory import decode_xattrs
 
 OURS = (FormatDamaged, UnsupportedFormat)
@@ -80,6 +90,17 @@ def decode_map(data: bytes) -> object:
     return found
 
 
+def decode_bundle(data: bytes) -> object:
+    key = frames.object_key(REPOSITORY, "bundles/x")
+    address = frames.Address(frames.BUNDLE, 0, 1)
+    framed = frames.encode_frame(key, address, data, compression.Codec(1))
+    found = bundle.Ends(REPOSITORY, "bundles/x", "here").directory(framed)
+    places = [place for n in range(len(found.archives)) for _, place in found.members(n)]
+    assert places == sorted(places)
+    assert found.end > places[-1]
+    return found
+
+
 DECODERS: dict[str, Callable[[bytes], object]] = {
     "state": lambda data: entry.decode_state(data, "here"),
     "page": lambda data: entry.decode_page(data, "here"),
@@ -88,6 +109,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "map": decode_map,
     "table": decode_table,
     "point": decode_point,
+    "bundle": decode_bundle,
     "bodies": lambda data: packing.unpack_bodies(data, 3, "here"),
     "xattrs": lambda data: decode_xattrs(data, "here"),
     "frame": decode_frame,
@@ -120,6 +142,8 @@ def good_values() -> dict[str, Any]:
         "table": {"small": [[0, 0], [10, 10], [0, 0], [50, 50]], "new stream": [1]},
         "point": msgpack.unpackb(raw, strict_map_key=False), "bodies": [b"a", None, b"b"],
         "xattrs": {b"user.a": b"b"},
+        "bundle": {"archives": [ARCHIVE, ARCHIVE[:-1] + "1"], "made": [0, 1700000000],
+                   "files": [[0, 0, 1], [0, 2, 2], [1, 2, 1], [500, 600, 700]]},
     }  # fmt: skip
 
 

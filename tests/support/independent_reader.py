@@ -28,15 +28,18 @@ STREAMS = {
     "small": 1, "large": 2, "literals": 3, "header": 16, "contents": 17, "states": 18, "maps": 19,
     "slabs": 32, "signatures": 33,
 }  # fmt: skip
-TABLE, MANIFEST = 0, 48
+TABLE, MANIFEST, BUNDLE = 0, 48, 49
 HOLE, ZEROS, OWN, BASE, DONOR = range(5)
 RUNS = 1
 ARCHIVE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}")
+BUNDLE_ID = re.compile(r"[0-9a-f]{16}")
 POINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}")
 SLAB = 1 << 16
 SHELL = bytes(32)
 
 Extents = list[tuple[int, int, int]]
+Part = tuple[str, int, int]
+KINDS = ("data", "sigs", "index")
 
 
 def expect(truth: bool, what: str) -> None:
@@ -97,6 +100,15 @@ def survivors(raw: bytes, start: int, end: int) -> bytes:
     raise LookupError("bytes that were pruned")
 
 
+def read_part(path: str, offset: int, size: int) -> bytes:
+    """*size* bytes of a file."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        data = file.read(size)
+    expect(len(data) == size, "size of a file")
+    return data
+
+
 @dataclass
 class Row:
     """A frame in a table."""
@@ -110,9 +122,8 @@ class Row:
 class ArchiveFile:
     """One file of frames."""
 
-    def __init__(self, path: str, repository: bytes, name: str) -> None:
-        with open(path, "rb") as file:
-            self.data = file.read()
+    def __init__(self, data: bytes, repository: bytes, name: str) -> None:
+        self.data = data
         self.key = derive("ibtfs 2026 object key", repository + name.encode())
         trailer = self.data[-56:]
         magic, version, flags, size, offset, identity = TRAILER.unpack_from(trailer)
@@ -275,14 +286,14 @@ class Archive:
     def file(self, kind: str) -> ArchiveFile:
         """The newest generation of one of its files."""
         if kind not in self._files:
-            folder = f"{self.repository.path}/archives/{self.id}"
-            names = os.listdir(folder)
-            if "removed" in names:
-                raise LookupError(f"archive {self.id} was removed")
-            found = [re.fullmatch(rf"{kind}\.(\d+)", name) for name in names]
-            newest = max(int(match[1]) for match in found if match)
+            files = self.repository.files(self.id)
+            found = [re.fullmatch(rf"{kind}\.(\d+)", name) for name in files]
+            numbers = [int(match[1]) for match in found if match]
+            if not numbers:
+                raise LookupError(f"archive {self.id} has no {kind}, or was removed")
+            data = read_part(*files[f"{kind}.{max(numbers)}"])
             name = f"archives/{self.id}/{kind}"
-            self._files[kind] = ArchiveFile(f"{folder}/{kind}.{newest}", self.repository.id, name)
+            self._files[kind] = ArchiveFile(data, self.repository.id, name)
         return self._files[kind]
 
     def reference(self, packed: int) -> tuple[Archive, int]:
@@ -480,6 +491,53 @@ class IndependentReader:
         expect(blake3(text.encode()).digest()[:16].hex() == config["check"], "check sum")
         self.id = bytes.fromhex(config["id"])
         self._archives: dict[str, Archive] = {}
+        self._bundled = self._read_bundles()
+
+    def _read_bundles(self) -> dict[str, dict[str, Part]]:
+        """The files in bundles: of each archive by name."""
+        found: dict[str, dict[str, Part]] = {}
+        folder = f"{self.path}/bundles"
+        for name in sorted(os.listdir(folder) if os.path.exists(folder) else []):
+            if BUNDLE_ID.fullmatch(name):
+                for archive, file, offset, size in self._bundle(name):
+                    found.setdefault(archive, {})[file] = (f"{folder}/{name}", offset, size)
+        return found
+
+    def _bundle(self, name: str) -> Iterator[tuple[str, str, int, int]]:
+        """The files in a bundle: archive, name, offset and size."""
+        path = f"{self.path}/bundles/{name}"
+        key = derive("ibtfs 2026 object key", self.id + f"bundles/{name}".encode())
+        total = os.path.getsize(path)
+        frames = []
+        for place in (0, total - 56):
+            label = read_part(path, place, 56)
+            magic, version, flags, size, offset, identity = TRAILER.unpack_from(label)
+            expect(magic == MAGIC and version == 1 and flags == 0, "label of a bundle")
+            expect(blake3(label[:40], key=key).digest(16) == label[40:], "its checksum")
+            expect(identity == self.id, "its repository")
+            expect(offset == 56 if not place else offset + size == place, "its values")
+            frames.append(read_part(path, offset, size))
+        expect(frames[0] == frames[1], "the two directories of a bundle")
+        values = unpack(open_frame(key, BUNDLE, 0, 1, frames[0])[0])
+        archives, offset = values["archives"], 56 + len(frames[0])
+        expect(archives == sorted(set(archives)), "archives of a bundle")
+        expect(len(values["made"]) == len(archives), "times of a bundle")
+        last = (-1, -1)
+        for ordinal, kind, generation, size in zip(*values["files"], strict=True):
+            expect((ordinal, kind) > last, "order of the files of a bundle")
+            last = ordinal, kind
+            yield archives[ordinal], f"{KINDS[kind]}.{generation}", offset, size
+            offset += size
+        expect(offset + len(frames[0]) + 56 == total, "size of a bundle")
+
+    def files(self, archive: str) -> dict[str, Part]:
+        """The files of an archive, none of one that was removed: name to path, offset, size."""
+        folder = f"{self.path}/archives/{archive}"
+        names = os.listdir(folder) if os.path.exists(folder) else []
+        if "removed" in names:
+            return {}
+        own = {name: (f"{folder}/{name}", 0, os.path.getsize(f"{folder}/{name}")) for name in names}
+        return {**self._bundled.get(archive, {}), **own}
 
     def archive(self, name: str) -> Archive:
         """The archive called *name*."""
@@ -490,10 +548,10 @@ class IndependentReader:
 
     def archives(self) -> list[Archive]:
         """All archives that exist."""
-        folder = f"{self.path}/archives"
-        names = sorted(filter(ARCHIVE.fullmatch, os.listdir(folder)))
+        listed = filter(ARCHIVE.fullmatch, os.listdir(f"{self.path}/archives"))
+        names = sorted({*listed, *self._bundled})
         has_index = re.compile(r"index\.\d+").fullmatch
-        return [self.archive(n) for n in names if any(map(has_index, os.listdir(f"{folder}/{n}")))]
+        return [self.archive(name) for name in names if any(map(has_index, self.files(name)))]
 
     def points(self) -> list[Point]:
         """All points, by sequence and id."""

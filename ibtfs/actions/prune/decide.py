@@ -153,6 +153,13 @@ class _Work:
 
 def _points(repository: Repository, without: Collection[str]) -> list[Point]:
     """The points that stay.  Raises RepositoryError where some may be missing."""
+    unreadable = repository.unreadable_bundles()
+    if unreadable:
+        raise RepositoryError(
+            f"{min(unreadable.values())}; so nothing can be removed that archives in it may need: "
+            "give it back from a copy of the repository, or, if there is none, delete it and "
+            "forget the points that ibtfs check names"
+        )
     listed = repository.points.all()
     damaged = [point_id for point_id in listed.damaged if point_id not in without]
     if damaged:

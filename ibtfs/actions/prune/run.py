@@ -26,6 +26,7 @@ from ibtfs.errors import (
 from ibtfs.format.index import Reference
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import EXCLUSIVE, PRUNE, Lock
+from ibtfs.store.removal.bundling import BOUNDS, Bounds, Bundler
 from ibtfs.store.removal.indexes import IndexRewriter
 from ibtfs.store.removal.sweep import Sweeper, Swept
 from ibtfs.store.repository import Repository
@@ -42,12 +43,14 @@ class PruneOptions:
 
     *max_rewrite* bounds the bytes that are written, *wait* for how many seconds backups that are at
     work are waited for.  *all_of_it*: files are written anew for any byte that is not needed.
+    *bundles* says which small archives are put together.
     """
 
     dry_run: bool = False
     max_rewrite: int | None = None
     wait: float = WAIT_SECONDS
     all_of_it: bool = False
+    bundles: Bounds = BOUNDS
 
 
 @dataclass
@@ -55,8 +58,9 @@ class PruneResult:
     """What a prune did, or would do: bytes *freed* and *written*, and the *room* it needs.
 
     *size* is what all archives had; *removed* and *rewritten* count archives, *rebuilt* contents
-    that got another base.  *damages* were met, and what they may hide was kept; *failed* says what
-    could not be done, the next prune tries again.
+    that got another base, *bundled* archives that were put into bundles, which is not foreseen.
+    *damages* were met, and what they may hide was kept; *failed* says what could not be done, the
+    next prune tries again.
     """
 
     size: int = 0
@@ -67,6 +71,7 @@ class PruneResult:
     rewritten: int = 0
     rebuilt: int = 0
     young: int = 0
+    bundled: int = 0
     damages: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -138,6 +143,8 @@ class _Prune:
             swept_full = self._sweep()
             if not (is_full or swept_full) or self._dropped == before:
                 break
+        if not (is_full or swept_full):
+            self._bundle()
         self._clean_up()
 
     # The moment in which records go
@@ -229,6 +236,32 @@ class _Prune:
         most = self._options.max_rewrite
         left = None if most is None else max(most - self.result.written, 0)
         return self._sweeper.sweep(archive_id, left)
+
+    def _bundle(self) -> None:
+        """Put small old archives together, and write bundles anew that are mostly dead."""
+        options, result = self._options, self.result
+        most = options.max_rewrite
+        bundler = Bundler(
+            self._repository,
+            self._lock,
+            options.bundles,
+            most=None if most is None else max(most - result.written, 0),
+            all_of_it=options.all_of_it,
+            tick=self._lock.refresh,
+        )
+        try:
+            for done in bundler.run():
+                result.bundled += done.archives
+                result.written += done.written
+                self._dropped += done.freed
+                if done.failed:
+                    result.failed.append(done.failed)
+                self._lock.refresh()
+        except StorageFailed as error:
+            result.failed.append(str(error))
+        for name in self._sweeper.removed():
+            self._dropped += self._sweeper.clear(name).freed
+        result.freed = self._dropped - result.written
 
     def _clean_up(self) -> None:
         """Notes of damaged contents that are gone, and of forgotten points that left nothing."""

@@ -35,7 +35,9 @@ def command(
     What removed points alone needed goes: archives, parts of them, and what was kept only because
     later versions of a file were built on it; these are then built on what stays. Backups may run
     meanwhile, but for a moment that is waited for. It may be stopped at any time, and goes on where
-    it was when it is run again. On a full disk it frees what it can before it writes.
+    it was when it is run again. On a full disk it frees what it can before it writes. Small
+    archives that are older than a day are put together into larger files, so that many backup
+    points stay quick to read.
     """
     from ibtfs.actions.prune.run import PruneOptions
     from ibtfs.store.repository import Repository

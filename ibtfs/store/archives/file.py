@@ -6,7 +6,7 @@ import concurrent.futures
 from collections import deque
 from typing import NamedTuple
 
-from ibtfs.errors import FormatDamaged, ObjectExists
+from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     FLAG_RUNS,
@@ -31,11 +31,12 @@ FRAMES_IN_FLIGHT = 8
 class FrameFileReader:
     """The frames of one stored file; table and open file are one object.
 
-    Threads may share it.  *name* is the object's name without generation, *stored* the open file.
+    Threads may share it.  *name* is the object's name without generation, *stored* the open file;
+    as an attribute, *name* is how messages name it.
     """
 
     def __init__(self, repository: bytes, name: str, stored: StoredObject) -> None:
-        self.name = stored.name
+        self.name = stored.shown
         self.generation = int(stored.name.rpartition(".")[2])
         self._stored = stored
         self._key = object_key(repository, name)
@@ -96,6 +97,17 @@ class FrameFileReader:
     def is_removed(self) -> bool:
         """Whether the stored file has no name any more."""
         return self._stored.is_removed()
+
+    def is_gone(self) -> bool:
+        """Whether the open file cannot be read any more, though it may lie elsewhere now.
+
+        Network file systems take away what another machine removes.
+        """
+        try:
+            self._stored.read(0, 1)
+        except ObjectMissing:
+            return True
+        return False
 
     def close(self) -> None:
         """Release the open file."""

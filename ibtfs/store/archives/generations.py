@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from ibtfs.store import layout
 from ibtfs.store.storage.base import Storage
+from ibtfs.store.storage.bundled import BundledStorage
 
 
 def generations(storage: Storage, archive_id: str) -> dict[str, int]:
@@ -11,8 +14,24 @@ def generations(storage: Storage, archive_id: str) -> dict[str, int]:
 
     None of an archive that was removed, though some of its files may be left.
     """
+    return _newest(storage.list(layout.archive(archive_id)))
+
+
+def all_generations(
+    storage: BundledStorage, archive_ids: Iterable[str]
+) -> Iterator[tuple[str, dict[str, int]]]:
+    """The :func:`generations` of many archives; of those without a folder no file is looked for."""
+    folders = set(storage.list_folder(layout.ARCHIVES))
+    for archive_id in archive_ids:
+        if archive_id in folders:
+            yield archive_id, generations(storage, archive_id)
+        else:
+            yield archive_id, _newest(storage.bundles.names(archive_id))
+
+
+def _newest(names: Iterable[str]) -> dict[str, int]:
     newest: dict[str, int] = {}
-    for name in storage.list(layout.archive(archive_id)):
+    for name in names:
         if name == layout.REMOVED:
             return {}
         found = layout.parse_archive_file(name)

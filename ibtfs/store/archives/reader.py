@@ -116,11 +116,13 @@ class ArchiveReader:
     def is_outdated(self) -> bool:
         """Whether files that are open have later generations now, or are gone."""
         with self._lock:
-            opened = {kind: file.generation for kind, file in self._files.items()}
+            opened = dict(self._files)
         if not opened:
             return False
         newest = generations(self._storage, self.id)
-        return any(newest.get(kind) != number for kind, number in opened.items())
+        return any(
+            newest.get(kind) != file.generation or file.is_gone() for kind, file in opened.items()
+        )
 
     def drop_removed(self) -> None:
         """Let go of files that have no name any more: open, they would keep their room."""

@@ -13,6 +13,7 @@ from ibtfs.errors import IntegrityError, ObjectExists, StorageFailed, StorageFul
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import SLABS
 from ibtfs.store import layout
+from ibtfs.store.archives.generations import generations
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.removal.needed import Needed, kept_in, needed_by
 from ibtfs.store.removal.payloads_cut import payloads_freed
@@ -44,14 +45,17 @@ class Sweeper:
         """The archives that do not exist any more, and of which something is left."""
         return [
             name
-            for name in self._storage.list(layout.ARCHIVES)
-            if layout.REMOVED in self._storage.list(layout.archive(name))
+            for name in self._storage.list_folder(layout.ARCHIVES)
+            if layout.REMOVED in self._storage.list_folder(layout.archive(name))
         ]
 
     def clear(self, archive_id: str) -> Swept:
         """Remove what is left of an archive that does not exist any more."""
         folder = layout.archive(archive_id)
-        names = self._storage.list(folder)
+        names = self._storage.list_folder(folder)
+        if archive_id in self._storage.bundles.archives():
+            # without what says that it is gone it would exist again, as it is in its bundle
+            names = [name for name in names if name != layout.REMOVED]
         # what says that it is gone goes last
         names.sort(key=lambda name: (name == layout.REMOVED, not name.startswith(layout.INDEX)))
         freed = 0
@@ -123,12 +127,12 @@ class Sweeper:
     def _drop_earlier(self, archive_id: str) -> Swept:
         """Remove the generations of an archive's files that do not count any more."""
         folder = layout.archive(archive_id)
-        found = [layout.parse_archive_file(name) for name in self._storage.list(folder)]
+        found = [layout.parse_archive_file(name) for name in self._storage.list_folder(folder)]
         files = sorted(file for file in found if file is not None)
-        newest = {file.kind: file.generation for file in files}
+        newest = generations(self._storage, archive_id) if files else {}
         swept = Swept()
         for kind, generation in files:
-            if generation < newest[kind]:
+            if generation < newest.get(kind, 0):
                 name = layout.archive_file(archive_id, kind, generation)
                 size = self._size(name)
                 error = self._delete(name)

@@ -31,10 +31,11 @@ ObjectToken = tuple[int, int, int, int]
 class StoredObject(Protocol):
     """An object opened for reading at any place; threads may share it.  A context manager.
 
-    *name* is its name, *size* its size in bytes.
+    *name* is its name, *shown* how messages name it, *size* its size in bytes.
     """
 
     name: str
+    shown: str
     size: int
 
     def read(self, offset: int, size: int) -> bytes:
@@ -219,6 +220,10 @@ class Volume(Protocol):
 
     def changed_ns(self, folder: str) -> int:
         """When a name in *folder* last came or went, in ns since 1970; 0 if it is not there."""
+        ...
+
+    def made(self, name: str) -> int:
+        """When *name* was put, in seconds since 1970 by the storage's clock; 0 if not there."""
         ...
 
     def token(self, name: str) -> ObjectToken:

@@ -16,7 +16,14 @@ from types import TracebackType
 
 from ibtfs.errors import LockLost, ObjectUnreadable, RepositoryError
 from ibtfs.store.layout import FOLDERS
-from ibtfs.store.storage.base import LOST, TOKEN_DIGITS, UNFINISHED, is_unfinished, token_of
+from ibtfs.store.storage.base import (
+    LOST,
+    TOKEN_DIGITS,
+    UNFINISHED,
+    StoredObject,
+    is_unfinished,
+    token_of,
+)
 from ibtfs.store.storage.durable import failed, sync_folder, sync_names
 from ibtfs.store.storage.lease import FileLease
 from ibtfs.store.storage.place import check_place
@@ -33,7 +40,7 @@ class LocalObject:
 
     def __init__(self, descriptor: int, name: str) -> None:
         self._descriptor = descriptor
-        self.name = name
+        self.name = self.shown = name
         found = os.fstat(descriptor)
         self.size, self.is_file = found.st_size, stat.S_ISREG(found.st_mode)
         # an object may be dropped while another thread still reads from it: the last
@@ -110,7 +117,7 @@ class LocalStorage(LocalVolume):
             upload.write(data)
             upload.finish()
 
-    def open(self, name: str) -> LocalObject:
+    def open(self, name: str) -> StoredObject:
         """As Storage says."""
         try:
             descriptor = os.open(self.path(name), _OBJECT)

@@ -56,10 +56,10 @@ class LocalVolume:
             except OSError as error:
                 raise failed(error, folder) from error
 
-    def folder_token(self, folder: str) -> int:
-        """As Volume says."""
+    def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
+        """As Volume says; *settles_ns* is how long a change has to be ago."""
         changed = self.changed_ns(folder)
-        return changed if time.time_ns() - changed > TOKEN_SETTLES_NS else 0
+        return changed if time.time_ns() - changed > settles_ns else 0
 
     def has_folder(self, folder: str) -> bool:
         """As Volume says."""
@@ -76,6 +76,10 @@ class LocalVolume:
             return os.stat(self.path(folder)).st_mtime_ns
         except OSError:
             return 0
+
+    def made(self, name: str) -> int:
+        """As Volume says."""
+        return self.changed_ns(name) // 1_000_000_000
 
     def token(self, name: str) -> ObjectToken:
         """As Volume says: size, times of modification and status change in ns, and inode."""

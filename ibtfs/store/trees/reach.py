@@ -183,7 +183,7 @@ def needed_archives(repository: Repository) -> frozenset[str] | None:
     reading every manifest and the header of every index.
     """
     points = repository.points.all()
-    if points.damaged:
+    if points.damaged or repository.unreadable_bundles():
         return None
     needed = {point.state.archive for point in points.points}
     try:
