@@ -21,8 +21,10 @@ from ibtfs.actions.prune import decide as decide_module
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.format.point import Point
 from ibtfs.store import layout
+from ibtfs.store.removal.bundling import BOUNDS, Bounds
 from ibtfs.store.repository import Repository
 from tests.support import Entry, differences, snapshot
+from tests.support.bundles import SOON
 from tests.support.crashing import CutOff, Steps
 from tests.support.faking import set_clock
 from tests.support.histories import History
@@ -34,6 +36,8 @@ SECOND = 1_000_000_000
 DAY = 86_400 * SECOND
 HOSTS = ("one", "other")
 MOST_POINTS = 12
+LITTLE = Bounds(least=3, age=-3600, tiers=(4 << 10, 16 << 10, 64 << 10, 1 << 20))
+"""Bundles that become larger ones soon."""
 
 
 class Machine:
@@ -124,7 +128,9 @@ class Machine:
         with self._patch.context() as patch:
             if self._rng.random() < 0.5:
                 patch.setattr(decide_module, "YOUNG_SECONDS", -1)
-            result = pruned(self.repository, all_of_it=self._rng.random() < 0.2)
+            bundles = self._rng.choice((BOUNDS, SOON, LITTLE))
+            all_of_it = self._rng.random() < 0.2
+            result = pruned(self.repository, all_of_it=all_of_it, bundles=bundles)
         assert result.failed == result.damages == [], self.log
 
     def prune_little(self) -> None:
@@ -166,7 +172,8 @@ class Machine:
     def cut_prune(self) -> None:
         """A prune that ends somewhere."""
         if self.trees:
-            options = PruneOptions(all_of_it=self._rng.random() < 0.3)
+            bundles = self._rng.choice((BOUNDS, SOON))
+            options = PruneOptions(all_of_it=self._rng.random() < 0.3, bundles=bundles)
             self._cut(lambda: prune(reopened(self.repository), options, Observer()))
 
     def cut_twice(self) -> None:
@@ -214,7 +221,11 @@ class Machine:
     def damage(self) -> None:
         """Change a byte: check tells of it, or nobody needs it; then it is changed back."""
         root = self._path / "repository"
-        files = sorted(p for p in root.glob("archives/*/*") if p.stat().st_size)
+        files = sorted(
+            path
+            for path in root.glob("archives/*/*")
+            if layout.parse_archive_file(path.name) is not None
+        )
         if not files:
             return
         path = self._rng.choice(files)
@@ -225,8 +236,8 @@ class Machine:
         path.write_bytes(data)
         found = damages(self.repository)
         newest = max(int(p.suffix[1:]) for p in path.parent.glob(f"{path.stem}.*"))
-        counts = int(path.suffix[1:]) == newest and any(path.parent.glob("index.*"))
-        counts = counts and not (path.parent / layout.REMOVED).exists()
+        exists = reopened(self.repository).is_whole(path.parent.name)
+        counts = exists and int(path.suffix[1:]) == newest
         assert found or not counts, (path, place, self.log)
         path.write_bytes(before)
         for note in (root / "damaged").iterdir():
