@@ -88,6 +88,13 @@ class Sweeper:
             return swept._replace(failed=str(error))
         return swept
 
+    def wasteful(self, archive_id: str) -> list[str]:
+        """The kinds of files of an archive that hold more than they should still.
+
+        Raises IntegrityError.
+        """
+        return [kind for kind, _ in self._wasteful(archive_id)]
+
     def _needed(self, archive_id: str) -> Needed:
         reader = self._repository.archive(archive_id)
         return needed_by(kept_in(self._repository, reader))
