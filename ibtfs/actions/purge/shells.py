@@ -24,6 +24,7 @@ class ShellWriter:
         for piece in pieces:
             archive.append(LITERALS, bytes(piece))
             size += len(piece)
+        archive.end_frame(LITERALS)  # what another payload has must not follow what this one has
         self._writer.beat()
         return self._writer.add_content(ContentRecord(SHELL_DIGEST, size, LITERALS, start, size))
 

@@ -1,8 +1,9 @@
 """Bytes that stay of payloads that go: copied, so that of those payloads nothing is left.
 
 A plan keeps of a content that goes the ranges that others take from it.  To a purge that is too
-much: how long the payload was, and where in it they lay.  They are copied into an archive that
-refers to nothing, and what was built on them is built on the copies.
+much: how long the payload was, where in it they lay, and what followed what, though no content
+that stays has both.  So they are copied into an archive that refers to nothing, each range that
+somebody takes by itself, the last one first; and what was built on them is built on the copies.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ibtfs.format.extents import DONOR, RANGE_LIMIT, ExtentMap, MapBuilder
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.removal.plan import ArchivePlan, Plan, Ranges
-from ibtfs.store.removal.rebase import Rebased, slabs_on
+from ibtfs.store.removal.rebase import Rebased, payload_used, slabs_on
 from ibtfs.store.repository import Repository
 
 COPY_BYTES = 4 << 20
@@ -37,14 +38,17 @@ class Copies(Protocol):
 
 
 class _Moved(NamedTuple):
-    """Where ranges of a payload are now: where each began, in order, and where each begins now."""
+    """Where ranges of a payload are now: where each began, in order, and where each begins now.
+
+    Those that overlap are there one by one: each begins, and ends, behind the one before.
+    """
 
     ref: Reference
     starts: list[int]
     places: list[int]
 
     def place(self, offset: int) -> int:
-        """Where the byte is that was at *offset*."""
+        """Where the byte is that was at *offset*, and what follows it in any range."""
         row = bisect.bisect_right(self.starts, offset) - 1
         return self.places[row] + offset - self.starts[row]
 
@@ -78,25 +82,42 @@ class _Copying:
         return ref
 
     def copy_parts(self) -> None:
-        """Copy of each payload of which a part stays that part."""
+        """Copy what others take of payloads of which they do not take all, as it is."""
+        taken: dict[Reference, set[tuple[int, int]]] = {}
+        for _, _, record, extents in self._built():
+            for donor, start, end in payload_used(record, extents):
+                if donor.number in self._plan.archives[donor.archive].shells:
+                    taken.setdefault(donor, set()).add((start, end))
+        for ref, used in sorted(taken.items()):
+            ranges = _largest(used)
+            if ranges != [(0, self._contents.record(ref).length)]:
+                self._moved[ref] = self._copied(ref, ranges)
+
+    def _built(self) -> Iterator[tuple[ArchivePlan, int, ContentRecord, ExtentMap]]:
+        """The contents that stay and are built on payloads of others, as they are to be."""
         for archive in self._plan.archives.values():
-            for number, ranges in archive.shells.items():
-                ref = Reference(archive.id, number)
-                record = self._contents.record(ref)
-                if not archive.is_fixed and ranges != [(0, record.length)]:
-                    self._moved[ref] = self._copied(ref, ranges)
+            if archive.is_fixed:
+                continue
+            reader = self._repository.archive(archive.id)
+            for number, record in reader.contents():
+                new = archive.rebuilt.get(number)
+                if not archive.contents[number] or not (new.record if new else record).donors:
+                    continue
+                if new is not None:
+                    yield archive, number, new.record, new.extents
+                else:
+                    yield archive, number, record, reader.extents(number, record)
 
     def _copied(self, ref: Reference, ranges: Ranges) -> _Moved:
-        starts = [start for start, _ in ranges]
-        lengths = (end - start for start, end in ranges)
-        places = list(itertools.accumulate(lengths, initial=0))
+        lengths = [end - start for start, end in reversed(ranges)]
+        places = list(itertools.accumulate(lengths, initial=0))[:-1]
         pieces = (
             piece
-            for start, end in ranges
+            for start, end in reversed(ranges)
             for first in range(start, end, COPY_BYTES)
             for piece in self._contents.payload(ref, first, min(COPY_BYTES, end - first))
         )
-        return _Moved(self._put(pieces), starts, places)
+        return _Moved(self._put(pieces), [start for start, _ in ranges], places[::-1])
 
     def copy_unfit(self) -> None:
         """Copy contents that cannot be rebuilt in another way, whole."""
@@ -135,9 +156,14 @@ class _Copying:
 
     def change_plan(self) -> None:
         """Build on the copies what was built on what they are copies of."""
-        for archive in self._plan.archives.values():
-            if not archive.is_fixed:
-                self._rebuild(archive)
+        for archive, number, record, extents in self._built():
+            if self._moved.keys().isdisjoint(record.donors):
+                continue
+            new = archive.rebuilt.get(number)
+            if new is None:
+                slabs = slabs_on(self._repository, archive.id, record, record.base)
+                new = Rebased(record._replace(slabs=-1), extents, slabs)
+            archive.rebuilt[number] = self._on_copies(new)
         for ref in self._moved:
             del self._plan.archives[ref.archive].shells[ref.number]
         for name in dict.fromkeys(ref.archive for ref in self.made):
@@ -146,21 +172,6 @@ class _Copying:
             plan.shells = {number: [(0, record.length)] for number, record in contents}
             plan.contents = bytearray(max(plan.shells) + 1)
             self._plan.archives[name] = plan
-
-    def _rebuild(self, archive: ArchivePlan) -> None:
-        reader = self._repository.archive(archive.id)
-        for number, record in reader.contents() if self._moved else ():
-            if not archive.contents[number]:
-                continue
-            new = archive.rebuilt.get(number)
-            donors = new.record.donors if new else record.donors
-            if not any(donor in self._moved for donor in donors):
-                continue
-            if new is None:
-                slabs = slabs_on(self._repository, archive.id, record, record.base)
-                extents = reader.extents(number, record)
-                new = Rebased(record._replace(slabs=-1), extents, slabs)
-            archive.rebuilt[number] = self._on_copies(new)
 
     def _on_copies(self, content: Rebased) -> Rebased:
         """A content whose map names copies instead of what goes."""
@@ -171,3 +182,12 @@ class _Copying:
         donors = tuple(self._moved[d].ref if d in self._moved else d for d in record.donors)
         new = record._replace(donors=donors)
         return content._replace(record=new, extents=builder.finish())
+
+
+def _largest(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """Those of *ranges*, (start, end) each, that lie in no other, in order."""
+    found: Ranges = []
+    for start, end in sorted(ranges, key=lambda item: (item[0], -item[1])):
+        if not found or end > found[-1][1]:
+            found.append((start, end))
+    return found

@@ -1,0 +1,80 @@
+"""Purges of histories: no byte of what went is left, all else comes back as it was."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from ibtfs.store.contents.reader import Contents
+from ibtfs.store.removal import rebase
+from tests.support.damage import lowered
+from tests.support.leaks import leaks
+from tests.support.purging import KIB, Scene, Secret, make_scene, random_history
+from tests.support.repositories import reopened, row
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def scene(fast_path: Path) -> Scene:
+    return make_scene(fast_path)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_nothing_of_secrets_is_left_after_a_random_history(scene: Scene, seed: int) -> None:
+    with lowered():
+        random_history(scene, random.Random(seed), 7)
+        found = " ".join(leaks(scene.repository, scene.needles(), scene.cache))
+        for what in ("index", "data", "sigs", ".sqlite"):
+            assert what in found, "the search finds nothing"
+        result = scene.purge(*scene.names)
+        assert result.left == result.prune.failed == result.prune.damages == []
+    scene.assert_is_purged()
+    tags = [scene.repository.points.tags(p.id) for p in scene.repository.points.all().points]
+    assert tags == [[f"tag{n}"] for n in range(7)]
+
+
+def large_history(scene: Scene) -> None:
+    """A large secret that is changed in place, and a file that begins like it and has a part."""
+    rng = random.Random(7)
+    scene.names = [b"sEcReT7f3a9c"]
+    secret = Secret(scene, scene.source / os.fsdecode(scene.names[0]), rng, 5 * MIB)
+    copy = scene.source / "copy"
+    for generation in range(4):
+        if generation:
+            with open(secret.path, "r+b", buffering=0) as file:
+                for _ in range(3):
+                    os.pwrite(file.fileno(), rng.randbytes(700), rng.randrange(4 * MIB))
+            scene.secrets.append(secret.path.read_bytes())
+        if generation in (1, 2):
+            data = scene.secrets[0]
+            copy.write_bytes(data[: MIB + 5] + rng.randbytes(3 * KIB) + data[3 * MIB :])
+            scene.kept.append(copy.read_bytes())
+        scene.back_up()
+
+
+def test_nothing_of_a_large_secret_is_left(scene: Scene) -> None:
+    large_history(scene)
+    point = scene.repository.points.all().points[-1]
+    contents = Contents(reopened(scene.repository))
+    content = row(scene.repository, point, scene.names[0]).content
+    assert content is not None
+    assert contents.record(content).depth > 1, "not the case that this is about"
+    assert leaks(scene.repository, scene.needles(step=16)) != []
+    result = scene.purge(*scene.names)
+    assert result.prune.rebuilt >= 1
+    assert result.left == []
+    scene.assert_is_purged(step=16)
+
+
+def test_what_no_map_has_room_for_is_written_anew(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rebase, "RANGE_LIMIT", 1)
+    large_history(scene)
+    result = scene.purge(*scene.names)
+    assert result.left == []
+    scene.assert_is_purged(step=16)
