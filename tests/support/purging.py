@@ -94,6 +94,7 @@ class Scene:
         assert leaks(self.repository, self.needles(step=step), self.cache) == []
         self.assert_rest_is_whole()
         assert not any(map(self.is_secret, self.all_paths()))
+        assert list(self.partial_payloads()) == []
 
     def assert_rest_is_whole(self) -> None:
         points = reopened(self.repository).points.all().points
@@ -114,6 +115,14 @@ class Scene:
             assert set(self.without(dict.fromkeys(paths, expected[b""]))) == set(
                 self.without(expected)
             )
+
+    def partial_payloads(self) -> Iterator[str]:
+        """The payloads of which only a part is left: where they are, and how long they were."""
+        opened = reopened(self.repository)
+        for name in opened.archive_ids():
+            for number, record in opened.archive(name).contents():
+                if record.is_shell and not record.is_plain:
+                    yield f"{name}: {number}: {record}"
 
     def without(self, tree: Tree) -> Tree:
         return {path: entry for path, entry in tree.items() if not self.is_secret(path)}

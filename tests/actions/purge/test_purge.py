@@ -7,11 +7,12 @@ import random
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.removal import rebase
 from tests.support.damage import lowered
-from tests.support.leaks import leaks
+from tests.support.leaks import Needles, leaks
 from tests.support.purging import KIB, Scene, Secret, make_scene, random_history
 from tests.support.repositories import reopened, row
 
@@ -51,7 +52,7 @@ def large_history(scene: Scene) -> None:
             scene.secrets.append(secret.path.read_bytes())
         if generation in (1, 2):
             data = scene.secrets[0]
-            copy.write_bytes(data[: MIB + 5] + rng.randbytes(3 * KIB) + data[3 * MIB :])
+            copy.write_bytes(data[: MIB + 5] + rng.randbytes(3 * KIB) + data[MIB + 500 * KIB :])
             scene.kept.append(copy.read_bytes())
         scene.back_up()
 
@@ -78,3 +79,24 @@ def test_what_no_map_has_room_for_is_written_anew(
     result = scene.purge(*scene.names)
     assert result.left == []
     scene.assert_is_purged(step=16)
+    repository = reopened(scene.repository)
+    content = row(repository, repository.points.all().points[1], b"copy").content
+    assert content is not None
+    record = Contents(repository).record(content)
+    assert (record.base, record.depth, len(record.donors)) == (None, 0, 1)
+
+
+def test_a_short_secret_in_a_frame_that_compresses_well(scene: Scene) -> None:
+    """Its share of the stored frame, and of the records of the index, is less than a byte."""
+    rng = random.Random(5)
+    scene.names = [b"5"]
+    for number in range(100):
+        (scene.source / f"{number}").write_bytes(b"%d" % number + b"a" * 10_000)
+    Secret(scene, scene.source / "5", rng, 20)
+    Secret(scene, scene.source / "5", rng, 20)
+    scene.back_up()
+    needles = Needles(scene.secrets, [blake3(data).digest() for data in scene.secrets], [])
+    assert leaks(scene.repository, needles) != []
+    scene.purge(b"/5")
+    assert leaks(scene.repository, needles) == []
+    scene.assert_rest_is_whole()
