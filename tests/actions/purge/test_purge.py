@@ -100,3 +100,24 @@ def test_a_short_secret_in_a_frame_that_compresses_well(scene: Scene) -> None:
     scene.purge(b"/5")
     assert leaks(scene.repository, needles) == []
     scene.assert_rest_is_whole()
+
+
+def test_what_followed_what_is_not_left_either(scene: Scene) -> None:
+    """Two files have between them all of the secret; nobody is to see how it was put together."""
+    rng = random.Random(6)
+    scene.names = [b"sEcReT5a5a"]
+    with lowered():
+        secret = Secret(scene, scene.source / "sEcReT5a5a", rng, 200 * KIB)
+        scene.back_up()
+        data = secret.path.read_bytes()
+        for name, other in (
+            ("one", data[:100_777] + rng.randbytes(50_000)),
+            ("two", data[:70_000] + rng.randbytes(30_777) + data[100_777:]),
+        ):
+            (scene.source / name).write_bytes(other)
+            scene.kept.append(other)
+            scene.back_up()
+        result = scene.purge(*scene.names)
+    assert result.prune.rebuilt == 2
+    assert len(scene.needles().windows) == 15
+    scene.assert_is_purged()
