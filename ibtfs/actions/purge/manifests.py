@@ -81,8 +81,8 @@ class Manifests:
         """Users and groups without those that only what goes had."""
         users = traces.users.intersection(point.users)
         groups = traces.groups.intersection(point.groups)
-        users.discard(point.root[UID])
-        groups.discard(point.root[GID])
+        users -= {point.root[UID], *(folder.uid for folder in point.parents or ())}
+        groups -= {point.root[GID], *(folder.gid for folder in point.parents or ())}
         found = named_numbers(point.root_extras.get(XATTRS, {}))
         users, groups = users - found[0], groups - found[1]
         for entry in self._rows(point) if users or groups else ():

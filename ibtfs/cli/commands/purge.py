@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = """
     ibtfs purge --dry-run /media/disk/backups passwords.txt
-    ibtfs purge /media/disk/backups /home/ann/documents/passwords.txt
-    ibtfs purge --yes /media/disk/backups '*.pem' /keys/
+    ibtfs purge --yes /media/disk/backups /home/ann/documents/passwords.txt
+    ibtfs purge --yes --wait 60 /media/disk/backups '*.pem' /keys/
 """
 ELSEWHERE = (
     "What is out of reach: the caches of other users and machines, mounts that are open, copies of "
