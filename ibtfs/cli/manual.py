@@ -8,7 +8,6 @@ TOPICS = {
     "commands": "manual/commands.rst",
     "points": "manual/points.rst",
     "exclusion": "manual/exclusion.rst",
-    "purging": "manual/purging.rst",
     "mounts": "manual/mounts.rst",
     "deltas": "manual/deltas.rst",
     "removal": "manual/removal.rst",
