@@ -91,13 +91,15 @@ def decide(
     most *max_rewrite* bytes
     are written, for what frees most by them.  *all_of_it*: whatever frees anything is written anew.
     *change_plan* may change what is to become of records, and then no base of them is kept for want
-    of room in a map.
+    of room in a map, and no archive for being young.
     Raises RepositoryError where it cannot be told what is needed, IntegrityError.
     """
     seen = seen_now(repository)
     points = _points(repository, without)
     marking = mark_points(repository, [point.state for point in points])
-    young = _young(repository, marking, points, lock, without)
+    young: frozenset[str] = frozenset()
+    if change_plan is None:
+        young = _young(repository, marking, points, lock, without)
     copies = list(_good_copies(repository, marking))
     work = _Work(repository, seen, young, copies, all_of_it=all_of_it, change_plan=change_plan)
     decision = work.decided(marking, frozenset())

@@ -119,7 +119,7 @@ class Pruner:
     def _decide(self) -> Decision:
         return decide(
             self._repository,
-            lock=None if self._change_plan else self._lock,
+            lock=self._lock,
             max_rewrite=self._options.max_rewrite,
             all_of_it=self._options.all_of_it,
             change_plan=self._change_plan,
