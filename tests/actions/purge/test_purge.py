@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.removal import rebase
 from tests.support.damage import lowered
@@ -31,11 +33,23 @@ def test_nothing_of_secrets_is_left_after_a_random_history(scene: Scene, seed: i
         found = " ".join(leaks(scene.repository, scene.needles(), scene.cache))
         for what in ("index", "data", "sigs", ".sqlite"):
             assert what in found, "the search finds nothing"
+        if seed % 2:
+            forget_some(scene, random.Random(seed))
         result = scene.purge(*scene.names)
         assert result.left == result.prune.failed == result.prune.damages == []
     scene.assert_is_purged()
-    tags = [scene.repository.points.tags(p.id) for p in scene.repository.points.all().points]
-    assert tags == [[f"tag{n}"] for n in range(7)]
+    points = reopened(scene.repository).points
+    tags = [points.tags(point.id) for point in points.all().points]
+    assert tags == [[f"tag{number - 1}"] for number in sorted(scene.expected)]
+
+
+def forget_some(scene: Scene, rng: random.Random) -> None:
+    """Points in the middle go, and what they alone needed: then payloads without contents stay."""
+    opened = reopened(scene.repository)
+    for point in rng.sample(opened.points.all().points[:-1], 3):
+        opened.points.remove(point.id)
+        del scene.expected[point.sequence]
+    prune(opened, PruneOptions(all_of_it=True), Observer())
 
 
 def large_history(scene: Scene) -> None:
