@@ -109,7 +109,8 @@ class Sweeper:
         for kind in kinds:
             file = reader.file(kind)
             if kind == layout.DATA:
-                freed, lost = payloads_freed(file, needed.payloads, codec)
+                payloads = needed.payloads
+                freed, lost = payloads_freed(file, payloads, codec, exact=self._all)
             else:
                 freed, lost = records_freed(file, {SLABS: needed.slabs}, codec)
             if Freed(file.size, freed, lost > 0).is_worth_it(all_of_it=self._all):
