@@ -185,7 +185,8 @@ class Pruner:
             self._publish(decision)
             end()
         self._repository.forget_read()
-        self._sweep()
+        if not self._sweep():
+            self._bundle()
         self._clean_up()
 
     # The moment in which records go

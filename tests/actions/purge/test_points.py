@@ -17,6 +17,7 @@ from ibtfs.errors import LockLost, RepositoryError, RepositoryLocked, UsageError
 from ibtfs.format.index import Reference
 from ibtfs.format.point import POINT_ID, Point
 from ibtfs.store.lock import SHARED
+from ibtfs.store.removal.bundling import Bounds
 from ibtfs.store.repository import Repository
 from tests.support import snapshot
 from tests.support.independent_reader import IndependentReader
@@ -405,3 +406,22 @@ def test_a_lock_that_is_lost_ends_it(
     with pytest.raises(LockLost):
         purge(opened, [b"secret"], PurgeOptions(), Observer())
     assert len(points_of(repository)) == 1
+
+
+def test_what_lies_in_bundles_goes_too(
+    source: Path, repository: Repository, backup_of: Backup
+) -> None:
+    secrets = [os.urandom(300) for _ in range(6)]  # what cannot be compressed is stored as it is
+    for secret in secrets:
+        (source / "secret").write_bytes(secret)
+        backup_of(source)
+    done = prune(reopened(repository), PruneOptions(bundles=Bounds(least=2, age=-1)), Observer())
+    assert done.bundled
+    root, needles = Path(os.fsdecode(repository.path)), Needles(secrets, [b"secret"], [])
+
+    def stored() -> bytes:
+        return b"".join(path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file())
+
+    assert list(needles.found_in(stored())) != []
+    assert purged(repository, b"secret").left == []
+    assert list(needles.found_in(stored())) == []
