@@ -27,6 +27,7 @@ ORDER = {
     "actions": (
         "observer owners", "source deltas damages", "checking",
         "backup restore check compare_live prune stats forget",
+        "purge",
     ),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),
 }  # fmt: skip

@@ -66,6 +66,7 @@ class Point:
     the folders above the source, nearest first; None if they are not known.
     *suffix* tells the point from others of its source that were made in the same second, by digits
     of its own id; it is empty where there was no other.
+    *replaces* are the ids of points in whose place it stands: they are hidden, if they are there.
     """
 
     id: str
@@ -87,6 +88,7 @@ class Point:
     full: bool = False
     parent: str = ""
     comment: str = ""
+    replaces: tuple[str, ...] = ()
     parents: tuple[Parent, ...] | None = None
     suffix: str = ""
 
@@ -102,7 +104,7 @@ class Point:
         return (path.rpartition(b"/")[0] or b"/") if self.single else path
 
 
-FIELDS_VERSION = 4
+FIELDS_VERSION = 5
 """Of the rows below, which only copies outside of repositories have; goes up when they change."""
 PointRow = tuple[Any, ...]
 
@@ -115,8 +117,7 @@ def row_of_point(point: Point) -> PointRow:
         (source.host, source.path, source.name), point.display, point.root, tuple(point.state),
         point.digest, point.root_extras, point.devices, dict(point.users), dict(point.groups),
         dict(point.statistics), point.single, point.full, point.parent, point.comment,
-        point.parents,
-        point.suffix,
+        point.replaces, point.parents, point.suffix,
     )  # fmt: skip
 
 
@@ -155,6 +156,7 @@ def encode_point(point: Point, name: str, repository: bytes, codec: Codec) -> by
         "comment": point.comment,
         **({} if point.parents is None else {"parents": tuple(map(tuple, point.parents))}),
         **({"suffix": point.suffix} if point.suffix else {}),
+        **({"replaces": point.replaces} if point.replaces else {}),
     }
     key = object_key(repository, name)
     return encode_frame(key, Address(MANIFEST, 0, 1), pack(values), codec)
@@ -173,6 +175,8 @@ def decode_point(data: bytes, name: str, point_id: str, repository: bytes) -> Po
             raise FormatDamaged(f"{name}: {field_name!r} is not what it may be")
     if not is_suffix(values.get("suffix", "")):
         raise FormatDamaged(f"{name}: 'suffix' is not what it may be")
+    if not _are_others(values.get("replaces", ()), point_id):
+        raise FormatDamaged(f"{name}: 'replaces' is not what it may be")
     if values["id"] != point_id:
         raise FormatDamaged(f"{name}: is the manifest of {values['id']!r}")
     check_root(values["root"], f"{name}: 'root'")
@@ -188,6 +192,7 @@ def decode_point(data: bytes, name: str, point_id: str, repository: bytes) -> Po
         state=Reference(*values["state"]),
         parents=None if parents is None else tuple(Parent(*parent[:3]) for parent in parents),
         suffix=values.get("suffix") or _suffix_by_parent(values),
+        replaces=values.get("replaces", ()),
         **{field_name: values[field_name] for field_name in _SAME},
     )
 
@@ -231,6 +236,13 @@ def _any(_: Any) -> bool:
 
 def _is_state(ref: tuple[Any, ...]) -> bool:
     return len(ref) == 2 and is_archive_id(ref[0]) and type(ref[1]) is int and ref[1] >= 0
+
+
+def _are_others(ids: Any, point_id: str) -> bool:
+    """Whether *ids* are those of points, and *point_id* is none of them."""
+    return type(ids) is tuple and all(
+        type(other) is str and other != point_id and POINT_ID.match(other) for other in ids
+    )
 
 
 def _are_names(names: dict[Any, Any]) -> bool:

@@ -35,6 +35,17 @@ FileToken = tuple[int, int, int, int]
 _Copies = dict[str, tuple[FileToken, PointRow]]
 
 
+def discard_copies(folder: bytes, repository: bytes) -> None:
+    """Remove the copy of the manifests of a repository, whatever is left of it.
+
+    Raises OSError.
+    """
+    for name in os.listdir(folder):
+        if os.fsdecode(name).startswith(f"{repository.hex()}.points"):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(folder, name))
+
+
 class ManifestCopies:
     """The copy of the manifests of one repository; used by one thread at a time.
 

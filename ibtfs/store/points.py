@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -28,7 +30,10 @@ MANIFEST_LIMIT = 8 << 20
 
 
 class PointList(NamedTuple):
-    """The points of a repository, in order within each source, and manifests that are damaged."""
+    """The points of a repository, in order within each source, and manifests that are damaged.
+
+    Points that others stand in the place of are in neither.
+    """
 
     points: list[Point]
     damaged: dict[str, IbtfsError]
@@ -126,6 +131,9 @@ class Points:
                     raise refused
         for gone in set(self._read).difference(present):
             self._read.pop(gone, None)
+        hidden = replaced_ids(points)
+        points = [point for point in points if point.id not in hidden]
+        damaged = {name: error for name, error in damaged.items() if name not in hidden}
         points.sort(key=lambda point: point.order)
         shown = shown_sources(points)
         points = [
@@ -198,6 +206,21 @@ class Points:
         name, codec = layout.point(point.id), Codec(self._config.level)
         return encode_point(point, name, self._config.id, codec)
 
+    def put(self, point: Point) -> None:
+        """Make *point*, which stands in the place of others, visible; they are hidden then."""
+        self._storage.put_new(layout.point(point.id), self._encoded(point))
+        self._read[point.id] = point
+
+    def hidden(self) -> list[str]:
+        """The ids of points that others stand in the place of, and that are still there."""
+        replaced = replaced_ids(self.all().points)
+        return [point_id for point_id in self.ids() if point_id in replaced]
+
+    def expect_none(self, point_id: str) -> None:
+        """Say that there is to be no point of this id: archives of that run may go at once."""
+        with suppress(ObjectExists):
+            self._storage.put_new(layout.forgotten(point_id), b"")
+
     def forgotten(self) -> list[str]:
         """The ids of points that were removed on purpose, and of whose archives some are left."""
         return [name for name in self._storage.list(layout.FORGOTTEN) if POINT_ID.match(name)]
@@ -209,9 +232,14 @@ class Points:
     def remove(self, point_id: str) -> None:
         """Remove a point: noted as forgotten, its manifest goes, durably, and then its tags.
 
-        Cut off in between, this leaves tags that mean nothing, and never a point without the tag
-        that was to keep it.  What is missing is fine.  Raises StorageFailed.
+        Before it go points in whose place it stands.  Cut off in between, this leaves tags that
+        mean nothing, and never a point without the tag that was to keep it.  What is missing is
+        fine.  Raises StorageFailed.
         """
+        with suppress(IntegrityError, PointNotFound):
+            for other in self.get(point_id).replaces:
+                if self.has(other):
+                    self.remove(other)  # else it would be shown again
         name = layout.point(point_id)
         is_noted = self._note_forgotten(point_id)
         try:
@@ -259,3 +287,8 @@ class Points:
                 "its end"
             )
         self._storage.put_new(layout.tag(point_id, tag), b"")
+
+
+def replaced_ids(points: Iterable[Point]) -> frozenset[str]:
+    """The ids that any of *points* stands in the place of."""
+    return frozenset(point_id for point in points for point_id in point.replaces)

@@ -465,7 +465,9 @@ def test_keys_of_a_manifest() -> None:
 def test_optional_keys_of_a_manifest() -> None:
     stored = opened_fixture().points.all().points[0]
     assert stored.parents is None
-    known = replace(stored, parents=(point.Parent(0o755, 0, 0),), suffix="0123456789")
+    known = replace(
+        stored, parents=(point.Parent(0o755, 0, 0),), suffix="0123456789", replaces=("another-0",)
+    )
     name, key = f"points/{stored.id}", frames.object_key(bytes(16), f"points/{stored.id}")
     data = point.encode_point(known, name, bytes(16), Codec())
     raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw

@@ -554,7 +554,7 @@ class IndependentReader:
         return [self.archive(name) for name in names if any(map(has_index, self.files(name)))]
 
     def points(self) -> list[Point]:
-        """All points, by sequence and id."""
+        """All points that no other stands in the place of, by sequence and id."""
         points = []
         for name in filter(POINT.fullmatch, os.listdir(f"{self.path}/points")):
             with open(f"{self.path}/points/{name}", "rb") as file:
@@ -563,6 +563,8 @@ class IndependentReader:
             values = unpack(open_frame(key, MANIFEST, 0, 1, data)[0])
             expect(values["id"] == name, "id of a point")
             points.append(Point(self, values, self._tags(name)))
+        hidden = {name for point in points for name in point.values.get("replaces", ())}
+        points = [point for point in points if point.values["id"] not in hidden]
         return sorted(points, key=lambda point: (point.values["sequence"], point.values["id"]))
 
     def _tags(self, point: str) -> list[str]:

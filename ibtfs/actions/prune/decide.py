@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 from ibtfs.errors import IntegrityError, RepositoryError
@@ -83,20 +83,25 @@ def decide(
     lock: Lock | None = None,
     max_rewrite: int | None = None,
     all_of_it: bool = False,
+    change_plan: Callable[[Plan], object] | None = None,
 ) -> Decision:
     """What pruning would do if the points *without* were gone too.
 
     *lock* tells the age of archives; without it, all of runs that left no point count as young.  At
     most *max_rewrite* bytes
     are written, for what frees most by them.  *all_of_it*: whatever frees anything is written anew.
+    *change_plan* may change what is to become of records, and then no base of them is kept for want
+    of room in a map, and no archive for being young.
     Raises RepositoryError where it cannot be told what is needed, IntegrityError.
     """
     seen = seen_now(repository)
     points = _points(repository, without)
     marking = mark_points(repository, [point.state for point in points])
-    young = _young(repository, marking, points, lock, without)
+    young: frozenset[str] = frozenset()
+    if change_plan is None:
+        young = _young(repository, marking, points, lock, without)
     copies = list(_good_copies(repository, marking))
-    work = _Work(repository, seen, young, copies, all_of_it=all_of_it)
+    work = _Work(repository, seen, young, copies, all_of_it=all_of_it, change_plan=change_plan)
     decision = work.decided(marking, frozenset())
     frozen = _beyond(decision, max_rewrite)
     if frozen:
@@ -116,13 +121,19 @@ class _Work:
         copies: list[Reference],
         *,
         all_of_it: bool,
+        change_plan: Callable[[Plan], object] | None,
     ) -> None:
         self._repository, self._seen, self._young = repository, seen, young
-        self._copies, self._all = copies, all_of_it
+        self._copies, self._all, self._change = copies, all_of_it, change_plan
 
     def decided(self, marking: Marking, frozen: frozenset[str]) -> Decision:
         """The decision, if *frozen* archives are not to be written anew."""
-        plan = make_plan(self._repository, marking, frozen=frozen, extra=self._copies)
+        all_go = self._change is not None
+        plan = make_plan(
+            self._repository, marking, frozen=frozen, extra=self._copies, all_go=all_go
+        )
+        if self._change is not None:
+            self._change(plan)
         for name in self._young:
             plan.archives[name].is_fixed = True
         sizes, rewritten = {}, []

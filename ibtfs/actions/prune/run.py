@@ -28,6 +28,7 @@ from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import EXCLUSIVE, PRUNE, Lock
 from ibtfs.store.removal.bundling import BOUNDS, Bounds, Bundler
 from ibtfs.store.removal.indexes import IndexRewriter
+from ibtfs.store.removal.plan import Plan
 from ibtfs.store.removal.sweep import Sweeper, Swept
 from ibtfs.store.repository import Repository
 
@@ -84,7 +85,7 @@ def prune(repository: Repository, options: PruneOptions, observer: Observer) -> 
     """
     repository.require_writable()
     with repository.lock(PRUNE) as lock:
-        work = _Prune(repository, lock, options, observer)
+        work = Pruner(repository, lock, options, observer)
         if options.dry_run:
             work.foresee()
         else:
@@ -93,12 +94,22 @@ def prune(repository: Repository, options: PruneOptions, observer: Observer) -> 
     return work.result
 
 
-class _Prune:
-    """One prune."""
+class Pruner:
+    """One prune; *lock* is the caller's, a prune lock.
+
+    *change_plan* may change what is to become of records, see decide; archives of runs that were
+    cut off are not kept then.
+    """
 
     def __init__(
-        self, repository: Repository, lock: Lock, options: PruneOptions, observer: Observer
+        self,
+        repository: Repository,
+        lock: Lock,
+        options: PruneOptions,
+        observer: Observer,
+        change_plan: Callable[[Plan], object] | None = None,
     ) -> None:
+        self._change_plan = change_plan
         self._repository, self._lock = repository, lock
         self._options, self._observer = options, observer
         self._sweeper = Sweeper(repository, all_of_it=options.all_of_it)
@@ -111,6 +122,7 @@ class _Prune:
             lock=self._lock,
             max_rewrite=self._options.max_rewrite,
             all_of_it=self._options.all_of_it,
+            change_plan=self._change_plan,
         )
 
     def _tell(self, decision: Decision) -> None:
@@ -132,6 +144,8 @@ class _Prune:
 
     def run(self) -> None:
         """Do it, in more than one round where the disk is full."""
+        for point_id in self._repository.points.hidden():
+            self._repository.points.remove(point_id)  # before what it leads to goes
         for _ in range(ROUNDS):
             decision = self._decide()
             self._tell(decision)
@@ -147,10 +161,38 @@ class _Prune:
             self._bundle()
         self._clean_up()
 
+    def left(self) -> list[str]:
+        """What files hold that nobody needs, though all of it was to go; a line each."""
+        lines = []
+        for name in self._repository.archive_ids():
+            try:
+                kinds = self._sweeper.wasteful(name)
+            except IntegrityError as error:
+                lines.append(str(error))
+                continue
+            lines += [f"{name}: its {kind} holds bytes still that nobody needs" for kind in kinds]
+        return lines
+
+    def run_after(self, prepare: Callable[[Lock], None], end: Callable[[], None]) -> None:
+        """Do it between *prepare* and *end* while nobody else is at work; sweep beside backups.
+
+        *prepare* is given the exclusive lock.
+        """
+        with self._alone() as lock:
+            prepare(lock)
+            decision = self._decide()
+            self._tell(decision)
+            self._publish(decision)
+            end()
+        self._repository.forget_read()
+        if not self._sweep():
+            self._bundle()
+        self._clean_up()
+
     # The moment in which records go
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _alone(self) -> Iterator[Lock]:
         """While nobody else is at work; backups are not kept waiting meanwhile."""
         until = time.monotonic() + self._options.wait
         told = False
@@ -167,7 +209,7 @@ class _Prune:
             time.sleep(PAUSE_SECONDS)
             self._lock.refresh()
         with lock:
-            yield
+            yield lock
 
     def _take_away(self, decision: Decision) -> tuple[Decision, bool]:
         """Do what was decided to the records; whether the disk had no room for all of it."""

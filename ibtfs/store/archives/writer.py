@@ -197,6 +197,10 @@ class ArchiveWriter:
         """Add payload bytes; *data* must not change afterwards."""
         self._lanes[stream].append(data)
 
+    def end_frame(self, stream: int) -> None:
+        """Have what comes next in a data stream lie in another frame."""
+        self._lanes[stream].flush()
+
     def add_whole(self, stream: int, name: bytes, data: bytes) -> int:
         """Add a content with digest *name*, whole, to a data stream; its number."""
         lane = self._lanes[stream]

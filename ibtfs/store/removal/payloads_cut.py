@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
-from ibtfs.format.frames import DATA_STREAMS, FLAG_RUNS, Address, encode_frame
+from ibtfs.format.frames import DATA_STREAMS, FLAG_RUNS, Address, Runs, encode_frame
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.rewriter import rest_of, within
 from ibtfs.store.removal.needed import Ranges
@@ -48,10 +48,16 @@ class Loss(NamedTuple):
     lost: int
 
 
-def payloads_freed(file: FrameFileReader, needed: Mapping[int, Ranges], codec: Codec) -> Loss:
-    """What a file loses if only *needed* ranges stay, (start, end) each, by stream."""
+def payloads_freed(
+    file: FrameFileReader, needed: Mapping[int, Ranges], codec: Codec, *, exact: bool = False
+) -> Loss:
+    """What a file loses if only *needed* ranges stay, (start, end) each, by stream.
+
+    Lists of runs count as bytes that are lost, unless it is to be *exact*: then frames that have
+    one are read.  Raises FormatDamaged, if they cannot be.
+    """
     freed, lost, parts = 0.0, 0, []
-    for frame in _losing(file, needed):
+    for frame in _losing(file, needed, exact=exact):
         lost += frame.lost
         if frame.lost == frame.there:
             freed += frame.size
@@ -68,7 +74,9 @@ def payloads_freed(file: FrameFileReader, needed: Mapping[int, Ranges], codec: C
     return Loss(round(freed), lost)
 
 
-def _losing(file: FrameFileReader, needed: Mapping[int, Ranges]) -> Iterator[_Frame]:
+def _losing(
+    file: FrameFileReader, needed: Mapping[int, Ranges], *, exact: bool
+) -> Iterator[_Frame]:
     """The frames that lose something."""
     for stream in DATA_STREAMS:
         table, ranges, place = file.table(stream), needed.get(stream, []), 0
@@ -78,8 +86,12 @@ def _losing(file: FrameFileReader, needed: Mapping[int, Ranges]) -> Iterator[_Fr
                 place += 1
             kept = sum(last - first for first, last in within(ranges, place, start, end))
             if kept < count:
-                has_runs = file.has_runs(stream, row)
-                there = file.raw_size(stream, row) if has_runs else count
+                there = count
+                if file.has_runs(stream, row):
+                    left = file.payload_frame(stream, row) if exact else None
+                    runs = left.runs if isinstance(left, Runs) else None
+                    raw_size = file.raw_size(stream, row)
+                    there = raw_size if runs is None else sum(size for _, size, _ in runs)
                 if there > kept:
                     address = Address(stream, start, count)
                     yield _Frame(address, row, place, table.sizes[row], there - kept, there)

@@ -52,11 +52,14 @@ class ArchivePlan:
 class Plan:
     """What is to become of the archives of a repository.
 
-    *damages* were met on the way: what might hang on them is kept.
+    *damages* were met on the way: what might hang on them is kept.  *unfit* are contents for whose
+    maps, without the bases that go, the format has no room; where they may not keep those, they
+    have to be written anew.
     """
 
     archives: dict[str, ArchivePlan]
     damages: list[str]
+    unfit: list[Reference] = field(default_factory=list)
 
 
 def make_plan(
@@ -65,24 +68,29 @@ def make_plan(
     *,
     frozen: Collection[str] = (),
     extra: Iterable[Reference] = (),
+    all_go: bool = False,
 ) -> Plan:
     """What becomes of all archives that there are, if what is marked stays.
 
     The records of *frozen* archives are not rebuilt.  *extra* contents stay, though no row refers
-    to them.
+    to them.  *all_go*: no base stays for want of room in a map; that is told as *unfit* instead.
     """
-    planner = _Planner(repository, marking, frozenset(frozen))
+    planner = _Planner(repository, marking, frozenset(frozen), all_go=all_go)
     for ref in extra:
         planner.stay(ref)
     planner.settle_contents()
-    return Plan(planner.archives(), marking.damages)
+    return Plan(planner.archives(), marking.damages, planner.unfit)
 
 
 class _Planner:
     """One plan in the making."""
 
-    def __init__(self, repository: Repository, marking: Marking, frozen: frozenset[str]) -> None:
+    def __init__(
+        self, repository: Repository, marking: Marking, frozen: frozenset[str], *, all_go: bool
+    ) -> None:
         self._repository, self._marking, self._frozen = repository, marking, frozen
+        self._all_go = all_go
+        self.unfit: list[Reference] = []
         self._waiting: list[Reference] = []
         self._depths: dict[Reference, int] = {}
         self._shells: dict[Reference, Ranges] = {}
@@ -156,6 +164,8 @@ class _Planner:
                 self._depths[ref] = new.record.depth
                 self._use(new)
                 return
+            if ref in self.unfit:
+                return
             for base in bases.going:
                 self.stay(base)
         if any(not self._stays(donor) for donor in record.donors):
@@ -169,10 +179,13 @@ class _Planner:
         if ref.archive in self._frozen:
             return None
         try:
-            return rebased(self._repository, ref, record, bases, depth)
+            new = rebased(self._repository, ref, record, bases, depth)
         except IntegrityError as error:
             self._marking.damages.append(str(error))
             return None
+        if new is None and self._all_go:
+            self.unfit.append(ref)
+        return new
 
     def _use(self, content: Rebased) -> None:
         """Take note of what a content takes from payloads."""

@@ -91,7 +91,7 @@ def rebased(
         donors=tuple(donors),
         slabs=-1,
     )
-    slabs = _slabs(repository, ref.archive, record, new.base)
+    slabs = slabs_on(repository, ref.archive, record, new.base)
     return Rebased(new, builder.finish(), slabs)
 
 
@@ -109,7 +109,7 @@ def _folded(levels: list[Level], size: int) -> Iterator[tuple[int, Reference | N
         yield from fold(levels, start, min(start + WINDOW, size))
 
 
-def _slabs(
+def slabs_on(
     repository: Repository, archive_id: str, record: ContentRecord, base: Reference | None
 ) -> tuple[bytes, ...]:
     """The records of the vault for a content that is to have another base; none if they are lost.

@@ -75,7 +75,7 @@ def archive_sizes(
     codec = Codec(repository.config.level)
     found = {}
     for kind, file in files.items():
-        loss = payloads_freed(file, needed.payloads, codec)
+        loss = payloads_freed(file, needed.payloads, codec, exact=all_of_it)
         records = records_freed(file, numbers, codec)
         freed = Freed(file.size, loss.freed + records.freed, loses=loss.lost + records.lost > 0)
         if kind == layout.INDEX:

@@ -88,6 +88,13 @@ class Sweeper:
             return swept._replace(failed=str(error))
         return swept
 
+    def wasteful(self, archive_id: str) -> list[str]:
+        """The kinds of files of an archive that hold more than they should still.
+
+        Raises IntegrityError.
+        """
+        return [kind for kind, _ in self._wasteful(archive_id)]
+
     def _needed(self, archive_id: str) -> Needed:
         reader = self._repository.archive(archive_id)
         return needed_by(kept_in(self._repository, reader))
@@ -102,7 +109,8 @@ class Sweeper:
         for kind in kinds:
             file = reader.file(kind)
             if kind == layout.DATA:
-                freed, lost = payloads_freed(file, needed.payloads, codec)
+                payloads = needed.payloads
+                freed, lost = payloads_freed(file, payloads, codec, exact=self._all)
             else:
                 freed, lost = records_freed(file, {SLABS: needed.slabs}, codec)
             if Freed(file.size, freed, lost > 0).is_worth_it(all_of_it=self._all):

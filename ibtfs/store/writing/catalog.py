@@ -37,6 +37,19 @@ CREATE TABLE IF NOT EXISTS named(name TEXT PRIMARY KEY) WITHOUT ROWID;
 MEMORY = ":memory:"
 
 
+def discard_catalog(folder: bytes, repository: bytes) -> None:
+    """Remove the catalog of a repository from a cache folder.  Raises OSError."""
+    _unlink_all(f"{os.fsdecode(folder)}/{repository.hex()}.sqlite")
+
+
+def _unlink_all(path: str) -> None:
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        try:
+            os.unlink(path + suffix)
+        except FileNotFoundError:
+            continue
+
+
 class Catalog:
     """Looks up contents by digest; used by one thread.
 
@@ -83,11 +96,7 @@ class Catalog:
     def _discard(self) -> None:
         """Remove a file that SQLite cannot use."""
         if self._path != MEMORY:
-            for suffix in ("", "-journal", "-wal", "-shm"):
-                try:
-                    os.unlink(self._path + suffix)
-                except FileNotFoundError:
-                    continue
+            _unlink_all(self._path)
 
     def _feed(self, connection: sqlite3.Connection) -> None:
         """Read the records of archives not seen yet; forget archives that are gone or pruned.

@@ -23,7 +23,7 @@ from ibtfs.format.extents import (
     Range,
 )
 from ibtfs.format.frames import LARGE, LITERALS
-from ibtfs.format.index import DONOR_LIMIT, ContentRecord, Reference
+from ibtfs.format.index import DONOR_LIMIT, SHELL_DIGEST, ContentRecord, Reference
 from ibtfs.store.contents.holes import may_have_holes
 from ibtfs.store.contents.slabs import SLAB, SlabDigests, encode_slabs, slab_digest
 from ibtfs.store.writing import flatten
@@ -291,3 +291,20 @@ def _slabs_below(base: Stored | None, slabs: SlabDigests, *, is_flat: bool) -> S
     if base is None:
         return SlabDigests() if slabs.is_sparse else None
     return base.slabs if base.record.slabs >= 0 and not is_flat else None
+
+
+def add_payload(writer: RunWriter, pieces: Iterable[bytes | memoryview]) -> Reference:
+    """Add *pieces*, together, as a payload that belongs to no content, in frames of its own.
+
+    Raises StorageFull, StorageFailed.
+    """
+    if writer.is_due:
+        writer.close_archive()
+    archive, size = writer.archive, 0
+    start = archive.position(LITERALS)
+    for piece in pieces:
+        archive.append(LITERALS, bytes(piece))
+        size += len(piece)
+    archive.end_frame(LITERALS)
+    writer.beat()
+    return writer.add_content(ContentRecord(SHELL_DIGEST, size, LITERALS, start, size))

@@ -1,0 +1,1 @@
+"""Taking a path out of the whole history of a repository."""

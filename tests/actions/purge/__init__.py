@@ -1,0 +1,1 @@
+"""Tests of taking a path out of the whole history."""
