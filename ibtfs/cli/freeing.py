@@ -35,7 +35,8 @@ class Pruning:
     @property
     def result(self) -> PruneResult:
         """What it did."""
-        assert self._result is not None  # it was run
+        if self._result is None:
+            raise ValueError("What was not done yet did nothing")
         return self._result
 
     @property

@@ -109,6 +109,6 @@ def run(options: argparse.Namespace) -> int:
             ibtfs.run("backup", "--quiet", source, repository)
         say(f"{options.generations + 1} backups: {time.perf_counter() - begin:.1f} s")
         with ibtfs.mounted(repository, mount):
-            points = sorted(name for name in os.listdir(mount / "big") if name != "latest")
+            points = [point["name"] for point in ibtfs.points("list", repository)]
             good = measure(mount, points, digests, options.size * MIB)
     return 0 if good else 1

@@ -28,6 +28,7 @@ import pytest
 from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.observer import Observer
 from ibtfs.fuse import MountOptions
+from ibtfs.store.naming import displayed_names
 from ibtfs.store.repository import Repository
 from ibtfs.view import inodes
 from tests.support import Entry, differences, snapshot
@@ -481,7 +482,9 @@ def test_holes_stay_where_they_are_when_something_is_written_into_them(
             point = back_up(repository, source).point
             assert point, generation
     with mounted(repository, tmp_path / "mnt", MountOptions(binding="fuse3")) as top:
-        shown = sorted(top.glob("disk/2*/image"))
+        points = repository.points.all().points
+        names = displayed_names(points)
+        shown = [top / "disk" / names[point.id] / "image" for point in points]
         assert [extents(image) for image in shown] == expected
     restored(repository, point, tmp_path / "back")
     back = tmp_path / "back" / "image"

@@ -20,7 +20,7 @@ from ibtfs.format.frames import Frame
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.archives.file import FrameFileReader
-from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.archives.payloads import Payloads
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import CACHE_BYTES, Repository
@@ -222,7 +222,7 @@ def test_instructions_are_read_without_the_data(big: Big, monkeypatch: pytest.Mo
     def refuse(*_: object) -> None:
         raise AssertionError("Data was read")
 
-    monkeypatch.setattr(ArchiveReader, "_payload", refuse)
+    monkeypatch.setattr(Payloads, "read", refuse)
     repository, ref = big.content(GENERATIONS)
     assert len(list(Contents(repository).segments(ref, 0, 2 * MIB))) > 1
 

@@ -24,6 +24,7 @@ from tests.support.damage import GOOD
 from tests.support.trees import Hardlink, Sparse, Symlink, make_tree
 
 ASSERTS = {
+    "actions/purge/states.py": ["cut is not None", "folder.state is not None"],
     "actions/restore/entry.py": ["entry.content is not None"],
     "store/archives/file.py": ["upload is not None"],
     "toolkit/index.py": ["known is not None"],

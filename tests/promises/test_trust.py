@@ -115,6 +115,6 @@ def test_a_committed_point_is_not_read_back(
     make_tree(tmp_path / "source", {"a": b"1"})
     point = the_point(back_up(repository, tmp_path / "source"))
     again = Repository.open(repository.path)
-    again.points.commit(point := point.__class__(**{**vars(point), "id": point.id[:-2] + "zz"}))
+    point = again.points.commit(point.__class__(**{**vars(point), "id": point.id[:-2] + "zz"}))
     monkeypatch.setattr(local.LocalStorage, "open", None)
     assert again.points.get(point.id) == point

@@ -174,7 +174,8 @@ class _Bytes:
     """Bytes as a StoredObject."""
 
     def __init__(self, data: bytes, name: str) -> None:
-        self.name, self.size, self._data = name, len(data), data
+        self.name = self.shown = name
+        self.size, self._data = len(data), data
 
     def read(self, offset: int, size: int) -> bytes:
         return self._data[offset : offset + size]
