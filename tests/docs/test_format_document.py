@@ -260,6 +260,7 @@ def test_limits() -> None:
         ("at most {} of them", vault.SLABS_A_RECORD),
         ("more than {} minutes ago", lock.STALE_SECONDS // 60),
         ("the first {} bytes of its digest", entry.HASH_SIZE),
+        ("within the last {} bytes", tables.TRAILER_SIZE + tables.BEHIND_LIMIT),
     ],
 )
 def test_numbers_in_the_text(words: str, value: int) -> None:
