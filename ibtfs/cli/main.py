@@ -45,6 +45,7 @@ COMMANDS = {
     "umount": _Lazy("umount", "Take a mounted repository away."),
     "stats": _Lazy("stats", "What a repository takes, and what removing points would free."),
     "prune": _Lazy("prune", "Free the space of what no backup point needs."),
+    "protect": _Lazy("protect", "Add parity, by which damage up to a share heals."),
     "check": _Lazy("check", "Check a repository for damage."),
     "help": _Lazy("help", "Show a page of the manual, or the help of a command."),
 }

@@ -126,6 +126,7 @@ class Sweeper:
         found = [layout.parse_archive_file(name) for name in self._storage.list(folder)]
         files = sorted(file for file in found if file is not None)
         newest = {file.kind: file.generation for file in files}
+        self._drop_parity(archive_id, newest)
         swept = Swept()
         for kind, generation in files:
             if generation < newest[kind]:
@@ -137,6 +138,14 @@ class Sweeper:
         if swept.freed:
             self._repository.archive(archive_id).refresh()  # an open file would keep its room
         return swept
+
+    def _drop_parity(self, archive_id: str, newest: dict[str, int]) -> None:
+        """Remove the sidecars of generations that do not count any more."""
+        folder = layout.archive(archive_id)
+        for name in self._storage.list(folder):
+            found = layout.parse_parity(name)
+            if found is not None and found.file.generation < newest.get(found.file.kind, 0):
+                self._delete(f"{folder}/{name}")
 
     def _size(self, name: str) -> int:
         try:
