@@ -23,6 +23,7 @@ ORDER = {
         "layout cache", "storage", "archives naming manifest_copies unread_points",
         "lock points damage_notes",
         "repository", "contents absent_points protection", "trees", "leftovers writing removal",
+        "mending",
     ),
     "actions": (
         "observer owners", "source deltas damages alone", "checking",
@@ -155,7 +156,16 @@ def test_an_outside_library_has_a_home(library: str) -> None:
         if library in {name.split(".")[0] for name in imports(path)}
     }
     assert {name for name in users if not inside(name, HOMES[library])} == set()
-    if library in {"zfec", "mfusepy", "fuse", "msgpack", "zstandard", "librsync", "pathspec", "sqlite3"}:
+    if library in {
+        "zfec",
+        "mfusepy",
+        "fuse",
+        "msgpack",
+        "zstandard",
+        "librsync",
+        "pathspec",
+        "sqlite3",
+    }:
         assert len(users) <= 1, users
 
 

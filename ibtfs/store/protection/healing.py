@@ -18,6 +18,7 @@ from ibtfs.store.protection.sidecar import (
     write_sidecar,
 )
 from ibtfs.store.repository import Repository
+from ibtfs.store.storage.local import LocalStorage
 
 
 class Hurt(NamedTuple):
@@ -147,3 +148,36 @@ def missing_manifests(repository: Repository) -> list[str]:
                 one for one in names if is_missing(repository.storage, one) and healer.counts(one)
             ]
     return list(dict.fromkeys(found))
+
+
+def damaged_sidecars(repository: Repository) -> list[str]:
+    """The names of sidecars that are not as they were written."""
+    found = []
+    for name, _ in Protection(repository).sidecars():
+        sidecar = opened(repository.storage, name)
+        if sidecar is None:
+            found += [] if is_missing(repository.storage, name) else [name]
+            continue
+        with sidecar:
+            if not sidecar.is_intact():
+                found.append(name)
+    return found
+
+
+def heal_configuration(path: bytes) -> bool:
+    """Put back the configuration of the repository at *path*, without which it cannot be opened.
+
+    Whether there was parity that gave it.  Raises StorageFull, StorageFailed.
+    """
+    storage = LocalStorage(path)
+    numbers = map(layout.parse_points_parity, storage.list(layout.PROTECTION))
+    for generation in sorted(filter(None, numbers), reverse=True):
+        sidecar = opened(storage, layout.points_parity(generation))
+        if sidecar is None:
+            continue
+        with sidecar:
+            places = [n for n, file in enumerate(sidecar.head.files) if file.name == layout.CONFIG]
+            erased = sidecar.erased()
+            if places and sidecar.heal(places[0], sidecar.restored(erased)):
+                return True
+    return False
