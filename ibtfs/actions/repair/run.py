@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
 from ibtfs.actions.alone import WAIT_SECONDS, alone
+from ibtfs.actions.backup.plan import new_id
 from ibtfs.actions.check import CheckResult, check
+from ibtfs.actions.damages import record_name
 from ibtfs.actions.observer import Observer
-from ibtfs.errors import IbtfsError
+from ibtfs.actions.repair.source import known_from_source
+from ibtfs.errors import IbtfsError, IntegrityError
+from ibtfs.format.index import Reference
+from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.lock import PRUNE, Lock
 from ibtfs.store.mending.cutting import cut, longer_files
+from ibtfs.store.mending.payloads import mend_payloads
+from ibtfs.store.mending.pieces import givers
+from ibtfs.store.mending.records import lead_to, store_anew
 from ibtfs.store.mending.sound import is_sound
+from ibtfs.store.mending.verified import VerifiedBytes, known_from_repository
 from ibtfs.store.protection.healing import Healer
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.repository import Repository
@@ -54,6 +63,7 @@ def repair(repository: Repository, options: RepairOptions, observer: Observer) -
         work = _Repair(repository, lock, options, observer)
         work.by_parity()
         work.cut()
+        work.from_source()
         work.finish()
     return work.result
 
@@ -99,6 +109,55 @@ class _Repair:
             for one in longer:
                 work = partial(cut, self._repository, one, self._lock.refresh)
                 self._try(one.name, work, f"{one.behind} bytes behind its end were cut off")
+
+    def from_source(self) -> None:
+        """Put back contents that files of the source still are."""
+        damaged = self._damaged()
+        if damaged:
+            beat, host = self._lock.refresh, self._options.host
+            known = known_from_source(self._repository, damaged, host, beat)
+            self._put_back(known)
+            left = [ref for ref in damaged if not is_sound(self._repository, ref, beat)]
+            self._put_back(known_from_repository(self._repository, left, beat))
+
+    def _damaged(self) -> list[Reference]:
+        """The contents that cannot be given back as they were."""
+        repository, beat = self._repository, self._lock.refresh
+        check(repository, read_data=True, observer=Observer())  # notes them
+        noted = sorted(repository.damage.contents())
+        return [ref for ref in noted if not is_sound(repository, ref, beat)]
+
+    def _put_back(self, known: Mapping[Reference, VerifiedBytes]) -> None:
+        """Have the repository hold contents again whose bytes are known."""
+        if not known:
+            return
+        if self._options.dry_run:
+            for ref, one in known.items():
+                self.result.healed[record_name(ref)] = f"would be put back from {one.what}"
+            return
+        repository, beat = self._repository, self._lock.refresh
+        with alone(repository, self._lock, self._observer, self._options.wait):
+            for archive_id, giver in sorted(givers(repository, known).items()):
+                try:
+                    mend_payloads(repository, archive_id, giver, beat)
+                except IntegrityError as error:
+                    self._observer.note(str(error))
+            left = {ref: one for ref, one in known.items() if not is_sound(repository, ref, beat)}
+            if left:
+                self._store_anew(left)
+        for ref, one in known.items():
+            if is_sound(repository, ref, beat):
+                self.result.healed[record_name(ref)] = f"put back from {one.what}"
+
+    def _store_anew(self, known: Mapping[Reference, VerifiedBytes]) -> None:
+        """Store contents anew whose payload alone is not enough, and lead their records there."""
+        archive_id = f"{new_id(self._options.host)}.0"
+        try:
+            with compression_pool() as pool:
+                stored = store_anew(self._repository, archive_id, known, pool)
+            lead_to(self._repository, stored)
+        except IntegrityError as error:
+            self._observer.note(str(error))
 
     def _try(self, name: str, work: Callable[[], object], done: str) -> None:
         """Do some *work* on the object *name*, and note what came of it."""

@@ -69,13 +69,13 @@ class Sweeper:
         Earlier generations go.  A file of which about more than *most* bytes would be left stays as
         it is.  Raises LockLost.
         """
-        swept = self._drop_earlier(archive_id)
+        swept = self.drop_earlier(archive_id)
         try:
             for kind, left in self._wasteful(archive_id):
                 if most is not None and swept.written + left > most:
                     continue
                 written = self._rewrite(archive_id, kind)
-                dropped = self._drop_earlier(archive_id)
+                dropped = self.drop_earlier(archive_id)
                 freed = swept.freed + dropped.freed
                 swept = Swept(freed, swept.written + written, swept.failed or dropped.failed)
         except StorageFull as error:
@@ -120,7 +120,7 @@ class Sweeper:
                 file.keep_records(SLABS, flags)
             return file.finish()
 
-    def _drop_earlier(self, archive_id: str) -> Swept:
+    def drop_earlier(self, archive_id: str) -> Swept:
         """Remove the generations of an archive's files that do not count any more."""
         folder = layout.archive(archive_id)
         found = [layout.parse_archive_file(name) for name in self._storage.list(folder)]
