@@ -58,9 +58,11 @@ def json_damages(result: CheckResult, code: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RepairChoices:
-    """How a command repairs: *dry_run* only says what it would do."""
+    """How a command repairs: *dry_run* only says what it would do, *other* is asked for bytes."""
 
     dry_run: bool = False
+    wait: float = 600.0
+    other: Repository | None = None
 
 
 def repaired(path: bytes, choices: RepairChoices, *, quiet: bool, as_json: bool) -> int:
@@ -72,10 +74,15 @@ def repaired(path: bytes, choices: RepairChoices, *, quiet: bool, as_json: bool)
 
     repository, is_healed = _opened(path, choices)
     with DamageReporter(quiet=quiet, verbose=False, as_json=as_json) as reporter:
-        options = RepairOptions(dry_run=choices.dry_run, host=os.uname().nodename)
+        options = RepairOptions(
+            dry_run=choices.dry_run,
+            wait=choices.wait,
+            host=os.uname().nodename,
+            other=choices.other,
+        )
         result = repair(repository, options, reporter)
     if is_healed:
-        result.healed = {CONFIG: "healed by parity", **result.healed}
+        result.healed = {CONFIG: is_healed, **result.healed}
     code = _code(result)
     if as_json:
         left = json_damages(result.left, code) if result.left else {}
@@ -88,17 +95,22 @@ def repaired(path: bytes, choices: RepairChoices, *, quiet: bool, as_json: bool)
 CONFIG = "ibtfs.json"
 
 
-def _opened(path: bytes, choices: RepairChoices) -> tuple[Repository, bool]:
-    """The repository at *path*, and whether its configuration had to be healed for that."""
+def _opened(path: bytes, choices: RepairChoices) -> tuple[Repository, str]:
+    """The repository at *path*, and how its configuration was healed if it had to be."""
+    from ibtfs.store.mending.copies import configured_by
     from ibtfs.store.protection.healing import heal_configuration
     from ibtfs.store.repository import Repository
 
     try:
-        return Repository.open(path), False
+        return Repository.open(path), ""
     except (NotARepository, IntegrityError):
-        if choices.dry_run or not os.path.isdir(path) or not heal_configuration(path):
+        if choices.dry_run or not os.path.isdir(path):
             raise
-    return Repository.open(path), True
+        if heal_configuration(path):
+            return Repository.open(path), "healed by parity"
+        if choices.other is None:
+            raise
+    return configured_by(path, choices.other), "taken from the copy"
 
 
 def _code(result: RepairResult) -> int:

@@ -15,14 +15,16 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.repair.source import known_from_source
 from ibtfs.errors import IbtfsError, IntegrityError
 from ibtfs.format.index import Reference
+from ibtfs.store import layout
 from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.lock import PRUNE, Lock
+from ibtfs.store.mending.copies import Copy
 from ibtfs.store.mending.cutting import cut, longer_files
 from ibtfs.store.mending.payloads import mend_payloads
 from ibtfs.store.mending.pieces import givers
 from ibtfs.store.mending.records import lead_to, store_anew
 from ibtfs.store.mending.sound import is_sound
-from ibtfs.store.mending.verified import VerifiedBytes, known_from_repository
+from ibtfs.store.mending.verified import VerifiedBytes, known_from_other, known_from_repository
 from ibtfs.store.protection.healing import Healer
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.repository import Repository
@@ -32,13 +34,15 @@ from ibtfs.store.repository import Repository
 class RepairOptions:
     """How a repository is repaired; *wait*: for how many seconds others are waited for.
 
-    With *dry_run* nothing is written.  *host* is this machine, as its sources name it.
+    With *dry_run* nothing is written.  *host* is this machine, as its sources name it.  *other* is
+    a copy of the repository, or another one that has the same contents: it is asked instead of the
+    source.
     """
-
-    host: str = ""
 
     dry_run: bool = False
     wait: float = WAIT_SECONDS
+    host: str = ""
+    other: Repository | None = None
 
 
 @dataclass
@@ -60,15 +64,18 @@ def repair(repository: Repository, options: RepairOptions, observer: Observer) -
     """
     repository.require_writable()
     with repository.lock(PRUNE) as lock:
-        work = _Repair(repository, lock, options, observer)
+        work = Repair(repository, lock, options, observer)
         work.by_parity()
         work.cut()
-        work.from_source()
+        if options.other is None:
+            work.from_source()
+        else:
+            work.from_other(options.other)
         work.finish()
     return work.result
 
 
-class _Repair:
+class Repair:
     """One repair."""
 
     def __init__(
@@ -108,26 +115,63 @@ class _Repair:
         with alone(self._repository, self._lock, self._observer, self._options.wait):
             for one in longer:
                 work = partial(cut, self._repository, one, self._lock.refresh)
-                self._try(one.name, work, f"{one.behind} bytes behind its end were cut off")
+                self.attempt(one.name, work, f"{one.behind} bytes behind its end were cut off")
 
     def from_source(self) -> None:
         """Put back contents that files of the source still are."""
-        damaged = self._damaged()
+        damaged = self.damaged()
         if damaged:
             beat, host = self._lock.refresh, self._options.host
             known = known_from_source(self._repository, damaged, host, beat)
-            self._put_back(known)
+            self.put_back(known)
             left = [ref for ref in damaged if not is_sound(self._repository, ref, beat)]
-            self._put_back(known_from_repository(self._repository, left, beat))
+            self.put_back(known_from_repository(self._repository, left, beat))
 
-    def _damaged(self) -> list[Reference]:
+    def from_other(self, other: Repository) -> None:
+        """Take from another repository what it has: of a copy, files, frames and manifests."""
+        repository, beat = self._repository, self._lock.refresh
+        if other.id == repository.id:
+            self._from_copy(Copy(repository, other, beat))
+            if self._options.dry_run:
+                return  # the contents come with the files
+        damaged = self.damaged()
+        if damaged:
+            self.put_back(known_from_other(repository, other, damaged, beat))
+            left = [ref for ref in damaged if not is_sound(repository, ref, beat)]
+            self.put_back(known_from_repository(repository, left, beat))
+
+    def _from_copy(self, copy: Copy) -> None:
+        repository = self._repository
+        lacking = list(copy.lacking())
+        if self._options.dry_run:
+            for lack in lacking:
+                self.result.healed[lack.name] = "would be taken from the copy"
+            return
+        if lacking:
+            with alone(repository, self._lock, self._observer, self._options.wait):
+                for lack in lacking:
+                    self.attempt(lack.name, partial(copy.take, lack), "taken from the copy")
+                repository.forget_read()
+        hurt = copy.hurt()
+        if hurt:
+            with alone(repository, self._lock, self._observer, self._options.wait):
+                for archive_id in hurt:
+                    try:
+                        done = copy.mend(archive_id)
+                    except IntegrityError as error:
+                        self._observer.note(str(error))
+                    else:
+                        if done:
+                            self.result.healed[layout.archive(archive_id)] = done
+
+    def damaged(self) -> list[Reference]:
         """The contents that cannot be given back as they were."""
         repository, beat = self._repository, self._lock.refresh
         check(repository, read_data=True, observer=Observer())  # notes them
         noted = sorted(repository.damage.contents())
         return [ref for ref in noted if not is_sound(repository, ref, beat)]
 
-    def _put_back(self, known: Mapping[Reference, VerifiedBytes]) -> None:
+    def put_back(self, known: Mapping[Reference, VerifiedBytes]) -> None:
         """Have the repository hold contents again whose bytes are known."""
         if not known:
             return
@@ -159,7 +203,7 @@ class _Repair:
         except IntegrityError as error:
             self._observer.note(str(error))
 
-    def _try(self, name: str, work: Callable[[], object], done: str) -> None:
+    def attempt(self, name: str, work: Callable[[], object], done: str) -> None:
         """Do some *work* on the object *name*, and note what came of it."""
         try:
             work()

@@ -70,6 +70,10 @@ class FileRewriter:
         address = Address(stream, table.starts[row], table.counts[row])
         self._put(address, self._old.stored_frame(stream, row))
 
+    def put_stored(self, address: Address, data: bytes) -> None:
+        """Write a frame that is stored like this elsewhere."""
+        self._put(address, data)
+
     def copy_all(self, stream: int) -> None:
         """Take over all frames of a stream."""
         for row in range(len(self._old.table(stream).starts)):

@@ -62,8 +62,25 @@ class _Mender:
         except IntegrityError:
             if self._kind == layout.INDEX:
                 raise
-        self._needed = needed_by(kept_in(repository, reader)).payloads
+        try:
+            self._needed = needed_by(kept_in(repository, reader)).payloads
+        except IntegrityError:
+            self._needed = dict(self._unreadable())  # what records need is not known
         self._frames: dict[int, list[_Frame]] = {}
+
+    def _unreadable(self) -> Iterator[tuple[int, Ranges]]:
+        """By stream, the addresses of frames that cannot be read."""
+        for stream in DATA_STREAMS:
+            table = self._file.table(stream) if self._file else None
+            rows = range(len(table.starts)) if table else ()
+            yield (
+                stream,
+                [
+                    (table.starts[row], table.starts[row] + table.counts[row])
+                    for row in rows
+                    if table and not self._held(stream, row)
+                ],
+            )
 
     def look(self) -> int:
         """Find out what can be put back: so many bytes."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 
 from blake3 import blake3
@@ -73,4 +74,32 @@ def known_from_repository(
             )
         except IntegrityError:
             continue
+    return known
+
+
+def known_from_other(
+    repository: Repository,
+    other: Repository,
+    wanted: Iterable[Reference],
+    beat: Callable[[], None],
+) -> dict[Reference, VerifiedBytes]:
+    """The *wanted* contents of *repository* that another one has, found by their digests."""
+    known: dict[Reference, VerifiedBytes] = {}
+    digests: dict[bytes, list[Reference]] = {}
+    for ref in wanted:
+        with suppress(IntegrityError):
+            record = repository.archive(ref.archive).content(ref.number)
+            digests.setdefault(record.digest, []).append(ref)
+    contents = Contents(other)
+    for archive_id in other.archive_ids():
+        beat()
+        with suppress(IntegrityError):
+            for number, record in other.archive(archive_id).contents():
+                for ref in digests.get(record.digest, ()):
+                    if ref not in known:
+                        read = partial(contents.read, Reference(archive_id, number))
+                        with suppress(IntegrityError):
+                            known[ref] = VerifiedBytes(
+                                read, record.size, record.digest, other.path_shown, beat
+                            )
     return known
