@@ -86,6 +86,8 @@ def repaired(path: bytes, choices: RepairChoices, *, quiet: bool, as_json: bool)
     code = _code(result)
     if as_json:
         left = json_damages(result.left, code) if result.left else {}
+        if code == INCOMPLETE:
+            left.pop("error", None)  # it did what could be done
         emit_json({**left, "healed": result.healed, "unhealed": result.unhealed})
     else:
         _tell(result, code, quiet=quiet, dry_run=choices.dry_run)

@@ -66,6 +66,4 @@ def _summary(result: Protected, share: int, seconds: float) -> str:
 
 
 def _json(result: Protected, code: int) -> dict[str, Any]:
-    failed = result.kept.failed
-    error = {"error": failed[0]} if failed else {}
-    return {**error, **asdict(result.kept), "removed": result.removed, "exit_code": code}
+    return {**asdict(result.kept), "removed": result.removed, "exit_code": code}
