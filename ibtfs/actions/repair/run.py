@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -119,6 +120,8 @@ class Repair:
 
     def from_source(self) -> None:
         """Put back contents that files of the source still are."""
+        if self._options.dry_run and self.result.healed:
+            return  # what parity heals needs no source, and it is tried first
         damaged = self.damaged()
         if damaged:
             beat, host = self._lock.refresh, self._options.host
@@ -195,7 +198,7 @@ class Repair:
 
     def _store_anew(self, known: Mapping[Reference, VerifiedBytes]) -> None:
         """Store contents anew whose payload alone is not enough, and lead their records there."""
-        archive_id = f"{new_id(self._options.host)}.0"
+        archive_id = f"{new_id(self._options.host, time.time_ns())}.0"
         try:
             with compression_pool() as pool:
                 stored = store_anew(self._repository, archive_id, known, pool)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from ibtfs.actions.backup import entry as store_file
+from ibtfs.actions.forget.run import Way, forget_named
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.protect import protect
 from ibtfs.errors import FormatDamaged, LibraryMissing, NotARepository, RepositoryLocked
@@ -285,3 +287,14 @@ def test_protecting_that_is_cut_off_at_any_step_goes_on(
         back_up(repository, fast_path / "source")  # removes what was begun
         assert protected(repository, 20) == []
         assert_protected(repository)
+
+
+def test_points_that_are_forgotten_leave_the_parity_of_manifests(fast_path: Path) -> None:
+    repository, ids = made(fast_path)
+    way = Way(allow_none=True)
+    result = forget_named(reopened(repository), ids[:2], datetime.now(timezone.utc), way)
+    assert (result.gone, result.refused) == (ids[:2], {})
+    assert_protected(repository)
+    assert not any(ids[0].encode() in data for name, data in files_of(repository).items()
+                   if name.startswith("protection/"))  # fmt: skip
+    assert repaired(repository).healed == {}

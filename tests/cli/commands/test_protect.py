@@ -69,7 +69,7 @@ def test_the_library_that_is_missing_is_named(repo: Path) -> None:
 def test_the_source_heals_without_parity(repo: Path, source: Path) -> None:
     (source / "large").write_bytes(os.urandom(300_000))
     run("backup", source, repo)
-    spoil(next(repo.glob("archives/*/data.1")))
+    spoil(max(repo.glob("archives/*/data.1"), key=lambda path: path.stat().st_size))
     assert "put back from" in run("check", "--repair", repo).stdout
     spoil(next(repo.glob("archives/*/data.2")))
     (source / "large").unlink()
