@@ -60,7 +60,10 @@ def _add(
     start = writer.position(LARGE)
     for offset in range(0, record.size, CHUNK):
         writer.append(LARGE, known.read(offset, min(CHUNK, record.size - offset)))
-    new = ContentRecord(record.digest, record.size, LARGE, start, record.size)
+    new = record._replace(
+        stream=LARGE, start=start, length=record.size, depth=0, base=None, donors=(), map_first=0,
+        map_parts=0, slabs=-1,
+    )  # fmt: skip
     return writer.add_content(new)
 
 
