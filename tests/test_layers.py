@@ -22,12 +22,12 @@ ORDER = {
     "store": (
         "layout cache", "storage", "archives naming manifest_copies unread_points",
         "lock points damage_notes",
-        "repository", "contents absent_points", "trees", "leftovers writing removal",
+        "repository", "contents absent_points protection", "trees", "leftovers writing removal",
+        "mending",
     ),
     "actions": (
-        "observer owners", "source deltas damages", "checking",
-        "backup restore check compare_live prune stats forget",
-        "purge",
+        "observer owners", "source deltas damages alone", "checking",
+        "backup restore check compare_live prune stats forget protect", "purge repair",
     ),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),
 }  # fmt: skip
@@ -40,6 +40,7 @@ HOMES = {
     "msgpack": {"format.packing"},
     "zstandard": {"format.compression"},
     "librsync": {"format.rsync"},
+    "zfec": {"format.erasure"},
     "pathspec": {"format.patterns"},
     "sqlite3": {"store.writing.catalog"},
     "mfusepy": {"fuse.fuse3."},
@@ -155,7 +156,16 @@ def test_an_outside_library_has_a_home(library: str) -> None:
         if library in {name.split(".")[0] for name in imports(path)}
     }
     assert {name for name in users if not inside(name, HOMES[library])} == set()
-    if library in {"mfusepy", "fuse", "msgpack", "zstandard", "librsync", "pathspec", "sqlite3"}:
+    if library in {
+        "zfec",
+        "mfusepy",
+        "fuse",
+        "msgpack",
+        "zstandard",
+        "librsync",
+        "pathspec",
+        "sqlite3",
+    }:
         assert len(users) <= 1, users
 
 

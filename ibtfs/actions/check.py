@@ -22,6 +22,7 @@ from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.lock import SHARED
 from ibtfs.store.points import PointList
+from ibtfs.store.protection.healing import damaged_sidecars, missing_manifests
 from ibtfs.store.repository import Repository
 
 LOOKS = 3
@@ -63,6 +64,8 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
         work = _confirmed(repository, work)
         damages = damages_of(repository, work.suspects, observer)
         _tell_bundles(repository, damages, points.points)
+        if read_data:
+            _protection(repository, damages)
         work.tell_slabs()
         _note(repository, damages, observer, refusal)
         counts, missing, now = work.counts, list[str](), points_now(repository)
@@ -125,6 +128,16 @@ def _confirmed(repository: Repository, work: Look) -> Look:
             break
         work, seen = work.again(), now
     return work
+
+
+def _protection(repository: Repository, damages: Damages) -> None:
+    """What parity tells of: manifests that are gone, and its own files."""
+    for name in missing_manifests(repository):
+        message = f"{name}: is gone, and nobody removed the point (ibtfs check --repair)"
+        damages.add(name, message)
+    for name in damaged_sidecars(repository):
+        message = f"{name}: this parity is damaged (ibtfs check --repair makes it anew)"
+        damages.add(name, message)
 
 
 def _note(repository: Repository, damages: Damages, observer: Observer, refusal: str) -> None:

@@ -46,7 +46,9 @@ COMMANDS = {
     "stats": _Lazy("stats", "What a repository takes, and what removing points would free."),
     "prune": _Lazy("prune", "Free the space of what no backup point needs."),
     "purge": _Lazy("purge", "Take files out of all backup points, and off the disk."),
+    "protect": _Lazy("protect", "Add parity, by which damage up to a share heals."),
     "check": _Lazy("check", "Check a repository for damage."),
+    "repair": _Lazy("repair", "Take what is damaged from a copy of the repository."),
     "help": _Lazy("help", "Show a page of the manual, or the help of a command."),
 }
 

@@ -64,6 +64,21 @@ class Size(IntType):
         return int(size)
 
 
+class Percent(IntType):
+    """A share in whole percent, 0 to 100: ``10%`` or ``10``."""
+
+    name = "percent"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """*value* in percent."""
+        text = str(value).strip().removesuffix("%").strip()
+        if not (text.isascii() and text.isdecimal()) or int(text[:4]) > 100:
+            self.fail(f"{value!r} is not a share; write 5%, 10% or 25%", param, ctx)
+        return int(text)
+
+
 class Text(TextType):
     """Text that can be stored and shown: valid Unicode without control characters."""
 

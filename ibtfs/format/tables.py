@@ -29,6 +29,8 @@ MAGIC = b"ibtfs\r\n\x1a"
 ADDRESS_LIMIT = 1 << 63
 _TRAILER = struct.Struct("<8sHHIQ16s")  # magic, version, flags, table size, its offset, repository
 TRAILER_SIZE = _TRAILER.size + 16
+BEHIND_LIMIT = 64 << 10
+"""So many bytes behind its end a file bears with: some tool appended them, and it is whole."""
 
 
 def _column() -> MutableSequence[int]:
@@ -184,3 +186,31 @@ def read_trailer(key: bytes, repository: bytes, data: bytes, file_size: int, whe
     if version != FORMAT_VERSION or flags:
         raise UnsupportedFormat(f"{where}: format {version}, flags {flags}: upgrade ibtfs")
     return Trailer(offset, size)
+
+
+class End(NamedTuple):
+    """How a file ends: its trailer, and where that ends: there may be bytes behind it."""
+
+    trailer: Trailer
+    size: int
+
+
+def find_end(key: bytes, repository: bytes, tail: bytes, file_size: int, where: str) -> End:
+    """The end of a file, *tail* being its last bytes: the trailer is looked for from behind.
+
+    Raises FormatDamaged, UnsupportedFormat.
+    """
+    try:
+        trailer = decode_trailer(key, repository, tail[-TRAILER_SIZE:], file_size, where)
+        return End(trailer, file_size)
+    except FormatDamaged as error:
+        refused = error
+    place = tail.rfind(MAGIC)
+    while place >= 0:
+        data = tail[place : place + TRAILER_SIZE]
+        size = file_size - len(tail) + place + TRAILER_SIZE
+        try:
+            return End(decode_trailer(key, repository, data, size, where), size)
+        except FormatDamaged:
+            place = tail.rfind(MAGIC, 0, place)
+    raise refused

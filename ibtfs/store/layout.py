@@ -16,12 +16,14 @@ TAGS: Final = "tags"
 LOCKS: Final = "locks"
 DAMAGED: Final = "damaged"
 FORGOTTEN: Final = "forgotten"
-FOLDERS: Final = (ARCHIVES, BUNDLES, DAMAGED, FORGOTTEN, LOCKS, POINTS, TAGS)
+PROTECTION: Final = "protection"
+FOLDERS: Final = (ARCHIVES, BUNDLES, DAMAGED, FORGOTTEN, LOCKS, POINTS, PROTECTION, TAGS)
 """The folders that every repository has."""
 
 DATA, SIGS, INDEX = "data", "sigs", "index"
 KINDS: Final = (DATA, SIGS, INDEX)
 """The kinds of files of an archive, in the order in which they become durable."""
+PARITY, _MARK = "parity", "redundancy."
 REMOVED: Final = "removed"
 """What lies in the folder of an archive that does not exist any more, until all else is gone."""
 
@@ -84,6 +86,50 @@ def bundle(bundle_id: str) -> str:
 def is_bundle_id(name: str) -> bool:
     """Whether *name* may be that of a bundle."""
     return _BUNDLE_ID.match(name) is not None
+
+
+def parity(name: str, share: int) -> str:
+    """The sidecar of a file of an archive, of *share* percent."""
+    return f"{name}.{PARITY}.{share}"
+
+
+class ParityFile(NamedTuple):
+    """What the name of the sidecar of an archive's file says."""
+
+    file: ArchiveFile
+    share: int
+
+
+def parse_parity(name: str) -> ParityFile | None:
+    """What *name*, as an archive's folder lists it, says; None if it is no sidecar there."""
+    file, _, share = name.rpartition(".")
+    found = parse_archive_file(file.removesuffix(f".{PARITY}"))
+    if found is None or not file.endswith(f".{PARITY}") or not share.isdecimal():
+        return None
+    return ParityFile(found, int(share))
+
+
+def protection_mark(share: int) -> str:
+    """What says that all that is written is to be protected, by *share* percent."""
+    return f"{PROTECTION}/{_MARK}{share}"
+
+
+def parse_protection_mark(name: str) -> int:
+    """The share that *name*, in the folder of protection, says; 0 if it says none."""
+    share = name.removeprefix(_MARK)
+    is_mark = name.startswith(_MARK) and share.isdecimal() and len(share) <= 3
+    return int(share) if is_mark else 0
+
+
+def points_parity(generation: int) -> str:
+    """The sidecar of the configuration and the manifests, in one of its generations."""
+    return f"{PROTECTION}/{POINTS}.{generation}"
+
+
+def parse_points_parity(name: str) -> int:
+    """The generation that *name*, in the folder of protection, says; 0 if it is no sidecar."""
+    kind, _, number = name.partition(".")
+    return int(number) if kind == POINTS and number.isdecimal() and len(number) <= 9 else 0
 
 
 def point(point_id: str) -> str:

@@ -19,7 +19,19 @@ from blake3 import blake3
 from ibtfs.actions.backup import entry as store_file
 from ibtfs.actions.backup import small as store_small
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
-from ibtfs.format import bundle, compression, config, entry, extents, frames, index, point, tables
+from ibtfs.format import (
+    bundle,
+    compression,
+    config,
+    entry,
+    erasure,
+    extents,
+    frames,
+    index,
+    parity,
+    point,
+    tables,
+)
 from ibtfs.format.bundle import Member
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page, PageEntry
@@ -264,6 +276,13 @@ def test_limits() -> None:
         ("at most {} of them", vault.SLABS_A_RECORD),
         ("more than {} minutes ago", lock.STALE_SECONDS // 60),
         ("the first {} bytes of its digest", entry.HASH_SIZE),
+        ("blocks of {} bytes for up to", parity.SMALL_BLOCK),
+        ("for up to {} bytes in all", parity.SMALL_TOTAL),
+        ("else of {};", parity.LARGE_BLOCK),
+        ("columns at most {}", parity.COLUMNS),
+        ("but at least {}. In", parity.LEAST_CHECKS),
+        ("columns + checks is at most {}", erasure.BLOCKS_LIMIT),
+        ("within the last {} bytes", tables.TRAILER_SIZE + tables.BEHIND_LIMIT),
     ],
 )
 def test_numbers_in_the_text(words: str, value: int) -> None:
@@ -476,6 +495,29 @@ def test_optional_keys_of_a_manifest() -> None:
     assert str(point.PARENTS_LIMIT) in TABLES["Optional keys of a manifest"][0]["Meaning"]
     assert "6 to 40" in TABLES["Optional keys of a manifest"][1]["Meaning"]
     assert point.SUFFIX.pattern == r"[0-9a-f]{6,40}\Z"
+
+
+def test_heads_of_sidecars() -> None:
+    shape = parity.arranged([600, 40], 10, whole=False)
+    assert shape == (512, 3, 1, 2)
+    files = (parity.Protected("a", 600, bytes(32)), parity.Protected("b", 40, bytes(32)))
+    head = parity.ParityHead(bytes(16), "s", 10, files, shape, bytes(24))
+    data = head.encode()
+    assert _structure("Head of a sidecar") == parity._HEAD.format
+    assert data.startswith(bytes.fromhex("69 62 74 66 73 70 0d 1a"))
+    assert parity.MAGIC.hex(" ") in _column("Head of a sidecar", "Field")[0]
+    assert str(parity.HEAD_LIMIT) in _column("Head of a sidecar", "Field")[1]
+    body = unpack_map(data[parity._HEAD.size : -16], "head")
+    assert list(body) == _column("Keys of the head of a sidecar", "Key")
+    assert [type(value) for value in body.values()] == [
+        TYPES_OF_KEYS[kind] for kind in _column("Keys of the head of a sidecar", "Type")
+    ]
+    assert parity.head_size(data[:12], "head") == len(data)
+    assert parity.decode_head(data, "head") == head
+    with pytest.raises(FormatDamaged):
+        parity.decode_head(data[:-1] + bytes([data[-1] ^ 1]), "head")
+    with pytest.raises(FormatDamaged, match="contradicts itself"):
+        parity.decode_head(replace(head, digests=bytes(16)).encode(), "head")
 
 
 def test_notes_tags_and_locks() -> None:

@@ -28,6 +28,7 @@ class Steps:
             (LocalStorage, "create_file"),
             (LocalStorage, "delete"),
             (upload, "rename_new"),
+            (upload, "rename_over"),
             (upload, "sync_names"),
             (local, "sync_names"),
             (lease.FileLease, "release"),

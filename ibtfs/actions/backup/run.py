@@ -18,7 +18,7 @@ from ibtfs.actions.observer import Observer, Tally
 from ibtfs.actions.source.opening import open_source, source_error
 from ibtfs.actions.source.parents import parents_of
 from ibtfs.actions.source.scan import EXCLUDE_FILE, exclude_lines
-from ibtfs.errors import IntegrityError, SourceError, UsageError
+from ibtfs.errors import IbtfsError, IntegrityError, SourceError, UsageError
 from ibtfs.format.acl import named_numbers
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import XATTRS
@@ -26,7 +26,8 @@ from ibtfs.format.patterns import Patterns, check_lines
 from ibtfs.format.point import Parent, Point, Source
 from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.leftovers import remove_leftovers
-from ibtfs.store.lock import SHARED
+from ibtfs.store.lock import SHARED, Lock
+from ibtfs.store.protection.keeping import protect_run
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.losses import find_losses
@@ -102,7 +103,18 @@ def backup(
             else:
                 point = make_point(plan, written, options.comment)
                 point = commit(writer, lock, point, options.tags, tally, began=began)
+                _protect(repository, plan, lock, observer)
     return BackupResult(point, tally, plan.parent is None, time.monotonic() - began)
+
+
+def _protect(repository: Repository, plan: Plan, lock: Lock, observer: Observer) -> None:
+    """Write parity for what the run has written, if that is wanted: the point is there already."""
+    try:
+        failed = protect_run(repository, plan.run_id, lock.refresh)
+    except IbtfsError as error:
+        failed = [str(error)]
+    for message in failed:
+        observer.note(f"Backed up, but not protected by parity: {message}")
 
 
 def _write(writer: RunWriter, plan: Plan, options: BackupOptions, tally: Tally) -> Written | None:

@@ -326,6 +326,9 @@ class Look:
 
     def _file(self, reader: ArchiveReader, kind: str) -> None:
         opened = self._opened(reader, kind)
+        if opened is not None and opened.behind:
+            message = f"{opened.name}: {opened.behind} bytes lie behind its end"
+            self.suspects.add_frame(opened.name, message, Frame(reader.id, kind))
         if opened is None or (kind == layout.DATA and not self._read_data):
             return
         for stream, table in opened.tables.items():

@@ -6,7 +6,7 @@ What only they referred to stays in the archives: prune frees it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -25,6 +25,7 @@ from ibtfs.store.naming import (
     select_point,
 )
 from ibtfs.store.points import PointList
+from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.repository import Repository
 
 
@@ -126,6 +127,10 @@ def _forget(
         if not way.allow_none:
             _require_some_left(found.points, gone)
         refused = _remove(repository, gone, lock) if lock is not None else {}
+        if lock is not None:
+            # if not, the next run does it: until then a note tells that they were removed
+            with suppress(IbtfsError):
+                Protection(repository, lock.refresh).complete(())
     return Forgotten(found, gone, refused, groups)
 
 

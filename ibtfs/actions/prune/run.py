@@ -9,23 +9,24 @@ goes on.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ibtfs.actions.alone import WAIT_SECONDS, alone
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.decide import Decision, decide, run_of, seen_now
 from ibtfs.errors import (
     IntegrityError,
+    LibraryMissing,
     ObjectExists,
-    RepositoryLocked,
+    StorageError,
     StorageFailed,
     StorageFull,
 )
 from ibtfs.format.index import Reference
 from ibtfs.store.leftovers import remove_leftovers
-from ibtfs.store.lock import EXCLUSIVE, PRUNE, Lock
+from ibtfs.store.lock import PRUNE, Lock
+from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.removal.bundling import BOUNDS, Bounds, Bundler
 from ibtfs.store.removal.indexes import IndexRewriter
 from ibtfs.store.removal.plan import Plan
@@ -34,8 +35,6 @@ from ibtfs.store.repository import Repository
 
 ROUNDS = 5
 """On a full disk: what is freed makes room for what frees more."""
-WAIT_SECONDS = 600.0
-PAUSE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -178,7 +177,7 @@ class Pruner:
 
         *prepare* is given the exclusive lock.
         """
-        with self._alone() as lock:
+        with alone(self._repository, self._lock, self._observer, self._options.wait) as lock:
             prepare(lock)
             decision = self._decide()
             self._tell(decision)
@@ -191,29 +190,9 @@ class Pruner:
 
     # The moment in which records go
 
-    @contextmanager
-    def _alone(self) -> Iterator[Lock]:
-        """While nobody else is at work; backups are not kept waiting meanwhile."""
-        until = time.monotonic() + self._options.wait
-        told = False
-        while True:
-            try:
-                lock = self._repository.lock(EXCLUSIVE, beside=[self._lock.name])
-                break
-            except RepositoryLocked as error:
-                if time.monotonic() > until:
-                    raise
-                if not told:
-                    self._observer.note(f"{error}: waiting")
-                    told = True
-            time.sleep(PAUSE_SECONDS)
-            self._lock.refresh()
-        with lock:
-            yield lock
-
     def _take_away(self, decision: Decision) -> tuple[Decision, bool]:
         """Do what was decided to the records; whether the disk had no room for all of it."""
-        with self._alone():
+        with alone(self._repository, self._lock, self._observer, self._options.wait):
             if seen_now(self._repository) != decision.seen:
                 decision = self._decide()
                 self._tell(decision)
@@ -280,8 +259,13 @@ class Pruner:
         return self._sweeper.sweep(archive_id, left)
 
     def _bundle(self) -> None:
-        """Put small old archives together, and write bundles anew that are mostly dead."""
+        """Put small old archives together, and write bundles anew that are mostly dead.
+
+        Not where each file has its parity beside it, and its folder has to stay for that.
+        """
         options, result = self._options, self.result
+        if Protection(self._repository).share and not options.all_of_it:
+            return
         most = options.max_rewrite
         bundler = Bundler(
             self._repository,
@@ -310,12 +294,20 @@ class Pruner:
         repository = self._repository
         try:
             repository.damage.trim(os.urandom(8).hex(), self._is_there)
+            self._protect()  # while it is told which points were removed on purpose
             left = {run_of(name) for name in repository.archive_ids()}
             for point_id in repository.points.forgotten():
                 if point_id not in left:
                     repository.points.drop_forgotten(point_id)
         except StorageFailed as error:
             self.result.failed.append(str(error))
+
+    def _protect(self) -> None:
+        """Write parity for what was written anew, where that is wanted."""
+        try:
+            self.result.failed += Protection(self._repository, self._lock.refresh).complete().failed
+        except (LibraryMissing, StorageError) as error:
+            self.result.failed.append(f"Not protected by parity: {error}")
 
     def _is_there(self, ref: Reference) -> bool:
         """Whether a content is there; so it is where that cannot be told."""

@@ -17,8 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from ibtfs.actions.alone import WAIT_SECONDS
 from ibtfs.actions.observer import Observer
-from ibtfs.actions.prune.run import WAIT_SECONDS, PruneOptions, Pruner, PruneResult
+from ibtfs.actions.prune.run import PruneOptions, Pruner, PruneResult
 from ibtfs.actions.purge.manifests import Manifests, Traces
 from ibtfs.actions.purge.shells import ShellWriter
 from ibtfs.actions.purge.states import StateWriter

@@ -22,7 +22,15 @@ from ibtfs.format.frames import (
     frame_raw_size,
     object_key,
 )
-from ibtfs.format.tables import TRAILER_SIZE, StreamTable, decode_table, decode_trailer, encode_end
+from ibtfs.format.tables import (
+    BEHIND_LIMIT,
+    TRAILER_SIZE,
+    End,
+    StreamTable,
+    decode_table,
+    encode_end,
+    find_end,
+)
 from ibtfs.store.storage.base import Storage, StoredObject, Upload
 
 FRAMES_IN_FLIGHT = 8
@@ -32,7 +40,8 @@ class FrameFileReader:
     """The frames of one stored file; table and open file are one object.
 
     Threads may share it.  *name* is the object's name without generation, *stored* the open file;
-    as an attribute, *name* is how messages name it.
+    as an attribute, *name* is how messages name it.  *behind*: so many bytes lie behind its end,
+    where nothing should.
     """
 
     def __init__(self, repository: bytes, name: str, stored: StoredObject) -> None:
@@ -40,14 +49,27 @@ class FrameFileReader:
         self.generation = int(stored.name.rpartition(".")[2])
         self._stored = stored
         self._key = object_key(repository, name)
-        tail = stored.read(max(stored.size - TRAILER_SIZE, 0), TRAILER_SIZE)
-        trailer = decode_trailer(self._key, repository, tail, stored.size, self.name)
+        trailer, end = self._find_end(repository)
+        self.behind = stored.size - end
         if trailer.table_size > TABLE_LIMIT + HEAD_SIZE:
             raise FormatDamaged(f"{self.name}: a frame table beyond the limits of the format")
         table = stored.read(trailer.table_offset, trailer.table_size)
         address = Address(TABLE, trailer.table_offset, 1)
         raw = decode_frame(self._key, address, table, f"{self.name}: frame table").raw
-        self.tables = decode_table(raw, stored.size, f"{self.name}: frame table")
+        self.tables = decode_table(raw, end, f"{self.name}: frame table")
+
+    def _find_end(self, repository: bytes) -> End:
+        """Where the file ends; bytes that something appended to it do no harm."""
+        size = self._stored.size
+        try:
+            return find_end(self._key, repository, self._tail(TRAILER_SIZE), size, self.name)
+        except FormatDamaged:
+            tail = self._tail(TRAILER_SIZE + BEHIND_LIMIT)
+            return find_end(self._key, repository, tail, size, self.name)
+
+    def _tail(self, size: int) -> bytes:
+        size = min(size, self._stored.size)
+        return self._stored.read(self._stored.size - size, size)
 
     def table(self, stream: int) -> StreamTable:
         """The frame table of *stream*; empty if the file has none."""

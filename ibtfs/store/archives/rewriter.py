@@ -29,17 +29,29 @@ Ranges = Sequence[tuple[int, int]]
 class FileRewriter:
     """A later generation of the file *old* of an archive, *name* being its object.
 
+    The next one, or *generation*; without an old one, which was lost, there is nothing to copy.
     Frames come in order of their addresses within each stream.  A context manager; left without
     :meth:`finish` it leaves nothing.  Used by one thread.
     """
 
     def __init__(
-        self, storage: Storage, repository: bytes, name: str, old: FrameFileReader, codec: Codec
+        self,
+        storage: Storage,
+        repository: bytes,
+        name: str,
+        old: FrameFileReader | None,
+        codec: Codec,
+        generation: int = 0,
     ) -> None:
-        self._old, self._codec, self._repository = old, codec, repository
+        self._before, self._codec, self._repository = old, codec, repository
         self._key = object_key(repository, name)
         self._tables: dict[int, StreamTable] = {}
-        self._upload = storage.put(f"{name}.{old.generation + 1}")
+        self._upload = storage.put(f"{name}.{generation or self._old.generation + 1}")
+
+    @property
+    def _old(self) -> FrameFileReader:
+        assert self._before is not None
+        return self._before
 
     def __enter__(self) -> FileRewriter:
         return self
@@ -57,6 +69,10 @@ class FileRewriter:
         table = self._old.table(stream)
         address = Address(stream, table.starts[row], table.counts[row])
         self._put(address, self._old.stored_frame(stream, row))
+
+    def put_stored(self, address: Address, data: bytes) -> None:
+        """Write a frame that is stored like this elsewhere."""
+        self._put(address, data)
 
     def copy_all(self, stream: int) -> None:
         """Take over all frames of a stream."""
@@ -132,6 +148,23 @@ class FileRewriter:
         if raw is None:
             self.copy(address.stream, row)
         elif raw:
+            self._put(address, encode_frame(self._key, address, raw, self._codec, flags=FLAG_RUNS))
+
+    def put_payload(self, address: Address, pieces: Sequence[tuple[int, bytes]]) -> None:
+        """Write a frame of a data stream of *pieces*, their addresses and bytes, in order."""
+        runs: list[tuple[int, list[bytes]]] = []
+        end = -1
+        for start, data in pieces:
+            if start == end:
+                runs[-1][1].append(data)
+            else:
+                runs.append((start - address.start, [data]))
+            end = start + len(data)
+        whole = [(start, memoryview(b"".join(parts))) for start, parts in runs]
+        if len(whole) == 1 and len(whole[0][1]) == address.length:
+            self._put(address, encode_frame(self._key, address, whole[0][1], self._codec))
+        elif whole:
+            raw = pack_runs(whole)
             self._put(address, encode_frame(self._key, address, raw, self._codec, flags=FLAG_RUNS))
 
     def add_header(self, stream: int, body: bytes) -> None:

@@ -73,13 +73,13 @@ class Sweeper:
         Earlier generations go.  A file of which about more than *most* bytes would be left stays as
         it is.  Raises LockLost.
         """
-        swept = self._drop_earlier(archive_id)
+        swept = self.drop_earlier(archive_id)
         try:
             for kind, left in self._wasteful(archive_id):
                 if most is not None and swept.written + left > most:
                     continue
                 written = self._rewrite(archive_id, kind)
-                dropped = self._drop_earlier(archive_id)
+                dropped = self.drop_earlier(archive_id)
                 freed = swept.freed + dropped.freed
                 swept = Swept(freed, swept.written + written, swept.failed or dropped.failed)
         except StorageFull as error:
@@ -132,12 +132,13 @@ class Sweeper:
                 file.keep_records(SLABS, flags)
             return file.finish()
 
-    def _drop_earlier(self, archive_id: str) -> Swept:
+    def drop_earlier(self, archive_id: str) -> Swept:
         """Remove the generations of an archive's files that do not count any more."""
         folder = layout.archive(archive_id)
         found = [layout.parse_archive_file(name) for name in self._storage.list_folder(folder)]
         files = sorted(file for file in found if file is not None)
         newest = generations(self._storage, archive_id) if files else {}
+        self._drop_parity(archive_id, newest)
         swept = Swept()
         for kind, generation in files:
             if generation < newest.get(kind, 0):
@@ -149,6 +150,14 @@ class Sweeper:
         if swept.freed:
             self._repository.archive(archive_id).refresh()  # an open file would keep its room
         return swept
+
+    def _drop_parity(self, archive_id: str, newest: dict[str, int]) -> None:
+        """Remove the sidecars of generations that do not count any more."""
+        folder = layout.archive(archive_id)
+        for name in self._storage.list(folder):
+            found = layout.parse_parity(name)
+            if found is not None and found.file.generation < newest.get(found.file.kind, 0):
+                self._delete(f"{folder}/{name}")
 
     def _size(self, name: str) -> int:
         try:

@@ -2,7 +2,8 @@
 
 Names are text with ``/`` in it, as :mod:`ibtfs.store.layout` makes them.  Nothing above a storage
 knows paths, opens files or calls fsync.  The verbs are put, put_new, open (ranges of an object),
-list and delete, and no others: no append, no rename.
+list and delete, and no others: no append, no rename.  Only what heals a damaged object has replace:
+the bytes are those that the object had when it was written.
 
 :class:`Leases` are for storages that can tell whether the owner of a lock lives, :class:`Volume`
 for those that lie on a file system.
@@ -177,6 +178,19 @@ class Leases(Protocol):
 
         Both by the clock of the storage: those of the machines that write to it may differ by
         days.  Endless if *name* is not there, 0 if *now* is not.
+        """
+        ...
+
+
+class Healing(Protocol):
+    """The one exception from write-once: an object that was damaged gets its bytes back."""
+
+    def replace(self, name: str) -> Upload:
+        """Begin to put *name* in the place of what lies there, if anything does.
+
+        What is written must be the bytes that the object had before it was damaged.  It is in its
+        place by one step when it is finished; until then the damaged one is.  Raises StorageFull,
+        StorageFailed.
         """
         ...
 

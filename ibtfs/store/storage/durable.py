@@ -39,6 +39,11 @@ def rename_new(folder: int, part: str, name: str) -> None:
         os.unlink(part, dir_fd=folder)
 
 
+def rename_over(folder: int, part: str, name: str) -> None:
+    """Give *part*, in the open *folder*, the name *name*, whatever has it."""
+    os.rename(part, name, src_dir_fd=folder, dst_dir_fd=folder)
+
+
 def is_there(folder: int, name: str) -> bool:
     """Whether the open *folder* has anything called *name*.  Raises OSError if it cannot tell."""
     try:

@@ -111,6 +111,10 @@ class LocalStorage(LocalVolume):
         """As Storage says."""
         return LocalUpload(self, name)
 
+    def replace(self, name: str) -> LocalUpload:
+        """As Healing says."""
+        return LocalUpload(self, name, in_place=True)
+
     def put_new(self, name: str, data: bytes) -> None:
         """As Storage says."""
         with LocalUpload(self, name) as upload:

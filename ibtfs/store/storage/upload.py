@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ibtfs.errors import LockLost, ObjectExists
 from ibtfs.store.storage.base import LOST
-from ibtfs.store.storage.durable import failed, rename_new, sync_names
+from ibtfs.store.storage.durable import failed, rename_new, rename_over, sync_names
 
 
 class Folders(Protocol):
@@ -37,10 +37,10 @@ class Folders(Protocol):
 
 
 class LocalUpload:
-    """A file being put, as Upload says."""
+    """A file being put, as Upload says; *in_place* of what has its name, or as a new one."""
 
-    def __init__(self, storage: Folders, name: str) -> None:
-        self._storage, self.name = storage, name
+    def __init__(self, storage: Folders, name: str, *, in_place: bool = False) -> None:
+        self._storage, self.name, self._in_place = storage, name, in_place
         self._place, _, self._base = name.rpartition("/")
         self._part = storage.part_name(self._base)
         self.size = 0
@@ -70,7 +70,10 @@ class LocalUpload:
             # whoever breaks a lock removes it first, and then what was begun under it: either the
             # lock is missed here, or the link finds nothing
             self._storage.require_leases()
-            rename_new(self._folder, self._part, self._base)
+            if self._in_place:
+                rename_over(self._folder, self._part, self._base)
+            else:
+                rename_new(self._folder, self._part, self._base)
             sync_names(self._folder)
         except FileNotFoundError as error:
             raise LockLost(LOST) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.actions import alone as alone_module
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune import decide as decide_module
 from ibtfs.actions.prune import run as prune_module
@@ -160,7 +161,7 @@ def test_a_backup_at_work_is_waited_for_and_not_kept_waiting(
         if len(waited) == 3:
             other.release()
 
-    monkeypatch.setattr(prune_module.time, "sleep", sleep)
+    monkeypatch.setattr(alone_module.time, "sleep", sleep)
     assert pruned(repository).freed > 0
     assert len(waited) == 3
     assert_whole(repository)

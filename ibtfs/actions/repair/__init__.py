@@ -1,0 +1,1 @@
+"""Repairing a repository: what can be had again is."""

@@ -1,0 +1,1 @@
+"""Files of archives mended: what something appended is cut off, payloads are put back."""

@@ -1,0 +1,1 @@
+"""Parity: what a repository keeps beside its objects to heal them by."""

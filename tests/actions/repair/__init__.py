@@ -1,0 +1,1 @@
+"""Tests of `ibtfs.actions.repair`."""

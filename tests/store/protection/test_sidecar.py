@@ -1,0 +1,120 @@
+"""A sidecar: blocks that are lost are made again, as many of each row as it has parity for."""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from ibtfs.errors import FormatDamaged
+from ibtfs.format.parity import MAGIC, arranged
+from ibtfs.store.protection import sidecar as sidecar_module
+from ibtfs.store.protection.sidecar import Sidecar, write_sidecar
+from ibtfs.store.storage.local import LocalStorage
+
+SIZES = {
+    "one byte": [1], "less than a block": [511], "two blocks": [1024], "a row": [51_200],
+    "large blocks": [51_201], "rows": [4096 * 700 + 5], "files": [1, 512, 513, 9000, 188],
+}  # fmt: skip
+
+
+def stored(path: Path, sizes: list[int], share: int, *, whole: bool = False) -> LocalStorage:
+    """Objects of these sizes, called by their places, with a sidecar "parity"."""
+    storage = LocalStorage.create(os.fsencode(path))
+    names = [str(place) for place in range(len(sizes))]
+    for name, size in zip(names, sizes):
+        storage.put_new(name, os.urandom(size))
+    write_sidecar(storage, bytes(16), "parity", names, share, whole=whole)
+    return storage
+
+
+def contents(path: Path, count: int) -> list[bytes]:
+    return [(path / str(place)).read_bytes() for place in range(count)]
+
+
+def heal(storage: LocalStorage) -> list[bool]:
+    """Heal what is damaged; whether each could be."""
+    with Sidecar(storage, "parity") as sidecar:
+        erased = sidecar.erased()
+        blocks = sidecar.restored(erased)
+        return [sidecar.heal(place, blocks) for place in sidecar.damaged(erased)]
+
+
+@pytest.mark.parametrize("share", [1, 10, 100])
+@pytest.mark.parametrize("name", SIZES)
+def test_as_many_blocks_of_each_row_as_there_is_parity(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, share: int
+) -> None:
+    monkeypatch.setattr(sidecar_module, "WINDOW", 4096 * 150)  # more than one window
+    path, sizes = fast_path / "r", SIZES[name]
+    storage = stored(path, sizes, share)
+    before, rng = contents(path, len(sizes)), random.Random(share)
+    with Sidecar(storage, "parity") as sidecar:
+        shape, blocks = sidecar.head.shape, sidecar.head.blocks
+        assert sidecar.is_intact()
+        assert sidecar.damaged(sidecar.erased()) == []
+    firsts = [0]
+    for size in sizes:
+        firsts.append(firsts[-1] + -(-size // shape.block))
+    for row in range(shape.rows):
+        there = list(range(row, blocks, shape.rows))
+        for number in rng.sample(there, min(len(there), shape.checks)):
+            place = max(p for p in range(len(sizes)) if firsts[p] <= number)
+            with (path / str(place)).open("r+b") as file:
+                file.seek((number - firsts[place]) * shape.block)
+                byte = file.read(1)
+                file.seek(-1, os.SEEK_CUR)
+                file.write(bytes([byte[0] ^ 1]))
+    assert contents(path, len(sizes)) != before
+    assert all(heal(storage))
+    assert contents(path, len(sizes)) == before
+
+
+def test_any_file_may_be_lost_where_that_is_asked_for(fast_path: Path) -> None:
+    sizes = [188, *(random.Random(4).randrange(400, 3000) for _ in range(150)), 40_000]
+    storage = stored(fast_path / "r", sizes, 1, whole=True)
+    before = contents(fast_path / "r", len(sizes))
+    for place in range(0, len(sizes), 7):
+        (fast_path / "r" / str(place)).unlink()
+        assert heal(storage) == [True]
+        assert contents(fast_path / "r", len(sizes)) == before
+    assert arranged(sizes, 1, whole=True).checks == 14
+
+
+def test_one_head_is_enough(fast_path: Path) -> None:
+    storage = stored(fast_path / "r", [100_000], 10)
+    before, parity = contents(fast_path / "r", 1), fast_path / "r" / "parity"
+    whole = parity.read_bytes()
+    second = whole.rindex(MAGIC)
+    assert whole[:second].count(MAGIC) == 1
+    for damaged in (bytes(20) + whole[20:], whole[:second], whole[:-1], whole + b"\n", whole[5:]):
+        parity.write_bytes(damaged)
+        data = bytearray(before[0])
+        data[5000:9000] = bytes(4000)
+        (fast_path / "r" / "0").write_bytes(data)
+        with Sidecar(storage, "parity") as sidecar:
+            assert not sidecar.is_intact()
+        assert heal(storage) == [True]
+        assert contents(fast_path / "r", 1) == before
+    parity.write_bytes(whole[9:-9])
+    with pytest.raises(FormatDamaged, match="no head that can be read"):
+        Sidecar(storage, "parity")
+
+
+def test_damaged_parity_is_not_taken_for_good(fast_path: Path) -> None:
+    storage = stored(fast_path / "r", [51_200], 2)
+    before, parity = contents(fast_path / "r", 1), fast_path / "r" / "parity"
+    whole = bytearray(parity.read_bytes())
+    middle = len(whole) // 2
+    whole[middle - 100] ^= 1  # one of two blocks
+    parity.write_bytes(whole)
+    for count, healed in ((1, [True]), (2, [False])):
+        data = bytearray(before[0])
+        for number in range(count):
+            data[number * 512] ^= 1
+        (fast_path / "r" / "0").write_bytes(data)
+        assert heal(storage) == healed
+        assert (contents(fast_path / "r", 1) == before) is healed[0]
+        assert contents(fast_path / "r", 1)[0] in (before[0], bytes(data))
