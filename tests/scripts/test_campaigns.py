@@ -61,6 +61,14 @@ def test_a_campaign_in_small(name: str, tmp_path: Path) -> None:
     assert name == "real" or not list(work.iterdir())
 
 
+def test_power_cuts_in_small(tmp_path: Path) -> None:
+    words = ["removal", "--power-cuts", "--scenes=1", "--every=25", f"--work={tmp_path}"]
+    done = campaign(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " power cuts), " in done.stdout
+    assert DONE["removal"] in done.stdout
+
+
 def test_damages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
