@@ -16,6 +16,7 @@ from tests.support import CHECKOUT
 
 LEAST = {
     "big": ["--size=1", "--generations=2", "--edits=5"],
+    "crowd": ["--seconds=8"],
     "kill": ["--kills=3", "--size=2000000", "--no-large", "--no-sweep"],
     "machine": ["--steps=25"],
     "real": ["--small", "--only=log"],
@@ -24,6 +25,7 @@ LEAST = {
 }
 DONE = {
     "big": "generation 0: ",
+    "crowd": "nothing was lost or wrong",
     "kill": "; nothing was wrong",
     "machine": "nothing was lost or wrong",
     "real": "No difference found",
