@@ -14,7 +14,7 @@ from tests.support.cut_removal import PowerCuts
 from tests.support.killing import Call
 from tests.support.power_cuts import Disk
 
-LOOKED_AT = 24
+LOOKED_AT = 12
 
 
 @pytest.mark.parametrize("bundles", [False, True], ids=["freed", "bundled"])
@@ -26,6 +26,14 @@ def test_a_power_cut_loses_nothing(fast_path: Path, bundles: bool) -> None:
     assert bundles == any(path.startswith("bundles/") for path in paths)
     for number in range(0, len(cuts.states), max(1, len(cuts.states) // LOOKED_AT)):
         cuts.examine(cuts.states[number])
+
+
+@pytest.mark.parametrize("named", ["/points/", "/index.2", "/bundles/"])
+def test_what_a_killed_run_named_is_made_durable_too(fast_path: Path, named: str) -> None:
+    """The next run builds on it: it must not be taken back when what it made needless is gone."""
+    cuts = PowerCuts(fast_path, seed=1, bundles=True, points=4)
+    for state in cuts.after_a_kill(named):
+        cuts.look(state)
 
 
 def test_what_a_power_cut_may_leave(tmp_path: Path) -> None:

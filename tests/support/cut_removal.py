@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ibtfs.store.repository import Repository
 from tests.support.faulty import Scene, anything
-from tests.support.power_cuts import Image, cut_states, lay_out
+from tests.support.killing import Call
+from tests.support.power_cuts import Image, calls_of, cut_states, lay_out
 from tests.support.repositories import back_up, the_point
 
 _PRUNE = """
@@ -43,6 +44,10 @@ def _edited(repository: Repository, source: Path, count: int, rng: random.Random
     return ids
 
 
+def _changed(call: Call) -> str:
+    return call.target or call.path
+
+
 class PowerCuts:
     """What a power cut may leave of a repository below *path*, of which some points are removed.
 
@@ -51,22 +56,49 @@ class PowerCuts:
     """
 
     def __init__(self, path: Path, seed: int, *, bundles: bool, points: int = 6) -> None:
+        self._path = path
         self._scene = Scene(path, seed, points, _edited if seed % 2 else anything)
         place = str(self._scene.place)
-        forget = [sys.executable, "-m", "ibtfs", "forget", "--quiet", place, *self._scene.gone]
-        prune = [sys.executable, "-m", "ibtfs", "prune", "--quiet", place]
+        self._forget = [sys.executable, "-m", "ibtfs", "forget", "--quiet", place]
+        self._forget += self._scene.gone
+        self._prune = [sys.executable, "-m", "ibtfs", "prune", "--quiet", place]
         if bundles:
-            prune = [sys.executable, "-c", _PRUNE, place]
-        self.states: list[Image] = cut_states([forget, prune], self._scene.place, path)
+            self._prune = [sys.executable, "-c", _PRUNE, place]
+        self.states = self._states([(self._forget, 0), (self._prune, 0)])
         """All of them that differ, in the order in which they may come about."""
+
+    def _states(self, runs: list[tuple[list[str], int]]) -> list[Image]:
+        self._scene.reset()
+        return cut_states(runs, self._scene.place, self._path)
+
+    def after_a_kill(self, named: str) -> list[Image]:
+        """The states of one more run, after one that was killed with a name not synced yet.
+
+        That is the first name with *named* in it that is given or taken, by removing points or by
+        freeing space.
+        """
+        self._scene.reset()
+        earlier: list[tuple[list[str], int]] = []
+        for command in (self._forget, self._prune):
+            met = False
+            for call in calls_of(command, self._path):
+                met = met or (call.name in ("linkat", "unlinkat") and named in _changed(call))
+                if met and call.name == "fsync":
+                    return self._states([*earlier, (command, call.number), (self._prune, 0)])
+            earlier.append((command, 0))
+        raise AssertionError(f"Nothing is named {named}")
 
     @property
     def stay(self) -> list[str]:
         """The ids of the points that are not removed."""
         return self._scene.stay
 
-    def examine(self, state: Image) -> None:
-        """Look at all points in one state; the next run has to end what was begun."""
+    def look(self, state: Image) -> None:
+        """Look at all points in one state."""
         lay_out(state, self._scene.place)
         self._scene.look()
+
+    def examine(self, state: Image) -> None:
+        """Look at all points in one state; the next run has to end what was begun."""
+        self.look(state)
         self._scene.go_on()

@@ -10,6 +10,7 @@ import codecs
 import os
 import re
 import shutil
+import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,29 +174,26 @@ def lay_out(image: Image, root: Path) -> None:
             (root / path).write_bytes(data)
 
 
-def calls_of(commands: Iterable[Sequence[str]], work: Path) -> list[Call]:
-    """The calls of *commands*, one after the other, with all that they write.
+def calls_of(command: Sequence[str], work: Path, kill: int = 0) -> list[Call]:
+    """The calls of *command*, with all that it writes; it is killed before its sync number *kill*.
 
-    *work* is a folder for the trace, and for the caches of the commands.
+    *work* is a folder for the trace, and for the caches of the command.
     """
     log, cache = work / "trace", work / "cache"
     cache.mkdir(exist_ok=True)
-    found = []
-    for command in commands:
-        code, said = run(traced(command, log, told=EVERYTHING), cache)
-        assert code == 0, said
-        found += read_trace(log)
-    log.unlink()
-    return found
+    injected = [f"fsync:signal=KILL:when={kill}"] if kill else []
+    code, said = run(traced(command, log, *injected, told=EVERYTHING), cache)
+    assert code == (-signal.SIGKILL if kill else 0), said
+    return read_trace(log)
 
 
-def cut_states(commands: Iterable[Sequence[str]], root: Path, work: Path) -> list[Image]:
-    """All different states that a power cut may leave at *root* while *commands* run.
+def cut_states(runs: Iterable[tuple[Sequence[str], int]], root: Path, work: Path) -> list[Image]:
+    """All different states that a power cut may leave at *root* while one after the other *runs*.
 
-    In the order in which they may come about. *work* is as of calls_of.
+    In the order in which they may come about; commands, kills and *work* are as of calls_of.
     """
     disk = Disk(root)
-    calls = calls_of(commands, work)
+    calls = [call for command, kill in runs for call in calls_of(command, work, kill)]
     found: dict[int, Image] = {}
     for image in disk.states(calls):
         found.setdefault(hash(frozenset(image.items())), image)
