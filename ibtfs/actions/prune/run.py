@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ibtfs.actions.alone import WAIT_SECONDS, alone
@@ -20,13 +19,11 @@ from ibtfs.errors import (
     IntegrityError,
     LibraryMissing,
     ObjectExists,
-    ObjectMissing,
     StorageError,
     StorageFailed,
     StorageFull,
 )
 from ibtfs.format.index import Reference
-from ibtfs.store import layout
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
 from ibtfs.store.protection.keeping import Protection
@@ -146,7 +143,7 @@ class Pruner:
 
     def run(self) -> None:
         """Do it, in more than one round where the disk is full."""
-        self._settle()
+        self._repository.settle_changes()
         for point_id in self._repository.points.hidden():
             self._repository.points.remove(point_id)  # before what it leads to goes
         for _ in range(ROUNDS):
@@ -163,16 +160,6 @@ class Pruner:
         if not (is_full or swept_full):
             self._bundle()
         self._clean_up()
-
-    def _settle(self) -> None:
-        """Make durable what a run that was cut off named just before.
-
-        Else what is removed now could stay removed after a power cut that takes that back.
-        """
-        later = (name for name, last in self._repository.index_generations().items() if last > 1)
-        for folder in (layout.BUNDLES, *map(layout.archive, later)):
-            with suppress(ObjectMissing):
-                self._repository.storage.sync([folder])
 
     def left(self) -> list[str]:
         """What files hold that nobody needs, though all of it was to go; a line each."""
@@ -191,7 +178,7 @@ class Pruner:
 
         *prepare* is given the exclusive lock.
         """
-        self._settle()
+        self._repository.settle_changes()
         with alone(self._repository, self._lock, self._observer, self._options.wait) as lock:
             prepare(lock)
             decision = self._decide()
@@ -219,7 +206,7 @@ class Pruner:
         """Remove archives and write indexes, each before what it is built on loses anything."""
         plans, repository = decision.plan.archives, self._repository
         # whoever removed points may have been cut off before they were surely gone
-        repository.storage.sync([layout.POINTS])
+        repository.settle_changes()
         first = [name for name in decision.order if not plans[name].in_use]
         for name in first:
             if name in decision.removed:
