@@ -292,6 +292,17 @@ class Repository:
         """What is wrong with each bundle, but for the files that lie in it: reads both ends."""
         return self.storage.bundles.damages()
 
+    def settle_changes(self) -> None:
+        """Make durable what runs that were killed removed, or put in another's place, just before.
+
+        Else a power cut could take it back, and not what is removed because of it.  Raises
+        StorageFailed.
+        """
+        later = (name for name, last in self.index_generations().items() if last > 1)
+        for folder in (layout.POINTS, layout.BUNDLES, *map(layout.archive, later)):
+            with contextlib.suppress(ObjectMissing):
+                self.storage.sync([folder])
+
     def settle(
         self,
         adopted: Iterable[str],

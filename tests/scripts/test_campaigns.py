@@ -16,6 +16,7 @@ from tests.support import CHECKOUT
 
 LEAST = {
     "big": ["--size=1", "--generations=2", "--edits=5"],
+    "crowd": ["--seconds=8"],
     "kill": ["--kills=3", "--size=2000000", "--no-large", "--no-sweep"],
     "machine": ["--steps=25"],
     "real": ["--small", "--only=log"],
@@ -24,6 +25,7 @@ LEAST = {
 }
 DONE = {
     "big": "generation 0: ",
+    "crowd": "nothing was lost or wrong",
     "kill": "; nothing was wrong",
     "machine": "nothing was lost or wrong",
     "real": "No difference found",
@@ -59,6 +61,14 @@ def test_a_campaign_in_small(name: str, tmp_path: Path) -> None:
     assert DONE[name] in done.stdout
     assert "WRONG" not in done.stdout
     assert name == "real" or not list(work.iterdir())
+
+
+def test_power_cuts_in_small(tmp_path: Path) -> None:
+    words = ["removal", "--power-cuts", "--scenes=1", "--every=25", f"--work={tmp_path}"]
+    done = campaign(*words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " power cuts), " in done.stdout
+    assert DONE["removal"] in done.stdout
 
 
 def test_damages(

@@ -14,6 +14,7 @@ import pytest
 
 from ibtfs.errors import IbtfsError
 from ibtfs.store import layout
+from ibtfs.store.repository import Repository
 from ibtfs.store.storage import local, upload
 from ibtfs.store.storage.local import LocalStorage
 from tests.support.crashing import CutOff, Steps
@@ -49,17 +50,32 @@ class Failing:
         return step
 
 
-class Scene:
-    """A repository of some points below *path*, of which some are removed, to be freed again."""
+def anything(repository: Repository, source: Path, count: int, rng: random.Random) -> list[str]:
+    """Back up a tree that changes in any way, *count* times; the ids of the points."""
+    history = History(source, rng, max_bytes=1 << 20, max_entries=25)
+    ids = []
+    for _ in range(count):
+        history.step()
+        ids.append(the_point(back_up(repository, source)).id)
+    return ids
 
-    def __init__(self, path: Path, seed: int, points: int = 6) -> None:
+
+class Scene:
+    """A repository of some points below *path*, of which some are removed, to be freed again.
+
+    *fill* makes the points, as `anything` does.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        seed: int,
+        points: int = 6,
+        fill: Callable[[Repository, Path, int, random.Random], list[str]] = anything,
+    ) -> None:
         self._path, self._rng = path, random.Random(seed)
         self.repository = create(path / "repository")
-        history = History(path / "source", self._rng, max_bytes=1 << 20, max_entries=25)
-        ids = []
-        for _ in range(points):
-            history.step()
-            ids.append(the_point(back_up(self.repository, path / "source")).id)
+        ids = fill(self.repository, path / "source", points, self._rng)
         gone = self._rng.sample(ids, points // 2)
         self.gone = gone
         self.stay = sorted(set(ids) - set(gone))

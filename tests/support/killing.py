@@ -68,11 +68,14 @@ def run(command: Sequence[str], cache: Path, *, limit: float = 600) -> tuple[int
     return done.returncode, done.stderr.decode(errors="replace")
 
 
-def traced(command: Sequence[str], log: Path, *injected: str) -> list[str]:
-    """*command* under strace, which writes *log*; *injected* as in ``fsync:signal=KILL:when=3``."""
+def traced(command: Sequence[str], log: Path, *injected: str, told: int = 0) -> list[str]:
+    """*command* under strace, which writes *log*; *injected* as in ``fsync:signal=KILL:when=3``.
+
+    Of what is written, *told* bytes are told.
+    """
     calls = ",".join(CALLS)
     inject = [f"--inject={what}" for what in injected]
-    return ["strace", "-f", "-y", "-s", "0", "-o", str(log), "-e", f"trace={calls}",
+    return ["strace", "-f", "-y", "-s", str(told), "-o", str(log), "-e", f"trace={calls}",
             "-e", "signal=none", *inject, *command]  # fmt: skip
 
 

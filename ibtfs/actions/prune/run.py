@@ -143,6 +143,7 @@ class Pruner:
 
     def run(self) -> None:
         """Do it, in more than one round where the disk is full."""
+        self._repository.settle_changes()
         for point_id in self._repository.points.hidden():
             self._repository.points.remove(point_id)  # before what it leads to goes
         for _ in range(ROUNDS):
@@ -177,6 +178,7 @@ class Pruner:
 
         *prepare* is given the exclusive lock.
         """
+        self._repository.settle_changes()
         with alone(self._repository, self._lock, self._observer, self._options.wait) as lock:
             prepare(lock)
             decision = self._decide()
@@ -203,6 +205,8 @@ class Pruner:
     def _publish(self, decision: Decision) -> bool:
         """Remove archives and write indexes, each before what it is built on loses anything."""
         plans, repository = decision.plan.archives, self._repository
+        # whoever removed points may have been cut off before they were surely gone
+        repository.settle_changes()
         first = [name for name in decision.order if not plans[name].in_use]
         for name in first:
             if name in decision.removed:
