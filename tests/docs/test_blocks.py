@@ -108,6 +108,10 @@ class World:
         mounted = os.path.ismount(self.mountpoint)
         if "--source photos" in line:
             self.backup("photos", 5)
+        if " --from " in line:
+            copy = self.root / line.partition(" --from ")[2].partition(" ")[0].lstrip("/")
+            shutil.rmtree(copy, ignore_errors=True)
+            shutil.copytree(self.repository, copy)
         if "ibtfs init" in line:
             shutil.rmtree(self.repository, ignore_errors=True)
         elif "ibtfs mount" in line and mounted:

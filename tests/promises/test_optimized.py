@@ -27,6 +27,9 @@ ASSERTS = {
     "actions/purge/states.py": ["cut is not None", "folder.state is not None"],
     "actions/restore/entry.py": ["entry.content is not None"],
     "store/archives/file.py": ["upload is not None"],
+    "store/archives/rewriter.py": ["self._before is not None"],
+    "store/mending/copies.py": ["found is not None"],
+    "store/mending/payloads.py": ["self._file is not None", "table is not None"],
     "toolkit/index.py": ["known is not None"],
 }
 """All asserts of ibtfs: each tells what the lines before it have settled, nothing that was read."""

