@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterable
 from pathlib import Path
 
 from ibtfs.actions.observer import Observer
@@ -20,13 +19,6 @@ from tests.support.repositories import back_up, damages, reopened, settled, the_
 SOON = Bounds(least=2, age=-3600, tiers=(64 << 20,))
 """Any two archives, however young, become a bundle."""
 NEVER = Bounds(archive_size=0)
-
-
-def forget(repository: Repository, point_ids: Iterable[str]) -> None:
-    """Remove points, and say that they were."""
-    for point_id in point_ids:
-        repository.storage.put_new(layout.forgotten(point_id), b"")
-        repository.storage.delete(layout.point(point_id))
 
 
 def put_together(repository: Repository, bounds: Bounds = SOON, **options: object) -> PruneResult:

@@ -22,11 +22,11 @@ from tests.support.bundles import (
     assert_whole,
     bundles,
     folders,
-    forget,
     make_points,
     make_versions,
     put_together,
 )
+from tests.support.removal import forget
 from tests.support.repositories import (
     assert_comes_back,
     back_up,
