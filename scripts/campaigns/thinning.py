@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +24,9 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.decide import decide
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.store.removal.marking import mark_points
+from ibtfs.store.repository import Repository
 from tests.support.removal import forget, stored_bytes
-from tests.support.repositories import back_up, create, damages, reopened, the_point
+from tests.support.repositories import back_up, create, damages, reopened
 
 Value = TypeVar("Value")
 A_FOLDER = 60
@@ -39,6 +41,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--points", type=int, default=1000, help="backup points [1000]")
     parser.add_argument("--changes", type=int, default=20, help="files changed a point [20]")
     parser.add_argument("--seed", type=int, default=1, help="what is drawn [1]")
+    parser.add_argument("--made", metavar="FOLDER", type=Path,
+                        help="where both repositories are kept for another measurement; made "
+                             "there if FOLDER does not exist")  # fmt: skip
     parser.add_argument("--work", help="folder to work in, best in memory [/dev/shm]")
 
 
@@ -46,25 +51,39 @@ def run(options: argparse.Namespace) -> int:
     """Do it all; 1 if anything was wrong or too large."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with working_folder("thinning", options.work or memory) as work:
-        return measure(work, options)
+        made = options.made or work / "made"
+        if not made.exists():
+            make(made, options)
+        copied = work / "copied"
+        shutil.copytree(made / "repository", copied)
+        return measure(*(Repository.open(os.fsencode(path)) for path in (copied, made / "kept")))
 
 
-def measure(work: Path, options: argparse.Namespace) -> int:
-    """Make both repositories, thin the one, and compare."""
-    tree = Tree(work / "source", options.files, random.Random(options.seed))
-    repository, only_kept = create(work / "repository"), create(work / "kept")
-    ids: list[str] = []
+def make(made: Path, options: argparse.Namespace) -> None:
+    """Make below *made* a repository with all points and one with those that will stay."""
+    under_way = made.with_name(f"{made.name}.part")
+    tree = Tree(under_way / "source", options.files, random.Random(options.seed))
+    repository = create(under_way / "repository")
+    only_kept = create(under_way / "kept")
     began = time.monotonic()
     for number in range(options.points):
         if number:
             tree.change(options.changes)
-        cache = os.fsencode(work / "cache")
-        ids.append(the_point(back_up(repository, work / "source", cache=cache)).id)
+        cache = os.fsencode(under_way / "cache")
+        back_up(repository, under_way / "source", cache=cache)
         if number % 2:
-            back_up(only_kept, work / "source", cache=os.fsencode(work / "cache-of-kept"))
-    say(f"{options.points:,} points of {options.files:,} files: {time.monotonic() - began:.0f} s")
+            cache = os.fsencode(under_way / "cache-of-kept")
+            back_up(only_kept, under_way / "source", cache=cache)
+        if number % 50 == 49:
+            say(f"{number + 1:,} points, {time.monotonic() - began:.0f} s")
+    under_way.rename(made)
+
+
+def measure(repository: Repository, only_kept: Repository) -> int:
+    """Thin the one, and compare it with the one that only ever had what stays."""
     before = stored_bytes(repository)
-    points = reopened(repository).points.all().points
+    points = sorted(reopened(repository).points.all().points, key=lambda point: point.order)
+    ids = [point.id for point in points]
     used, _ = timed(lambda: mark_points(reopened(repository), [p.state for p in points]))
     say(f"marking: {used:.2f} s of processor time")
     foretold = decide(reopened(repository), without=ids[::2]).freed
