@@ -21,7 +21,7 @@ class ShownNames:
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
-        self._owners: dict[tuple[Identity, str], str] = {}
+        self._owners: dict[tuple[Identity, str], Point] = {}
 
     def settle(
         self, sources: Iterable[Sequence[Point]], names: Mapping[str, str]
@@ -36,8 +36,10 @@ class ShownNames:
     def _settled(self, point: Point, wanted: str) -> str:
         name = self._names.get(point.id, wanted)
         identity = point.source.identity
-        if self._owners.setdefault((identity, name), point.id) != point.id:
+        owner = self._owners.setdefault((identity, name), point)
+        if owner.id != point.id and not (point.replaces and owner.time_ns == point.time_ns):
+            # else it is the same point, of which a purge left less
             name = f"{wanted}-{id_digits(point.id)[:SUFFIX_DIGITS]}"
-            self._owners[identity, name] = point.id
+            self._owners[identity, name] = point
         self._names[point.id] = name
         return name

@@ -51,6 +51,9 @@ def run(options: argparse.Namespace) -> int:
                 except Exception:
                     wrong += 1
                     say(f"WRONG: seed {seed}: {traceback.format_exc(limit=-4)}")
+                finally:
+                    if machine is not None:
+                        machine.close()
             counts.update(machine.counts if machine else Counter(failed=1))
         seed += 1
     told = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))

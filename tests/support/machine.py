@@ -12,6 +12,8 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,8 +21,11 @@ import pytest
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune import decide as decide_module
 from ibtfs.actions.prune.run import PruneOptions, prune
+from ibtfs.actions.purge.run import PurgeOptions, purge
+from ibtfs.errors import UsageError
 from ibtfs.format.point import Point
 from ibtfs.store import layout
+from ibtfs.store.naming import displayed_names, shown_sources
 from ibtfs.store.removal.bundling import BOUNDS, Bounds
 from ibtfs.store.repository import Repository
 from tests.support import Entry, differences, snapshot
@@ -28,6 +33,8 @@ from tests.support.bundles import SOON
 from tests.support.crashing import CutOff, Steps
 from tests.support.faking import set_clock
 from tests.support.histories import History
+from tests.support.mounts import mounted
+from tests.support.protecting import protected, repaired
 from tests.support.removal import forget, pruned
 from tests.support.repositories import back_up, create, damages, reopened, restored_tree, the_point
 from tests.support.views import viewed_tree
@@ -54,6 +61,9 @@ class Machine:
         }
         self.trees: dict[str, dict[bytes, Entry]] = {}
         self._readers: list[Repository] = []
+        self._mount = ExitStack()
+        self._is_mounted = False
+        self._share = 0
         self.counts: Counter[str] = Counter()
         self.log: list[str] = []
         self._since = 0
@@ -61,7 +71,8 @@ class Machine:
     STEPS: tuple[str, ...] = (
         "edit", "edit", "edit", "backup", "backup", "backup", "forget", "forget_many", "undo",
         "prune", "prune", "prune_little", "cut_backup", "cut_prune", "cut_twice", "open_reader",
-        "read", "read", "read", "look", "copy", "damage",
+        "read", "read", "read", "open_mount", "read_mount", "read_mount", "look", "copy",
+        "damage", "protect", "repair", "repair", "purge",
     )  # fmt: skip
 
     def step(self) -> None:
@@ -74,6 +85,8 @@ class Machine:
 
     def finish(self) -> None:
         """Look at everything once more."""
+        self.read_mount()
+        self.close()
         self.look()
         for point in reopened(self.repository).points.all().points:
             self._compare_restored(point)
@@ -140,6 +153,32 @@ class Machine:
             written = pruned(self.repository, max_rewrite=most).written
             assert written <= most * 11 // 10, self.log  # it is told before it is compressed
 
+    def protect(self) -> None:
+        """Protect it, by another share, or no more."""
+        self._share = self._rng.choice((0, 10, 30))
+        assert protected(self.repository, self._share) == [], self.log
+
+    def purge(self) -> None:
+        """Take a path out of all points, if nothing that stays has the same bytes."""
+        paths = sorted((point_id, path) for point_id in self.trees for path in self.trees[point_id])
+        point_id, path = self._rng.choice(paths) if paths else ("", b"")
+        if not path:
+            return
+        point = reopened(self.repository).points.get(point_id)
+        word, options = point.root_path + b"/" + path, PurgeOptions()
+        try:
+            done = purge(reopened(self.repository), [word], options, Observer())
+        except UsageError as error:
+            assert "nothing was purged" in str(error).lower(), self.log
+            self.counts["purge refused"] += 1
+            return
+        assert done.left == done.prune.failed == done.prune.damages == [], self.log
+        assert point_id in done.replaced, self.log
+        self.trees = {
+            done.replaced.get(old, old): without(tree, path) if old in done.replaced else tree
+            for old, tree in self.trees.items()
+        }
+
     # What cuts it off
 
     def _cut(self, action: Callable[[], object]) -> bool:
@@ -196,22 +235,51 @@ class Machine:
         reader = self._rng.choice(self._readers)
         point_id = self._rng.choice(sorted(self.trees))
         seen = viewed_tree(reader, reader.points.get(point_id))
-        assert differences(self.trees[point_id], seen) == [], (point_id, self.log)
+        self._compare(point_id, seen)
+
+    def open_mount(self) -> None:
+        """Mount it, and keep it so."""
+        if not self._is_mounted:
+            self._mount.enter_context(mounted(self.repository, self._path / "mount"))
+            self._is_mounted = True
+
+    def close(self) -> None:
+        """Unmount it."""
+        self._mount.close()
+        self._is_mounted = False
+
+    def read_mount(self) -> None:
+        """Read a point through the mount."""
+        if not (self._is_mounted and self.trees):
+            return
+        points = reopened(self.repository).points.all().points
+        names, sources = displayed_names(points), shown_sources(points)
+        point_id = self._rng.choice(sorted(self.trees))
+        seen = snapshot(self._path / "mount" / sources[point_id] / names[point_id])
+        self._compare(point_id, seen, "blocks", "directory_size")
 
     def look(self) -> None:
         """Check all, and restore a point."""
         assert sorted(reopened(self.repository).points.ids()) == sorted(self.trees), self.log
-        assert damages(self.repository) == [], self.log
+        found = damages(self.repository)
+        assert found == [], (found, self.log)
         points = reopened(self.repository).points.all().points
         if points:
             self._compare_restored(self._rng.choice(points))
 
     def _compare_restored(self, point: Point) -> None:
         found = restored_tree(self.repository, point, self._path / "restored")
-        assert differences(self.trees[point.id], found, ignore=("directory_nlink",)) == [], self.log
+        self._compare(point.id, found)
+
+    def _compare(self, point_id: str, found: dict[bytes, Entry], *ignored: str) -> None:
+        # a purge may have taken a folder away
+        ignored += ("directory_nlink",)
+        wrong = differences(self.trees[point_id], found, ignore=ignored)
+        assert wrong == [], (point_id, wrong, self.log)
 
     def copy(self) -> None:
         """Go on with a copy of it."""
+        self.close()
         here, there = self._path / "repository", self._path / "copied"
         shutil.copytree(here, there, symlinks=True)
         shutil.rmtree(here)
@@ -220,25 +288,70 @@ class Machine:
 
     def damage(self) -> None:
         """Change a byte: check tells of it, or nobody needs it; then it is changed back."""
-        root = self._path / "repository"
-        files = sorted(
-            path
-            for path in root.glob("archives/*/*")
-            if layout.parse_archive_file(path.name) is not None
-        )
-        if not files:
+        path = self._any_file()
+        if path is None:
             return
-        path = self._rng.choice(files)
-        data = bytearray(path.read_bytes())
-        place = self._rng.randrange(len(data))
-        before = bytes(data)
-        data[place] ^= 1 << self._rng.randrange(8)
-        path.write_bytes(data)
+        before = self._flip(path)
         found = damages(self.repository)
         newest = max(int(p.suffix[1:]) for p in path.parent.glob(f"{path.stem}.*"))
         exists = reopened(self.repository).is_whole(path.parent.name)
         counts = exists and int(path.suffix[1:]) == newest
-        assert found or not counts, (path, place, self.log)
+        assert found or not counts, (path, self.log)
         path.write_bytes(before)
-        for note in (root / "damaged").iterdir():
+        self._forget_damage()
+
+    def repair(self) -> None:
+        """Change a bit, and let it heal by parity if there is any, or else from a copy."""
+        path = self._any_file()
+        if path is None:
+            return
+        copy = self._path / "to-repair-from"
+        # a run that was cut off may have written none
+        has_parity = any(path.parent.glob(f"{path.name}.parity.*"))
+        if not has_parity:
+            shutil.copytree(self._path / "repository", copy, symlinks=True)
+        before = self._flip(path)
+        is_hurt = damages(self.repository) != []
+        other = Repository.open(os.fsencode(copy)) if not has_parity else None
+        left = repaired(self.repository, other=other).left
+        assert left is not None and left.damages == [], (path, self.log)
+        assert damages(self.repository) == [], (path, self.log)
+        if is_hurt:
+            assert path.read_bytes() == before or not path.exists(), (path, self.log)
+        elif path.exists():
+            path.write_bytes(before)
+        shutil.rmtree(copy, ignore_errors=True)
+        self._forget_damage()
+
+    def _any_file(self) -> Path | None:
+        """A file of an archive, whichever."""
+        files = sorted(
+            path
+            for path in (self._path / "repository").glob("archives/*/*")
+            if layout.parse_archive_file(path.name) is not None
+        )
+        return self._rng.choice(files) if files else None
+
+    def _flip(self, path: Path) -> bytes:
+        """Change one bit of a file; the bytes that it had."""
+        before = path.read_bytes()
+        data, place = bytearray(before), self._rng.randrange(len(before))
+        data[place] ^= 1 << self._rng.randrange(8)
+        path.write_bytes(data)
+        return before
+
+    def _forget_damage(self) -> None:
+        for note in (self._path / "repository" / "damaged").iterdir():
             note.unlink()
+
+
+def without(tree: dict[bytes, Entry], path: bytes) -> dict[bytes, Entry]:
+    """*tree* without *path*, and what is below it."""
+    gone = {name for name in tree if name == path or name.startswith(path + b"/")}
+    left = {}
+    for name in tree.keys() - gone:
+        entry = tree[name]
+        links = entry.links - gone
+        nlink = entry.nlink - len(entry.links & gone)
+        left[name] = replace(entry, links=links if len(links) > 1 else frozenset(), nlink=nlink)
+    return left

@@ -171,7 +171,9 @@ class Copy:
         reader = repository.archive(archive_id)
         try:
             for kind in reader.kinds:
-                if not self._is_sound(repository, archive_id, reader.file(kind).name):
+                generation = reader.file(kind).generation
+                name = layout.archive_file(archive_id, kind, generation)
+                if not self._is_sound(repository, archive_id, name):
                     return True
             for record, ranges in kept_in(repository, reader):
                 for start, end in ranges:

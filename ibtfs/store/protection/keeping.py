@@ -135,13 +135,14 @@ class Protection:
             before = self._generations()
             names = self._sound()
             if before and self._covers(before[-1], names, share):
-                return
-            generation = before[-1] + 1 if before else 1
-            try:
-                self._write(layout.points_parity(generation), names, share, is_points=True)
-            except (ObjectExists, ObjectMissing):
-                continue  # others committed, or removed, a point
-            for earlier in before:
+                before.pop()
+            else:
+                generation = before[-1] + 1 if before else 1
+                try:
+                    self._write(layout.points_parity(generation), names, share, is_points=True)
+                except (ObjectExists, ObjectMissing):
+                    continue  # others committed, or removed, a point
+            for earlier in before:  # some may be left of a run that was cut off
                 if not self._is_needed(layout.points_parity(earlier), names):
                     self._storage.delete(layout.points_parity(earlier))
             return

@@ -130,7 +130,9 @@ class Sweeper:
                 for number in needed.slabs:
                     flags[number] = 1
                 file.keep_records(SLABS, flags)
-            return file.finish()
+            written = file.finish()
+        reader.refresh()  # the earlier one may lie in a bundle, and not go yet
+        return written
 
     def drop_earlier(self, archive_id: str) -> Swept:
         """Remove the generations of an archive's files that do not count any more."""
