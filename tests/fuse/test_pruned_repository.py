@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.purge.run import PurgeOptions, purge
 from ibtfs.fuse import MountOptions
 from ibtfs.store.repository import Repository
 from tests.support.mounts import BINDINGS, mounted
 from tests.support.removal import forget, pruned
-from tests.support.repositories import back_up, create, damages, dated, settle, the_point
+from tests.support.repositories import back_up, create, damages, dated, reopened, settle, the_point
+from tests.support.trees import make_tree
 
 SECONDS = 10
 
@@ -75,3 +78,22 @@ def test_an_idle_mount_lets_go_of_what_was_pruned(
             for handle, _, _ in opened:
                 os.close(handle)
     assert damages(repository) == []
+
+
+def test_a_point_from_which_a_path_was_purged_keeps_its_name(
+    repository: Repository, tmp_path: Path
+) -> None:
+    source = tmp_path / "documents"
+    make_tree(source, {"secret": b"1234", "other": b"5678", "third": b"9"})
+    settle()
+    back_up(repository, source)
+    with mounted(repository, tmp_path / "mnt") as mount:
+        (name,) = set(os.listdir(mount / "documents")) - {"latest"}
+        point = mount / "documents" / name
+        assert sorted(os.listdir(point)) == ["other", "secret", "third"]
+        for path in ("secret", "other"):
+            word = os.fsencode(source / path)
+            purge(reopened(repository), [word], PurgeOptions(), Observer())
+            if path == "other":  # not looked at between the two
+                assert os.listdir(point) == ["third"]
+        assert os.readlink(mount / "documents" / "latest") == name

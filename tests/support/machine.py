@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -162,20 +161,25 @@ class Machine:
         """Take a path out of all points, if nothing that stays has the same bytes."""
         paths = sorted((point_id, path) for point_id in self.trees for path in self.trees[point_id])
         point_id, path = self._rng.choice(paths) if paths else ("", b"")
-        if not path:
+        if not path or any(parts_links(tree, path) for tree in self.trees.values()):
             return
         point = reopened(self.repository).points.get(point_id)
         word, options = point.root_path + b"/" + path, PurgeOptions()
         try:
             done = purge(reopened(self.repository), [word], options, Observer())
         except UsageError as error:
-            assert "nothing was purged" in str(error).lower(), self.log
+            if "nothing was purged" not in str(error):
+                raise
             self.counts["purge refused"] += 1
             return
         assert done.left == done.prune.failed == done.prune.damages == [], self.log
         assert point_id in done.replaced, self.log
+        gone = {
+            old: below(tree, path) if old in done.replaced else set()
+            for old, tree in self.trees.items()
+        }
         self.trees = {
-            done.replaced.get(old, old): without(tree, path) if old in done.replaced else tree
+            done.replaced.get(old, old): {name: tree[name] for name in tree.keys() - gone[old]}
             for old, tree in self.trees.items()
         }
 
@@ -314,7 +318,8 @@ class Machine:
         is_hurt = damages(self.repository) != []
         other = Repository.open(os.fsencode(copy)) if not has_parity else None
         left = repaired(self.repository, other=other).left
-        assert left is not None and left.damages == [], (path, self.log)
+        assert left is not None
+        assert left.damages == [], (path, self.log)
         assert damages(self.repository) == [], (path, self.log)
         if is_hurt:
             assert path.read_bytes() == before or not path.exists(), (path, self.log)
@@ -345,13 +350,15 @@ class Machine:
             note.unlink()
 
 
-def without(tree: dict[bytes, Entry], path: bytes) -> dict[bytes, Entry]:
-    """*tree* without *path*, and what is below it."""
-    gone = {name for name in tree if name == path or name.startswith(path + b"/")}
-    left = {}
-    for name in tree.keys() - gone:
-        entry = tree[name]
-        links = entry.links - gone
-        nlink = entry.nlink - len(entry.links & gone)
-        left[name] = replace(entry, links=links if len(links) > 1 else frozenset(), nlink=nlink)
-    return left
+def below(tree: dict[bytes, Entry], path: bytes) -> set[bytes]:
+    """The paths of *tree* that are *path*, or below it."""
+    return {name for name in tree if name == path or name.startswith(path + b"/")}
+
+
+def parts_links(tree: dict[bytes, Entry], path: bytes) -> bool:
+    """Whether *path* has some of the hard links to something, and not all of them.
+
+    What is left of them goes on to say how many there were.
+    """
+    gone = below(tree, path)
+    return any(tree[name].links - gone for name in gone)

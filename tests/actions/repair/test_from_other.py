@@ -14,6 +14,7 @@ from ibtfs.format.frames import HEAD_SIZE
 from ibtfs.store.mending.copies import configured_by
 from ibtfs.store.repository import Repository
 from tests.support import Entry, snapshot
+from tests.support.bundles import bundles, put_together
 from tests.support.crashing import CutOff, Steps
 from tests.support.damage import lowered
 from tests.support.protecting import files_of, repaired
@@ -208,4 +209,15 @@ def test_cut_off_at_any_step_it_goes_on(made: Made, monkeypatch: pytest.MonkeyPa
         left = repaired(made.repository, other=copy).left
         assert left is not None
         assert left.damages == []
+    made.assert_whole()
+
+
+def test_archives_that_lie_in_bundles(made: Made) -> None:
+    assert put_together(made.repository).bundled
+    copy = made.copy()
+    (bundle,) = bundles(made.repository)
+    spoil(bundle, *range(300, bundle.stat().st_size // 2, 3000))
+    result = repaired(made.repository, other=copy)
+    assert result.left is not None
+    assert result.left.damages == []
     made.assert_whole()

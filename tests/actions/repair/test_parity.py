@@ -298,3 +298,16 @@ def test_points_that_are_forgotten_leave_the_parity_of_manifests(fast_path: Path
     assert not any(ids[0].encode() in data for name, data in files_of(repository).items()
                    if name.startswith("protection/"))  # fmt: skip
     assert repaired(repository).healed == {}
+
+
+def test_an_earlier_parity_of_manifests_that_was_left_tells_of_no_loss(fast_path: Path) -> None:
+    repository, ids = made(fast_path)
+    earlier = one_of(repository, "points parity")
+    data = earlier.read_bytes()
+    forget(repository, ids)
+    back_up(repository, fast_path / "source", full=True)
+    earlier.write_bytes(data)  # as by a run that was cut off before it was removed
+    assert pruned(repository).failed == []
+    assert reopened(repository).points.forgotten() == []
+    assert damages(repository) == []
+    assert_protected(repository)
