@@ -22,7 +22,7 @@ from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.lock import SHARED
 from ibtfs.store.points import PointList
-from ibtfs.store.protection.healing import damaged_sidecars, missing_manifests
+from ibtfs.store.protection.healing import damaged_sidecars, is_mark_missing, missing_manifests
 from ibtfs.store.repository import Repository
 
 LOOKS = 3
@@ -134,6 +134,10 @@ def _protection(repository: Repository, damages: Damages) -> None:
     """What parity tells of: manifests that are gone, and its own files."""
     for name in missing_manifests(repository):
         message = f"{name}: is gone, and nobody removed the point (ibtfs check --repair)"
+        damages.add(name, message)
+    if is_mark_missing(repository):
+        name = f"{layout.PROTECTION}/"
+        message = f"{name}: nothing says how much parity is to be kept up (ibtfs protect says so)"
         damages.add(name, message)
     for name in damaged_sidecars(repository):
         message = f"{name}: this parity is damaged (ibtfs check --repair makes it anew)"

@@ -150,6 +150,15 @@ def missing_manifests(repository: Repository) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def is_mark_missing(repository: Repository) -> bool:
+    """Whether parity is there, and nothing says that it is to be kept up.
+
+    So it is too where taking all parity away was cut off.
+    """
+    protection = Protection(repository)
+    return not protection.share and any(protection.sidecars())
+
+
 def damaged_sidecars(repository: Repository) -> list[str]:
     """The names of sidecars that are not as they were written."""
     found = []

@@ -311,3 +311,12 @@ def test_an_earlier_parity_of_manifests_that_was_left_tells_of_no_loss(fast_path
     assert reopened(repository).points.forgotten() == []
     assert damages(repository) == []
     assert_protected(repository)
+
+
+def test_parity_that_nothing_keeps_up_is_told(fast_path: Path) -> None:
+    repository, _ = made(fast_path)
+    (Path(os.fsdecode(repository.path)) / "protection" / "redundancy.10").unlink()
+    (told,) = damages(repository)
+    assert "ibtfs protect" in told
+    assert protected(repository) == []
+    assert damages(repository) == []
