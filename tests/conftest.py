@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")  # before it is imported
 
+import ibtfs  # noqa: E402
 from ibtfs.actions.backup.run import BackupResult  # noqa: E402
 from ibtfs.store.repository import Repository  # noqa: E402
 from tests.support.repositories import Backup, back_up, create, damages  # noqa: E402
@@ -31,6 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "damaged: the repository of this test is damaged on purpose, do not check it"
     )
+    if not hasattr(config, "workerinput"):
+        # else each of the many processes would compile it anew where Python is to write no caches
+        compileall.compile_dir(ibtfs.__path__[0], quiet=2, optimize=[0, 1])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
