@@ -47,7 +47,7 @@ def made(path: Path) -> tuple[Repository, list[str]]:
     source.mkdir()
     repository = create(path / "repository")
     make_tree(source, {"large": os.urandom(500_000), "small": b"12345"})
-    make_tree(source, {f"n{number}": os.urandom(99) for number in range(400)})
+    make_tree(source, {f"n{number}": os.urandom(99) for number in range(80)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archive_writer, "INSIDE_INDEX", 100)
         patch.setattr(store_file, "MEMORY_LIMIT", 64 << 10)
@@ -88,7 +88,7 @@ def test_sidecars_are_written_by_backups_from_then_on(fast_path: Path) -> None:
 def test_what_prune_writes_anew_is_protected(fast_path: Path) -> None:
     repository, ids = made(fast_path)
     source = fast_path / "source"
-    for number in range(200):
+    for number in range(40):
         (source / f"n{number}").unlink()
     (source / "large").write_bytes(os.urandom(6 << 20))
     last = the_point(back_up(repository, source)).id
