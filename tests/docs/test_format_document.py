@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -11,7 +10,6 @@ import stat
 import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -55,8 +53,9 @@ from ibtfs.store.trees import directory as states
 from ibtfs.store.trees import totals, trail
 from ibtfs.store.writing import flatten
 from ibtfs.store.writing import run as run_writer
-from tests.support import TYPES, Entry, differences, independent_reader
-from tests.support.fixtures import DATA, FIXTURES, expected_points
+from tests.support import independent_reader
+from tests.support.documents import list_tables
+from tests.support.fixtures import DATA
 from tests.support.independent_reader import IndependentReader
 
 TEXT = (Path(frames.__file__).parent / "FORMAT.rst").read_text()
@@ -65,7 +64,6 @@ STRUCT_CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q"}
 TYPES_OF_KEYS = {
     "int": int, "text": str, "bytes": bytes, "bool": bool, "array": tuple, "map": dict,
 }  # fmt: skip
-Row = dict[str, str]
 
 
 # Reading the document
