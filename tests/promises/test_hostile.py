@@ -16,7 +16,7 @@ from ibtfs.store.repository import Repository
 from tests.support import hostile
 from tests.support.commands import outside
 from tests.support.mounts import mounted
-from tests.support.repositories import create, reopened
+from tests.support.repositories import reopened
 from tests.support.trees import make_tree
 
 MEMORY = 1 << 30
@@ -201,23 +201,15 @@ def test_a_frame_table_takes_no_more_memory_than_one_may(
     assert (done.returncode, b"beyond the limits of the format" in done.stderr) == (1, True)
 
 
-@pytest.fixture(scope="module")
-def with_chain(tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A repository with a chain of too many ranges, which takes long to make."""
-    made = create(tmp_path_factory.mktemp("chain") / "repository")
-    hostile.chained(made)
-    return made
-
-
-@pytest.mark.xdist_group("too many ranges")
 @pytest.mark.parametrize("command", ["cat", "check", "restore"])
 def test_a_chain_takes_no_more_memory_than_one_may(
-    tmp_path: Path, with_chain: Repository, command: str
+    tmp_path: Path, repository: Repository, command: str
 ) -> None:
+    hostile.chained(repository)
     words: dict[str, list[object]] = {
         "cat": ["latest", "file"], "check": [], "restore": ["latest", tmp_path / "out"]
     }  # fmt: skip
-    done = bounded_run(command, with_chain.path, *words[command])
+    done = bounded_run(command, repository.path, *words[command])
     assert done.returncode == (3 if command == "restore" else 1)
     assert b"its chain has more ranges than it may" in done.stderr
 
