@@ -92,7 +92,7 @@ def spread_kills(work: Path, kills: int, size: int, seed: int) -> Counts:
         trial = scene.trial()
         killed = trial.kill_after(begin + (number + 0.5) / timed * (length - begin))
         counts.add(trial.phase() if killed else FINISHED, "after a time", trial.verify())
-    _, calls = scene.trial().trace()
+    calls = scene.calls
     chosen = calls_by_phase(calls)
     say("Calls to be killed before: " + ", ".join(f"{p} {len(c)}" for p, c in chosen.items()))
     least = min(LEAST, max(1, kills // 4))
@@ -146,7 +146,7 @@ def sweep(work: Path, seed: int) -> Counts:
     for name, earlier, size, options in scenes:
         (work / name).mkdir()
         scene = make_scene(work / name, size, seed, earlier=earlier, options=options)
-        _, calls = scene.trial().trace()
+        calls = scene.calls
         numbers = Counter(call.name for call in calls if call.name in SWEPT)
         say(f"Sweep of the {name} backup: {dict(numbers)}")
         for call, count in numbers.items():

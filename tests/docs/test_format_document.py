@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -11,7 +10,6 @@ import stat
 import struct
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -55,8 +53,9 @@ from ibtfs.store.trees import directory as states
 from ibtfs.store.trees import totals, trail
 from ibtfs.store.writing import flatten
 from ibtfs.store.writing import run as run_writer
-from tests.support import TYPES, Entry, differences, independent_reader
-from tests.support.fixtures import DATA, FIXTURES, expected_points
+from tests.support import independent_reader
+from tests.support.documents import list_tables
+from tests.support.fixtures import DATA
 from tests.support.independent_reader import IndependentReader
 
 TEXT = (Path(frames.__file__).parent / "FORMAT.rst").read_text()
@@ -65,35 +64,12 @@ STRUCT_CODES = {"u8": "B", "u16": "H", "u32": "I", "u64": "Q"}
 TYPES_OF_KEYS = {
     "int": int, "text": str, "bytes": bytes, "bool": bool, "array": tuple, "map": dict,
 }  # fmt: skip
-Row = dict[str, str]
 
 
 # Reading the document
 
 
-def _tables(text: str) -> dict[str, list[Row]]:
-    """The list-tables by title: a row is a dict of column to cell, without markup."""
-    tables: dict[str, list[Row]] = {}
-    for block in re.split(r"^\.\. list-table:: ", text, flags=re.MULTILINE)[1:]:
-        title, _, rest = block.partition("\n")
-        indented = re.match(r"(?:   .*\n|\n)*", rest)
-        assert indented is not None
-        rows: list[list[str]] = []
-        for line in indented[0].splitlines():
-            if line.startswith("   * -"):
-                rows.append([line[6:].strip()])
-            elif line.startswith("     -"):
-                rows[-1].append(line[6:].strip())
-            elif rows and line.strip():
-                rows[-1][-1] += " " + line.strip()
-        names, *cells = [[cell.replace("``", "") for cell in row] for row in rows]
-        assert all(len(row) == len(names) for row in cells), title
-        assert title not in tables
-        tables[title] = [dict(zip(names, row)) for row in cells]
-    return tables
-
-
-TABLES = _tables(TEXT)
+TABLES = list_tables(TEXT)
 
 
 def _column(title: str, column: str) -> list[str]:
@@ -590,102 +566,3 @@ def test_gaps_in_a_table_are_read_alike() -> None:
     assert [(r.start, r.count, r.offset, r.size) for r in rows] == list(
         zip(table.starts, table.counts, table.offsets, table.sizes)
     )
-
-
-# A reader made from the document
-
-
-def test_the_independent_reader_knows_nothing_of_ibtfs() -> None:
-    source = Path(independent_reader.__file__).read_text()
-    imports = re.findall(r"^\s*(?:import|from) (\S+)", source, re.MULTILINE)
-    assert not [name for name in imports if name.startswith(("ibtfs", "support", "."))]
-
-
-@pytest.mark.parametrize("name", FIXTURES)
-def test_the_independent_reader_reads_every_point(name: str) -> None:
-    reader = IndependentReader(str(DATA / name))
-    points = reader.points()
-    expected = expected_points(DATA / name)
-    assert [p.values["id"] for p in points] == [facts["id"] for facts, _ in expected]
-    known: dict[int, str] = {}
-    for read, (facts, tree) in zip(points, expected):
-        for key in facts.keys() - {"tags"}:
-            assert read.values[key] == facts[key]
-        assert read.tags == facts["tags"]
-        found = _independent_tree(read, known)
-        if facts["single"]:
-            del found[b""]
-        assert differences(tree, found, also={"blocks", "directory_size"}) == []
-
-
-def _independent_tree(read: independent_reader.Point, known: dict[int, str]) -> dict[bytes, Entry]:
-    entries = dict(read.entries())
-    groups: dict[Any, set[bytes]] = {}
-    for path, found in entries.items():
-        groups.setdefault(found.link_key or path, set()).add(path)
-    return {
-        path: Entry(
-            type=TYPES[stat.S_IFMT(found.mode)], mode=stat.S_IMODE(found.mode), uid=found.uid,
-            gid=found.gid, size=found.size, mtime_ns=found.mtime_ns, nlink=found.links,
-            rdev=found.device, target=found.target, sha256=_sha256(found, known),
-            blocks=found.blocks if TYPES[stat.S_IFMT(found.mode)] in ("file", "directory") else 0,
-            xattrs={os.fsdecode(k): v for k, v in sorted(found.xattrs.items())},
-            links=frozenset(groups.get(found.link_key, ())),
-        )
-        for path, found in entries.items()
-    }  # fmt: skip
-
-
-def _sha256(found: independent_reader.Entry, known: dict[int, str]) -> str | None:
-    if not stat.S_ISREG(found.mode):
-        return None
-    if found.content is None:
-        return hashlib.sha256().hexdigest()
-    if id(found.content) not in known:
-        known[id(found.content)] = hashlib.sha256(found.content.whole()).hexdigest()
-    return known[id(found.content)]
-
-
-@pytest.mark.parametrize("name", FIXTURES)
-def test_both_readers_read_every_record_and_slab_alike(name: str) -> None:
-    reader = IndependentReader(str(DATA / name))
-    mine = Repository.open(os.fsencode(DATA / name))
-    assert [archive.id for archive in reader.archives()] == mine.archive_ids()
-    deltas = slabs = 0
-    for archive in reader.archives():
-        own = mine.archive(archive.id)
-        assert own.header.epoch == archive.header["epoch"]
-        for number, record in own.contents():
-            other = archive.content(number)
-            data = other.whole()
-            assert (other.digest, other.depth, len(data)) == record[:1] + (
-                record.depth,
-                record.size,
-            )
-            deltas += record.depth > 0
-            if record.slabs >= 0:
-                digests = other.slab_digests()
-                assert b"".join(digests) == vault.load_slabs(mine, record, archive.id).data
-                cut = range(0, len(data), vault.SLAB)
-                assert digests == [vault.slab_digest(data[n : n + vault.SLAB]) for n in cut]
-                slabs += 1
-    assert deltas > 5
-    assert slabs > 5
-
-
-def test_the_fixture_holds_what_it_is_for() -> None:
-    """Both readers meet everything that the format has, but what pruning makes."""
-    reader = IndependentReader(str(FIXTURE))
-    archives = reader.archives()
-    contents = [a.content(n) for a in archives for n in range(a.header["contents"])]
-    codes = {code for c in contents for code, _, _ in c.extents or []}
-    assert codes >= {0, 1, 2, 3, 4, 5}
-    assert {c.stream for c in contents} == {1, 2, 3}
-    assert max(c.depth for c in contents) == 2
-    assert any(c.donors and c.stream == frames.LITERALS and not c.base for c in contents)
-    assert {a.header["data"] for a in archives} == {a.header["sigs"] for a in archives} == {0, 1}
-    assert {a.header["epoch"] for a in archives} == {0, 1}
-    stored = [a.state(n) for a in archives for n in range(a.header["states"])]
-    assert any(len(values[0]) > 3 for kind, *values in stored if kind == 1)
-    extras = {key for kind, *v in stored if kind == 0 for extra in v[2].values() for key in extra}
-    assert extras >= {"x", "X", "b"}

@@ -221,7 +221,7 @@ _ALPHABET = st.sampled_from(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(st.lists(_ALPHABET, min_size=1, max_size=9).map(b"".join), min_size=1, max_size=3),
     st.lists(st.text("ab*", min_size=1, max_size=4), min_size=1, max_size=5),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from ibtfs.store.repository import Repository
 from tests.support import damage
 from tests.support.damage import GOOD, Damage, Examiner, Sample, frames_of
 
-EVERY = 97
+EVERY = 389
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +39,22 @@ def bad_outcomes(examiner: Examiner, damages: Iterator[Damage]) -> list[str]:
 
 
 def sampled_bytes(sample: Sample) -> Iterator[Damage]:
-    """Every 97th byte; and of each file some of the first head, of the table, the trailer."""
+    """One byte in EVERY; and of the head, the table and the trailer of each archive file a few:
+    others of the next file of its kind."""
     position = 0
+    seen: Counter[str] = Counter()
     for name, data in sample.files.items():
         chosen = {place for place in range(len(data)) if (position + place) % EVERY == 0}
         if data and name.startswith("archives/"):
-            end = frames_of(sample, name)[-1][0]
-            chosen |= {0, 17, 20, end + 20, len(data) - 1}  # a head, the table, the check sum
-            chosen |= {len(data) - 56 + n for n in (0, 8, 12, 16, 24)}
+            end, kind = frames_of(sample, name)[-1][0], damage.kind_of(name)
+            places = [0, 17, 20, end + 20, len(data) - 1]  # a head, the table, the check sum
+            places += [len(data) - 56 + n for n in (0, 8, 12, 16, 24)]
+            chosen.update(places[seen[kind] % 3 :: 3])
+            seen[kind] += 1
         position += len(data)
         for number, place in enumerate(sorted(chosen)):
             yield damage.flip(sample.files, name, place, (1, 255)[number % 2])
+    assert min(seen.values()) >= 3  # all of these in each kind
 
 
 def test_the_sample_holds_everything(examiner: Examiner) -> None:
@@ -100,7 +106,7 @@ def test_every_byte_of_the_configuration(examiner: Examiner) -> None:
 def test_files_damaged(examiner: Examiner, kind: str) -> None:
     chosen = [item for item in damage.other_damages(examiner.sample) if item.kind == kind]
     assert chosen
-    step = max(1, len(chosen) // 20)
+    step = max(1, len(chosen) // 10)
     assert bad_outcomes(examiner, iter(chosen[::step])) == []
 
 

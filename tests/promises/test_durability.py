@@ -240,8 +240,7 @@ def failing(scene: Scene, call: str, error: str, numbers: Sequence[int]) -> None
 
 def numbers_of(scene: Scene, name: str) -> list[int]:
     """Which calls of *name* work on the repository, their failing is no matter of taste."""
-    _, calls = scene.trial().trace()
-    return [c.number for c in calls if c.name == name and "/repository" in c.path]
+    return [c.number for c in scene.calls if c.name == name and "/repository" in c.path]
 
 
 @pytest.mark.parametrize(
@@ -252,8 +251,7 @@ def numbers_of(scene: Scene, name: str) -> list[int]:
 def test_an_error_of_the_disk_fails_the_run(small: Scene, call: str, error: str) -> None:
     numbers = numbers_of(small, call)
     assert numbers
-    step = max(1, len(numbers) // 6)
-    failing(small, call, error, numbers[::step])
+    failing(small, call, error, numbers[:: -(-len(numbers) // 6)])
 
 
 @pytest.mark.parametrize(("call", "error"), [("fsync", "EIO"), ("write", "ENOSPC")])

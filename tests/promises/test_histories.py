@@ -57,7 +57,7 @@ CONFIGURATIONS: dict[str, list[tuple[Any, str, Any]]] = {
 EDITS = [c for c in CHANGES if c.__name__ in {"_edit", "_splice", "_append", "_resize", "_punch"}]
 CHUNKS = 5
 """How many tests each configuration is cut into, so that two processes can share them."""
-EXAMPLES = 5 * MULTIPLIER
+EXAMPLES = 3 * MULTIPLIER
 
 
 @pytest.fixture

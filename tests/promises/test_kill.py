@@ -22,9 +22,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 @pytest.mark.parametrize("phase", PHASES)
 def test_killed_before_calls_of_a_phase(scene: Scene, phase: str) -> None:
-    code, calls = scene.trial().trace()
-    assert code == 0
-    chosen = spread(calls_by_phase(calls)[phase], KILLS)
+    chosen = spread(calls_by_phase(scene.calls)[phase], KILLS)
     assert len(chosen) == KILLS
     for call in chosen:
         trial = scene.trial()
@@ -42,8 +40,7 @@ def test_killed_at_times_spread_over_a_backup(scene: Scene) -> None:
 
 def test_killed_twice_in_a_row(scene: Scene) -> None:
     """A fault while it recovers from a fault."""
-    _, calls = scene.trial().trace()
-    chosen = calls_by_phase(calls)
+    chosen = calls_by_phase(scene.calls)
     trial = scene.trial()
     assert trial.kill_before(chosen["manifest"][1])
     assert trial.kill_before(chosen["data"][-1])
@@ -52,8 +49,7 @@ def test_killed_twice_in_a_row(scene: Scene) -> None:
 
 def test_first_backup_killed_while_the_repository_is_made(tmp_path: Path) -> None:
     scene = make_scene(tmp_path, 50_000, seed=4, earlier=0)
-    _, calls = scene.trial().trace()
-    for call in spread(calls_by_phase(calls)[START], 5):
+    for call in spread(calls_by_phase(scene.calls)[START], 5):
         trial = scene.trial()
         assert trial.kill_before(call)
         assert trial.verify() == [], f"killed before {call}"

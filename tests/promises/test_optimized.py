@@ -44,8 +44,8 @@ with tempfile.TemporaryDirectory(dir=sys.argv[1]) as name:
     sample = damage.build(work / "made")
     examiner = damage.Examiner(sample, work)
     places = [(name, place) for name, data in sample.files.items() for place in range(len(data))]
-    damages = [damage.flip(sample.files, *place, 255) for place in places[::401]]
-    damages += itertools.islice(damage.other_damages(sample), 0, None, 7)
+    damages = [damage.flip(sample.files, *place, 255) for place in places[::1201]]
+    damages += itertools.islice(damage.other_damages(sample), 0, None, 41)
     found = [(item.hit, item.what, *examiner.examine(item)) for item in damages]
 print(json.dumps(found))
 """
@@ -163,7 +163,7 @@ def test_what_must_be_refused_is_refused(repository: Path, source: Path, tmp_pat
 def test_damages_of_every_kind(fast_path: Path) -> None:
     """A sample of what `test_damage` does with asserts, which no judge needs there either."""
     found = json.loads(run("-c", EXAMINED, fast_path).stdout)
-    assert len(found) > 100
+    assert len(found) > 25
     assert [outcome for outcome in found if outcome[2] not in GOOD] == []
 
 

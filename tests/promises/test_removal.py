@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ibtfs.store.repository import Repository
-from tests.support.crashing import CutOff, Steps
+from tests.support.crashing import cut_at_each_step
 from tests.support.damage import lowered
 from tests.support.histories import History
 from tests.support.removal import assert_whole, forget, forget_some, pruned, stored_bytes
@@ -85,29 +84,15 @@ def test_what_only_the_chain_held_is_freed(fast_path: Path) -> None:
     assert stored_bytes(repository) <= 1.10 * stored_bytes(only_kept)
 
 
-def test_a_cut_at_any_step_loses_nothing(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cut_at_any_step_loses_nothing(fast_path: Path) -> None:
     repository, ids = with_chain(fast_path, 7)
     forget(repository, [ids[0], ids[2], ids[3], ids[6]])
-    original = Path(os.fsdecode(repository.path))
-    kept = fast_path / "original"
-    shutil.copytree(original, kept)
-    with monkeypatch.context() as patch:
-        steps = Steps(patch)
-        pruned(repository)
-    smallest = stored_bytes(repository)
-    assert steps.count > 30
-    for last in range(steps.count):
-        shutil.rmtree(original)
-        shutil.copytree(kept, original)
-        with monkeypatch.context() as patch:
-            Steps(patch, last)
-            with pytest.raises(CutOff):
-                pruned(repository)
-        for lock in (original / "locks").iterdir():
-            lock.unlink()  # this process still lives
+    root, smallest = Path(os.fsdecode(repository.path)), 0
+    for step in cut_at_each_step(root, lambda: pruned(repository), least=30):
+        smallest = smallest or stored_bytes(repository)
         assert sorted(reopened(repository).points.ids()) == sorted([ids[1], ids[4], ids[5]])
         assert_whole(repository)
-        (fast_path / "source" / "more").write_bytes(b"%d" % last)
+        (fast_path / "source" / "more").write_bytes(b"%d" % (step or 0))
         extra = the_point(back_up(repository, fast_path / "source"))
         assert_whole(repository)
         forget(repository, [extra.id])

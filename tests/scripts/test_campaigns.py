@@ -76,11 +76,11 @@ def test_damages(
 ) -> None:
     every = damage.damages
     monkeypatch.setattr(
-        damage, "damages", lambda sample, step: itertools.islice(every(sample, step), 50)
+        damage, "damages", lambda sample, step: itertools.islice(every(sample, step), 16)
     )
     options = argparse.Namespace(every=1, workers=2, work=str(tmp_path))
     assert damage.run(options) == 0
-    assert "\n50 damages, 0 with a bad outcome; " in capsys.readouterr().out
+    assert "\n16 damages, 0 with a bad outcome; " in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
 
 

@@ -5,7 +5,9 @@ As after a kill, what was begun stays as it is: no clean-up finds a disk to clea
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,3 +45,29 @@ class Steps:
             return real(*args, **options)
 
         return step
+
+
+def cut_at_each_step(root: Path, work: Callable[[], object], *, least: int) -> Iterator[int | None]:
+    """Do *work* to the repository in *root* to its end, and then cut it off at each of its steps.
+
+    Each time it begins with what *root* is now.  Yields None when it is done, and then the number
+    of the step at each cut, with the repository as that left it, but without locks: this process
+    still lives.  There have to be *least* steps.
+    """
+    kept = root.with_name(f"{root.name} kept")
+    shutil.copytree(root, kept)
+    with pytest.MonkeyPatch.context() as patch:
+        steps = Steps(patch)
+        work()
+    assert steps.count >= least
+    yield None
+    for last in range(steps.count):
+        shutil.rmtree(root)
+        shutil.copytree(kept, root)
+        with pytest.MonkeyPatch.context() as patch:
+            Steps(patch, last)
+            with pytest.raises(CutOff):
+                work()
+        for lock in (root / "locks").iterdir():
+            lock.unlink()
+        yield last

@@ -40,7 +40,7 @@ from ibtfs.view.tree import RepositoryView
 
 from . import Entry, snapshot
 from .trees import Directory, Fifo, File, Hardlink, Sparse, Symlink, make_tree
-from .views import Tree, WrongRead, viewed
+from .views import Known, Tree, WrongRead, viewed
 
 Files = dict[str, bytes]
 KIB = 1 << 10
@@ -307,6 +307,7 @@ class Examiner:
             (self.root / folder).mkdir(exist_ok=True)
         self._messages: list[str] = []
         self._incomplete = False
+        self._known: Known = {}
 
     def _put(self, name: str, data: bytes | None) -> None:
         path = self.root / name
@@ -323,7 +324,7 @@ class Examiner:
 
     def examine(self, damage: Damage) -> Outcome:
         """Do the damage, look, and undo it."""
-        self._messages, self._incomplete = [], False
+        self._messages, self._incomplete, self._known = [], False, {}
         for name, data in damage.files.items():
             self._put(name, data)
         try:
@@ -407,7 +408,7 @@ class Examiner:
         bad: dict[bytes, IbtfsError] = {}
         view = RepositoryView(repository)
         root = point_node(view, b"point", repository.points.get(point_id))
-        tree = viewed(root, bad, {})
+        tree = viewed(root, bad, self._known)
         for error in bad.values():
             self._failed(error)
         self._compare(f"view of {point_id}", point_id, tree, bad)

@@ -9,15 +9,17 @@ from pathlib import Path
 
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, PruneResult, prune
+from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.repository import Repository
 from tests.support.independent_reader import IndependentReader
 from tests.support.repositories import damages, reopened
 
 
-def forget(repository: Repository, point_ids: Iterable[str]) -> None:
-    """Remove points, and say that they were."""
-    for point_id in point_ids:
+def forget(repository: Repository, points: Iterable[Point | str]) -> None:
+    """Remove points, or those with these ids, on purpose: their archives may go at once."""
+    for point in points:
+        point_id = point if isinstance(point, str) else point.id
         repository.storage.put_new(layout.forgotten(point_id), b"")
         repository.storage.delete(layout.point(point_id))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,13 +135,6 @@ def put_back(
 
 def remove(repository: Repository, point: Point) -> None:
     os.unlink(repository.storage.path(f"points/{point.id}"))
-
-
-def forgotten(repository: Repository, points: Iterable[Point]) -> None:
-    """Remove *points* on purpose: their archives may go at once."""
-    for point in points:
-        repository.storage.put_new(f"forgotten/{point.id}", b"")
-        remove(repository, point)
 
 
 def dated(repository: Repository, point: Point, hours: int) -> Point:

@@ -81,42 +81,62 @@ def _take(
     found: _Places,
     moved: _Wanted,
 ) -> None:
-    """Take what a map does not copy in place out of *intervals*: into *found*, or *moved*."""
+    """Take what a map does not copy in place out of *intervals*: into *found*, or *moved*.
+
+    What is left is put together anew, in order: to put each piece in between the others would take
+    a time that grows with the square of their number.
+    """
     starts, ends = intervals
-    owners = level.owners
+    left_starts: list[int] = []
+    left_ends: list[int] = []
+    owners, count = level.owners, len(starts)
     first = bisect_right(extents.ends, starts[0])
     last = bisect_left(extents.starts, ends[-1])
+    if first >= last:
+        return
+    row, begin = 0, starts[0]  # the interval that comes next, and what of it was not looked at
     for low, high, code, offset in zip(
         extents.starts[first:last],
         extents.ends[first:last],
         extents.codes[first:last],
         extents.offsets[first:last],
     ):
-        owner = owners[code]
-        row = bisect_right(ends, low)
-        while row < len(starts) and starts[row] < high:
-            begin, end = starts[row], ends[row]
+        if ends[row] <= low:
+            following = bisect_right(ends, low, row)
+            left_starts.append(begin)
+            left_starts += starts[row + 1 : following]
+            left_ends += ends[row:following]
+            row = following
+            if row == count:
+                break
+            begin = starts[row]
+        while begin < high:
+            end = ends[row]
             cut_begin = begin if begin > low else low
             cut_end = end if end < high else high
             place, size = offset + cut_begin - low, cut_end - cut_begin
             if code == BASE:
                 moved.append((place, size, cut_begin))
             else:
+                owner = owners[code]
                 found.append((cut_begin, owner, place if owner else code, size))
-            # what is left of the interval: before the cut, behind it, both, or nothing
             if begin < cut_begin:
-                ends[row] = cut_begin
-                row += 1
-                if cut_end < end:
-                    starts.insert(row, cut_end)
-                    ends.insert(row, end)
-            elif cut_end < end:
-                starts[row] = cut_end
-            else:
-                del starts[row], ends[row]
-                continue
+                left_starts.append(begin)
+                left_ends.append(cut_begin)
             if cut_end < end:
-                break  # the rest of the interval lies behind this range
+                begin = cut_end  # the rest of the interval lies behind this range
+                break
+            row += 1
+            if row == count:
+                break
+            begin = starts[row]
+        if row == count:
+            break
+    if row < count:
+        left_starts.append(begin)
+        left_starts += starts[row + 1 :]
+        left_ends += ends[row:]
+    starts[:], ends[:] = left_starts, left_ends
 
 
 def _follow(level: Level, wanted: _Wanted, found: _Places) -> _Wanted:

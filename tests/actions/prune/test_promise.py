@@ -14,7 +14,8 @@ from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.actions.stats.gather import statistics
 from ibtfs.store.repository import Repository
 from tests.support.histories import History
-from tests.support.repositories import back_up, create, damages, forgotten, reopened
+from tests.support.removal import forget
+from tests.support.repositories import back_up, create, damages, reopened
 
 LEAST = 1 << 20
 TOLERANCE = 0.05
@@ -53,7 +54,7 @@ def test_forgetting_frees_what_was_promised(fast_path: Path, seed: int) -> None:
         gone = rng.sample(points, max(1, round(len(points) * share)))
         promised = decide(reopened(repository), without=[point.id for point in gone]).freed
         before = archives_size(repository)
-        forgotten(repository, gone)
+        forget(repository, gone)
         result = prune(reopened(repository), PruneOptions(), Observer())
         freed = before - archives_size(repository)
         assert (result.failed, result.damages) == ([], [])
@@ -75,7 +76,7 @@ def test_a_range_frees_as_much_as_is_told(fast_path: Path, seed: int) -> None:
         if (one.first, one.last) == (gone[0], gone[-1])
     )  # fmt: skip
     before = archives_size(repository)
-    forgotten(repository, gone)
+    forget(repository, gone)
     prune(reopened(repository), PruneOptions(all_of_it=True), Observer())
     freed = before - archives_size(repository)
     manifests = sum(repository.points.manifest_size(point) for point in gone)
@@ -100,7 +101,7 @@ def test_many_small_files_free_what_was_promised(fast_path: Path) -> None:
     gone = repository.points.all().points[2:9:2]
     promised = decide(reopened(repository), without=[point.id for point in gone]).freed
     before = archives_size(repository)
-    forgotten(repository, gone)
+    forget(repository, gone)
     prune(reopened(repository), PruneOptions(), Observer())
     assert promised == pytest.approx(before - archives_size(repository), rel=TOLERANCE)
     assert promised > 50_000

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from ibtfs.actions.backup import entry as store_file
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.store.contents.reader import Contents
@@ -54,19 +55,24 @@ def forget_some(scene: Scene, rng: random.Random) -> None:
 
 def large_history(scene: Scene) -> None:
     """A large secret that is changed in place, and a file that begins like it and has a part."""
-    rng = random.Random(7)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_file, "MEMORY_LIMIT", MIB)  # so that it need not be larger
+        _large_history(scene, random.Random(7))
+
+
+def _large_history(scene: Scene, rng: random.Random) -> None:
     scene.names = [b"sEcReT7f3a9c"]
-    secret = Secret(scene, scene.source / os.fsdecode(scene.names[0]), rng, 5 * MIB)
+    secret = Secret(scene, scene.source / os.fsdecode(scene.names[0]), rng, 5 * MIB // 4)
     copy = scene.source / "copy"
     for generation in range(4):
         if generation:
             with open(secret.path, "r+b", buffering=0) as file:
                 for _ in range(3):
-                    os.pwrite(file.fileno(), rng.randbytes(700), rng.randrange(4 * MIB))
+                    os.pwrite(file.fileno(), rng.randbytes(700), rng.randrange(MIB))
             scene.secrets.append(secret.path.read_bytes())
         if generation in (1, 2):
             data = scene.secrets[0]
-            copy.write_bytes(data[: MIB + 5] + rng.randbytes(3 * KIB) + data[MIB + 500 * KIB :])
+            copy.write_bytes(data[: MIB // 4 + 5] + rng.randbytes(3 * KIB) + data[MIB // 2 :])
             scene.kept.append(copy.read_bytes())
         scene.back_up()
 

@@ -15,7 +15,7 @@ from ibtfs.store.mending.copies import configured_by
 from ibtfs.store.repository import Repository
 from tests.support import Entry, snapshot
 from tests.support.bundles import bundles, put_together
-from tests.support.crashing import CutOff, Steps
+from tests.support.crashing import cut_at_each_step
 from tests.support.damage import lowered
 from tests.support.protecting import files_of, repaired
 from tests.support.removal import assert_whole, forget, pruned
@@ -185,27 +185,14 @@ def test_a_configuration_that_is_lost(made: Made, fast_path: Path) -> None:
     assert files_of(made.repository) == before
 
 
-def test_cut_off_at_any_step_it_goes_on(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cut_off_at_any_step_it_goes_on(made: Made) -> None:
     copy = made.copy()
     forget(made.repository, made.ids[1:3])
     pruned(made.repository, all_of_it=True)
     for path in made.files("data"):
         spoil(path, *range(30, path.stat().st_size - 200, 9000))
     made.files("index")[0].unlink()
-    kept = made.path / "kept"
-    shutil.copytree(made.root, kept)
-    with monkeypatch.context() as patch:
-        steps = Steps(patch)
-        repaired(made.repository, other=copy)
-    for cut in range(steps.count):
-        shutil.rmtree(made.root)
-        shutil.copytree(kept, made.root)
-        with monkeypatch.context() as patch:
-            Steps(patch, cut)
-            with pytest.raises(CutOff):
-                repaired(made.repository, other=copy)
-        for lock in (made.root / "locks").iterdir():
-            lock.unlink()  # this process still lives
+    for _ in cut_at_each_step(made.root, lambda: repaired(made.repository, other=copy), least=10):
         left = repaired(made.repository, other=copy).left
         assert left is not None
         assert left.damages == []

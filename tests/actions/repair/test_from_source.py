@@ -11,7 +11,7 @@ import pytest
 
 from ibtfs.store.repository import Repository
 from tests.support import Entry, snapshot
-from tests.support.crashing import CutOff, Steps
+from tests.support.crashing import cut_at_each_step
 from tests.support.damage import lowered
 from tests.support.protecting import files_of, repaired
 from tests.support.removal import assert_whole, forget, pruned
@@ -162,9 +162,7 @@ def test_a_damaged_index_is_told_and_the_rest_is_healed(fast_path: Path) -> None
     assert any("first" in done for done in result.healed.values())
 
 
-def test_a_repair_that_is_cut_off_at_any_step_goes_on(
-    fast_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_repair_that_is_cut_off_at_any_step_goes_on(fast_path: Path) -> None:
     rng = random.Random(8)
     source = fast_path / "source"
     source.mkdir()
@@ -180,24 +178,12 @@ def test_a_repair_that_is_cut_off_at_any_step_goes_on(
     for path in archive_files(repository, "data"):
         for at in range(0, path.stat().st_size - 200, 20_000):
             spoil(path, at, 1)
-    root, kept = Path(os.fsdecode(repository.path)), fast_path / "kept"
-    shutil.copytree(root, kept)
-    with monkeypatch.context() as patch:
-        steps = Steps(patch)
+    root = Path(os.fsdecode(repository.path))
+    lost = None
+    for _ in cut_at_each_step(root, lambda: repaired(repository), least=20):
         left = repaired(repository).left
         assert left is not None
-    lost = {(p, path) for one in left.damages for p in one.points for path in one.paths}
-    assert steps.count > 20
-    for cut in range(steps.count):
-        shutil.rmtree(root)
-        shutil.copytree(kept, root)
-        with monkeypatch.context() as patch:
-            Steps(patch, cut)
-            with pytest.raises(CutOff):
-                repaired(repository)
-        for lock in (root / "locks").iterdir():
-            lock.unlink()  # this process still lives
-        left = repaired(repository).left
-        assert left is not None
-        assert {(p, x) for one in left.damages for p in one.points for x in one.paths} == lost
+        found = {(p, x) for one in left.damages for p in one.points for x in one.paths}
+        lost = found if lost is None else lost
+        assert found == lost
         assert tree_of(repository, last, fast_path) == expected

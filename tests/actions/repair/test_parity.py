@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.lock import SHARED
 from ibtfs.store.protection.healing import heal_configuration
 from ibtfs.store.repository import Repository
-from tests.support.crashing import CutOff, Steps
+from tests.support.crashing import cut_at_each_step
 from tests.support.protecting import (
     Damage,
     appended,
@@ -47,7 +46,7 @@ def made(path: Path) -> tuple[Repository, list[str]]:
     source.mkdir()
     repository = create(path / "repository")
     make_tree(source, {"large": os.urandom(500_000), "small": b"12345"})
-    make_tree(source, {f"n{number}": os.urandom(99) for number in range(400)})
+    make_tree(source, {f"n{number}": os.urandom(99) for number in range(80)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archive_writer, "INSIDE_INDEX", 100)
         patch.setattr(store_file, "MEMORY_LIMIT", 64 << 10)
@@ -88,7 +87,7 @@ def test_sidecars_are_written_by_backups_from_then_on(fast_path: Path) -> None:
 def test_what_prune_writes_anew_is_protected(fast_path: Path) -> None:
     repository, ids = made(fast_path)
     source = fast_path / "source"
-    for number in range(200):
+    for number in range(40):
         (source / f"n{number}").unlink()
     (source / "large").write_bytes(os.urandom(6 << 20))
     last = the_point(back_up(repository, source)).id
@@ -233,57 +232,28 @@ def test_others_at_work_are_waited_for(fast_path: Path) -> None:
     assert repaired(repository).unhealed == {}
 
 
-def test_healing_that_is_cut_off_at_any_step_goes_on(
-    fast_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_healing_that_is_cut_off_at_any_step_goes_on(fast_path: Path) -> None:
     repository, ids = made(fast_path)
     before = files_of(repository)
     root = Path(os.fsdecode(repository.path))
     for kind in KINDS[:-1]:
         flips(one_of(repository, kind))
     deleted(root / "points" / ids[2])
-    kept = fast_path / "kept"
-    shutil.copytree(root, kept)
-    with monkeypatch.context() as patch:
-        steps = Steps(patch)
-        repaired(repository)
-    assert files_of(repository) == before
-    assert steps.count > 10
-    for last in range(steps.count):
-        shutil.rmtree(root)
-        shutil.copytree(kept, root)
-        with monkeypatch.context() as patch:
-            Steps(patch, last)
-            with pytest.raises(CutOff):
-                repaired(repository)
-        for lock in (root / "locks").iterdir():
-            lock.unlink()  # this process still lives
+    for step in cut_at_each_step(root, lambda: repaired(repository), least=10):
+        if step is None:
+            assert files_of(repository) == before
         result = repaired(repository)
         assert result.unhealed == {}
         after = {name: d for name, d in files_of(repository).items() if not name.endswith(".part")}
         assert after == before
 
 
-def test_protecting_that_is_cut_off_at_any_step_goes_on(
-    fast_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_protecting_that_is_cut_off_at_any_step_goes_on(fast_path: Path) -> None:
     repository, _ = made(fast_path)
-    root, kept = Path(os.fsdecode(repository.path)), fast_path / "kept"
-    shutil.copytree(root, kept)
-    with monkeypatch.context() as patch:
-        steps = Steps(patch)
-        protected(repository, 20)
-    for last in range(steps.count):
-        shutil.rmtree(root)
-        shutil.copytree(kept, root)
-        with monkeypatch.context() as patch:
-            Steps(patch, last)
-            with pytest.raises(CutOff):
-                protected(repository, 20)
-        for lock in (root / "locks").iterdir():
-            lock.unlink()  # this process still lives
+    root = Path(os.fsdecode(repository.path))
+    for step in cut_at_each_step(root, lambda: protected(repository, 20), least=10):
         assert damages(repository) == []
-        (fast_path / "source" / "more").write_bytes(b"%d" % last)
+        (fast_path / "source" / "more").write_bytes(b"%d" % (step or 0))
         back_up(repository, fast_path / "source")  # removes what was begun
         assert protected(repository, 20) == []
         assert_protected(repository)

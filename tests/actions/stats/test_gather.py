@@ -12,7 +12,8 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.actions.stats.gather import Statistics, statistics
 from ibtfs.store.repository import Repository
-from tests.support.repositories import back_up, create, forgotten, remove, reopened
+from tests.support.removal import forget
+from tests.support.repositories import back_up, create, remove, reopened
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def summed(found: Statistics) -> tuple[object, ...]:
 def test_who_has_looked_before_sees_what_was_pruned(grown: Repository) -> None:
     opened = reopened(grown)
     before = statistics(opened)
-    forgotten(grown, before.by_time[2:6])
+    forget(grown, before.by_time[2:6])
     between = statistics(opened)
     assert between.points == 4
     assert between.weights.unneeded > 300_000
@@ -63,7 +64,7 @@ def test_beside_a_prune_nothing_is_damaged(grown: Repository) -> None:
     looker.start()
     try:
         for _ in range(3):
-            forgotten(grown, statistics(reopened(grown)).by_time[1:3])
+            forget(grown, statistics(reopened(grown)).by_time[1:3])
             prune(reopened(grown), PruneOptions(all_of_it=True), Observer())
     finally:
         done.set()

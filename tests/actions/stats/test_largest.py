@@ -19,7 +19,8 @@ from ibtfs.format.point import Point
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.paths import walk
 from tests.support.histories import History
-from tests.support.repositories import back_up, create, forgotten, reopened
+from tests.support.removal import forget
+from tests.support.repositories import back_up, create, reopened
 
 Paths = dict[tuple[str, bytes], set[Reference]]
 
@@ -54,7 +55,7 @@ def test_all_paths_of_a_random_repository(fast_path: Path, seed: int) -> None:
         history.step()
         back_up(repository, history.root)
     if seed % 2:
-        forgotten(repository, rng.sample(repository.points.all().points, 3))
+        forget(repository, rng.sample(repository.points.all().points, 3))
         prune(reopened(repository), PruneOptions(), Observer())
     opened = reopened(repository)
     weights = statistics(opened).weights

@@ -30,10 +30,13 @@ def test_small_changes_all_over_generation_after_generation(
         (source / "records").write_bytes(data)
         versions.append((the_point(back_up(repository, source)), blake3(data).digest()))
     contents = Contents(repository)
-    for point, expected in versions:
+    for point, expected in versions:  # that their bytes have these digests is seen by check
         (entry,) = Directory(repository, point.state).entries()
         assert entry.content is not None
-        assert blake3(contents.whole(entry.content, entry.size)).digest() == expected
+        assert contents.record(entry.content).digest == expected
+    assert contents.record(entry.content).depth == len(versions) - 1
+    assert len(list(contents.segments(entry.content, 0, entry.size))) > 131_072
+    assert contents.whole(entry.content, entry.size) == data
 
 
 def test_nothing_lies_beyond_the_end_of_a_content(repository: Repository, tmp_path: Path) -> None:

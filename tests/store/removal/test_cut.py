@@ -15,7 +15,8 @@ from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.removal import payloads_cut
 from ibtfs.store.removal.payloads_cut import payloads_freed
 from ibtfs.store.repository import Repository
-from tests.support.repositories import back_up, create, forgotten, reopened, the_point
+from tests.support.removal import forget
+from tests.support.repositories import back_up, create, reopened, the_point
 
 
 def only_data_file(repository: Repository) -> FrameFileReader:
@@ -56,7 +57,7 @@ def test_a_file_is_not_written_anew_to_grow(tmp_path: Path) -> None:
     file = reopened(repository).archive(name).file("data")
     before = file.size
     assert before < 150_000  # the second is a repetition, or a delta
-    forgotten(repository, [point])
+    forget(repository, [point])
     prune(reopened(repository), PruneOptions(), Observer())
     assert reopened(repository).archive(name).file("data").size <= before
 

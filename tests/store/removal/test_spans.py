@@ -25,7 +25,8 @@ from ibtfs.store.removal.needed import slab_numbers
 from ibtfs.store.removal.spans import Spans, ranges, removals, weighed
 from ibtfs.store.repository import Repository
 from tests.support.histories import History
-from tests.support.repositories import back_up, create, forgotten, remove, reopened, the_point
+from tests.support.removal import forget
+from tests.support.repositories import back_up, create, remove, reopened, the_point
 from tests.support.views import SECOND
 
 RECORDS = (CONTENTS, STATES, MAPS, SLABS)
@@ -211,7 +212,7 @@ def test_all_ranges_of_a_random_repository(
 def test_all_ranges_of_what_was_pruned(fast_path: Path, seed: int) -> None:
     repository = some_points(fast_path, seed, 9, 2)
     points = statistics(repository).by_time
-    forgotten(repository, random.Random(seed).sample(points, 4))
+    forget(repository, random.Random(seed).sample(points, 4))
     prune(reopened(repository), PruneOptions(all_of_it=seed % 2 == 0), Observer())
     assert_all_ranges(statistics(reopened(repository)), reopened(repository))
 

@@ -1,0 +1,115 @@
+"""A reader made from FORMAT.rst alone reads the repositories kept in tests/data as ibtfs does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ibtfs.format.index import Reference
+from ibtfs.store.contents import slabs as vault
+from ibtfs.store.contents.whole import is_whole
+from ibtfs.store.repository import Repository
+from tests.support import TYPES, Entry, differences, independent_reader
+from tests.support.fixtures import DATA, FIXTURES, expected_points
+from tests.support.independent_reader import OWN, Content, IndependentReader
+
+
+def test_the_independent_reader_knows_nothing_of_ibtfs() -> None:
+    source = Path(independent_reader.__file__).read_text()
+    imports = re.findall(r"^\s*(?:import|from) (\S+)", source, re.MULTILINE)
+    assert not [name for name in imports if name.startswith(("ibtfs", "support", "."))]
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_the_independent_reader_reads_every_point(name: str) -> None:
+    reader = IndependentReader(str(DATA / name))
+    points = reader.points()
+    expected = expected_points(DATA / name)
+    assert [p.values["id"] for p in points] == [facts["id"] for facts, _ in expected]
+    known: dict[int, str] = {}
+    for read, (facts, tree) in zip(points, expected):
+        for key in facts.keys() - {"tags"}:
+            assert read.values[key] == facts[key]
+        assert read.tags == facts["tags"]
+        found = _independent_tree(read, known)
+        if facts["single"]:
+            del found[b""]
+        assert differences(tree, found, also={"blocks", "directory_size"}) == []
+
+
+def _independent_tree(read: independent_reader.Point, known: dict[int, str]) -> dict[bytes, Entry]:
+    entries = dict(read.entries())
+    groups: dict[Any, set[bytes]] = {}
+    for path, found in entries.items():
+        groups.setdefault(found.link_key or path, set()).add(path)
+    return {
+        path: Entry(
+            type=TYPES[stat.S_IFMT(found.mode)], mode=stat.S_IMODE(found.mode), uid=found.uid,
+            gid=found.gid, size=found.size, mtime_ns=found.mtime_ns, nlink=found.links,
+            rdev=found.device, target=found.target, sha256=_sha256(found, known),
+            blocks=found.blocks if TYPES[stat.S_IFMT(found.mode)] in ("file", "directory") else 0,
+            xattrs={os.fsdecode(k): v for k, v in sorted(found.xattrs.items())},
+            links=frozenset(groups.get(found.link_key, ())),
+        )
+        for path, found in entries.items()
+    }  # fmt: skip
+
+
+def _sha256(found: independent_reader.Entry, known: dict[int, str]) -> str | None:
+    if not stat.S_ISREG(found.mode):
+        return None
+    if found.content is None:
+        return hashlib.sha256().hexdigest()
+    if id(found.content) not in known:
+        known[id(found.content)] = hashlib.sha256(found.content.whole()).hexdigest()
+    return known[id(found.content)]
+
+
+@pytest.mark.parametrize("name", FIXTURES)
+def test_both_readers_read_every_record_and_slab_alike(name: str) -> None:
+    reader = IndependentReader(str(DATA / name))
+    mine = Repository.open(os.fsencode(DATA / name))
+    assert [archive.id for archive in reader.archives()] == mine.archive_ids()
+    deltas = slabs = 0
+    for archive in reader.archives():
+        own = mine.archive(archive.id)
+        assert own.header.epoch == archive.header["epoch"]
+        for number, record in own.contents():
+            other = archive.content(number)
+            assert (other.digest, other.depth, other.size) == (
+                record.digest, record.depth, record.size
+            )  # fmt: skip
+            if record.is_shell:
+                _assert_kept(mine, Reference(archive.id, number), other)
+                continue
+            if not is_whole(mine, Reference(archive.id, number), record):
+                with pytest.raises(LookupError):
+                    other.whole()
+                continue
+            data = other.whole()
+            deltas += record.depth > 0
+            if record.slabs >= 0:
+                digests = other.slab_digests()
+                assert b"".join(digests) == vault.load_slabs(mine, record, archive.id).data
+                cut = range(0, len(data), vault.SLAB)
+                assert digests == [vault.slab_digest(data[n : n + vault.SLAB]) for n in cut]
+                slabs += 1
+    assert deltas
+    assert slabs > 3
+
+
+def _assert_kept(mine: Repository, ref: Reference, shell: Content) -> None:
+    """Both give the same bytes of what is kept of a payload."""
+    place = 0
+    for code, offset, length in shell.extents or [(OWN, 0, shell.length)]:
+        if code == OWN:
+            assert offset == place
+            pieces = mine.archive(ref.archive).payload(shell.stream, shell.start + offset, length)
+            assert b"".join(pieces) == shell.payload(offset, offset + length)
+        place += length
