@@ -299,7 +299,8 @@ class Repository:
         StorageFailed.
         """
         later = (name for name, last in self.index_generations().items() if last > 1)
-        for folder in (layout.POINTS, layout.BUNDLES, *map(layout.archive, later)):
+        self.points.settle()
+        for folder in (layout.BUNDLES, *map(layout.archive, later)):
             with contextlib.suppress(ObjectMissing):
                 self.storage.sync([folder])
 
