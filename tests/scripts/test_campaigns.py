@@ -16,6 +16,7 @@ from tests.support import CHECKOUT
 
 LEAST = {
     "big": ["--size=1", "--generations=2", "--edits=5"],
+    "calls": ["--command=forget", "--every=20"],
     "crowd": ["--seconds=8"],
     "kill": ["--kills=3", "--size=2000000", "--no-large", "--no-sweep"],
     "machine": ["--steps=25"],
@@ -25,6 +26,7 @@ LEAST = {
 }
 DONE = {
     "big": "generation 0: ",
+    "calls": "Nothing was lost or wrong",
     "crowd": "nothing was lost or wrong",
     "kill": "; nothing was wrong",
     "machine": "nothing was lost or wrong",
