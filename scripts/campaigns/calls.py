@@ -1,11 +1,11 @@
 """Fail at every system call that changes something, in real commands: killed, EIO, no space.
 
-forget, forget --prune, prune (which writes archives anew, builds contents on others and makes
-bundles), purge, check --repair, repair --from and protect each run under strace; every call that
-writes, names, syncs, cuts or deletes kills the command once, and fails once with each error. Each
-time every point that stays must be whole, by check, by a reader that shares no code with it, and
-restore to what it was before; a command that says that it has done its work must have done it; and
-the next run must end it. Some of those fail, too, at a call drawn anew.
+backup, forget, forget --prune, prune (which writes archives anew, builds contents on others and
+makes bundles), purge, check --repair, repair --from and protect each run under strace; every call
+that writes, names, syncs, cuts or deletes kills the command once, and fails once with each error.
+Each time every point that stays must be whole, by check, by a reader that shares no code with it,
+and restore to what it was before; a command that says that it has done its work must have done it;
+and the next run must end it. Some of those fail, too, at a call drawn anew.
 Needs strace, and two to three seconds a fault: about two hours (--every 5: half an hour).
 """
 

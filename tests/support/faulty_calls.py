@@ -25,7 +25,7 @@ from tests.support.killing import Call, read_trace, run, traced
 from tests.support.protecting import assert_protected, deleted, flips, overwritten, protected
 from tests.support.purging import make_scene, random_history
 from tests.support.removal import assert_whole, forget, pruned
-from tests.support.repositories import reopened, restored
+from tests.support.repositories import reopened, restored, restored_tree, settle
 
 KILLED, EIO, ENOSPC = "killed", "EIO", "ENOSPC"
 FAULTS = (KILLED, EIO, ENOSPC)
@@ -35,13 +35,14 @@ CHANGING = frozenset({
 })  # fmt: skip
 ENDED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 Tree = dict[bytes, Entry]
-_BUNDLING = """
+_LOW_BOUNDS = """
 import sys
 from ibtfs.store.removal import bundling
 bundling.BOUNDS = bundling.Bounds(least=2, age=-3600, tiers=(64 << 20,))  # any, however young
 from ibtfs.cli.main import main
 main()
 """
+_BUNDLING = (sys.executable, "-c", _LOW_BOUNDS)
 """The command, which puts any two archives into a bundle."""
 
 
@@ -83,8 +84,10 @@ class Job:
     def reset(self) -> None:
         """As it was before the command was run."""
         for name in ("repository", "cache"):
-            shutil.rmtree(self.path / name)
-            shutil.copytree(self._kept / name, self.path / name)
+            folder = self.path / name  # which may be a link to where it lies
+            for there in folder.iterdir():
+                shutil.rmtree(there) if there.is_dir() else there.unlink()
+            shutil.copytree(self._kept / name, folder, dirs_exist_ok=True)
 
     def calls(self) -> list[Call]:
         """The calls that change something, of a run that nothing disturbs."""
@@ -219,20 +222,25 @@ def _healed(repository: Repository) -> None:
 
 
 def _forget_job(path: Path, seed: int, points: int, *, prune: bool) -> Job:
+    """By ids; with *prune* by a rule, for a prune that has done its work knows them no more."""
     scene, trees = _scene(path, seed, points)
     for point_id in scene.gone:
-        scene.repository.points.add_tag(point_id, "a tag")
+        scene.repository.points.add_tag(point_id, "goes")
+    for point_id in scene.stay:
+        scene.repository.points.add_tag(point_id, "stays")
     kept = _by_sequence(scene, trees, scene.stay)
     gone = frozenset(_by_sequence(scene, trees, scene.gone))
-    words = ["forget", "--quiet", *(["--prune"] if prune else []), str(scene.place), *scene.gone]
+    what = ["--prune", "--keep-tag", "stays"] if prune else scene.gone
 
     def done(repository: Repository) -> None:
+        _forgotten(scene.gone, repository)
         if prune:
             _pruned(repository)
-        _forgotten(scene.gone, repository)
 
-    launch = (sys.executable, "-c", _BUNDLING) if prune else Job.launch
-    return Job(path, words, done, kept, gone, launch=launch)
+    launch = _BUNDLING if prune else Job.launch
+    return Job(
+        path, ["forget", "--quiet", str(scene.place), *what], done, kept, gone, launch=launch
+    )
 
 
 def _prune_job(path: Path, seed: int, points: int) -> Job:
@@ -240,7 +248,7 @@ def _prune_job(path: Path, seed: int, points: int) -> Job:
     kept = _by_sequence(scene, trees, scene.stay)
     forget(scene.repository, scene.gone)
     words = ["prune", "--quiet", str(scene.place)]
-    return Job(path, words, _pruned, kept, launch=(sys.executable, "-c", _BUNDLING))
+    return Job(path, words, _pruned, kept, launch=_BUNDLING)
 
 
 def _purge_job(path: Path, seed: int, points: int) -> Job:
@@ -300,6 +308,27 @@ def _repair_job(path: Path, seed: int, points: int, by: str) -> Job:
     return Job(path, words, done, kept, gone, frozenset(hurt))
 
 
+def _backup_job(path: Path, seed: int, points: int) -> Job:
+    scene, trees = _scene(path, seed, points)
+    source, rng = path / "source", random.Random(seed)
+    (source / "another").write_bytes(rng.randbytes(150_000))
+    (source / "more").mkdir()
+    for number in range(20):
+        (source / "more" / f"{number}").write_bytes(rng.randbytes(10_000))
+    settle()
+    newest = snapshot(source)
+    words = ["backup", "--quiet", "--tag", "new", str(source), str(scene.place)]
+
+    def done(repository: Repository) -> None:
+        last = repository.points.all().points[-1]
+        assert repository.points.tags(last.id) == ["new"]
+        assert differences(newest, restored_tree(repository, last, path / "back")) == []
+
+    # each run that comes to its end makes a point
+    new = frozenset(range(points + 1, points + 4))
+    return Job(path, words, done, _by_sequence(scene, trees, [*scene.stay, *scene.gone]), new)
+
+
 def _protect_job(path: Path, seed: int, points: int) -> Job:
     scene, trees = _scene(path, seed, points)
     kept = _by_sequence(scene, trees, [*scene.stay, *scene.gone])
@@ -308,6 +337,7 @@ def _protect_job(path: Path, seed: int, points: int) -> Job:
 
 
 JOBS: dict[str, Callable[[Path, int, int], Job]] = {
+    "backup": _backup_job,
     "forget": partial(_forget_job, prune=False),
     "forget --prune": partial(_forget_job, prune=True),
     "prune": _prune_job,
