@@ -86,6 +86,7 @@ def fail(name: str, work: Path, every: int, seed: int) -> Tally:
             again = (rng.choice(calls), rng.choice(FAULTS)) if rng.random() < AGAIN else None
             one(job, call, fault, again, tally)
     tally.points, tally.seconds = job.compared, time.monotonic() - began
+    say(f"  failed at: {shown(tally.faults)}, {tally.again} again; {tally.wrong} wrong")
     if job.borne:
         say(f"  done all the same, though these failed: {shown(job.borne)}")
     return tally
