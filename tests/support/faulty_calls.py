@@ -94,7 +94,6 @@ class Job:
         self.reset()
         code, said = self._run()
         assert code == 0, said
-        self.done(self.repository)
         calls = [call for call in read_trace(self.path / "trace") if self._counts(call)]
         assert calls
         return calls
