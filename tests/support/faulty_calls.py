@@ -207,6 +207,10 @@ def _pruned(repository: Repository) -> None:
     assert list(Path(os.fsdecode(repository.path)).rglob("*.part")) == []
     more = pruned(repository, dry_run=True)
     assert (more.removed, more.rewritten, more.failed, more.damages) == (0, 0, [], [])
+    archives = Path(os.fsdecode(repository.path)) / "archives"
+    bundled = repository.storage.bundles.archives()
+    left = {path.parent.name for path in archives.glob("*/removed")}
+    assert left <= set(bundled), "what was removed is not swept"
     files = [path.with_suffix("") for path in _archive_files(repository)]
     assert len(files) == len(set(files)), "an earlier generation is left"
 
