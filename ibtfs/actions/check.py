@@ -17,6 +17,7 @@ from ibtfs.errors import (
     RepositoryError,
     RepositoryLocked,
 )
+from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
@@ -32,12 +33,14 @@ LOOKS = 3
 class CheckResult(NamedTuple):
     """What check found; *counts* of points, archives, states, contents, bytes.
 
-    *missing* tells of points that were there once, a line each: removed, or lost.
+    *missing* tells of points that were there once, a line each: removed, or lost.  *contents* are
+    those that are damaged.
     """
 
     damages: list[Damage]
     counts: Counter[str]
     missing: tuple[str, ...] = ()
+    contents: frozenset[Reference] = frozenset()
 
 
 def check(repository: Repository, *, read_data: bool, observer: Observer) -> CheckResult:
@@ -76,7 +79,7 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
     counts["points"], counts["archives"] = len(points.points), len(archives)
     if incomplete:
         counts["incomplete_archives"] = len(incomplete)
-    return CheckResult(damages.all(), counts, tuple(missing))
+    return CheckResult(damages.all(), counts, tuple(missing), frozenset(damages.contents))
 
 
 def _tell_bundles(repository: Repository, damages: Damages, points: Iterable[Point]) -> None:

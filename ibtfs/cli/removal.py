@@ -38,11 +38,12 @@ class RemovalReport:
         """A point for people: ``documents/2026-11-20_101502 (20261120T...)``."""
         point = self._points.get(point_id)
         if point is None:
-            return f"{point_id} (damaged)"
+            damaged = point_id in self.forgotten.points.damaged
+            return f"{point_id} ({'damaged' if damaged else 'gone already'})"
         return f"{printable(point.display)}/{self._names[point_id]} ({point_id})"
 
     def about(self, point_id: str) -> dict[str, Any]:
-        """A point as JSON; of a damaged one nothing but the id is known."""
+        """A point as JSON; of one that is damaged, or gone, nothing but the id is known."""
         point = self._points.get(point_id)
         if point is None:
             return {"id": point_id}

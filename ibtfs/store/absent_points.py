@@ -86,7 +86,10 @@ def _began(run: str) -> str:
 
 def missing_points(repository: Repository, found: PointList) -> list[str]:
     """A line for each trace of a point that is not there."""
-    forgotten = set(repository.points.forgotten())
+    # those that are there are only about to be removed, or were when somebody was cut off
+    forgotten = set(repository.points.forgotten()).difference(
+        {point.id for point in found.points}, found.damaged
+    )
     runs = {layout.run_of(archive) for archive in repository.archive_ids()}
     absent = absent_points(found, forgotten, runs)
     told = [

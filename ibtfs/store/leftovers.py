@@ -36,10 +36,12 @@ class Listing(NamedTuple):
 class Facts(NamedTuple):
     """What tells whether something on a listing is left over; found out after it was made.
 
-    *points* that are there, or were and may be lost; archives that are *whole*; archives that are
-    *needed*, None if that cannot be told; names of locks in the making that are *held*.
+    Points that are *present*; *points* that are, or were and may be lost; archives that are
+    *whole*; archives that are *needed*, None if that cannot be told; names of locks in the making
+    that are *held*.
     """
 
+    present: frozenset[str]
     points: frozenset[str]
     whole: frozenset[str]
     needed: frozenset[str] | None
@@ -47,8 +49,9 @@ class Facts(NamedTuple):
 
 
 def stray(listing: Listing, facts: Facts) -> list[str]:
-    """The objects of *listing* that belong to nothing: uploads, tags without a point, and files of
-    archives without an index, which never were part of the repository; and empty folders.
+    """The objects of *listing* that belong to nothing: uploads, tags without a point, notes of
+    points as removed that are there, for who was to remove them was cut off, and files of archives
+    without an index, which never were part of the repository; and empty folders.
 
     An index that was lost, or is still being copied here, does not make its data left over.  What
     is left of an archive that was removed is swept by prune, in an order of its own.
@@ -58,6 +61,11 @@ def stray(listing: Listing, facts: Facts) -> list[str]:
         for folder, names in listing.tops.items()
         for name in filter(is_unfinished, names)
         if folder != layout.LOCKS or name not in facts.held
+    ]
+    found += [
+        layout.forgotten(name)
+        for name in listing.tops.get(layout.FORGOTTEN, ())
+        if name in facts.present
     ]
     for point_id, names in listing.tags.items():
         stays = point_id in facts.points
@@ -181,18 +189,21 @@ def _facts(repository: Repository, listing: Listing) -> Facts:
     whole = {
         name for name in listing.archives if name not in incomplete or repository.is_whole(name)
     }
+    present = repository.points.ids()
     return Facts(
-        points=_points(repository, set(listing.tags), whole),
+        present=frozenset(present),
+        points=_points(repository, set(listing.tags), whole, present),
         whole=frozenset(whole),
         needed=needed_archives(repository) if unsure else frozenset(),
         held=frozenset(n for n in uploads if repository.storage.is_held(layout.lock(n))),
     )
 
 
-def _points(repository: Repository, tagged: set[str], whole: set[str]) -> frozenset[str]:
+def _points(
+    repository: Repository, tagged: set[str], whole: set[str], present: Sequence[str]
+) -> frozenset[str]:
     """The points that are there; and those of *tagged* ids that may have been: to be put back from
     a copy without their tags would cost what those say."""
-    present = repository.points.ids()
     unknown = tagged.difference(present, repository.points.forgotten())
     if not unknown:
         return frozenset(present)

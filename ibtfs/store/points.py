@@ -144,8 +144,11 @@ class Points:
 
     def has(self, point_id: str) -> bool:
         """Whether the manifest is still there; so it is where that cannot be told."""
+        return self._is_there(layout.point(point_id))
+
+    def _is_there(self, name: str) -> bool:
         try:
-            self._storage.open(layout.point(point_id)).close()
+            self._storage.open(name).close()
         except ObjectMissing:
             return False
         except IbtfsError:
@@ -216,13 +219,25 @@ class Points:
         replaced = replaced_ids(self.all().points)
         return [point_id for point_id in self.ids() if point_id in replaced]
 
+    def settle(self) -> None:
+        """Make durable what runs that were killed just before removed, and noted as forgotten.
+
+        Raises StorageFailed.
+        """
+        for folder in (layout.FORGOTTEN, layout.POINTS):
+            with suppress(ObjectMissing):
+                self._storage.sync([folder])
+
     def expect_none(self, point_id: str) -> None:
         """Say that there is to be no point of this id: archives of that run may go at once."""
         with suppress(ObjectExists):
             self._storage.put_new(layout.forgotten(point_id), b"")
 
     def forgotten(self) -> list[str]:
-        """The ids of points that were removed on purpose, and of whose archives some are left."""
+        """The ids of points that were removed on purpose, and of whose archives some are left.
+
+        Also of those that somebody is about to remove.
+        """
         return [name for name in self._storage.list(layout.FORGOTTEN) if POINT_ID.match(name)]
 
     def drop_forgotten(self, point_id: str) -> None:
@@ -241,7 +256,7 @@ class Points:
                 if self.has(other):
                     self.remove(other)  # else it would be shown again
         name = layout.point(point_id)
-        is_noted = self._note_forgotten(point_id)
+        self.note_forgotten(point_id)
         try:
             self._storage.delete(name)
             if self.has(point_id):
@@ -250,18 +265,23 @@ class Points:
             if self.has(point_id):
                 self.drop_forgotten(point_id)  # it stays, so what it needs is needed
             raise
-        if not is_noted:
-            self._note_forgotten(point_id)  # the manifest made room
+        # the manifest made room; or somebody who was to remove it, too, and did not, took the note
+        self.note_forgotten(point_id)
         self._read.pop(point_id, None)
         for tag in self.tags(point_id):
             self._storage.delete(layout.tag(point_id, tag))
 
-    def _note_forgotten(self, point_id: str) -> bool:
-        """Note that a point is removed on purpose; whether the disk had room for it."""
+    def note_forgotten(self, point_id: str) -> bool:
+        """Note that a point is removed on purpose; whether the disk had room for it.
+
+        Raises StorageFailed.
+        """
+        if self._is_there(layout.forgotten(point_id)):
+            return True
         try:
             self._storage.put_new(layout.forgotten(point_id), b"")
         except ObjectExists:
-            return True  # of a removal that was cut off
+            return True  # by somebody else
         except StorageFull:
             return False
         return True

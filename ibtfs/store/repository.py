@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import resource
 import threading
@@ -15,6 +16,7 @@ from ibtfs.errors import (
     NotARepository,
     ObjectExists,
     ObjectMissing,
+    ObjectUnreadable,
     RepositoryError,
     RepositoryExists,
     UnsupportedFormat,
@@ -88,7 +90,9 @@ class Repository:
     def open(
         cls, path: bytes, *, cache_bytes: int = CACHE_BYTES, cache_folder: bytes = b""
     ) -> Repository:
-        """The repository at *path*, absolute.  Raises NotARepository, UnsupportedFormat.
+        """The repository at *path*, absolute.
+
+        Raises NotARepository, UnsupportedFormat, ObjectUnreadable if its disk fails.
 
         In *cache_folder* is a copy of manifests, to start faster where there are many points.
         """
@@ -98,6 +102,9 @@ class Repository:
         try:
             text = whole(LocalStorage(path), layout.CONFIG, CONFIG_LIMIT)
         except IbtfsError as error:
+            refused = error.__cause__
+            if isinstance(refused, OSError) and refused.errno == errno.EIO:
+                raise ObjectUnreadable(f"{shown}/{error}") from error  # there may well be one
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
         config = decode_config(text, f"{shown}/{layout.CONFIG}")
         storage = BundledStorage(path, config.id, shared=config.shared)
@@ -299,7 +306,8 @@ class Repository:
         StorageFailed.
         """
         later = (name for name, last in self.index_generations().items() if last > 1)
-        for folder in (layout.POINTS, layout.BUNDLES, *map(layout.archive, later)):
+        self.points.settle()
+        for folder in (layout.BUNDLES, *map(layout.archive, later)):
             with contextlib.suppress(ObjectMissing):
                 self.storage.sync([folder])
 

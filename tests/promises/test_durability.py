@@ -1,24 +1,22 @@
-"""What is durable when: traced system calls, a full disk, and disks that fail.
+"""What is durable when: traced system calls, and disks that fail.
 
 Whatever a manifest refers to is synced before the manifest appears: files, their folders, and the
 parents of new folders.  An error in any write or sync fails the run, and never leaves a point that
-is not whole.  Needs strace, and root for the small disk.
+is not whole.  Needs strace.
 """
 
 from __future__ import annotations
 
 import os
-import random
 import shutil
-import subprocess
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.support import snapshot
-from tests.support.killing import Call, Problems, Scene, Trial, backup_command, make_scene, run
+from tests.support.killing import Call, Scene, make_scene
 
 MIB = 1 << 20
 
@@ -159,65 +157,6 @@ def test_what_a_killed_run_left_is_made_durable_too(first: Scene) -> None:
         wrong += [f"killed before fsync {number}: {line}" for line in disk.wrong]
         shutil.rmtree(trial.place)
     assert wrong == []
-
-
-# ---- a full disk -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MB."""
-    assert os.geteuid() == 0, "only root can mount the small disk: run the suite as root"
-    place = tmp_path / "disk"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(place)]
-    subprocess.run(command, check=True)
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def test_full_disk(small_disk: Path, tmp_path: Path) -> None:
-    source, cache, filler = tmp_path / "source", tmp_path / "cache", small_disk / "filler"
-    source.mkdir()
-    cache.mkdir()
-    rng = random.Random(8)
-    (source / "a").write_bytes(rng.randbytes(2 * MIB))
-    earlier = snapshot(source)
-    trial = Trial(Scene(tmp_path), tmp_path)
-    repository = trial.repository
-    (small_disk / "repository").mkdir()
-    os.symlink(small_disk / "repository", repository)
-    command = backup_command(source, repository)
-    assert run(command, cache) == (0, "")
-    (point,) = (repository / "points").iterdir()
-    trial.scene.expected[point.name] = earlier
-    (source / "b").write_bytes(rng.randbytes(3 * MIB))
-    trial.scene.newest = snapshot(source)
-    for room in (0, 4096, 16 << 10, 1 * MIB, 3 * MIB - 8192, 3 * MIB + 4096, 3 * MIB + 12288):
-        fill(filler, small_disk, room)
-        code, said = run(command, cache)
-        filler.unlink()
-        if code == 0:  # it went in
-            break
-        assert code == 1, said
-        assert len(said.strip().splitlines()) == 1, said
-        assert "No space left" in said, said
-        found = Problems()
-        assert trial.compare(found, f"with room for {room}") == 1
-        assert found.lines == []
-    found = Problems()
-    if code:
-        trial.again(found, 1)
-    assert found.lines == []
-
-
-def fill(filler: Path, disk: Path, room: int) -> None:
-    """Leave *room* bytes on *disk*."""
-    free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_bsize
-    with open(filler, "wb") as file:
-        file.write(bytes(max(0, free - room)))
 
 
 # ---- disks that fail -------------------------------------------------------------------------

@@ -16,7 +16,9 @@ from tests.support import CHECKOUT
 
 LEAST = {
     "big": ["--size=1", "--generations=2", "--edits=5"],
+    "calls": ["--command=forget", "--every=20"],
     "crowd": ["--seconds=8"],
+    "full": ["--command=forget", "--every=64"],
     "kill": ["--kills=3", "--size=2000000", "--no-large", "--no-sweep"],
     "machine": ["--steps=25"],
     "real": ["--small", "--only=log"],
@@ -25,7 +27,9 @@ LEAST = {
 }
 DONE = {
     "big": "generation 0: ",
+    "calls": "Nothing was lost or wrong",
     "crowd": "nothing was lost or wrong",
+    "full": "Nothing was lost or wrong",
     "kill": "; nothing was wrong",
     "machine": "nothing was lost or wrong",
     "real": "No difference found",

@@ -22,7 +22,13 @@ from tests.support.trees import make_tree
 
 PART = "x.0123456789ab.part"
 NOTHING = Listing({}, {}, {})
-FACTS = Facts(frozenset({"p"}), frozenset({"whole"}), frozenset({"needed"}), frozenset())
+FACTS = Facts(
+    present=frozenset({"p"}),
+    points=frozenset({"p"}),
+    whole=frozenset({"whole"}),
+    needed=frozenset({"needed"}),
+    held=frozenset(),
+)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +39,7 @@ FACTS = Facts(frozenset({"p"}), frozenset({"whole"}), frozenset({"needed"}), fro
         (NOTHING._replace(tops={"points": ["p", PART]}), FACTS, [f"points/{PART}"]),
         (NOTHING._replace(tops={"locks": ["l", PART]}), FACTS, [f"locks/{PART}"]),
         (NOTHING._replace(tops={"locks": [PART]}), FACTS._replace(held=frozenset({PART})), []),
+        (NOTHING._replace(tops={"forgotten": ["p", "q"]}), FACTS, ["forgotten/p"]),
         (NOTHING._replace(tags={"p": ["t"]}), FACTS, []),
         (NOTHING._replace(tags={"p": ["t", PART]}), FACTS, [f"tags/p/{PART}"]),
         (NOTHING._replace(tags={"q": ["t", "u"]}), FACTS, ["tags/q/t", "tags/q/u"]),

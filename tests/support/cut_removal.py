@@ -27,7 +27,7 @@ assert done.failed == done.damages == []
 """Frees space, and puts the archives that stay into a bundle."""
 
 
-def _edited(repository: Repository, source: Path, count: int, rng: random.Random) -> list[str]:
+def edited(repository: Repository, source: Path, count: int, rng: random.Random) -> list[str]:
     """Back up a file that is edited, one that is always another, and at times one that stays."""
     source.mkdir()
     edited = bytearray(rng.randbytes(100_000))
@@ -40,7 +40,7 @@ def _edited(repository: Repository, source: Path, count: int, rng: random.Random
             (source / f"stays {number}").write_bytes(rng.randbytes(20_000))
         for path in source.iterdir():
             os.utime(path, ns=(10**18, 10**18 + number))  # so that none is read for being young
-        ids.append(the_point(back_up(repository, source)).id)
+        ids.append(the_point(back_up(repository, source, host=os.uname().nodename)).id)
     return ids
 
 
@@ -57,7 +57,7 @@ class PowerCuts:
 
     def __init__(self, path: Path, seed: int, *, bundles: bool, points: int = 6) -> None:
         self._path = path
-        self._scene = Scene(path, seed, points, _edited if seed % 2 else anything)
+        self._scene = Scene(path, seed, points, edited if seed % 2 else anything)
         place = str(self._scene.place)
         self._forget = [sys.executable, "-m", "ibtfs", "forget", "--quiet", place]
         self._forget += self._scene.gone

@@ -36,7 +36,8 @@ from .repositories import restored_tree
 PACKAGE = Path(ibtfs.__file__).resolve().parent.parent
 """Where the processes find the same ibtfs as this one."""
 CALLS = ("write", "pwrite64", "fsync", "fdatasync", "rename", "renameat", "renameat2", "link",
-         "linkat", "unlink", "unlinkat", "mkdir", "mkdirat", "openat")  # fmt: skip
+         "linkat", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "truncate", "ftruncate",
+         "openat")  # fmt: skip
 SWEPT = (
     "write", "fsync", "rename", "renameat", "link", "linkat", "unlink", "unlinkat", "mkdir",
     "mkdirat",

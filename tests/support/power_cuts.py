@@ -65,14 +65,16 @@ class Disk:
         yield self.now()
         for call in calls:
             if call.result >= 0 and self._apply(call):
-                yield from self._after_a_cut()
+                yield from self.after_a_cut()
 
     def now(self) -> Image:
         """What a reader sees while there is power."""
         return self._image(self._pending, [])
 
-    def _after_a_cut(self) -> Iterator[Image]:
-        """All is safe that may be, or none of it, or all but one thing, or one thing only."""
+    def after_a_cut(self) -> Iterator[Image]:
+        """What it may hold if the power goes now.
+
+        All is safe that may be, or none of it, or all but one thing, or one thing only."""
         names = list(self._pending)
         files = [node for node in dict.fromkeys(self._now.values())
                  if isinstance(node, File) and node.safe != node.now]  # fmt: skip

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 from ibtfs.actions.forget.choice import DEFAULT_GROUP, Choice, Key, grouped
 from ibtfs.actions.forget.policy import Judged, Policy, judge
+from ibtfs.actions.forget.together import announce
 from ibtfs.errors import IbtfsError, PointNotFound, UsageError
 from ibtfs.format.moment import LATEST
-from ibtfs.format.point import Point
+from ibtfs.format.point import POINT_ID, Point
 from ibtfs.store.lock import SHARED, Lock
 from ibtfs.store.naming import (
     by_source,
@@ -24,7 +25,7 @@ from ibtfs.store.naming import (
     require_sole,
     select_point,
 )
-from ibtfs.store.points import PointList
+from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.repository import Repository
 
@@ -65,11 +66,13 @@ def forget_named(
 ) -> Forgotten:
     """Remove the points that *words* mean, all at the same moment; damaged ones by their full ids.
 
+    So does the full id of one that was removed already: a run that was cut off can be run again.
     *now* is as of select_point.  Raises PointNotFound, UsageError, PointDamaged, RepositoryLocked.
     """
 
     def decide(found: PointList) -> _Decision:
-        ids = [w if w in found.damaged else sole_point(repository, found, w, now).id for w in words]
+        by_id = _by_id_alone(repository, found, words)
+        ids = [w if w in by_id else sole_point(repository, found, w, now).id for w in words]
         return list(dict.fromkeys(ids)), None
 
     return _forget(repository, decide, way)
@@ -122,12 +125,17 @@ def _forget(
     if not way.dry_run:
         repository.require_writable()
     with nullcontext() if way.dry_run else repository.lock(SHARED) as lock:
+        if lock is not None:
+            # what is not found any more is to stay away, also if whoever removed it was killed
+            repository.points.settle()
         found = repository.points.all()
         gone, groups = decide(found)
         if not way.allow_none:
             _require_some_left(found.points, gone)
-        refused = _remove(repository, gone, lock) if lock is not None else {}
+        refused: dict[str, IbtfsError] = {}
         if lock is not None:
+            announce(repository, lock, gone, allow_none=way.allow_none)
+            refused = _remove(repository, gone, lock)
             # if not, the next run does it: until then a note tells that they were removed
             with suppress(IbtfsError):
                 Protection(repository, lock.refresh).complete(())
@@ -144,6 +152,19 @@ def _remove(repository: Repository, point_ids: Sequence[str], lock: Lock) -> dic
         except IbtfsError as error:
             refused[point_id] = error
     return refused
+
+
+def _by_id_alone(repository: Repository, found: PointList, words: Sequence[str]) -> set[str]:
+    """The *words* that are ids of points that are damaged, or were removed already.
+
+    An id in whose place another point stands now is not among them.
+    """
+    gone: set[str] = set()
+    if any(POINT_ID.match(word) for word in words):
+        gone.update(repository.points.forgotten())
+        gone.difference_update(point.id for point in found.points)
+        gone.difference_update(replaced_ids(found.points))
+    return gone.union(found.damaged).intersection(words)
 
 
 def _require_some_left(points: Sequence[Point], gone: Collection[str]) -> None:

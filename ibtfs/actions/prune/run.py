@@ -290,7 +290,10 @@ class Pruner:
         except StorageFailed as error:
             result.failed.append(str(error))
         for name in self._sweeper.removed():
-            self._dropped += self._sweeper.clear(name).freed
+            swept = self._sweeper.clear(name)
+            self._dropped += swept.freed
+            if swept.failed and swept.failed not in result.failed:
+                result.failed.append(swept.failed)
         result.freed = self._dropped - result.written
 
     def _clean_up(self) -> None:

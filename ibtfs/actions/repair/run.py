@@ -170,9 +170,10 @@ class Repair:
     def damaged(self) -> list[Reference]:
         """The contents that cannot be given back as they were."""
         repository, beat = self._repository, self._lock.refresh
-        check(repository, read_data=True, observer=Observer())  # notes them
-        noted = sorted(repository.damage.contents())
-        return [ref for ref in noted if not is_sound(repository, ref, beat)]
+        found = check(repository, read_data=True, observer=Observer())
+        # also those of earlier checks; that it notes them itself takes room on the disk
+        known = sorted(repository.damage.contents() | found.contents)
+        return [ref for ref in known if not is_sound(repository, ref, beat)]
 
     def put_back(self, known: Mapping[Reference, VerifiedBytes]) -> None:
         """Have the repository hold contents again whose bytes are known."""

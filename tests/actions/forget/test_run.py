@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from datetime import datetime
+from functools import partial, partialmethod
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,8 +29,9 @@ from ibtfs.errors import (
 )
 from ibtfs.format.point import Point
 from ibtfs.store.lock import EXCLUSIVE
+from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
-from tests.support import CHECKOUT, snapshot
+from tests.support import CHECKOUT, power_cuts, snapshot
 from tests.support.mounts import mounted
 from tests.support.repositories import (
     Backup,
@@ -295,14 +299,88 @@ def test_cut_off_it_leaves_no_point_without_its_tags(
     assert killed.returncode == (-signal.SIGKILL if deletions < 4 else 0)
     left = ids(repository)
     assert left == [point.id for point in points[min(deletions, 2) :]]
-    noted = min(deletions + 1, 2)  # before the manifest goes
-    assert files(repository, "forgotten") == sorted(point.id for point in points[:noted])
+    both = sorted(point.id for point in points[:2])
+    assert files(repository, "forgotten") == both  # before any manifest goes
     tags = files(repository, "tags")
     if points[1].id in left:
         assert tags == [f"{points[1].id}/kept", f"{points[1].id}/second"]
     backup_of(tmp_path / "docs")  # the next run removes what was left over
     assert (files(repository, "tags") == []) == (points[1].id not in left)
     assert files(repository, "locks") == []
+    assert files(repository, "forgotten") == [name for name in both if name not in left]
+    # the same words again end it, also of those that are gone
+    assert forget(repository, *words.split(",")).refused == {}
+    assert ids(repository) == [point.id for point in points[2:]] + ids(repository)[-1:]
+    assert files(repository, "tags") == []
+    assert files(repository, "forgotten") == both
+
+
+def test_what_a_killed_run_removed_is_gone_for_good_when_it_was_run_again(
+    repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    command = [sys.executable, "-m", "ibtfs", "forget", "-q", repository.path_shown, points[1].id]
+    before = power_cuts.Disk(Path(repository.path_shown))
+    first = power_cuts.calls_of(command, tmp_path)
+    removal = next(c for c in first if c.name == "unlinkat" and "/points/" in c.path)
+    sync = next(c for c in first[first.index(removal) :] if c.name == "fsync")
+    power_cuts.lay_out(before.now(), Path(repository.path_shown))
+    calls = power_cuts.calls_of(command, tmp_path, kill=sync.number)
+    calls += power_cuts.calls_of(command, tmp_path)
+    list(before.states(calls))
+    for state in before.after_a_cut():
+        assert f"points/{points[1].id}" not in state
+        assert f"forgotten/{points[1].id}" in state
+
+
+def test_the_id_of_a_point_that_was_replaced_says_that_it_is_not_there(
+    repository: Repository, points: list[Point]
+) -> None:
+    new = replace(points[1], id=f"{points[1].id[:-10]}0123456789", replaces=(points[1].id,))
+    repository.points.put(new)
+    repository.points.remove(points[1].id)
+    assert files(repository, "forgotten") == [points[1].id]
+    with pytest.raises(PointNotFound):
+        forget(repository, points[1].id)
+
+
+def test_two_at_the_same_moment_leave_a_point(
+    repository: Repository, points: list[Point], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each leaves what the other takes: wherever one is while the other does all of it."""
+    place = Path(repository.path_shown)
+    before = power_cuts.image_of(place)
+    mine, others = [p.id for p in points[:2]], [p.id for p in points[2:]]
+    steps = {name: getattr(Points, name) for name in ("all", "note_forgotten", "remove")}
+    number = met = 0
+    outcomes = set()
+    while met == number:
+        number, met, refused = number + 1, 0, set()
+
+        def tried(who: str, *words: str) -> None:
+            try:
+                forget(repository, *words)
+            except (RepositoryLocked, UsageError):
+                refused.add(who)
+
+        def step(name: str, *args: Any) -> Any:
+            nonlocal met
+            if met < number:
+                met += 1
+                if met == number:
+                    tried("other", *others)
+            return steps[name](*args)
+
+        with monkeypatch.context() as patch:
+            for name in steps:
+                patch.setattr(Points, name, partialmethod(partial(step, name)))
+            tried("one", *mine)
+        left = mine * ("one" in refused) + others * ("other" in refused or met < number)
+        assert ids(repository) == left, number
+        assert left
+        assert set(files(repository, "forgotten")) == {*mine, *others} - set(left)
+        outcomes.add(frozenset(refused))
+        power_cuts.lay_out(before, place)
+    assert outcomes >= {frozenset({"one"}), frozenset({"other"})}
 
 
 def test_the_manifest_is_gone_for_good_before_its_tags_go(

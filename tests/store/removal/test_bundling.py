@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.errors import StorageFailed
 from ibtfs.store import layout
 from ibtfs.store.lock import PRUNE
 from ibtfs.store.removal.bundling import BOUNDS, Bounds, Bundler
 from ibtfs.store.removal.held import held_in_bundles
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.bundled import BundledStorage
+from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.upload import LocalUpload
 from tests.support import snapshot
 from tests.support.bundles import (
@@ -122,6 +124,32 @@ def test_removed_archives_stay_removed(repository: Repository, tmp_path: Path) -
     assert_whole(repository)
     for number in (1, 2, 5, 6, 7):
         assert_comes_back(repository, *made[number], tmp_path)
+
+
+def test_what_cannot_be_removed_behind_a_bundle_is_told(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = make_versions(repository, tmp_path / "source", 8)
+    put_together(repository)
+    forget(repository, [made[number][0].id for number in (0, 3, 4)])
+    delete = LocalStorage.delete
+
+    def failing(storage: LocalStorage, name: str) -> None:
+        if name.endswith(f"/{layout.REMOVED}"):
+            raise StorageFailed(f"{name}: Input/output error")
+        delete(storage, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "delete", failing)
+        result = put_together(repository)
+    assert result.removed == 3
+    assert sorted(result.failed) == [
+        f"{layout.removed(name)}: Input/output error" for name in folders(repository)
+    ]
+    assert len(result.failed) == 3
+    assert put_together(repository).failed == []
+    assert folders(repository) == []
+    assert_whole(repository)
 
 
 def test_nothing_dead_stays_if_all_of_it_is_to_go(repository: Repository, tmp_path: Path) -> None:
