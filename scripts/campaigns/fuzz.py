@@ -68,7 +68,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Do it all; 1 if anything was found."""
     if importlib.util.find_spec("atheris") is None:
-        say("atheris is missing: .venv/bin/python -m pip install 'atheris>=2.3'")
+        say("atheris is missing: .venv/bin/python -m pip install '.[fuzz]'")
         return 2
     began = time.monotonic()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None

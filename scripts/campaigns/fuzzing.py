@@ -11,31 +11,25 @@ import resource
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
-
-import atheris
 
 MEMORY_BYTES = 2 << 30
 SECONDS = 5.0
 
 
 class Trial:
-    """Runs a reader; *name* is its name, *found* the folder of findings."""
+    """Calls *read*, which may raise *ours*; *found* is the folder of findings."""
 
-    def __init__(self, name: str, found: Path) -> None:
-        with atheris.instrument_imports(include=["ibtfs"]):
-            from ibtfs.errors import IbtfsError
-            from tests.support.readers import READERS
-            from tests.support.readers.changing import Changer
-        self._reader, self._ours, self._changer = READERS[name], IbtfsError, Changer
-        self._found = found
+    def __init__(self, read: Callable[[bytes], object], ours: type[Exception], found: Path) -> None:
+        self._read, self._ours, self._found = read, ours, found
         self._known: set[str] = set()
 
     def one(self, data: bytes) -> None:
         """Read *data*."""
         began = time.process_time()
         try:
-            self._reader.read(data)
+            self._read(data)
         except self._ours:
             pass
         except Exception as error:
@@ -53,20 +47,27 @@ class Trial:
             file.write_bytes(data)
             file.with_suffix(".txt").write_text(f"{where}\n{told}", errors="backslashreplace")
 
-    def mutated(self, data: bytes, most: int, seed: int) -> bytes:
+
+def main(name: str, found: Path, words: list[str]) -> None:
+    """Try the reader *name*; libFuzzer ends the process."""
+    import atheris
+
+    with atheris.instrument_imports(include=["ibtfs"]):
+        from ibtfs.errors import IbtfsError
+        from tests.support.readers import READERS
+        from tests.support.readers.changing import Changer
+    reader = READERS[name]
+
+    def mutated(data: bytes, most: int, seed: int) -> bytes:
         """*data* changed: mostly as the value that it is, else its bytes."""
-        made = None
-        if seed % 8:
-            made = self._changer(seed).made_of(data, self._reader.shape, most)
+        made = Changer(seed).made_of(data, reader.shape, most) if seed % 8 else None
         return made if made is not None else bytes(atheris.Mutate(data, most))
 
-    def go(self, words: list[str]) -> None:
-        """Run it; does not come back."""
-        own = {} if self._reader.shape.is_plain else {"custom_mutator": self.mutated}
-        atheris.Setup([sys.argv[0], *words], self.one, **own)
-        atheris.Fuzz()
+    own = {} if reader.shape.is_plain else {"custom_mutator": mutated}
+    atheris.Setup([sys.argv[0], *words], Trial(reader.read, IbtfsError, found).one, **own)
+    atheris.Fuzz()
 
 
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    Trial(sys.argv[1], Path(sys.argv[2])).go(sys.argv[3:])
+    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])

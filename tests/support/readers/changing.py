@@ -14,8 +14,10 @@ from tests.support.readers.base import Shape, packed, value_of
 
 NUMBERS = (0, 1, -1, 2, 23, 24, 32, 64, 255, 256, 4095, 4096, 65535, 1 << 31, (1 << 32) - 1,
            1 << 32, 1 << 40, 1 << 62, (1 << 63) - 1, (1 << 64) - 1, -(1 << 63))  # fmt: skip
-OTHERS: tuple[Any, ...] = (None, True, False, 1.5, float("nan"), b"", "", b"/", b"..", b"a", "a", bytes(24),
-          bytes(32), (), {}, "20261120T101112Z_host_0a.0", "/etc/\udcff")  # fmt: skip
+OTHERS: tuple[Any, ...] = (
+    None, True, False, 1.5, float("nan"), b"", "", b"/", b"..", b"a", "a", bytes(24), bytes(32),
+    (), {}, "20261120T101112Z_host_0a.0", "/etc/\udcff",
+)  # fmt: skip
 CHANGES = 4
 """At most so many at once."""
 
