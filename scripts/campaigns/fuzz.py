@@ -40,10 +40,12 @@ PEAK = re.compile(r"stat::peak_rss_mb: *(\d+)")
 
 
 class Outcome(NamedTuple):
-    """What came of a target: inputs tried, edges, inputs kept, most MB, and what was wrong."""
+    """What came of a target: inputs tried, processor time, edges, inputs kept, most MB, and what
+    was wrong."""
 
     name: str
     tried: int
+    seconds: int
     edges: int
     corpus: int
     peak: int
@@ -75,14 +77,12 @@ def run(options: argparse.Namespace) -> int:
     with working_folder("fuzz", options.work or memory) as work:
         corpus = options.corpus or work / "corpus"
         prepare(work / "made", corpus)
-        say(f"{'target':<18}{'inputs':>10}{'edges':>7}{'corpus':>8}{'MB':>6}  findings")
+        say(f"{'target':<18}{'inputs':>10}{'CPU s':>7}{'edges':>7}{'corpus':>8}{'MB':>6}  findings")
+        outcomes: list[Outcome] = []
+        shares = [options.target[first :: options.workers] for first in range(options.workers)]
         with ThreadPoolExecutor(options.workers) as pool:
-            outcomes = []
-            for outcome in pool.map(
-                lambda name: fuzz(name, work, corpus, options.seconds), options.target
-            ):
-                outcomes.append(outcome)
-                show(outcome)
+            for share in shares:
+                pool.submit(fuzz, share, work, corpus, options.seconds, outcomes)
         if options.corpus:
             shutil.copytree(work / "found", corpus / "found", dirs_exist_ok=True)
         if options.keep:
@@ -90,7 +90,8 @@ def run(options: argparse.Namespace) -> int:
     wrong = sum(len(outcome.wrong) for outcome in outcomes)
     tried = sum(outcome.tried for outcome in outcomes)
     told = f"{wrong} findings" if wrong else "nothing was found"
-    say(f"{tried:,} inputs, {len(outcomes)} targets: {told}; {time.monotonic() - began:.0f} s")
+    taken = f"{time.monotonic() - began:.0f} s, {sum(one.seconds for one in outcomes)} of the CPU"
+    say(f"{tried:,} inputs, {len(outcomes)} targets: {told}; {taken}")
     return 1 if wrong else 0
 
 
@@ -106,36 +107,53 @@ def prepare(work: Path, corpus: Path) -> None:
     shutil.rmtree(work)
 
 
-def fuzz(name: str, work: Path, corpus: Path, seconds: int) -> Outcome:
-    """Try one target for so long."""
-    found = work / "found" / name
-    found.mkdir(parents=True)
+def fuzz(names: list[str], work: Path, corpus: Path, seconds: int, outcomes: list[Outcome]) -> None:
+    """Try some targets, each for so long, one after the other; what comes of each is shown."""
     words = [
         f"-max_total_time={seconds}", f"-max_len={LARGEST}", f"-rss_limit_mb={RESIDENT_MB}",
-        f"-timeout={HANGS}", "-print_final_stats=1", f"-artifact_prefix={found}/",
+        f"-timeout={HANGS}", "-print_final_stats=1",
     ]  # fmt: skip
     environment = {
         **os.environ, "PYTHONPATH": f"{CHECKOUT / 'scripts'}:{CHECKOUT}", "TMPDIR": str(work),
     }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "campaigns.fuzzing", name, found, *words,
-         corpus / name],
-        cwd=CHECKOUT, env=environment, capture_output=True, check=False, text=True,
-        errors="replace",
-    )  # fmt: skip
-    told = done.stderr
+    command = [
+        sys.executable, "-W", "ignore", "-m", "campaigns.fuzzing",
+        str(work / "found"), str(corpus), *words, "--", *names,
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=CHECKOUT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stderr is not None
+        waiting = list(names)
+        for line in process.stdout:
+            name, code, taken = line.split()
+            waiting.remove(name)
+            outcome = outcome_of(name, work / "found" / name, int(code), int(taken))
+            outcomes.append(outcome)
+            show(outcome)
+        told = process.stderr.read()
+    for name in waiting:
+        outcomes.append(Outcome(name, 0, 0, 0, 0, 0, [f"did not run\n{told[-2000:]}"]))
+        show(outcomes[-1])
+
+
+def outcome_of(name: str, found: Path, code: int, seconds: int) -> Outcome:
+    """What came of a target, by what libFuzzer told and what lies in the folder *found*."""
+    told = (found / "log").read_text(errors="replace")
     wrong = [file.read_text() for file in sorted(found.glob("*.txt"))]
-    if done.returncode:
-        wrong.append(f"ended with {done.returncode}\n{told[-2000:]}")
-    edges, _, kept_inputs = (PROGRESS.findall(told) or [("0", "0", "0")])[-1]
+    if code:
+        wrong.append(f"ended with {code}\n{told[-2000:]}")
+    edges, _, inputs = (PROGRESS.findall(told) or [("0", "0", "0")])[-1]
     tried, peak = (int((pattern.findall(told) or ["0"])[-1]) for pattern in (TRIED, PEAK))
-    return Outcome(name, tried, int(edges), int(kept_inputs), peak, wrong)
+    return Outcome(name, tried, seconds, int(edges), int(inputs), peak, wrong)
 
 
 def show(outcome: Outcome) -> None:
     """Print a target's line, and what was wrong."""
-    name, tried, edges, corpus, peak, wrong = outcome
-    say(f"{name:<18}{tried:>10,}{edges:>7,}{corpus:>8,}{peak:>6,}  {len(wrong)}")
+    name, tried, seconds, edges, corpus, peak, wrong = outcome
+    say(f"{name:<18}{tried:>10,}{seconds:>7,}{edges:>7,}{corpus:>8,}{peak:>6,}  {len(wrong)}")
     for text in wrong:
         say(f"WRONG: {name}: {text.rstrip()}\n")
 

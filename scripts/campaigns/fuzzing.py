@@ -1,12 +1,13 @@
-"""One reader under atheris, in a process of its own: ``NAME FOUND [LIBFUZZER'S WORD...]``.
+"""Readers under atheris, one after the other: ``FOUND CORPUS [LIBFUZZER'S WORD...] -- NAME...``.
 
 Every exception but ours, and every input that takes too long or too much memory, is put into the
-folder FOUND once for each place in the code; then it goes on.  What hangs ends by libFuzzer.
+folder FOUND/NAME once for each place in the code; then it goes on.  What hangs ends by libFuzzer.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 import sys
 import time
@@ -48,26 +49,48 @@ class Trial:
             file.with_suffix(".txt").write_text(f"{where}\n{told}", errors="backslashreplace")
 
 
-def main(name: str, found: Path, words: list[str]) -> None:
-    """Try the reader *name*; libFuzzer ends the process."""
+def main(found: Path, corpus: Path, words: list[str], names: list[str]) -> None:
+    """Try the readers *names*, each in a process of its own, and say what came of each.
+
+    They are forked from one that has loaded all: making it tell of coverage takes seconds.
+    """
     import atheris
 
     with atheris.instrument_imports(include=["ibtfs"]):
         from ibtfs.errors import IbtfsError
         from tests.support.readers import READERS
         from tests.support.readers.changing import Changer
-    reader = READERS[name]
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
 
-    def mutated(data: bytes, most: int, seed: int) -> bytes:
-        """*data* changed: mostly as the value that it is, else its bytes."""
-        made = Changer(seed).made_of(data, reader.shape, most) if seed % 8 else None
-        return made if made is not None else bytes(atheris.Mutate(data, most))
+    def fuzz(name: str, folder: Path) -> None:
+        """Try the reader *name*; libFuzzer ends the process."""
+        reader = READERS[name]
 
-    own = {} if reader.shape.is_plain else {"custom_mutator": mutated}
-    atheris.Setup([sys.argv[0], *words], Trial(reader.read, IbtfsError, found).one, **own)
-    atheris.Fuzz()
+        def mutated(data: bytes, most: int, seed: int) -> bytes:
+            """*data* changed: mostly as the value that it is, else its bytes."""
+            made = Changer(seed).made_of(data, reader.shape, most) if seed % 8 else None
+            return made if made is not None else bytes(atheris.Mutate(data, most))
+
+        own = {} if reader.shape.is_plain else {"custom_mutator": mutated}
+        mine = [sys.argv[0], *words, f"-artifact_prefix={folder}/", str(corpus / name)]
+        atheris.Setup(mine, Trial(reader.read, IbtfsError, folder).one, **own)
+        atheris.Fuzz()
+
+    for name in names:
+        folder = found / name
+        folder.mkdir(parents=True)
+        child = os.fork()
+        if not child:
+            log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT, 0o600)
+            os.dup2(log, 2)
+            fuzz(name, folder)
+            os._exit(1)
+        _, status, used = os.wait4(child, 0)
+        code, seconds = os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime
+        sys.stdout.write(f"{name} {code} {seconds:.0f}\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    main(sys.argv[1], Path(sys.argv[2]), sys.argv[3:])
+    split = sys.argv.index("--")
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:split], sys.argv[split + 1 :])

@@ -58,8 +58,8 @@ def read_config(data: bytes) -> None:
         values = json.loads(data)
         values["check"] = config.config_check(values)
         data = json.dumps(values).encode()
-    except (ValueError, TypeError, RecursionError):
-        pass
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        pass  # no map
     found = config.decode_config(data, WHERE)
     assert config.decode_config(config.encode_config(found), WHERE) == found
 

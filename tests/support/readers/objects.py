@@ -58,8 +58,12 @@ POINT_TOKEN = (1, 2, 3, 4)
 
 @functools.cache
 def scratch() -> Path:
-    """A folder in memory, for readers of files; it goes when the process ends."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    """A folder, in memory if no other is asked for, for readers of files.
+
+    It goes when the process ends, unless that is ended by libFuzzer.
+    """
+    in_memory = "TMPDIR" not in os.environ and os.access("/dev/shm", os.W_OK)
+    memory = "/dev/shm" if in_memory else None
     folder = Path(tempfile.mkdtemp(prefix="ibtfs-readers-", dir=memory))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
