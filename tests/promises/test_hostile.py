@@ -228,7 +228,7 @@ def colliding(size: int) -> bytes:
     """A page whose extras are by numbers of one hash: a map of them takes its square in steps."""
     count = (size - 8) // 19
     keys = (((1 << 64) + number * sys.hash_info.modulus) for number in range(count))
-    rows = b"".join(b"\xd8\x01" + key.to_bytes(16, "big") + b"\x80" for key in keys)
+    rows = b"".join(b"\xd8\x01" + key.to_bytes(16, "big") + b"\xc0" for key in keys)
     return b"\x94\x00\x90\x90\xdf" + count.to_bytes(4, "big") + rows
 
 
