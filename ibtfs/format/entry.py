@@ -230,13 +230,18 @@ def _check_numbers(columns: Sequence[Sequence[Any]], where: str) -> None:
             raise FormatDamaged(f"{where}: a row with impossible numbers")
 
 
-def check_root(stamp: Any, where: str) -> None:
-    """Raise FormatDamaged unless *stamp* may be that of a source's root."""
+def check_stamp(stamp: Any, where: str) -> None:
+    """Raise FormatDamaged unless *stamp* may be one, whatever its name."""
     if type(stamp) is not tuple or tuple(map(type, stamp)) != STAMP_TYPES:
         raise FormatDamaged(f"{where}: not a row")
     for number, least, most in _LIMITS:
         if not least <= stamp[number] <= most:
             raise FormatDamaged(f"{where}: a row with impossible numbers")
+
+
+def check_root(stamp: Any, where: str) -> None:
+    """Raise FormatDamaged unless *stamp* may be that of a source's root."""
+    check_stamp(stamp, where)
     if not stat.S_ISDIR(stamp[MODE]):
         raise FormatDamaged(f"{where}: the root is not a directory")
 

@@ -2,7 +2,7 @@
 
 Everything decoded comes from a disk and is not trusted: lengths are bounded by the input itself,
 and what does not decode raises FormatDamaged.  A value takes at most about 40 times its packed
-bytes of memory, those of numbers, and 20 MB for the arrays and maps in it.
+bytes of memory, those of numbers, and 20 MB for the arrays and maps in it; its time is linear.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ CONTAINERS = 4 * 4096 + 64
 """Arrays and maps that a value may hold: a row of a page has four at most."""
 UNCOUNTED = 256 << 10
 """In a value of fewer bytes they are not counted: it cannot hold many."""
+KEYS_BELIEVED = 128 << 10
+"""In a value of fewer bytes the keys of maps are not looked at: these cannot be many."""
+FEW_KEYS = 100
+"""Nor are those of a map that has no more; most are such."""
 ROOM = 64 << 20
 """Bytes that the lengths that arrays claim may take, before it is known that these are true."""
 _HEADS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
@@ -73,8 +77,25 @@ class _Counter:
         return value
 
 
+def _map_of(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """The map of *pairs*.  Raises ValueError of keys that can be chosen to have one hash.
+
+    A map of a megabyte of such would take minutes.  That of text and bytes depends on a secret, and
+    few numbers of 64 bits share one.
+    """
+    if len(pairs) > FEW_KEYS:
+        for key, _ in pairs:
+            kind = type(key)
+            if kind is int:
+                if key.bit_length() > 64:
+                    raise ValueError("a key that is too big")
+            elif kind is not str and kind is not bytes:
+                raise ValueError("a key of a wrong type")
+    return dict(pairs)
+
+
 def _hooks(data: bytes, containers: int) -> dict[str, Any]:
-    """What bounds the memory that a large value takes; most need nothing.
+    """What bounds the memory and the time that a large value takes; most need nothing.
 
     Raises ValueError if arrays claim more than there is: room for all that is claimed would be
     taken before that shows, of each array in another one.
@@ -84,10 +105,15 @@ def _hooks(data: bytes, containers: int) -> dict[str, Any]:
         unpacker = msgpack.Unpacker(max_buffer_size=0)
         unpacker.feed(data)
         unpacker.skip()
-    if size < UNCOUNTED or size - len(data.translate(None, _HEADS)) <= containers:
+    if size < KEYS_BELIEVED:
         return {}
+    if size < UNCOUNTED or size - len(data.translate(None, _HEADS)) <= containers:
+        return {"object_pairs_hook": _map_of}
     counter = _Counter(containers)
-    return {"object_hook": counter.count, "list_hook": counter.count}
+    return {
+        "object_pairs_hook": lambda pairs: counter.count(_map_of(pairs)),
+        "list_hook": counter.count,
+    }
 
 
 def unpack(data: bytes | memoryview, what: str, *, containers: int = CONTAINERS) -> Any:

@@ -29,6 +29,12 @@ REMOVED: Final = "removed"
 
 
 _BUNDLE_ID = re.compile(r"[0-9a-f]{16}\Z")
+_NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
+
+
+def _number(text: str) -> int:
+    """The number that *text* spells as names do, in one way only; 0 if it does not."""
+    return int(text) if _NUMBER.match(text) else 0
 
 
 def archive(archive_id: str) -> str:
@@ -73,9 +79,8 @@ class ArchiveFile(NamedTuple):
 def parse_archive_file(name: str) -> ArchiveFile | None:
     """What *name*, as an archive's folder lists it, says; None if it is no file of an archive."""
     kind, _, number = name.rpartition("/")[2].partition(".")
-    if kind not in KINDS or not number.isdecimal():
-        return None
-    return ArchiveFile(kind, int(number))
+    generation = _number(number)
+    return ArchiveFile(kind, generation) if kind in KINDS and generation else None
 
 
 def bundle(bundle_id: str) -> str:
@@ -104,9 +109,9 @@ def parse_parity(name: str) -> ParityFile | None:
     """What *name*, as an archive's folder lists it, says; None if it is no sidecar there."""
     file, _, share = name.rpartition(".")
     found = parse_archive_file(file.removesuffix(f".{PARITY}"))
-    if found is None or not file.endswith(f".{PARITY}") or not share.isdecimal():
+    if found is None or not file.endswith(f".{PARITY}") or not _number(share):
         return None
-    return ParityFile(found, int(share))
+    return ParityFile(found, _number(share))
 
 
 def protection_mark(share: int) -> str:
@@ -117,8 +122,7 @@ def protection_mark(share: int) -> str:
 def parse_protection_mark(name: str) -> int:
     """The share that *name*, in the folder of protection, says; 0 if it says none."""
     share = name.removeprefix(_MARK)
-    is_mark = name.startswith(_MARK) and share.isdecimal() and len(share) <= 3
-    return int(share) if is_mark else 0
+    return _number(share) if name.startswith(_MARK) and len(share) <= 3 else 0
 
 
 def points_parity(generation: int) -> str:
@@ -129,7 +133,7 @@ def points_parity(generation: int) -> str:
 def parse_points_parity(name: str) -> int:
     """The generation that *name*, in the folder of protection, says; 0 if it is no sidecar."""
     kind, _, number = name.partition(".")
-    return int(number) if kind == POINTS and number.isdecimal() and len(number) <= 9 else 0
+    return _number(number) if kind == POINTS and len(number) <= 9 else 0
 
 
 def point(point_id: str) -> str:

@@ -67,9 +67,10 @@ class ManifestCopies:
             return None
         try:
             point = point_of_row(known[1])
-        except (TypeError, ValueError):
+            is_it = point.id == point_id and is_display_name(point.display)
+        except (TypeError, ValueError, KeyError, AttributeError):
             return None  # of another version
-        if point.id != point_id or not is_display_name(point.display):
+        if not is_it:
             return None
         self._used[point_id] = known
         return point

@@ -23,7 +23,7 @@ from ibtfs.errors import (
     UnsupportedFormat,
     Vanished,
 )
-from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, SIZE, STAMP_TYPES, Stamp
+from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, Stamp, check_stamp
 from ibtfs.format.frames import digest
 from ibtfs.format.packing import pack, unpack_map, unpack_tuple
 from ibtfs.store.trees.old_directory import same_stamp
@@ -309,9 +309,10 @@ def unseal(kind: str, data: bytes) -> dict[str, Any]:
 
 def _checked_row(values: Any) -> Row:
     """The row of an index that was stored.  Raises FormatDamaged."""
-    if not isinstance(values, (tuple, list)) or tuple(map(type, values[:9])) != STAMP_TYPES:
+    if not isinstance(values, (tuple, list)):
         raise FormatDamaged("Directory index: not a row")
     stamp: Stamp = tuple(values[:9])
+    check_stamp(stamp, "Directory index")
     path, mode = stamp[NAME], stamp[MODE]
     leads_to: Any = values[9] if len(values) == 10 else False
     if stat.S_ISREG(mode):
@@ -322,7 +323,7 @@ def _checked_row(values: Any) -> Row:
         row, good = Row(stamp, device=leads_to), type(leads_to) is int
     else:
         row, good = Row(stamp), leads_to is None
-    if not good or stamp[SIZE] < 0 or not is_relative(path):
+    if not good or not is_relative(path):
         raise FormatDamaged(f"Directory index: {path!r} is no row of an index")
     return row
 

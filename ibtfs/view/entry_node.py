@@ -25,7 +25,7 @@ from ibtfs.store import layout
 from ibtfs.store.contents.reader import WINDOW, Contents
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory, Entry, Gap, StateRef, entry_xattrs
-from ibtfs.store.trees.paths import located, root_entry
+from ibtfs.store.trees.paths import located, not_as_long, root_entry
 from ibtfs.store.trees.trail import require_depth
 from ibtfs.view.inodes import Claim
 from ibtfs.view.links import inside
@@ -245,9 +245,12 @@ class EntryNode:
         if content is None:
             return b""
         try:
-            return self._view.contents.read(content, offset, size)
+            data = self._view.contents.read(content, offset, size)
+            if len(data) != min(size, max(self.entry.size - offset, 0)):
+                raise not_as_long(content)
         except IntegrityError as error:
             raise self._failed(error) from error
+        return data
 
     @property
     def _is_sparse(self) -> bool:

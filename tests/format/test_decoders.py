@@ -27,6 +27,7 @@ from ibtfs.format import (
     tables,
 )
 from ibtfs.store.trees.directory import decode_xattrs
+from tests.support.readers.changing import changed
 
 OURS = (FormatDamaged, UnsupportedFormat)
 
@@ -196,22 +197,5 @@ def test_decoders_with_good_values(name: str) -> None:
 @fuzz
 @given(seed=st.integers(0, 1 << 32), value=values)
 def test_decoders_with_good_values_changed(name: str, seed: int, value: object) -> None:
-    changed = _changed(good_values()[name], random.Random(seed), value)
-    decodes("state" if name == "pages" else name, msgpack.packb(changed))
-
-
-def _changed(whole: Any, rng: random.Random, value: object) -> Any:
-    """*whole* with something deep inside replaced by *value*, removed or doubled."""
-    if not isinstance(whole, (list, tuple, dict)) or not whole or rng.randrange(6) == 0:
-        return value
-    items = list(whole.items()) if isinstance(whole, dict) else list(enumerate(whole))
-    place = rng.randrange(len(items))
-    key, old = items[place]
-    action = rng.randrange(12)
-    if action == 0:
-        del items[place]
-    elif action == 1 and not isinstance(whole, dict):
-        items.insert(place, (key, old))
-    else:
-        items[place] = (key, _changed(old, rng, value))
-    return dict(items) if isinstance(whole, dict) else [item for _, item in items]
+    whole = changed(good_values()[name], random.Random(seed), lambda _: value)
+    decodes("state" if name == "pages" else name, msgpack.packb(whole))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import resource
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,3 +219,20 @@ def test_a_chain_of_as_many_ranges_as_one_may_have_is_read(repository: Repositor
     hostile.chained(repository, levels=2)
     done = bounded_run("cat", repository.path, "latest", "file")
     assert (done.returncode, done.stdout) == (0, bytes(hostile.FINE))
+
+
+# A few hundred kilobytes that would take minutes
+
+
+def colliding(size: int) -> bytes:
+    """A page whose extras are by numbers of one hash: a map of them takes its square in steps."""
+    count = (size - 8) // 19
+    keys = (((1 << 64) + number * sys.hash_info.modulus) for number in range(count))
+    rows = b"".join(b"\xd8\x01" + key.to_bytes(16, "big") + b"\xc0" for key in keys)
+    return b"\x94\x00\x90\x90\xdf" + count.to_bytes(4, "big") + rows
+
+
+def test_a_map_takes_no_longer_than_it_is_long(repository: Repository) -> None:
+    hostile.with_state(repository, colliding(2 << 20))
+    done = bounded_run("ls", repository.path, "latest")
+    assert (done.returncode, b"a key that is too big" in done.stderr) == (3, True)

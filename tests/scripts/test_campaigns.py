@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from campaigns import damage
+from campaigns import damage, fuzz, fuzzing
 
+from ibtfs.errors import IbtfsError
 from tests.support import CHECKOUT
 
 LEAST = {
@@ -44,7 +47,7 @@ def campaign(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
-@pytest.mark.parametrize("name", [*LEAST, "damage"])
+@pytest.mark.parametrize("name", [*LEAST, "damage", "fuzz"])
 def test_the_help_tells_of_all(name: str) -> None:
     about = campaign(name, "--help").stdout
     assert "--work" in about
@@ -86,6 +89,53 @@ def test_damages(
     assert damage.run(options) == 0
     assert "\n16 damages, 0 with a bad outcome; " in capsys.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fuzzing_in_small(tmp_path: Path) -> None:
+    """Where there is no atheris, for it has wheels for few machines, one line says so."""
+    corpus = tmp_path / "corpus"
+    words = ["--seconds=3", f"--work={tmp_path}", f"--corpus={corpus}"]
+    done = campaign("fuzz", *words, "--target", "record", "extent-map")
+    if importlib.util.find_spec("atheris") is None:
+        assert (done.returncode, done.stdout.count("\n")) == (2, 1)
+        assert "pip install" in done.stdout
+        return
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " inputs, 2 targets: nothing was found; " in done.stdout
+    assert len(list((corpus / "record").iterdir())) > 50
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus"]
+
+
+def test_without_atheris_one_line_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert fuzz.run(argparse.Namespace()) == 2
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_a_finding_is_told_once_for_each_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(data: bytes) -> None:
+        if data.startswith(b"slow"):
+            began = time.process_time()
+            while time.process_time() < began + 0.02:
+                pass
+        if data.startswith(b"ours"):
+            raise IbtfsError
+        data[4]
+
+    monkeypatch.setattr(fuzzing, "SECONDS", 0.01)
+    trial = fuzzing.Trial(read, IbtfsError, tmp_path)
+    for data in (b"fault", b"ours", b"", b"x", b"slow one", b"slow two"):
+        trial.one(data)
+    told = [path.read_text().partition("\n")[0] for path in tmp_path.glob("*.txt")]
+    assert sorted(told)[1:] == ["took too long"]
+    assert told.count("took too long") == 1
+    assert [text for text in told if text.startswith("IndexError at test_campaigns.py:")]
+    inputs = {path.read_bytes() for path in tmp_path.iterdir() if not path.suffix}
+    assert inputs == {b"", b"slow one"}
 
 
 def test_a_python_without_the_packages_is_one_line() -> None:

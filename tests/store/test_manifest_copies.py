@@ -120,10 +120,12 @@ def test_a_copy_that_moved_is_written_anew(
     assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
     assert reads(monkeypatch, copied, tmp_path) == (expected, 0)
     (copy,) = tmp_path.glob("*.points")
-    with monkeypatch.context() as patch:
-        patch.setattr("ibtfs.store.manifest_copies.row_of_point", lambda point: (point.id, 1))
-        copy.unlink()
-        assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
+    for values in ((), (1, 0, 0, 0, ("host", b"/x", ""), 7, (), ("a.0", 0), *[()] * 13, "")):
+        with monkeypatch.context() as patch:
+            copies = "ibtfs.store.manifest_copies"
+            patch.setattr(f"{copies}.row_of_point", lambda point, v=values: (point.id, *v))
+            copy.unlink(missing_ok=True)
+            assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
     assert reads(monkeypatch, copied, tmp_path) == (expected, LEAST + 4)
     assert reads(monkeypatch, copied, tmp_path) == (expected, 0)
 

@@ -39,6 +39,7 @@ from ibtfs.view.entry_node import point_node
 from ibtfs.view.tree import RepositoryView
 
 from . import Entry, snapshot
+from .memory import BytesObject
 from .trees import Directory, Fifo, File, Hardlink, Sparse, Symlink, make_tree
 from .views import Known, Tree, WrongRead, viewed
 
@@ -163,25 +164,11 @@ def frames_of(sample: Sample, name: str) -> list[tuple[int, int]]:
     data = sample.files[name]
     if not name.startswith("archives/"):
         return [(0, len(data))]
-    found = FrameFileReader(b"i" * 16, name.rpartition(".")[0], _Bytes(data, name))  # type: ignore[arg-type]
+    found = FrameFileReader(b"i" * 16, name.rpartition(".")[0], BytesObject(data, name))
     rows = sorted((offset, size) for table in found.tables.values()
                   for offset, size in zip(table.offsets, table.sizes))  # fmt: skip
     end = rows[-1][0] + rows[-1][1]
     return [*rows, (end, len(data) - end)]
-
-
-class _Bytes:
-    """Bytes as a StoredObject."""
-
-    def __init__(self, data: bytes, name: str) -> None:
-        self.name = self.shown = name
-        self.size, self._data = len(data), data
-
-    def read(self, offset: int, size: int) -> bytes:
-        return self._data[offset : offset + size]
-
-    def close(self) -> None:
-        pass
 
 
 # ---- damages -------------------------------------------------------------------------------

@@ -175,6 +175,15 @@ def test_paths_that_lead_out_of_the_directory_are_refused(path: bytes) -> None:
         DirIndex.from_data({"directory": b"/", "rows": [row]})
 
 
+@pytest.mark.parametrize("column", range(1, 9))
+def test_numbers_that_no_file_has_are_refused(column: int) -> None:
+    row: list[object] = [b"a", stat.S_IFREG | 0o644, 0, 0, 0, 0, 0, 0, 1, None]
+    DirIndex.from_data({"directory": b"/", "rows": [row]})
+    row[column] = 1 << 100
+    with pytest.raises(FormatDamaged, match="impossible numbers"):
+        DirIndex.from_data({"directory": b"/", "rows": [row]})
+
+
 # dirtools2
 
 

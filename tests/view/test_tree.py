@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.errors import FormatDamaged
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.durable import StorageFailed
 from ibtfs.store.storage.local import LocalObject, LocalStorage
 from ibtfs.view import tree
+from ibtfs.view.entry_node import point_node
 from ibtfs.view.tree import RepositoryView
-from tests.support.repositories import back_up, reopened
+from tests.support.repositories import back_up, reopened, the_point
 from tests.support.trees import make_tree
 
 
@@ -46,3 +48,17 @@ def test_a_mount_goes_on_beside_a_manifest_that_may_not_be_read(
     while len(view.sources()[b"source"].ordered) == 1 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(view.sources()[b"source"].ordered) == 2
+
+
+@pytest.mark.parametrize("size", [5, 7, 1 << 20])
+def test_a_file_whose_row_says_another_size_is_damaged(
+    tmp_path: Path, repository: Repository, size: int
+) -> None:
+    """Else a part of it, or zeros, would be read as if they were all of it."""
+    make_tree(tmp_path / "source", {"a": b"123456"})
+    point = the_point(back_up(repository, tmp_path / "source"))
+    ((_, node),) = point_node(RepositoryView(reopened(repository)), b"point", point).children()
+    assert node.read(0, 4096) == b"123456"
+    node.entry = node.entry._replace(size=size)
+    with pytest.raises(FormatDamaged, match="is not as long as the row that refers to it"):
+        node.read(0, 4096)

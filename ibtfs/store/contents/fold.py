@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import operator
+import sys
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -87,29 +88,21 @@ def _take(
     a time that grows with the square of their number.
     """
     starts, ends = intervals
-    left_starts: list[int] = []
-    left_ends: list[int] = []
+    left: tuple[list[int], list[int]] = ([], [])
     owners, count = level.owners, len(starts)
     first = bisect_right(extents.ends, starts[0])
     last = bisect_left(extents.starts, ends[-1])
     if first >= last:
         return
+    starts.append(sys.maxsize)  # one that begins behind every range
+    ends.append(sys.maxsize)
     row, begin = 0, starts[0]  # the interval that comes next, and what of it was not looked at
-    for low, high, code, offset in zip(
-        extents.starts[first:last],
-        extents.ends[first:last],
-        extents.codes[first:last],
-        extents.offsets[first:last],
-    ):
+    columns = (extents.starts, extents.ends, extents.codes, extents.offsets)
+    for low, high, code, offset in zip(*(column[first:last] for column in columns)):
         if ends[row] <= low:
             following = bisect_right(ends, low, row)
-            left_starts.append(begin)
-            left_starts += starts[row + 1 : following]
-            left_ends += ends[row:following]
-            row = following
-            if row == count:
-                break
-            begin = starts[row]
+            _leave(left, intervals, begin, row, following)
+            row, begin = following, starts[following]
         while begin < high:
             end = ends[row]
             cut_begin = begin if begin > low else low
@@ -121,22 +114,29 @@ def _take(
                 owner = owners[code]
                 found.append((cut_begin, owner, place if owner else code, size))
             if begin < cut_begin:
-                left_starts.append(begin)
-                left_ends.append(cut_begin)
+                left[0].append(begin)
+                left[1].append(cut_begin)
             if cut_end < end:
                 begin = cut_end  # the rest of the interval lies behind this range
                 break
             row += 1
-            if row == count:
-                break
             begin = starts[row]
-        if row == count:
-            break
     if row < count:
-        left_starts.append(begin)
-        left_starts += starts[row + 1 :]
-        left_ends += ends[row:]
-    starts[:], ends[:] = left_starts, left_ends
+        _leave(left, intervals, begin, row, count)
+    starts[:], ends[:] = left
+
+
+def _leave(
+    left: tuple[list[int], list[int]],
+    intervals: tuple[list[int], list[int]],
+    begin: int,
+    row: int,
+    until: int,
+) -> None:
+    """Put the intervals from number *row* to before *until*, the first from *begin* on, to *left*."""
+    left[0].append(begin)
+    left[0].extend(intervals[0][row + 1 : until])
+    left[1].extend(intervals[1][row:until])
 
 
 def _follow(level: Level, wanted: _Wanted, found: _Places) -> _Wanted:

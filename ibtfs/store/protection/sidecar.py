@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -29,6 +30,8 @@ from ibtfs.store.storage.local import LocalStorage
 WINDOW = 16 << 20
 """Bytes of a volume that are held in memory at once."""
 PIECE = 1 << 20
+HEADS = 64
+"""So many places may look like the beginning of a head; each costs reading what it says it is."""
 
 
 def no_beat() -> None:
@@ -254,7 +257,7 @@ def _found_head(stored: StoredObject) -> tuple[ParityHead, int, bool]:
 
     Raises FormatDamaged, ObjectUnreadable, StorageFailed.
     """
-    for place in _places(stored):
+    for place in itertools.islice(_places(stored), HEADS):
         try:
             size = head_size(stored.read(place, 12), stored.name)
             head = decode_head(stored.read(place, size), stored.name)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from blake3 import blake3
 
 from ibtfs.errors import EntryNotFound, FormatDamaged, IntegrityError, NotADirectory, NotAFile
+from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.contents.fold import name_of
 from ibtfs.store.contents.reader import Contents
@@ -104,8 +105,12 @@ def content_pieces(repository: Repository, entry: Entry) -> Iterator[bytes]:
 def check_size(contents: Contents, entry: Entry) -> None:
     """Raise FormatDamaged unless the entry's content is as long as the entry says."""
     if entry.content is not None and contents.record(entry.content).size != entry.size:
-        name = name_of(entry.content)
-        raise FormatDamaged(f"{name}: is not as long as the row that refers to it")
+        raise not_as_long(entry.content)
+
+
+def not_as_long(content: Reference) -> FormatDamaged:
+    """What is wrong where a row says another size than its content has."""
+    return FormatDamaged(f"{name_of(content)}: is not as long as the row that refers to it")
 
 
 def check_digest(contents: Contents, entry: Entry, digest: bytes) -> None:

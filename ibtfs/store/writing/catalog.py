@@ -35,6 +35,8 @@ CREATE TABLE IF NOT EXISTS files(archive INTEGER PRIMARY KEY, kinds TEXT);
 CREATE TABLE IF NOT EXISTS named(name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 MEMORY = ":memory:"
+_SPOILT = (sqlite3.Error, UnicodeDecodeError)
+"""What a spoilt file leads to; the latter where SQLite's own message has some of its bytes."""
 
 
 def discard_catalog(folder: bytes, repository: bytes) -> None:
@@ -74,7 +76,7 @@ class Catalog:
             except sqlite3.OperationalError:
                 self._path = MEMORY  # in use for long by somebody else, or no room: do without
                 self._connection = self._open()
-            except sqlite3.Error:
+            except _SPOILT:
                 self._discard()
                 self._connection = self._open()
         return self._connection
@@ -214,7 +216,7 @@ class Catalog:
         """Do *work*; once more with a new catalog when SQLite cannot use the old one."""
         try:
             return work()
-        except sqlite3.Error as error:
+        except _SPOILT as error:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None

@@ -11,8 +11,9 @@ import pytest
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.parity import MAGIC, arranged
 from ibtfs.store.protection import sidecar as sidecar_module
-from ibtfs.store.protection.sidecar import Sidecar, write_sidecar
+from ibtfs.store.protection.sidecar import HEADS, Sidecar, _found_head, write_sidecar
 from ibtfs.store.storage.local import LocalStorage
+from tests.support.memory import BytesObject
 
 SIZES = {
     "one byte": [1], "less than a block": [511], "two blocks": [1024], "a row": [51_200],
@@ -118,3 +119,24 @@ def test_damaged_parity_is_not_taken_for_good(fast_path: Path) -> None:
         assert heal(storage) == healed
         assert (contents(fast_path / "r", 1) == before) is healed[0]
         assert contents(fast_path / "r", 1)[0] in (before[0], bytes(data))
+
+
+class Counted(BytesObject):
+    """Counts the bytes that are read of it."""
+
+    read_bytes = 0
+
+    def read(self, offset: int, size: int) -> bytes:
+        found = super().read(offset, size)
+        self.read_bytes += len(found)
+        return found
+
+
+def test_what_only_looks_like_heads_is_not_read_over_and_over() -> None:
+    """Each of them says that it is all that follows; reading all for each would take for ever."""
+    size = 1 << 20
+    heads = [MAGIC + (size - place - 28).to_bytes(4, "little") for place in range(0, size - 28, 12)]
+    stored = Counted(b"".join(heads).ljust(size, b"\0"), "parity")
+    with pytest.raises(FormatDamaged, match="no head"):
+        _found_head(stored)
+    assert stored.read_bytes < (HEADS + 2) * size

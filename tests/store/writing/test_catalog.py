@@ -112,3 +112,19 @@ def test_names_of_the_catalog_that_are_not_text(tmp_path: Path, repository: Repo
         catalog._opened().execute("UPDATE archives SET name = CAST(x'ff2e30' AS TEXT)")
     make_tree(tmp_path / "second", {"b": b"1" * 1000})
     the_point(back_up(repository, tmp_path / "second", cache=os.fsencode(tmp_path)))
+
+
+def test_a_byte_of_the_schema_of_the_catalog_changes(
+    tmp_path: Path, repository: Repository
+) -> None:
+    """SQLite's message has it, which is no text then."""
+    cache = tmp_path / "cache"
+    for name in ("first", "second"):
+        make_tree(tmp_path / name, {"a": name.encode() * 1000})
+        back_up(repository, tmp_path / name, cache=os.fsencode(cache))
+    (path,) = cache.glob("*.sqlite")
+    spoilt = path.read_bytes().replace(b"TABLE files", b"TABL\xbd files")
+    assert spoilt != path.read_bytes()
+    path.write_bytes(spoilt)
+    make_tree(tmp_path / "third", {"a": b"3" * 1000})
+    the_point(back_up(repository, tmp_path / "third", cache=os.fsencode(cache)))
