@@ -133,7 +133,7 @@ def _leave(
     row: int,
     until: int,
 ) -> None:
-    """Put the intervals from number *row* to before *until*, the first from *begin* on, to *left*."""
+    """Add intervals to *left*: number *row* from *begin* on, all others up to before *until*."""
     left[0].append(begin)
     left[0].extend(intervals[0][row + 1 : until])
     left[1].extend(intervals[1][row:until])
