@@ -40,6 +40,7 @@ MULTIPLIER = int(os.environ.get("IBTFS_TEST_HISTORIES", "1"))
 FAST_CLOCK = [(filesystems, "GRANULARITY_NS", 20_000_000)]
 SHORT_CHAINS = [(flatten, "DEPTH_BOUND", 2), (flatten, "DONORS_KEPT", 2)]
 FEW_STATES = [(backup, "STATE_ARCHIVES", 2)]
+SOME_STATES = [(backup, "STATE_ARCHIVES", 4)]
 LITTLE_MEMORY = [(store_file, "MEMORY_LIMIT", 64 * KIB), (matcher, "FAR_AFTER", 2)]
 SMALL_ARCHIVES = [(run_writer, "ARCHIVE_BYTES", 200 * KIB)]
 SMALL_PAGES = [(entry, "ONE_PAGE", 3), (entry, "_BOUNDARY", 1)]
@@ -49,6 +50,7 @@ CONFIGURATIONS: dict[str, list[tuple[Any, str, Any]]] = {
     "fast clock": FAST_CLOCK,
     "short chains": FAST_CLOCK + SHORT_CHAINS,
     "few states, small pages": FAST_CLOCK + FEW_STATES + SMALL_PAGES,
+    "some states, small pages": FAST_CLOCK + SOME_STATES + SMALL_PAGES,
     "little memory": FAST_CLOCK + LITTLE_MEMORY,
     "little memory, short chains": FAST_CLOCK + LITTLE_MEMORY + SHORT_CHAINS,
     "small archives": FAST_CLOCK + SMALL_ARCHIVES,

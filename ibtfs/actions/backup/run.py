@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, NamedTuple
 
 from ibtfs.actions.backup.commit import Written, commit, make_point
-from ibtfs.actions.backup.consolidate import STATE_ARCHIVES, rewrite_states
+from ibtfs.actions.backup.consolidate import STATE_ARCHIVES, largest, rewrite_states
 from ibtfs.actions.backup.devices import Devices
 from ibtfs.actions.backup.plan import Plan, make_plan
 from ibtfs.actions.backup.single import backup_file, backup_stream
@@ -166,10 +166,10 @@ def _write_tree(writer: RunWriter, plan: Plan, options: BackupOptions, tally: Ta
         parents = parents_of(root)
     finally:
         os.close(root)
-    if not chosen.dry_run and len(tree.state_archives) > STATE_ARCHIVES:
+    if not chosen.dry_run and len(tree.state_rows) > STATE_ARCHIVES:
         writer.close_archive()
         try:
-            state = rewrite_states(writer, state)
+            state = rewrite_states(writer, state, largest(tree.state_rows, STATE_ARCHIVES))
         except IntegrityError as error:
             tally.observer.note(f"Old states stay where they are, one is damaged: {error}")
     return Written(entry, state, devices.paths, tree.users, tree.groups, parents=parents)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections import Counter
 from dataclasses import dataclass, field
 
 from ibtfs.actions.backup.classify import UNCHANGED, classify
@@ -75,7 +76,7 @@ class TreeBackup:
         )
         self.devices, self._damaged = devices, damaged
         self.users, self.groups = self._storer.users, self._storer.groups
-        self.state_archives: set[str] = set()
+        self.state_rows: Counter[str] = Counter()
         self._moved = MovedFolders(writer.repository, None, 0)
         self._missing = Missing(writer.repository, tally)
 
@@ -272,15 +273,19 @@ class TreeBackup:
         self._tell_gone(folder)
         old, changed = folder.old, folder.changed
         if old is not None and folder.is_as_it_was(reread=self._options.reread):
-            self.state_archives.update(old.archives())
+            self.state_rows.update(old.rows_by_archive(len(folder.rows())))
             return old.state
         if self._options.dry_run:
             return StateRef(Reference("", 0), bytes(32))
+        taken: Counter[str] = Counter()
         try:
-            return write_directory(self._writer, folder.rows(), changed, old)
+            state = write_directory(self._writer, folder.rows(), changed, old, taken)
         except IntegrityError:
             self._files.store_again(folder)
-            return write_directory(self._writer, folder.rows(), changed, old)
+            taken.clear()
+            state = write_directory(self._writer, folder.rows(), changed, old, taken)
+        self.state_rows.update(taken)
+        return state
 
     def _tell_gone(self, folder: Folder) -> None:
         """Have the files be counted that were there at the last backup and are not now."""

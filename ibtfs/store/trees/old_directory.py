@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Container, Sequence
 
 from ibtfs.errors import IntegrityError
@@ -86,10 +87,17 @@ class OldDirectory:
                 return page if page.page.stamps == tuple(stamps) else None
         return None
 
-    def archives(self) -> set[str]:
-        """The archives that its state and its pages lie in; of one page it need not be decoded."""
-        mine = {self.state.ref.archive}
-        return mine if is_page(self._body) else mine | {page.ref.archive for page in self.pages}
+    def rows_by_archive(self, size: int) -> Counter[str]:
+        """In which archives how many of its rows lie; of one page it need not be decoded.
+
+        *size* is how many it has.  Where its list of pages lies counts, too.
+        """
+        if is_page(self._body):
+            return Counter({self.state.ref.archive: size})
+        found = Counter({self.state.ref.archive: len(self.pages)})
+        for page in self.pages:
+            found[page.ref.archive] += len(page.page.stamps)
+        return found
 
     def refers_to(self, contents: Container[object]) -> set[bytes]:
         """The names whose contents are among *contents*."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,10 +29,12 @@ def write_directory(
     stamps: Sequence[Stamp],
     changed: Mapping[bytes, Entry],
     old: OldDirectory | None,
+    taken: Counter[str] | None = None,
 ) -> StateRef:
     """Write the state of a directory with these *stamps*, sorted.
 
-    *changed* has the rows that differ from *old*; all others are taken from there.
+    *changed* has the rows that differ from *old*; all others are taken from there.  *taken* is
+    added to: the rows of pages that stay where they are, by their archives.
     """
     slices = list(split_rows(stamps))
     if len(slices) == 1:
@@ -41,6 +44,8 @@ def write_directory(
     for rows in slices:
         part = stamps[rows]
         ref, digest = _page(writer, part, changed, old)
+        if taken is not None and not writer.is_open(ref):
+            taken[ref.archive] += len(part)
         listed.append(PageEntry(writer.packed(ref), digest, len(part), part[-1][NAME]))
     return StateRef(writer.add_pages(listed), pages_digest([page.digest for page in listed]))
 
