@@ -46,6 +46,7 @@ FAST = (
 )  # fmt: skip
 MAP_SECONDS = 3600
 START_SECONDS = 60
+FIRST_SECONDS = 4
 SURVIVED, KILLED, SLOW, UNREACHED = "survived", "killed", "timed out", "not reached"
 
 
@@ -126,9 +127,13 @@ class Tree:
         """What becomes of a mutant, and by what."""
         file = self.path / mutant.path
         code = file.read_bytes()
+        told: dict[str, Any] = {}
         try:
             self._write(file, mutant.applied(code))
-            told = self.ask(START_SECONDS + 4 * sum(tests.values()), tests=tests)
+            for part in parts(tests):
+                told = self.ask(START_SECONDS + 4 * sum(part.values()), tests=part)
+                if told["code"] != 0:
+                    break
         finally:
             self._write(file, code)
         how = f"{told.get('test', 'all tests')}: {told.get('told', told['code'])}"
@@ -148,6 +153,20 @@ class Tree:
         """End the process."""
         _open(self._process.stdin).close()
         self._process.wait()
+
+
+def parts(tests: dict[str, float]) -> list[dict[str, float]]:
+    """*tests* in two: those of FIRST_SECONDS, which kill most, and the rest, if there is any.
+
+    Loading many modules of tests would take longer than the first tests.
+    """
+    first: dict[str, float] = {}
+    for name, took in tests.items():
+        if first and sum(first.values()) + took > FIRST_SECONDS:
+            break
+        first[name] = took
+    rest = {name: took for name, took in tests.items() if name not in first}
+    return [first, rest] if rest else [first]
 
 
 def _open(pipe: IO[str] | None) -> IO[str]:
