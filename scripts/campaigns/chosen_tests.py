@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 MEMORY_BYTES = 4 << 30
-FAST_SECONDS = 20
+FAST_SECONDS = 10
 """What takes longer is no fast test: it is not mapped."""
 SLACK_SECONDS, SLACK_FACTOR = 15, 6
 """A test may take so much longer than it took without a mutant; others use the machine, too."""
@@ -122,7 +122,7 @@ def in_the_child(order: dict[str, Any], result: Path) -> int:
     sys.path.insert(0, order["tree"])
     words = [
         "-q",
-        "--tb=short",
+        "--tb=native",
         f"--timeout={FAST_SECONDS}",
         "-p",
         "no:cacheprovider",
