@@ -38,7 +38,8 @@ from tests.support import CHECKOUT
 
 MUTATED = ("ibtfs/format", "ibtfs/store")
 FAST = (
-    "tests/format", "tests/store", "tests/actions",
+    "tests/format", "tests/store", "tests/actions", "tests/view", "tests/toolkit",
+    "tests/cli/commands/test_diff_versions.py",
     *(f"tests/promises/test_{name}.py" for name in (
         "counts", "faults_of_removal", "fixtures", "healing", "healing_contents", "hostile",
         "lost_locks", "partly_damaged", "removal", "trust",
