@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ FAST_SECONDS = 10
 """What takes longer is no fast test: it is not mapped."""
 SLACK_SECONDS, SLACK_FACTOR = 15, 6
 """A test may take so much longer than it took without a mutant; others use the machine, too."""
+
+
+@contextmanager
+def without_lines() -> Iterator[None]:
+    """Have a failure shown without its lines: where a tracer is interrupted, there may be none."""
+    try:
+        yield
+    except pytest.fail.Exception as failure:
+        raise pytest.fail.Exception(str(failure), pytrace=False) from None
 
 
 class Chosen:
@@ -72,6 +82,18 @@ class Mapped:
         self._seconds[item.nodeid] = time.monotonic() - began
         self._coverage.switch_context("")
         return done
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_setup(self) -> Iterator[None]:
+        """As `pytest_runtest_call`."""
+        with without_lines():
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_call(self) -> Iterator[None]:
+        """Tell of a test that takes too long in short."""
+        with without_lines():
+            return (yield)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """What fails without a mutant tells nothing of mutants."""

@@ -193,8 +193,7 @@ class Map(NamedTuple):
         new = [str(path.relative_to(CHECKOUT)) for path in files
                if path not in known or path.stat().st_mtime > made]  # fmt: skip
         if new:
-            tree.ask(MAP_SECONDS, map=new)
-            if not (tree.work / "result.json").exists():
+            if tree.ask(MAP_SECONDS, map=new)["code"] not in (0, 1):
                 raise Failure(f"No map: {(tree.work / 'log.txt').read_text()[-2000:]}")
             cls._add(found, json.loads((tree.work / "result.json").read_text()))
             found["files"] = [*found.get("files", ()), *new]
