@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ibtfs.errors import ObjectMissing
 from ibtfs.format.frames import SMALL, Runs, encode_runs
 from ibtfs.format.tables import StreamTable
-from ibtfs.store.archives.payloads import Payloads
+from ibtfs.store.archives.payloads import RUN_BYTES, Payloads
 from ibtfs.store.cache import ByteCache
 
 SIZE = 60
@@ -83,3 +83,11 @@ def test_a_frame_is_given_as_a_whole_or_not() -> None:
     for address in (2, 12):
         with pytest.raises(ObjectMissing, match=f"from {address} are gone"):
             payloads.frame_at(SMALL, address)
+
+
+def test_what_is_left_of_a_frame_weighs_as_much_as_its_runs_do() -> None:
+    cache = ByteCache(1 << 20)
+    runs = [(place, 1) for place in range(0, 60, 2)]
+    payloads = Payloads("x", cast(Any, Stored([(0, 60, runs)])), cache)
+    payloads.read(SMALL, 0, 1)
+    assert cache.size >= 30 * RUN_BYTES

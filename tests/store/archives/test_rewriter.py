@@ -9,10 +9,11 @@ import pytest
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.format.compression import Codec
-from ibtfs.format.frames import HEADER, LARGE, LITERALS, SMALL
+from ibtfs.format.frames import HEADER, LARGE, LITERALS, MAPS, SMALL
 from ibtfs.format.index import IndexHeader, Reference
 from ibtfs.store import layout
 from ibtfs.store.archives import file as archive_file
+from ibtfs.store.archives import rewriter
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
@@ -74,6 +75,29 @@ def test_what_is_kept_is_there_and_the_rest_is_not(
                 else:
                     with pytest.raises(ObjectMissing):
                         reader.payload(stream, start, end - start)
+
+
+def test_records_that_are_added_lie_behind_the_others_in_frames_of_some_bytes(
+    made: tuple[Repository, dict[int, bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository, _ = made
+    monkeypatch.setattr(rewriter, "RECORD_FRAME", 25)
+    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    name = layout.archive_object(ID, layout.INDEX)
+    bodies = [b"%d" % number * 8 for number in range(10)]
+    with FileRewriter(
+        repository.storage, repository.id, name, reader.file(layout.INDEX), Codec()
+    ) as file:
+        file.copy_all(HEADER)
+        file.add_records(MAPS, 7, bodies)
+        file.finish()
+    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    assert [reader.body(MAPS, number) for number in range(7, 17)] == bodies
+    table = reader.file(layout.INDEX).table(MAPS)
+    assert (list(table.starts), list(table.counts)) == ([7, 9, 11, 13, 15], [2] * 5)
+    for number in (6, 17):
+        with pytest.raises(ObjectMissing):
+            reader.body(MAPS, number)
 
 
 def thinned(rng: random.Random, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
