@@ -53,6 +53,7 @@ def system_in_berlin() -> Iterator[None]:
     time.tzset()
 
 
+@pytest.mark.usefixtures("system_in_berlin")  # UTC is not what it takes for granted
 @pytest.mark.parametrize(
     ("words", "next_start"),
     [
