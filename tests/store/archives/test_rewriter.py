@@ -6,6 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.format.compression import Codec
@@ -15,7 +17,7 @@ from ibtfs.store import layout
 from ibtfs.store.archives import file as archive_file
 from ibtfs.store.archives import rewriter
 from ibtfs.store.archives.reader import ArchiveReader
-from ibtfs.store.archives.rewriter import FileRewriter
+from ibtfs.store.archives.rewriter import FileRewriter, within
 from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
 from ibtfs.store.removal.rebase import joined
 from ibtfs.store.repository import Repository
@@ -98,6 +100,23 @@ def test_records_that_are_added_lie_behind_the_others_in_frames_of_some_bytes(
     for number in (6, 17):
         with pytest.raises(ObjectMissing):
             reader.body(MAPS, number)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 30), st.integers(1, 8)).map(lambda r: (r[0], sum(r)))),
+    st.integers(0, 30), st.integers(1, 12),
+)  # fmt: skip
+def test_what_stays_of_a_frame_are_ranges_with_bytes_in_them(
+    ranges: list[tuple[int, int]], start: int, length: int
+) -> None:
+    """A run of no bytes would make the frame unreadable."""
+    kept, end = joined(ranges), start + length
+    place = sum(1 for _, last in kept if last <= start)
+    found = within(kept, place, start, end)
+    assert all(low < high for low, high in found)
+    left = [start + byte for low, high in found for byte in range(low, high)]
+    there = {byte for low, high in ranges for byte in range(low, high)}
+    assert left == sorted(there & set(range(start, end)))
 
 
 def thinned(rng: random.Random, ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
