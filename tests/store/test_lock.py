@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -176,3 +178,16 @@ def test_a_lock_is_looked_at_once_a_minute(
 def test_other_names_are_no_locks(name: str) -> None:
     assert parse_holder("shared_7_far-a.b_9_0000000a") == (SHARED, 7, "far-a.b", 9, "0000000a")
     assert parse_holder(name) is None
+
+
+def test_a_process_that_ends_with_a_lock_does_not_wait_for_it(repository: Repository) -> None:
+    code = (
+        "import sys; from ibtfs.store.repository import Repository;"
+        "held = Repository.open(sys.argv[1].encode()).lock('shared'); raise SystemExit(5)"
+    )
+    path = os.fsdecode(repository.path)
+    done = subprocess.run([sys.executable, "-c", code, path], check=False, timeout=30)
+    assert done.returncode == 5
+    assert len(repository.storage.list("locks")) == 1
+    with repository.lock(EXCLUSIVE) as own:
+        assert repository.storage.list("locks") == [own.name]
