@@ -51,8 +51,10 @@ def test_ranges(storage: Storage) -> None:
 def test_what_is_open_is_read_to_its_end_though_it_is_deleted(storage: Storage) -> None:
     storage.put_new("points/p", b"12345")
     with storage.open("points/p") as stored:
+        assert not stored.is_removed()
         storage.delete("points/p")
         assert stored.read(0, 9) == b"12345"
+        assert stored.is_removed()
 
 
 def test_a_name_is_given_once(storage: Storage) -> None:
