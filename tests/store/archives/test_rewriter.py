@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -79,27 +80,64 @@ def test_what_is_kept_is_there_and_the_rest_is_not(
                         reader.payload(stream, start, end - start)
 
 
-def test_records_that_are_added_lie_behind_the_others_in_frames_of_some_bytes(
+BODIES = [b"%d" % number * 8 for number in range(10)]
+
+
+def reread(repository: Repository) -> ArchiveReader:
+    return ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+
+
+def index_of(repository: Repository) -> FileRewriter:
+    """The next generation of the index, in the making; its header is there."""
+    old, name = reread(repository).file(layout.INDEX), layout.archive_object(ID, layout.INDEX)
+    made = FileRewriter(repository.storage, repository.id, name, old, Codec())
+    made.copy_all(HEADER)
+    return made
+
+
+@pytest.fixture
+def with_maps(
     made: tuple[Repository, dict[int, bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    repository, _ = made
+) -> Repository:
+    """A repository whose index has ten records from number 7 on, two in a frame."""
     monkeypatch.setattr(rewriter, "RECORD_FRAME", 25)
-    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
-    name = layout.archive_object(ID, layout.INDEX)
-    bodies = [b"%d" % number * 8 for number in range(10)]
-    with FileRewriter(
-        repository.storage, repository.id, name, reader.file(layout.INDEX), Codec()
-    ) as file:
-        file.copy_all(HEADER)
-        file.add_records(MAPS, 7, bodies)
+    with index_of(made[0]) as file:
+        file.add_records(MAPS, 7, BODIES)
         file.finish()
-    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
-    assert [reader.body(MAPS, number) for number in range(7, 17)] == bodies
-    table = reader.file(layout.INDEX).table(MAPS)
+    return made[0]
+
+
+def records(repository: Repository) -> dict[int, bytes]:
+    """The records that there are."""
+    reader, found = reread(repository), {}
+    for number in range(20):
+        with suppress(ObjectMissing):
+            found[number] = reader.body(MAPS, number)
+    return found
+
+
+def test_records_that_are_added_lie_behind_the_others_in_frames_of_some_bytes(
+    with_maps: Repository,
+) -> None:
+    assert records(with_maps) == dict(enumerate(BODIES, 7))
+    table = reread(with_maps).file(layout.INDEX).table(MAPS)
     assert (list(table.starts), list(table.counts)) == ([7, 9, 11, 13, 15], [2] * 5)
-    for number in (6, 17):
-        with pytest.raises(ObjectMissing):
-            reader.body(MAPS, number)
+
+
+@pytest.mark.parametrize("kept", [[], [7], [8, 12], [11, 12], [7, 9, 16], list(range(7, 17))])
+@pytest.mark.parametrize("replaced", [{}, {12: b"other"}])
+def test_records_that_are_kept_have_their_numbers_and_the_rest_is_gone(
+    with_maps: Repository, kept: list[int], replaced: dict[int, bytes]
+) -> None:
+    flags = bytearray(max(kept, default=0) + 1)
+    for number in kept:
+        flags[number] = 1
+    with index_of(with_maps) as file:
+        file.keep_records(MAPS, flags if kept else b"", replaced)
+        file.finish()
+    expected = {number: BODIES[number - 7] for number in kept}
+    expected.update((number, body) for number, body in replaced.items() if number in expected)
+    assert records(with_maps) == expected
 
 
 @given(
