@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, LimitExceeded
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     HEAD_SIZE,
@@ -24,6 +24,7 @@ from ibtfs.format.frames import (
     frame_flags,
     frame_raw_size,
     object_key,
+    raw_limit,
 )
 
 RAW = bytes(range(64))
@@ -103,3 +104,11 @@ def test_heads_tell_of_the_frame_unless_they_are_cut_short() -> None:
     assert frame_raw_size(data[:HEAD_SIZE]) == 64
     assert frame_flags(data[:HEAD_SIZE]) == 0
     assert frame_raw_size(data[: HEAD_SIZE - 1]) == frame_flags(b"") == 0
+
+
+def test_a_frame_holds_no_more_than_it_may() -> None:
+    largest = bytes(raw_limit(STATES))
+    data = encode_frame(KEY, ADDRESS, largest, Codec(1))
+    assert decode_frame(KEY, ADDRESS, data, "here").raw == largest
+    with pytest.raises(LimitExceeded, match=f"states would be {len(largest) + 1} bytes"):
+        encode_frame(KEY, ADDRESS, largest + b"0", Codec(1))

@@ -135,7 +135,7 @@ def test_a_state_that_was_pruned_is_damage_to_who_refers_to_it(tmp_path: Path) -
     (source / "new").write_bytes(b"2")
     back_up(repository, source)
     forgotten(repository, [first])
-    prune(reopened(repository), PruneOptions(), Observer())
+    prune(reopened(repository), PruneOptions(all_of_it=True), Observer())
     marking = mark_points(reopened(repository), [first.state])
     assert len(marking.damages) == 1
     assert f"record {first.state.number} of the states is gone" in marking.damages[0]
