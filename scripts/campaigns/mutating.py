@@ -31,7 +31,7 @@ class Mutant:
     """A change of the bytes from *start* to *end* of the file at *path*.
 
     It shows in runs that reach one of *lines*; or, if what is changed is done when the module is
-    loaded, where the name that is *watched* is used.
+    loaded, where one of the names that are *watched* is used.
     """
 
     path: str
@@ -105,13 +105,13 @@ class _Finder:
 
 
 def _named(statement: ast.stmt) -> str:
-    """The name that a statement gives a value to; empty if there is none."""
-    if isinstance(statement, (ast.Assign, ast.AnnAssign)):
-        target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
-        while isinstance(target, (ast.Tuple, ast.Starred)):
-            target = target.elts[0] if isinstance(target, ast.Tuple) else target.value
-        return target.id if isinstance(target, ast.Name) else ""
-    return ""
+    """The names that a statement gives values to, a space between any two."""
+    if not isinstance(statement, (ast.Assign, ast.AnnAssign)):
+        return ""
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return " ".join(
+        name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)
+    )
 
 
 def _below(node: ast.AST) -> Iterator[ast.AST]:

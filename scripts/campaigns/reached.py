@@ -150,7 +150,7 @@ class Map(NamedTuple):
         names, pinning = list(self.seconds), set[str]()
         if not mutant.lines:
             numbers = self._naming(mutant.watched)
-            pinning = {name for name in names if self._names(name, mutant.watched)}
+            pinning = {name for name in names if names_any(source(name), mutant.watched)}
         ranks: Counter[str] = Counter()
         order = []
         reaching = {names[number] for number in numbers} | pinning
@@ -166,29 +166,29 @@ class Map(NamedTuple):
                 most -= took
         return chosen
 
-    def _naming(self, name: str) -> set[int]:
-        """The tests that reach a line with *name* in it."""
-        word = re.compile(rf"\b{re.escape(name)}\b")
+    def _naming(self, watched: str) -> set[int]:
+        """The tests that reach a line with a name that is *watched*."""
         found = set[int]()
         for path, lines in self.lines.items():
-            text = (CHECKOUT / path).read_text().splitlines() if name else []
-            for number, line in enumerate(text, 1):
-                if word.search(line):
+            for number, line in enumerate((CHECKOUT / path).read_text().splitlines(), 1):
+                if names_any(line, watched):
                     found |= lines.get(number, set())
         return found
 
-    @staticmethod
-    def _names(test: str, name: str) -> bool:
-        """Whether the source of a test has *name* in it."""
-        module, _, function = test.partition("::")
-        return (
-            re.search(rf"\b{re.escape(name)}\b", bodies(module).get(function.partition("[")[0], ""))
-            is not None
-        )
+
+def names_any(text: str, names: str) -> bool:
+    """Whether *text* has any of *names*, words with spaces between."""
+    return not set(re.findall(r"\w+", text)).isdisjoint(names.split())
+
+
+def source(test: str) -> str:
+    """The source of a test."""
+    module, _, function = test.partition("::")
+    return functions(module).get(function.partition("[")[0], "")
 
 
 @functools.cache
-def bodies(module: str) -> dict[str, str]:
+def functions(module: str) -> dict[str, str]:
     """The source of each function of a module of tests."""
     text = (CHECKOUT / module).read_text()
     return {
