@@ -93,7 +93,8 @@ def test_maps_just_within_the_limits_are_taken(parts: list[bytes]) -> None:
         [part(0, (10, -1, 0))], [part(0, (10, DONOR + 2, 0))], [part(0, (10, OWN, -1))],
         [part(0, (4, OWN, 0), (6, BASE, -5))], [part(0, (10, OWN, CONTENT_LIMIT - 9))],
         [pack((0, [10], [OWN]))], [pack((0, [10], [OWN], [0.0]))], [pack((0, [10], [OWN], []))],
-        [pack((0, [5, 5], [OWN], [0]))],
+        [pack((0, [5, 5], [OWN], [0]))], [pack((0, [10], [OWN, OWN], [0]))],
+        [pack((0, [10], [OWN], [0, 0]))],
     ],
 )  # fmt: skip
 def test_maps_that_cannot_be_are_damage(parts: list[bytes]) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from ibtfs.errors import FormatDamaged, IbtfsError
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point, Source
-from ibtfs.store.absent_points import absent_points, may_have_been
+from ibtfs.store.absent_points import absent_points, may_have_been, unneeded_archives
 from ibtfs.store.points import PointList
+from ibtfs.store.repository import Repository
+from tests.support.repositories import Backup, reopened, the_point
 
 A, B, C, D = (f"2026112{day}T101112Z_host_0a" for day in (0, 2, 4, 6))
 
@@ -75,3 +80,23 @@ def test_tags_of_points_that_may_have_been_stay(
     points: PointList, tagged: set[str], whole: set[str], expected: set[str]
 ) -> None:
     assert may_have_been(points, tagged, whole) == expected
+
+
+@pytest.mark.damaged
+def test_archives_are_unneeded_only_where_all_can_be_read(
+    tmp_path: Path, repository: Repository, backup_of: Backup
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    points = []
+    for name in "ab":
+        (source / name).write_bytes(os.urandom(1000))
+        points.append(the_point(backup_of(source)))
+    only_first = PointList(points[:1], {})
+    assert unneeded_archives(repository, PointList(points, {})) == []
+    assert unneeded_archives(repository, only_first) == [points[1].state.archive]
+    assert unneeded_archives(repository, PointList([], {"x": FormatDamaged("x")})) == []
+    index = repository.storage.path(f"archives/{points[0].state.archive}/index.1")
+    with open(index, "r+b") as file:
+        file.truncate(100)
+    assert unneeded_archives(reopened(repository), only_first) == []

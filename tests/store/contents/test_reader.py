@@ -13,7 +13,7 @@ from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.fold import Level
 from ibtfs.store.contents.reader import Contents
-from ibtfs.store.contents.slabs import SlabDigests, slab_digest
+from ibtfs.store.contents.slabs import SLAB, SlabDigests, slab_digest
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory
 from ibtfs.store.writing.draft import Draft
@@ -113,3 +113,25 @@ def test_a_content_with_a_map_is_given_whole_and_compared(tmp_path: Path) -> Non
     for size in (len(data) - 1, len(data) + 1):
         with pytest.raises(FormatDamaged):
             contents.whole(refs[0], size)
+
+
+def test_ranges_that_lie_in_several_frames_are_read_anywhere(tmp_path: Path) -> None:
+    repository, rng = create(tmp_path / "repository"), random.Random(1)
+    made = []
+    with writing(repository) as writer:
+        for count in (7, 120):  # half a megabyte, in frames of 128 KiB, behind another content
+            draft, slabs, expected = Draft(writer), SlabDigests(), b""
+            for _ in range(count):
+                data = rng.randbytes(4500)
+                draft.append(data)
+                draft.add(HOLE, 0, 7)
+                expected += data + bytes(7)
+            for first in range(0, len(expected), SLAB):
+                slabs.append(slab_digest(expected[first : first + SLAB]))
+            made.append((draft.finish(digest_of(expected), len(expected), slabs)[0], expected))
+    contents = Contents(reopened(repository))
+    for ref, expected in made:
+        assert contents.whole(ref, len(expected)) == expected
+        for _ in range(60):
+            start, size = rng.randrange(len(expected)), rng.choice((1, 9000, 200_000))
+            assert contents.read(ref, start, size) == expected[start : start + size]
