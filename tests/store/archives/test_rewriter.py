@@ -21,6 +21,7 @@ from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.archives.rewriter import FileRewriter, within
 from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
 from ibtfs.store.removal.rebase import joined
+from ibtfs.store.removal.records_cut import records_freed
 from ibtfs.store.repository import Repository
 from tests.support.repositories import create
 
@@ -138,6 +139,18 @@ def test_records_that_are_kept_have_their_numbers_and_the_rest_is_gone(
     expected = {number: BODIES[number - 7] for number in kept}
     expected.update((number, body) for number, body in replaced.items() if number in expected)
     assert records(with_maps) == expected
+
+
+@pytest.mark.parametrize("kept", [[], [7], [8, 12], [11, 12], list(range(7, 17))])
+def test_records_that_are_lost_are_counted_however_the_kept_are_told(
+    with_maps: Repository, kept: list[int]
+) -> None:
+    file, flags = reread(with_maps).file(layout.INDEX), bytearray(17)
+    for number in kept:
+        flags[number] = 1
+    found = records_freed(file, {MAPS: flags}, Codec())
+    assert found == records_freed(file, {MAPS: set(kept)}, Codec())
+    assert (found.lost > 0) is (len(kept) < 10)
 
 
 @given(

@@ -142,3 +142,15 @@ def test_a_chain_of_digests_without_an_end_is_damage() -> None:
     vault = Vault([record(0, SLAB, base=0)], [pack(((), b""))])
     with pytest.raises(FormatDamaged, match="too long"):
         vault.load(0)
+
+
+def test_digests_come_from_all_records_of_a_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rooms, "SLABS_A_RECORD", 2)
+    digests = [bytes([n]) * SLAB_DIGEST for n in range(9)]
+    vault = Vault(
+        [record(0, 5 * SLAB), record(3, 5 * SLAB, base=0)],
+        [pack((None, b"".join(digests[n : min(n + 2, 5)]))) for n in (0, 2, 4)]
+        + [pack(((1,), digests[6])), pack((None, digests[7] + digests[8])), pack(((), b""))],
+    )
+    assert vault.load(0) == digests[:5]
+    assert vault.load(1) == [digests[n] for n in (0, 6, 7, 8, 4)]

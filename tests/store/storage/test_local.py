@@ -257,3 +257,25 @@ def test_only_uploads_of_one_token_are_dropped(storage: LocalStorage) -> None:
     assert [token_of(name) for name in left] == ["00000000"] * 3
     for _, upload in names:
         upload.abort()
+
+
+def test_a_folder_is_durable_before_anything_lies_in_it(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    mkdir, fsync = os.mkdir, os.fsync
+
+    def made(name: str, *rest: object, **options: object) -> None:
+        events.append(f"make {name}")
+        mkdir(name, *rest, **options)  # type: ignore[arg-type]
+
+    def synced(descriptor: int) -> None:
+        events.append(f"sync {os.path.basename(os.readlink(f'/proc/self/fd/{descriptor}'))}")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "mkdir", made)
+    monkeypatch.setattr(os, "fsync", synced)
+    os.close(storage.opened_folder("archives/x", make=True))
+    assert events == ["make x", "sync archives"]
+    os.close(storage.opened_folder("archives/x", make=True))
+    assert len(events) == 2
