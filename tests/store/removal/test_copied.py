@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
+from typing import Any, cast
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibtfs.format.index import Reference
-from ibtfs.store.removal.copied import _largest, _Moved
+from ibtfs.format.extents import DONOR, HOLE, ZEROS
+from ibtfs.format.frames import LITERALS
+from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.store.removal.copied import _Copying, _largest, _Moved
 
 RANGES = st.lists(
     st.tuples(st.integers(0, 40), st.integers(1, 9)).map(lambda r: (r[0], sum(r))), min_size=1
@@ -40,3 +44,13 @@ def test_a_byte_is_found_where_its_range_went(ranges: list[tuple[int, int]]) -> 
     for start, end in ranges:
         place = moved.place(start)
         assert copied[place : place + end - start] == list(range(start, end))
+
+
+def test_bytes_and_zeros_that_follow_each_other_are_one() -> None:
+    one, two = Reference("archive", 1), Reference("archive", 2)
+    segments = [(one, 0, 5), (two, 9, 3), (None, HOLE, 4), (None, HOLE, 2), (None, ZEROS, 7),
+                (one, 0, 1)]  # fmt: skip
+    copying = object.__new__(_Copying)
+    copying._contents = cast(Any, SimpleNamespace(segments=lambda *_: segments))
+    record = ContentRecord(bytes(32), 22, LITERALS, 0, 22)
+    assert copying._holes(one, record) == [(DONOR, 8), (HOLE, 6), (ZEROS, 7), (DONOR, 1)]
