@@ -9,8 +9,6 @@ import pytest
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.bundle import (
     ARCHIVES_LIMIT,
-    SIZE_LIMIT,
-    TIME_LIMIT,
     Directory,
     Ends,
     Member,
@@ -23,6 +21,7 @@ from ibtfs.format.packing import pack
 from ibtfs.format.tables import TRAILER_SIZE, Trailer, encode_trailer
 
 REPOSITORY, NAME = b"i" * 16, "bundles/x"
+MOST = 1 << 40
 A, B = "20261120T101112Z_host_0a.0", "20261120T101112Z_host_0b.0"
 MEMBERS = [Member(0, 0, 1, 500), Member(0, 2, 2, 600), Member(1, 2, 1, 700)]
 GOOD: dict[str, Any] = {
@@ -77,8 +76,8 @@ def files(*members: tuple[int, int, int, int]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "good",
     [
-        {}, {"made": [TIME_LIMIT, TIME_LIMIT]}, files((0, 0, 1, TRAILER_SIZE), (1, 2, 1, 500)),
-        files((0, 0, SIZE_LIMIT, SIZE_LIMIT), (0, 1, 1, 500), (0, 2, 1, 500), (1, 0, 1, 500)),
+        {}, {"made": [1 << 40, 1 << 40]}, files((0, 0, 1, TRAILER_SIZE), (1, 2, 1, 500)),
+        files((0, 0, MOST, MOST), (0, 1, 1, 500), (0, 2, 1, 500), (1, 0, 1, 500)),
     ],
 )  # fmt: skip
 def test_directories_just_within_the_limits(good: dict[str, Any]) -> None:
@@ -90,16 +89,16 @@ def test_directories_just_within_the_limits(good: dict[str, Any]) -> None:
     [
         {"archives": []}, {"archives": [A]}, {"archives": [B, A]}, {"archives": [A, A]},
         {"archives": [A, "x"]}, {"archives": A}, {"made": [0]}, {"made": [0, -1]},
-        {"made": [0, TIME_LIMIT + 1]}, {"made": [0, "1"]}, {"files": 5}, {"files": [[0], [0], [1]]},
+        {"made": [0, (1 << 40) + 1]}, {"made": [0, "1"]}, {"files": 5}, {"files": [[0], [0], [1]]},
         {"files": [[0, 1], [0, 0], [1, 1], [500]]}, {"files": [[0, 1], [0, 0], [1, 1], [500, "1"]]},
         files((0, 0, 1, 500)), files((0, 0, 1, 500), (1, 0, 1, 500), (2, 0, 1, 500)),
         files((1, 0, 1, 500), (0, 0, 1, 500)), files((0, 3, 1, 500), (1, 0, 1, 500)),
         files((0, 0, 1, 500), (0, 0, 2, 500), (1, 0, 1, 500)),
         files((0, 2, 1, 500), (0, 0, 2, 500), (1, 0, 1, 500)),
         files((0, -1, 1, 500), (1, 0, 1, 500)), files((0, 0, 0, 500), (1, 0, 1, 500)),
-        files((0, 0, SIZE_LIMIT + 1, 500), (1, 0, 1, 500)),
+        files((0, 0, MOST + 1, 500), (1, 0, 1, 500)),
         files((0, 0, 1, TRAILER_SIZE - 1), (1, 0, 1, 500)),
-        files((0, 0, 1, SIZE_LIMIT + 1), (1, 0, 1, 500)),
+        files((0, 0, 1, MOST + 1), (1, 0, 1, 500)),
     ],
 )  # fmt: skip
 def test_directories_that_cannot_be_are_damage(bad: dict[str, Any]) -> None:
