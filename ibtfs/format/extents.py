@@ -144,7 +144,7 @@ def decode_parts(bodies: Iterable[bytes], size: int, donors: int, where: str) ->
     codes: list[int] = []
     deltas: list[int] = []
     for body in bodies:
-        begin, *columns = unpack_tuple(body, where, 4)[:4]
+        begin, *columns = unpack_tuple(body, where, 4)
         part = [expect_ints(column, where) for column in columns[:3]]
         if begin != sum(lengths) or not len(part[0]) == len(part[1]) == len(part[2]) > 0:
             raise FormatDamaged(f"{where}: a part of an extent map does not fit")

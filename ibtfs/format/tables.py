@@ -160,8 +160,8 @@ def decode_trailer(
 ) -> Trailer:
     """The trailer, *data* being the last TRAILER_SIZE bytes of a file.  Raises FormatDamaged."""
     trailer = read_trailer(key, repository, data, file_size, where)
-    expected = sum(trailer)
-    if expected + TRAILER_SIZE != file_size:
+    expected = sum(trailer) + TRAILER_SIZE
+    if expected != file_size:
         raise FormatDamaged(f"{where}: {file_size} bytes where {expected} were expected")
     return trailer
 

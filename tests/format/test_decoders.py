@@ -23,6 +23,7 @@ from ibtfs.format import (
     frames,
     index,
     packing,
+    parity,
     point,
     tables,
 )
@@ -102,6 +103,15 @@ def decode_bundle(data: bytes) -> object:
     return found
 
 
+def decode_parity(data: bytes) -> object:
+    """A head whose checksum is right: somebody made it on purpose."""
+    head = parity._HEAD.pack(parity.MAGIC, len(data)) + data
+    found = parity.decode_head(head + parity.blake3(head).digest(16), "here")
+    assert found.blocks <= found.shape.columns * found.shape.rows
+    assert found.shape.columns + found.shape.checks <= 256
+    return found
+
+
 DECODERS: dict[str, Callable[[bytes], object]] = {
     "state": lambda data: entry.decode_state(data, "here"),
     "page": lambda data: entry.decode_page(data, "here"),
@@ -111,6 +121,7 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "table": decode_table,
     "point": decode_point,
     "bundle": decode_bundle,
+    "parity": decode_parity,
     "bodies": lambda data: packing.unpack_bodies(data, 3, "here"),
     "xattrs": lambda data: decode_xattrs(data, "here"),
     "frame": decode_frame,
@@ -145,6 +156,9 @@ def good_values() -> dict[str, Any]:
         "xattrs": {b"user.a": b"b"},
         "bundle": {"archives": [ARCHIVE, ARCHIVE[:-1] + "1"], "made": [0, 1700000000],
                    "files": [[0, 0, 1], [0, 2, 2], [1, 2, 1], [500, 600, 700]]},
+        "parity": {"repository": b"i" * 16, "name": "x", "share": 10, "digests": bytes(24),
+                   "files": [["a", 1000, bytes(32)], ["b", 512, bytes(32)]],
+                   "shape": [512, 3, 1, 2]},
     }  # fmt: skip
 
 

@@ -53,6 +53,7 @@ def system_in_berlin() -> Iterator[None]:
     time.tzset()
 
 
+@pytest.mark.usefixtures("system_in_berlin")  # UTC is not what it takes for granted
 @pytest.mark.parametrize(
     ("words", "next_start"),
     [
@@ -63,6 +64,7 @@ def system_in_berlin() -> Iterator[None]:
         ("2026-11-20Z", "2026-11-21 00:00"),
         ("2026-11-20+02:00", "2026-11-20 22:00"),
         ("2026-11-20-0530", "2026-11-21 05:30"),
+        ("2026-11-20+00:59", "2026-11-20 23:01"),
         ("2026-11", "2026-11-30 23:00"),
         ("2026-12", "2026-12-31 23:00"),
         ("2024-02", "2024-02-29 23:00"),
@@ -168,6 +170,8 @@ def test_no_moment(words: str) -> None:
 
 
 def test_messages_help() -> None:
+    with pytest.raises(UsageError, match="'last' goes with a day of the week"):
+        parse_moment("last-week", NOW)
     with pytest.raises(UsageError, match="15min or 15mo"):
         parse_moment("15m", NOW)
     with pytest.raises(UsageError, match=r"'whenever' is no moment; write 2026-11-20, .*3d"):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ibtfs.errors import FormatDamaged, LibraryMissing
+from ibtfs.errors import FormatDamaged, IbtfsError, LibraryMissing
 from ibtfs.format import rsync
 from ibtfs.format.rdelta import LITERAL, Match, apply_delta
 from ibtfs.format.rsync import Signature, SignatureWriter, fine_matches, make_signature
@@ -251,3 +251,13 @@ def test_nothing_is_loaded_at_import() -> None:
         "assert not {'ctypes', 'librsync', 'subprocess'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(102, MemoryError), (103, FormatDamaged), (105, FormatDamaged),
+                       (108, FormatDamaged), (100, IbtfsError), (107, IbtfsError)],
+)  # fmt: skip
+def test_only_damage_is_told_as_damage(code: int, kind: type[Exception]) -> None:
+    error = rsync._Librsync().failure(code)
+    assert type(error) is kind
+    assert str(error).startswith("librsync: ")

@@ -24,10 +24,12 @@ LEAST = {
     "full": ["--command=forget", "--every=64"],
     "kill": ["--kills=3", "--size=2000000", "--no-large", "--no-sweep"],
     "machine": ["--steps=25"],
+    "mutants": ["--only=ibtfs/store/unread_points.py", "--sample=3",
+                "--tests=tests/store/test_unread_points.py"],
     "real": ["--small", "--only=log"],
     "removal": ["--scenes=1", "--every=40"],
     "thinning": ["--files=300", "--points=6", "--changes=9"],
-}
+}  # fmt: skip
 DONE = {
     "big": "generation 0: ",
     "calls": "Nothing was lost or wrong",
@@ -35,6 +37,7 @@ DONE = {
     "full": "Nothing was lost or wrong",
     "kill": "; nothing was wrong",
     "machine": "nothing was lost or wrong",
+    "mutants": "3 mutants, 100.0 % killed",
     "real": "No difference found",
     "removal": "nothing was lost or wrong",
     "thinning": "All is whole",

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
+from typing import Any
 
 import pytest
 
-from ibtfs.errors import IbtfsError, LockLost
+from ibtfs.errors import IbtfsError, LockLost, RepositoryLocked
 from ibtfs.store import lock
-from ibtfs.store.lock import EXCLUSIVE, SHARED, Lock
+from ibtfs.store.lock import (
+    EXCLUSIVE,
+    FOREIGN_SECONDS,
+    PRUNE,
+    SHARED,
+    STALE_SECONDS,
+    Lock,
+    parse_holder,
+)
 from ibtfs.store.repository import Repository
+from ibtfs.store.storage.base import UNFINISHED
 
 
 def test_a_lock_is_kept_fresh_while_a_run_waits(
@@ -66,3 +78,116 @@ def test_a_clock_that_is_days_ahead_takes_no_run_for_dead(repository: Repository
 def test_an_exclusive_lock_keeps_out_a_shared_one(repository: Repository) -> None:
     with repository.lock(EXCLUSIVE), pytest.raises(IbtfsError, match="locked"):
         repository.lock(SHARED)
+
+
+def left(repository: Repository, kind: str, host: str, age: float) -> str:
+    """The name of a lock that nobody holds any more, made *age* seconds before one made now."""
+    name = f"{kind}_1_{host}_1_0000000a"
+    repository.storage.put_new(f"locks/{name}", b"")
+    made = time.time() - age
+    os.utime(repository.storage.path(f"locks/{name}"), (made, made))
+    return name
+
+
+def take(repository: Repository, kind: str, **options: Any) -> Lock:
+    return Lock(repository.storage, kind, host="here", process=2, token="0000000b", **options)
+
+
+@pytest.mark.parametrize("kind", [SHARED, PRUNE, EXCLUSIVE])
+@pytest.mark.parametrize("other", [SHARED, PRUNE, EXCLUSIVE])
+def test_only_backups_go_beside_others(repository: Repository, kind: str, other: str) -> None:
+    together = {kind, other} in ({SHARED}, {SHARED, PRUNE})
+    with Lock(repository.storage, other, host="far", process=1, token="0" * 8) as held:
+        if together:
+            take(repository, kind).release()
+        else:
+            with pytest.raises(RepositoryLocked, match=rf"\({other}\) by process 1 on far"):
+                take(repository, kind)
+        take(repository, kind, beside=[held.name]).release()
+        assert repository.storage.list("locks") == [held.name]
+
+
+def test_a_lock_of_another_machine_is_broken_when_it_is_stale_and_not_before(
+    repository: Repository,
+) -> None:
+    name = left(repository, EXCLUSIVE, "far", STALE_SECONDS - 60)
+    with pytest.raises(RepositoryLocked):
+        take(repository, SHARED)
+    assert repository.storage.list("locks") == [name]
+    repository.storage.delete(f"locks/{name}")
+    left(repository, EXCLUSIVE, "far", STALE_SECONDS + 60)
+    part = "points/p.0000000a00000000" + UNFINISHED
+    open(repository.storage.path(part), "x").close()
+    with take(repository, SHARED) as own:
+        assert repository.storage.list("locks") == [own.name]
+        # and nothing that its owner had begun can be finished
+        assert repository.storage.list("points", unfinished=True) == []
+
+
+def test_a_dead_lock_of_this_machine_excludes_nothing(repository: Repository) -> None:
+    left(repository, EXCLUSIVE, "here", 0)
+    with take(repository, EXCLUSIVE) as own:
+        assert repository.storage.list("locks") == [own.name]
+
+
+def test_another_machine_may_be_at_work_for_a_day_and_a_dead_process_not(
+    repository: Repository,
+) -> None:
+    with take(repository, SHARED) as own:
+        assert not own.others_at_work()
+        dead = left(repository, SHARED, "here", 0)
+        assert own.is_of_same_machine(dead)
+        assert not own.others_at_work()
+        far = left(repository, SHARED, "far", FOREIGN_SECONDS - 60)
+        assert not own.is_of_same_machine(far)
+        assert own.others_at_work()
+        os.utime(repository.storage.path(f"locks/{far}"), (1, 1))
+        assert not own.others_at_work()
+        own.remove_dead(pytest.fail)
+        assert repository.storage.list("locks") == sorted([far, own.name])
+        os.rename(repository.storage.path(f"locks/{far}"), repository.storage.path("locks/no lock"))
+        assert not own.others_at_work()
+
+
+def test_a_lock_that_was_given_back_is_lost(repository: Repository) -> None:
+    held = take(repository, SHARED)
+    held.release()
+    held.release()
+    with pytest.raises(LockLost):
+        held.verify()
+
+
+def test_a_lock_is_looked_at_once_a_minute(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with take(repository, SHARED) as held:
+        os.unlink(repository.storage.path(f"locks/{held.name}"))
+        held.refresh()
+        now = time.clock_gettime(time.CLOCK_BOOTTIME)
+        monkeypatch.setattr(lock, "_now", lambda: now + lock.REFRESH_SECONDS + 5)
+        with pytest.raises(LockLost):
+            held.refresh()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "shared_1_far_1_0000000", "shared_1_far_1_0000000a0", "other_1_far_1_0000000a",
+     "shared_1__1_0000000a", "shared_x_far_1_0000000a", "shared_1_far_1_0000000A",
+     "xshared_1_far_1_0000000a", "shared_1_far_1_0000000a\n"],
+)  # fmt: skip
+def test_other_names_are_no_locks(name: str) -> None:
+    assert parse_holder("shared_7_far-a.b_9_0000000a") == (SHARED, 7, "far-a.b", 9, "0000000a")
+    assert parse_holder(name) is None
+
+
+def test_a_process_that_ends_with_a_lock_does_not_wait_for_it(repository: Repository) -> None:
+    code = (
+        "import sys; from ibtfs.store.repository import Repository;"
+        "held = Repository.open(sys.argv[1].encode()).lock('shared'); raise SystemExit(5)"
+    )
+    path = os.fsdecode(repository.path)
+    done = subprocess.run([sys.executable, "-c", code, path], check=False, timeout=30)
+    assert done.returncode == 5
+    assert len(repository.storage.list("locks")) == 1
+    with repository.lock(EXCLUSIVE) as own:
+        assert repository.storage.list("locks") == [own.name]

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.actions.backup import run as backup_run
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune import decide as decide_module
 from ibtfs.actions.prune.run import PruneOptions, prune
@@ -63,6 +64,8 @@ class Machine:
         self._mount = ExitStack()
         self._is_mounted = False
         self._share = 0
+        # half of the time states come together soon
+        patch.setattr(backup_run, "STATE_ARCHIVES", rng.choice((32, 32, 8, 4)))
         self.counts: Counter[str] = Counter()
         self.log: list[str] = []
         self._since = 0

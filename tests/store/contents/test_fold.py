@@ -94,3 +94,14 @@ def test_a_map_without_a_base_may_copy_nothing() -> None:
     beyond = level(1, 20, ExtentMap([5, 15], [OWN, BASE], [0, 2]), Reference("archive", 0))
     with pytest.raises(FormatDamaged, match="beyond its end"):
         fold([beyond, level(0, 10, None, None)], 0, 20)
+
+
+def test_a_map_may_copy_all_of_its_base_and_no_byte_more() -> None:
+    base = level(0, 10, ExtentMap([10], [OWN], [0]), None)
+    for size in (10, 11):
+        copied = level(1, size, ExtentMap([size], [BASE], [0]), base.ref)
+        if size == 10:
+            assert fold([copied, base], 0, size) == [(0, base.ref, 0, 10)]
+            continue
+        with pytest.raises(FormatDamaged, match="from beyond its base's end"):
+            fold([copied, base], 0, size)

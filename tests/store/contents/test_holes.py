@@ -8,7 +8,7 @@ import pytest
 
 from ibtfs.format.extents import HOLE
 from ibtfs.store.cache import ByteCache
-from ibtfs.store.contents.holes import Stretch, holes, stretches
+from ibtfs.store.contents.holes import Stretch, hole_end, holes, stretches
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import SlabDigests, load_slabs, slab_digest
 from ibtfs.store.writing.draft import Draft
@@ -51,3 +51,20 @@ def test_a_hole_of_64_tib_is_one_step(fast_path: Path, monkeypatch: pytest.Monke
     )  # fmt: skip
     place = Path(fast_path / "repository")
     assert sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) < 8 * MIB
+
+
+def test_a_hole_at_the_very_beginning_is_one(fast_path: Path) -> None:
+    repository = create(fast_path / "repository")
+    slabs = SlabDigests()
+    slabs.add_zeros(32)
+    slabs.append(slab_digest(b"x" * 100))
+    with writing(repository) as writer:
+        draft = Draft(writer)
+        draft.add(HOLE, 0, 2 * MIB)
+        draft.append(b"x" * 100)
+        ref, _ = draft.finish(digest_of(b"not looked at"), 2 * MIB + 100, slabs)
+    contents = Contents(reopened(repository))
+    ends = [hole_end(contents, ref, offset) for offset in (0, 5, 2 * MIB - 1, 2 * MIB)]
+    assert ends == [2 * MIB, 2 * MIB, 2 * MIB, 2 * MIB]
+    assert list(holes(contents, ref)) == [(0, 2 * MIB)]
+    assert hole_end(contents, ref, 2 * MIB + 7) == 2 * MIB + 7

@@ -9,12 +9,16 @@ import pytest
 from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
+from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.fold import Level
 from ibtfs.store.contents.reader import Contents
+from ibtfs.store.contents.slabs import SLAB, SlabDigests, slab_digest
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory
-from tests.support.repositories import back_up, the_point
+from ibtfs.store.writing.draft import Draft
+from tests.store.writing.test_draft import digest_of, writing
+from tests.support.repositories import back_up, create, reopened, the_point
 
 
 def test_small_changes_all_over_generation_after_generation(
@@ -91,3 +95,46 @@ def test_a_chain_is_loaded_once_however_small_the_cache(
             read = contents.read(ref, start, 1 << 18)
         assert read == data[start : start + (1 << 18)]
     assert sorted(loaded) == sorted(refs)
+
+
+def test_a_content_with_a_map_is_given_whole_and_compared(tmp_path: Path) -> None:
+    repository = create(tmp_path / "repository")
+    data = b"x" * 100 + bytes(1000) + b"y" * 50
+    refs = []
+    with writing(repository) as writer:
+        for named in (data, b"another"):
+            draft, slabs = Draft(writer), SlabDigests()
+            draft.append(data[:100])
+            draft.add(HOLE, 0, 1000)
+            draft.append(data[1100:])
+            slabs.append(slab_digest(data))
+            refs.append(draft.finish(digest_of(named), len(data), slabs)[0])
+    contents = Contents(reopened(repository))
+    assert contents.whole(refs[0], len(data)) == data
+    with pytest.raises(FormatDamaged, match="do not have the digest"):
+        contents.whole(refs[1], len(data))
+    for size in (len(data) - 1, len(data) + 1):
+        with pytest.raises(FormatDamaged):
+            contents.whole(refs[0], size)
+
+
+def test_ranges_that_lie_in_several_frames_are_read_anywhere(tmp_path: Path) -> None:
+    repository, rng = create(tmp_path / "repository"), random.Random(1)
+    made = []
+    with writing(repository) as writer:
+        for count, size in ((7, 4500), (12, 900_000)):  # copied 4 MiB at a time
+            draft, slabs, expected = Draft(writer), SlabDigests(), b""
+            for _ in range(count):
+                data = rng.randbytes(size)
+                draft.append(data)
+                draft.add(HOLE, 0, 7)
+                expected += data + bytes(7)
+            for first in range(0, len(expected), SLAB):
+                slabs.append(slab_digest(expected[first : first + SLAB]))
+            made.append((draft.finish(digest_of(expected), len(expected), slabs)[0], expected))
+    contents = Contents(reopened(repository))
+    for ref, expected in made:
+        assert contents.whole(ref, len(expected)) == expected
+        for _ in range(60):
+            start, size = rng.randrange(len(expected)), rng.choice((1, 9000, 2_000_000))
+            assert contents.read(ref, start, size) == expected[start : start + size]

@@ -90,10 +90,13 @@ def test_one_head_is_enough(fast_path: Path) -> None:
     whole = parity.read_bytes()
     second = whole.rindex(MAGIC)
     assert whole[:second].count(MAGIC) == 1
-    for damaged in (bytes(20) + whole[20:], whole[:second], whole[:-1], whole + b"\n", whole[5:]):
+    for damaged in (
+        bytes(20) + whole[20:], whole[:second], whole[:-1], whole + b"\n", whole[5:],
+        whole[len(whole) - second :],  # the parity is all that is before the second one
+    ):  # fmt: skip
         parity.write_bytes(damaged)
         data = bytearray(before[0])
-        data[5000:9000] = bytes(4000)
+        data[4000:9000] = bytes(5000)  # as many blocks as there are of parity
         (fast_path / "r" / "0").write_bytes(data)
         with Sidecar(storage, "parity") as sidecar:
             assert not sidecar.is_intact()

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.actions.stats.gather import statistics
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
@@ -18,7 +20,7 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef
 from ibtfs.store.trees.reach import reach
 from tests.support.histories import History
-from tests.support.repositories import back_up, create, reopened
+from tests.support.repositories import back_up, create, forgotten, reopened, the_point
 
 
 def marked(marking: Marking, kind: str) -> set[Reference]:
@@ -123,3 +125,18 @@ def test_a_point_that_never_was_written_whole_keeps_its_archive(history: Reposit
     marking = mark_points(history, [beyond])
     assert marking.archives[beyond.archive].is_kept
     assert "1000000" in marking.damages[0]
+
+
+def test_a_state_that_was_pruned_is_damage_to_who_refers_to_it(tmp_path: Path) -> None:
+    repository, source = create(tmp_path / "repository"), tmp_path / "source"
+    (source / "a").mkdir(parents=True)
+    (source / "a" / "stays").write_bytes(b"1" * 5000)
+    first = the_point(back_up(repository, source))
+    (source / "new").write_bytes(b"2")
+    back_up(repository, source)
+    forgotten(repository, [first])
+    prune(reopened(repository), PruneOptions(all_of_it=True), Observer())
+    marking = mark_points(reopened(repository), [first.state])
+    assert len(marking.damages) == 1
+    assert f"record {first.state.number} of the states is gone" in marking.damages[0]
+    assert marking.archives[first.state.archive].is_kept

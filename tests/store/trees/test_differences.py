@@ -14,10 +14,11 @@ import pytest
 
 from ibtfs.actions.compare_live import LiveComparison
 from ibtfs.errors import FormatDamaged
+from ibtfs.format.entry import HASH_SIZE
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
-from ibtfs.store.trees.compare import Comparison
+from ibtfs.store.trees.compare import Comparison, same_state
 from ibtfs.store.trees.differences import StoredFacts, differences
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.trees.paths import root_entry
@@ -196,3 +197,12 @@ def test_now_has_the_words_that_the_next_point_has(
     trees = Comparison(fresh, Contents(fresh)).tree_changes(root_entry(old), root_entry(new))
     stored = [c.change.what for c in trees if c.path == path]
     assert (found, stored) == (([words], [words]) if words else ([], []))
+
+
+def test_folders_are_known_to_be_the_same_by_place_or_by_digest() -> None:
+    one, moved = StateRef(ONE, b"d" * HASH_SIZE), StateRef(TWO, b"d" * HASH_SIZE + b"more")
+    rewritten, other = StateRef(ONE, b"e" * HASH_SIZE), StateRef(TWO, b"e" * HASH_SIZE)
+    assert same_state(None, None) is True
+    assert same_state(one, None) is same_state(None, one) is False
+    assert same_state(one, moved) is same_state(one, rewritten) is True
+    assert same_state(one, other) is False
