@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.freeing import Pruning
 from ibtfs.cli.output import complain, human_size, say
 
@@ -45,7 +46,7 @@ class Space:
     def _prune(self, repository: Repository, *, as_json: bool) -> None:
         from ibtfs.actions.prune.run import PruneOptions
 
-        self._pruning = Pruning(PruneOptions())
+        self._pruning = Pruning(PruneOptions(cache=cache_folder()))
         self._pruning.run(repository, quiet=self._quiet, as_json=as_json)
 
     @property

@@ -61,6 +61,8 @@ class Machine:
         }
         self.trees: dict[str, dict[bytes, Entry]] = {}
         self._readers: list[Repository] = []
+        self._cache = path / "cache"
+        self._cache.mkdir()
         self._mount = ExitStack()
         self._is_mounted = False
         self._share = 0
@@ -145,7 +147,8 @@ class Machine:
                 patch.setattr(decide_module, "YOUNG_SECONDS", -1)
             bundles = self._rng.choice((BOUNDS, SOON, LITTLE))
             all_of_it = self._rng.random() < 0.2
-            result = pruned(self.repository, all_of_it=all_of_it, bundles=bundles)
+            cache = self._rng.choice((b"", os.fsencode(self._cache)))
+            result = pruned(self.repository, all_of_it=all_of_it, bundles=bundles, cache=cache)
         assert result.failed == result.damages == [], self.log
 
     def prune_little(self) -> None:

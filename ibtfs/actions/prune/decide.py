@@ -11,6 +11,7 @@ from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.contents.whole import is_whole
 from ibtfs.store.lock import Lock
+from ibtfs.store.removal.known_marks import mark_on
 from ibtfs.store.removal.marking import NEVER, Marking, mark_points
 from ibtfs.store.removal.order import dependents_first
 from ibtfs.store.removal.plan import ArchivePlan, Plan, make_plan
@@ -84,6 +85,7 @@ def decide(
     max_rewrite: int | None = None,
     all_of_it: bool = False,
     change_plan: Callable[[Plan], object] | None = None,
+    cache: bytes = b"",
 ) -> Decision:
     """What pruning would do if the points *without* were gone too.
 
@@ -91,12 +93,15 @@ def decide(
     most *max_rewrite* bytes
     are written, for what frees most by them.  *all_of_it*: whatever frees anything is written anew.
     *change_plan* may change what is to become of records, and then no base of them is kept for want
-    of room in a map, and no archive for being young.
+    of room in a map, and no archive for being young.  *cache* is the folder of the local cache,
+    which knows what earlier points lead to.
     Raises RepositoryError where it cannot be told what is needed, IntegrityError.
     """
     seen = seen_now(repository)
     points = _points(repository, without)
-    marking = mark_points(repository, [point.state for point in points])
+    roots = [point.state for point in points]
+    # what it is without some would not hold as long as they are there
+    marking = mark_on(repository, roots, b"" if without else cache)
     young: frozenset[str] = frozenset()
     if change_plan is None:
         young = _young(repository, marking, points, lock, without)
@@ -105,7 +110,7 @@ def decide(
     decision = work.decided(marking, frozenset())
     frozen = _beyond(decision, max_rewrite)
     if frozen:
-        again = mark_points(repository, [point.state for point in points])
+        again = mark_points(repository, roots)
         decision = work.decided(again, frozen)
     return decision
 
@@ -217,10 +222,7 @@ def _young(
 
 def _is_unused(marking: Marking, archive_id: str) -> bool:
     marks = marking.archives.get(archive_id)
-    if marks is None:
-        return True
-    used = max(max(marks.states, default=NEVER), max(marks.contents, default=NEVER))
-    return used == NEVER
+    return marks is None or not marks.is_used
 
 
 def _good_copies(repository: Repository, marking: Marking) -> Iterator[Reference]:

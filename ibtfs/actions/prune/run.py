@@ -43,7 +43,8 @@ class PruneOptions:
 
     *max_rewrite* bounds the bytes that are written, *wait* for how many seconds backups that are at
     work are waited for.  *all_of_it*: files are written anew for any byte that is not needed.
-    *bundles* says which small archives are put together.
+    *bundles* says which small archives are put together.  *cache* is the folder of the local cache,
+    empty if there is none.
     """
 
     dry_run: bool = False
@@ -51,6 +52,7 @@ class PruneOptions:
     wait: float = WAIT_SECONDS
     all_of_it: bool = False
     bundles: Bounds = BOUNDS
+    cache: bytes = b""
 
 
 @dataclass
@@ -122,6 +124,7 @@ class Pruner:
             max_rewrite=self._options.max_rewrite,
             all_of_it=self._options.all_of_it,
             change_plan=self._change_plan,
+            cache=self._options.cache,
         )
 
     def _tell(self, decision: Decision) -> None:

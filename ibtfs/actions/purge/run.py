@@ -34,6 +34,7 @@ from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
 from ibtfs.store.manifest_copies import discard_copies
 from ibtfs.store.removal.copied import copy_what_stays
+from ibtfs.store.removal.known_marks import discard_marks
 from ibtfs.store.removal.plan import Plan
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef
@@ -287,6 +288,7 @@ class _Purge:
         if folder and os.path.isdir(folder):
             discard_catalog(folder, self._repository.id)
             discard_copies(folder, self._repository.id)
+            discard_marks(folder, self._repository.id)
 
 
 def renewed_id(point_id: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.freeing import Pruning
 from ibtfs.cli.output import emit_json
@@ -42,7 +43,9 @@ def command(
     from ibtfs.actions.prune.run import PruneOptions
     from ibtfs.store.repository import Repository
 
-    pruning = Pruning(PruneOptions(dry_run=dry_run, max_rewrite=max_rewrite, wait=wait))
+    cache = cache_folder(make=not dry_run)
+    options = PruneOptions(dry_run=dry_run, max_rewrite=max_rewrite, wait=wait, cache=cache)
+    pruning = Pruning(options)
     pruning.run(Repository.open(repository), quiet=quiet, as_json=as_json)
     if not as_json:
         pruning.tell(quiet=quiet)

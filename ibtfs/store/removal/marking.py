@@ -56,6 +56,11 @@ class ArchiveMarks:
         return self._repository.archive(self.id)
 
     @property
+    def is_used(self) -> bool:
+        """Whether anything of it was come to."""
+        return max(self.states, default=NEVER) > NEVER or max(self.contents, default=NEVER) > NEVER
+
+    @property
     def is_kept(self) -> bool:
         """Whether all of it has to stay as it is, for something that leads here is damaged."""
         return self.kept != NEVER
