@@ -20,7 +20,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
-        "layout cache", "storage", "archives naming manifest_copies unread_points",
+        "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
         "lock points damage_notes",
         "repository", "contents absent_points protection", "trees", "leftovers writing removal",
         "mending",
@@ -54,7 +54,7 @@ HOMES = {
 
 IMPURE = {"os", "time", "io", "pathlib", "socket", "subprocess", "shutil", "tempfile", "random",
           "secrets"}  # fmt: skip
-ON_THE_DISK = {"store.storage.", "store.writing.catalog", "store.manifest_copies"}
+ON_THE_DISK = {"store.storage.", "store.writing.catalog", "store.cache_file"}
 """Where `ibtfs.store` may look at files by itself: the storages, and the caches of this machine."""
 
 HARMLESS = {"os.urandom", "os.fsdecode", "os.fsencode", "os.getpid", "os.uname", "os.path.normpath"}

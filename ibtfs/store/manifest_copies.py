@@ -3,15 +3,11 @@
 A start with a thousand points then reads one file, not a thousand.  A manifest never changes, so
 a copy holds as long as its file is the same one: size, times and inode are compared.  What a disk
 spoils in place does not show in these: ``list`` and ``check`` read every manifest itself.
-The file may be deleted at any time; one that belongs to somebody else is not read.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
-
-from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.packing import pack, unpack_tuple
@@ -23,12 +19,12 @@ from ibtfs.format.point import (
     point_of_row,
     row_of_point,
 )
+from ibtfs.store.cache_file import discard, read_body, write_body
 
 LEAST = 32
 """Fewer points are read as fast from their own files."""
 UNKNOWN_BORNE = 16
 """So many new ones are read from their own files before the copy is written anew."""
-DIGEST_SIZE = 32
 
 FileToken = tuple[int, int, int, int]
 """Size, times of modification and status change in nanoseconds, and inode of a manifest."""
@@ -40,10 +36,11 @@ def discard_copies(folder: bytes, repository: bytes) -> None:
 
     Raises OSError.
     """
-    for name in os.listdir(folder):
-        if os.fsdecode(name).startswith(f"{repository.hex()}.points"):
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(folder, name))
+    discard(_path(folder, repository))
+
+
+def _path(folder: bytes, repository: bytes) -> str:
+    return f"{os.fsdecode(folder)}/{repository.hex()}.points"
 
 
 class ManifestCopies:
@@ -53,7 +50,7 @@ class ManifestCopies:
     """
 
     def __init__(self, folder: bytes, repository: bytes) -> None:
-        self._path = f"{os.fsdecode(folder)}/{repository.hex()}.points"
+        self._path = _path(folder, repository)
         self._rows: _Copies | None = None
         self._used: _Copies = {}
         self._new = 0
@@ -85,28 +82,16 @@ class ManifestCopies:
         if len(self._used) < LEAST or self._new < UNKNOWN_BORNE:
             return
         body = pack((FIELDS_VERSION, [(name, *known) for name, known in self._used.items()]))
-        part = f"{self._path}.{os.urandom(6).hex()}"
-        with suppress(OSError):
-            try:
-                descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-                with open(descriptor, "wb") as file:
-                    file.write(blake3(body).digest() + body)
-                os.replace(part, self._path)
-            except OSError:
-                os.unlink(part)
+        write_body(self._path, body)
 
     def _load(self) -> _Copies:
+        body = read_body(self._path)
+        if body is None:
+            return {}
         try:
-            with open(self._path, "rb") as file:
-                if os.fstat(file.fileno()).st_uid != os.geteuid():
-                    return {}
-                data = file.read()
-            body = memoryview(data)[DIGEST_SIZE:]
-            if blake3(body).digest() != data[:DIGEST_SIZE]:
-                return {}
             version, rows = unpack_tuple(body, self._path, 2, containers=len(body))
             if version != FIELDS_VERSION:
                 return {}
             return {name: (token, row) for name, token, row in rows}
-        except (OSError, FormatDamaged, TypeError, ValueError):
+        except (FormatDamaged, TypeError, ValueError):
             return {}

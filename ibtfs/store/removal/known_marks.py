@@ -2,8 +2,7 @@
 
 What a point leads to never changes, nor do the numbers of what that is made of, whatever is written
 anew.  So where all points of an earlier marking are still there, only what later ones lead to has
-to be read; if one of them is gone, all is marked anew.  The file has a digest; it may be deleted at
-any time; one that belongs to somebody else is not read.
+to be read; if one of them is gone, all is marked anew.
 """
 
 from __future__ import annotations
@@ -12,21 +11,16 @@ import os
 import zlib
 from array import array
 from collections.abc import Collection
-from contextlib import suppress
 from typing import Any
-
-from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.index import Reference
 from ibtfs.format.packing import pack, unpack_tuple
+from ibtfs.store.cache_file import discard, read_body, write_body
 from ibtfs.store.removal.marking import NEVER, Marking
 from ibtfs.store.repository import Repository
 
 VERSION = 1
-DIGEST_SIZE = 32
-LIMIT = 1 << 30
-"""Bytes of the file, and of one archive's marks, at most."""
 _TO_MARKS = bytes([0xFF, 0x00]) + bytes(254)
 """What 0 (never come to) and 1 (marked) of the file are as a signed byte: -1, and the mark 0."""
 _Roots = frozenset[tuple[str, int]]
@@ -34,8 +28,7 @@ _Roots = frozenset[tuple[str, int]]
 
 def discard_marks(folder: bytes, repository: bytes) -> None:
     """Remove the marks of a repository from a cache folder.  Raises OSError."""
-    with suppress(FileNotFoundError):
-        os.unlink(_path(folder, repository))
+    discard(_path(folder, repository))
 
 
 def mark_on(repository: Repository, roots: Collection[Reference], folder: bytes) -> Marking:
@@ -70,58 +63,41 @@ def _path(folder: bytes, repository: bytes) -> str:
 
 
 def _resume(marking: Marking, known: list[tuple[str, bytes, bytes]]) -> bool:
-    """Set marks as they were; whether all of them have their place."""
+    """Set marks as they were, each archive's packed; whether all of them have their place."""
     try:
         for archive_id, states, contents in known:
             marks = marking.archive(archive_id)
-            for marked, data in ((marks.states, states), (marks.contents, contents)):
+            for marked, packed in ((marks.states, states), (marks.contents, contents)):
+                data = zlib.decompressobj().decompress(packed, len(marked) + 1)
                 if len(data) > len(marked):
                     return False
                 marked[: len(data)] = array("i", array("b", data.translate(_TO_MARKS)))
-    except IntegrityError:
+    except (IntegrityError, TypeError, zlib.error):
         return False
     return True
 
 
 def _load(path: str, repository: bytes) -> tuple[_Roots, list[tuple[str, bytes, bytes]]] | None:
     """The roots, and the marks of each archive; None if there are none that can be read."""
+    body = read_body(path)
+    if body is None:
+        return None
     try:
-        with open(path, "rb") as file:
-            found = os.fstat(file.fileno())
-            if found.st_uid != os.geteuid() or found.st_size > LIMIT:
-                return None
-            data = file.read()
-        body = memoryview(data)[DIGEST_SIZE:]
-        if blake3(body).digest() != data[:DIGEST_SIZE]:
-            return None
         version, of, roots, archives = unpack_tuple(body, path, 4, containers=len(body))
         if (version, of) != (VERSION, repository):
             return None
-        return frozenset(roots), [
-            (name, zlib.decompress(states), zlib.decompress(contents))
-            for name, states, contents in archives
-        ]
-    except (OSError, FormatDamaged, TypeError, ValueError, zlib.error):
+        return frozenset(roots), [(name, states, contents) for name, states, contents in archives]
+    except (FormatDamaged, TypeError, ValueError):
         return None
 
 
 def _keep(path: str, repository: bytes, roots: _Roots, marking: Marking) -> None:
-    """Write the marks, if they can be written."""
     archives = [
         (name, _packed(marks.states), _packed(marks.contents))
         for name, marks in marking.archives.items()
         if marks.is_used  # others may be gone tomorrow
     ]
-    body = pack((VERSION, repository, sorted(roots), archives))
-    part = f"{path}.{os.urandom(6).hex()}"
-    with suppress(OSError):
-        try:
-            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(descriptor, "wb") as file:
-                file.write(blake3(body).digest() + body)
-            os.replace(part, path)
-        except OSError:
-            os.unlink(part)
+    write_body(path, pack((VERSION, repository, sorted(roots), archives)))
 
 
 def _packed(marked: Any) -> bytes:
