@@ -98,8 +98,9 @@ def remove_leftovers(
 
     *lock* is the caller's, who has not looked at the repository yet.  What there is is listed first
     and locks are looked at afterwards: a run that begins later makes only names that are not on the
-    list.  While another run is at work only abandoned uploads are removed.  What cannot be removed
-    stays, and is told by a *note*.
+    list.  (Notes of points as removed are the exception, so they are looked at again.)  While
+    another run is at work only abandoned uploads are removed.  What cannot be removed stays, and is
+    told by a *note*.
     """
     storage, left = repository.storage, _Leaver(repository.storage)
     lock.remove_dead(left.failed)
@@ -109,6 +110,9 @@ def remove_leftovers(
     if not lock.others_at_work():
         for name in stray(listing, _facts(repository, listing)):
             left.remove(name)
+        for point_id in left.notes:
+            if not repository.points.has(point_id):
+                repository.points.note_forgotten(point_id)  # it was removed meanwhile
     if left.failures:
         more = f", and {len(left.failures) - 1} more" if len(left.failures) > 1 else ""
         note(f"What an earlier run left behind cannot be removed: {left.failures[0]}{more}")
@@ -133,6 +137,12 @@ class _Leaver:
             self.failed(error)
         else:
             self.removed.add(name)
+
+    @property
+    def notes(self) -> list[str]:
+        """The points of which notes were removed that they are."""
+        folder = f"{layout.FORGOTTEN}/"
+        return [name[len(folder) :] for name in self.removed if name.startswith(folder)]
 
     def failed(self, error: StorageFailed) -> None:
         """Take note that something could not be removed."""

@@ -240,6 +240,16 @@ class Points:
         """
         return [name for name in self._storage.list(layout.FORGOTTEN) if POINT_ID.match(name)]
 
+    def withdraw_note(self, point_id: str) -> None:
+        """Take back that a point that is there is removed on purpose.
+
+        Whoever removes it at this moment may have seen the note: if it is gone by now, it is noted
+        again.  Raises StorageFailed.
+        """
+        self.drop_forgotten(point_id)
+        if not self.has(point_id):
+            self.note_forgotten(point_id)
+
     def drop_forgotten(self, point_id: str) -> None:
         """Remember no more that a point was removed on purpose."""
         self._storage.delete(layout.forgotten(point_id))

@@ -171,6 +171,7 @@ def _write_tree(writer: RunWriter, plan: Plan, options: BackupOptions, tally: Ta
         try:
             state = rewrite_states(writer, state, largest(tree.state_rows, STATE_ARCHIVES))
         except IntegrityError as error:
+            writer.abort()  # what was written of them is of no use
             tally.observer.note(f"Old states stay where they are, one is damaged: {error}")
     return Written(entry, state, devices.paths, tree.users, tree.groups, parents=parents)
 

@@ -29,7 +29,7 @@ def announce(repository: Repository, lock: Lock, gone: Sequence[str], *, allow_n
     except BaseException:
         for point_id in set(gone) - before:
             if points.has(point_id):
-                points.drop_forgotten(point_id)
+                points.withdraw_note(point_id)
         raise
 
 

@@ -28,7 +28,8 @@ class Decision:
     """What is to be done, to archives in *order*: each is before all that it refers to.
 
     *sizes* has what each archive has and would lose; *removed* archives go, and *rewritten* ones
-    get another index; *young* ones stay for the run that they belong to.  *seen* is what was there.
+    get another index; *young* ones stay for the run that they belong to.  *frozen* ones are not to
+    be written anew, *unfit* ones cannot be, for they are damaged.  *seen* is what was there.
     """
 
     plan: Plan
@@ -38,6 +39,8 @@ class Decision:
     rewritten: frozenset[str]
     young: frozenset[str]
     seen: Seen
+    frozen: frozenset[str]
+    unfit: frozenset[str]
 
     @property
     def freed(self) -> int:
@@ -108,10 +111,14 @@ def decide(
     copies = list(_good_copies(repository, marking))
     work = _Work(repository, seen, young, copies, all_of_it=all_of_it, change_plan=change_plan)
     decision = work.decided(marking, frozenset())
-    frozen = _beyond(decision, max_rewrite)
-    if frozen:
-        again = mark_points(repository, roots)
-        decision = work.decided(again, frozen)
+    frozen = _beyond(decision, max_rewrite) | decision.unfit
+    while not frozen <= decision.frozen:
+        # what these are built on stays then, which only shows when all is planned anew
+        frozen |= decision.frozen
+        told = decision.plan.damages
+        decision = work.decided(mark_points(repository, roots), frozen)
+        decision.plan.damages[:0] = told
+        frozen |= decision.unfit
     return decision
 
 
@@ -141,17 +148,32 @@ class _Work:
             self._change(plan)
         for name in self._young:
             plan.archives[name].is_fixed = True
-        sizes, rewritten = {}, []
+        if marking.untold:
+            name, error = next(iter(marking.untold.items()))
+            raise RepositoryError(
+                f"Nothing can be removed that the archive {name} may need, for what it says of "
+                f"itself cannot be read: give its index back from a copy of the repository (ibtfs "
+                f"check --repair, ibtfs repair --from), or forget what needs it: {error}"
+            )
+        sizes: dict[str, ArchiveSizes] = {}
+        rewritten, unfit = [], set()
         for name, archive in plan.archives.items():
             found = self._sizes(archive, plan)
             if found is None:
+                unfit.add(name)
                 continue
             sizes[name] = found
             if name not in frozen and not archive.is_dead and self._is_worth_it(found):
-                rewritten.append(name)
+                if self._is_sound(archive, plan):
+                    rewritten.append(name)
+                else:
+                    unfit.add(name)
         removed = frozenset(name for name in sizes if plan.archives[name].is_dead)
         order = dependents_first(self._repository, plan.archives)
-        return Decision(plan, sizes, order, removed, frozenset(rewritten), self._young, self._seen)
+        return Decision(
+            plan, sizes, order, removed, frozenset(rewritten), self._young, self._seen, frozen,
+            frozenset(unfit),
+        )  # fmt: skip
 
     def _sizes(self, archive: ArchivePlan, plan: Plan) -> ArchiveSizes | None:
         """What an archive has and would lose; None of one that cannot be read, and so stays."""
@@ -161,6 +183,15 @@ class _Work:
             plan.damages.append(str(error))
             archive.is_fixed = True
             return None
+
+    def _is_sound(self, archive: ArchivePlan, plan: Plan) -> bool:
+        """Whether an index can be written anew: beside a damaged one may lie what heals it."""
+        try:
+            self._repository.archive(archive.id).file(layout.INDEX).verify()
+        except IntegrityError as error:
+            plan.damages.append(str(error))
+            return False
+        return True
 
     def _is_worth_it(self, found: ArchiveSizes) -> bool:
         worth = (one.is_worth_it(all_of_it=self._all) for one in found.files.values())

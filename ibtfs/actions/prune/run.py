@@ -307,7 +307,8 @@ class Pruner:
             self._protect()  # while it is told which points were removed on purpose
             left = {run_of(name) for name in repository.archive_ids()}
             for point_id in repository.points.forgotten():
-                if point_id not in left:
+                # of one that is there, somebody is about to remove it
+                if point_id not in left and not repository.points.has(point_id):
                     repository.points.drop_forgotten(point_id)
         except StorageFailed as error:
             self.result.failed.append(str(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing
@@ -85,6 +86,18 @@ class FrameFileReader:
         if stream < TABLE + 16 and not frame.flags & FLAG_RUNS and len(frame.raw) != address.length:
             raise FormatDamaged(f"{where}: holds {len(frame.raw)} bytes, not {address.length}")
         return frame
+
+    def verify(self, beat: Callable[[], object] = lambda: None) -> None:
+        """Read all frames; *beat* is called before each.
+
+        Raises FormatDamaged of the first that does not verify, or if something lies behind the end.
+        """
+        if self.behind:
+            raise FormatDamaged(f"{self.name}: {self.behind} bytes lie behind its end")
+        for stream, table in self.tables.items():
+            for row in range(len(table.starts)):
+                beat()
+                self.frame(stream, row)
 
     def payload_frame(self, stream: int, row: int) -> bytes | Runs:
         """The bytes of a frame of a data stream, or what is left of them.  Raises FormatDamaged."""

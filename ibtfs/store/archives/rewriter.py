@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     DATA_STREAMS,
@@ -99,7 +98,10 @@ class FileRewriter:
     def keep_records(
         self, stream: int, kept: Sequence[int], replaced: Mapping[int, bytes] | None = None
     ) -> None:
-        """Take over the records of a stream whose numbers have a 1 in *kept*; *replaced* anew."""
+        """Take over the records of a stream whose numbers have a 1 in *kept*; *replaced* anew.
+
+        Raises FormatDamaged of a frame that is: beside the file as it is may lie what heals it.
+        """
         replaced = replaced or {}
         table = self._old.table(stream)
         for row, (start, count) in enumerate(zip(table.starts, table.counts)):
@@ -107,15 +109,12 @@ class FileRewriter:
             flags = [number < len(kept) and bool(kept[number]) for number in numbers]
             if not any(flags):
                 continue
+            where = f"{self._old.name}: {STREAMS[stream]} from {start}"
+            raw = self._old.frame(stream, row).raw
             if all(flags) and not any(map(replaced.__contains__, numbers)):
                 self.copy(stream, row)
                 continue
-            where = f"{self._old.name}: {STREAMS[stream]} from {start}"
-            try:
-                bodies = unpack_bodies(self._old.frame(stream, row).raw, count, where)
-            except FormatDamaged:
-                self.copy(stream, row)  # to be mended perhaps, never to be lost
-                continue
+            bodies = unpack_bodies(raw, count, where)
             rest: list[bytes | None] = [
                 replaced.get(number, body) if flag else None
                 for number, flag, body in zip(numbers, flags, bodies)
@@ -126,7 +125,10 @@ class FileRewriter:
                 self._put_records(stream, start, rest)
 
     def keep_payloads(self, needed: Mapping[int, Ranges]) -> None:
-        """Take over of each data stream what lies in its *needed* ranges; nothing of others."""
+        """Take over of each data stream what lies in its *needed* ranges; nothing of others.
+
+        Raises FormatDamaged, as :meth:`keep_records`.
+        """
         for stream in DATA_STREAMS:
             ranges, place = needed.get(stream, ()), 0
             table = self._old.table(stream)
@@ -135,16 +137,14 @@ class FileRewriter:
                     place += 1
                 cut = within(ranges, place, start, start + count)
                 if cut == [(0, count)]:
+                    self._old.frame(stream, row)
                     self.copy(stream, row)
                 elif cut:
                     self._put_rest(Address(stream, start, count), row, cut)
 
     def _put_rest(self, address: Address, row: int, kept: list[tuple[int, int]]) -> None:
-        """Write what is *kept* of a frame, (start, end) within it; damaged, it stays as it is."""
-        try:
-            raw = rest_of(self._old, address, row, kept)
-        except FormatDamaged:
-            raw = None
+        """Write what is *kept* of a frame, (start, end) within it."""
+        raw = rest_of(self._old, address, row, kept)
         if raw is None:
             self.copy(address.stream, row)
         elif raw:

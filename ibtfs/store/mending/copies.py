@@ -119,14 +119,10 @@ class Copy:
         try:
             with repository.storage.open(name) as stored:
                 object_name = layout.archive_object(archive_id, found.kind)
-                file = FrameFileReader(repository.id, object_name, stored)
-                for stream, table in file.tables.items():
-                    for row in range(len(table.starts)):
-                        self._beat()
-                        file.frame(stream, row)
-                return not file.behind
+                FrameFileReader(repository.id, object_name, stored).verify(self._beat)
         except IntegrityError:
             return False
+        return True
 
     def _lost_points(self) -> list[str]:
         """Points of the copy that are not here, nor were removed on purpose: archives are left."""

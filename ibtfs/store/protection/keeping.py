@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ibtfs.errors import FormatDamaged, IntegrityError, ObjectExists, ObjectMissing
+from ibtfs.errors import IntegrityError, ObjectExists, ObjectMissing
 from ibtfs.format.config import CONFIG_LIMIT, decode_config
 from ibtfs.format.erasure import require_codes
 from ibtfs.format.point import decode_point
@@ -118,13 +118,7 @@ class Protection:
     def _require_sound(self, object_name: str, name: str) -> None:
         """Raise unless all frames of a file verify: what is damaged must not be kept so."""
         with self._storage.open(name) as stored:
-            file = FrameFileReader(self._repository.id, object_name, stored)
-            if file.behind:
-                raise FormatDamaged(f"{name}: {file.behind} bytes lie behind its end")
-            for stream, table in file.tables.items():
-                for row in range(len(table.starts)):
-                    self._beat()
-                    file.frame(stream, row)
+            FrameFileReader(self._repository.id, object_name, stored).verify(self._beat)
 
     # Manifests and the configuration
 

@@ -75,7 +75,8 @@ class Marking:
     """Marks what points lead to; used by one thread.
 
     What several marks come to gets the one that *joined* makes of two; it must not matter in which
-    order they come.
+    order they come.  *untold* are archives that points lead to, or may, and that are there, but do
+    not say what they lead to: nothing at all may go then.
 
     Raises IntegrityError of a point whose archive's header cannot be read: nothing can be told of
     such a repository; StorageFailed where the disk does not give something.
@@ -87,6 +88,8 @@ class Marking:
         self._repository, self._joined = repository, joined
         self.archives: dict[str, ArchiveMarks] = {}
         self.damages: list[str] = []
+        self.untold: dict[str, IntegrityError] = {}
+        self._unreadable: dict[str, IntegrityError] = {}
 
     def archive(self, archive_id: str) -> ArchiveMarks:
         """The marks of one archive.  Raises IntegrityError if its header cannot be read."""
@@ -235,7 +238,10 @@ class Marking:
     def _found(self, archive_id: str) -> ArchiveMarks | None:
         try:
             return self.archive(archive_id) if archive_id else None
-        except IntegrityError:
+        except ObjectMissing:
+            return None
+        except IntegrityError as error:
+            self._unreadable[archive_id] = error
             return None
 
     def keep(self, marks: ArchiveMarks, mark: int = 0) -> None:
@@ -252,6 +258,9 @@ class Marking:
                 for number, old in enumerate(marked):
                     marked[number] = self._known(known, old, mark)
             waiting += filter(None, kept.table or self._table(kept))
+            for name in kept.header.archives:
+                if name in self._unreadable:
+                    self.untold[name] = self._unreadable[name]
 
 
 def _gone(marks: ArchiveMarks, number: int) -> ObjectMissing:
