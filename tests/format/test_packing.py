@@ -56,6 +56,7 @@ def test_a_large_value_holds_no_more_arrays_and_maps_than_it_may(
     def value(count: int) -> bytes:
         return b"\xdc" + count.to_bytes(2, "big") + head * count
 
+    monkeypatch.setattr(packing, "KEYS_BELIEVED", 5)
     monkeypatch.setattr(packing, "UNCOUNTED", 5)
     assert len(unpack(value(4), "here", containers=5)) == 4
     with pytest.raises(FormatDamaged, match=r"here: .*more arrays and maps"):

@@ -14,8 +14,10 @@ import pytest
 
 from ibtfs.store.repository import Repository
 from tests.support.commands import outside
-from tests.support.repositories import back_up, create, dated, reopened, settle, the_point
+from tests.support.faking import set_clock
+from tests.support.repositories import back_up, create, reopened, settle
 
+HOUR_NS = 3600 * 10**9
 VERSIONS = (b"as it was", b"as it became", b"as it is")
 Names = tuple[list[str], list[str]]
 """Options of the mount, and lines for Samba."""
@@ -29,7 +31,9 @@ def repository(tmp_path: Path) -> Repository:
     for number, text in enumerate(VERSIONS):
         (source / "letter").write_bytes(text)
         settle()
-        dated(made, the_point(back_up(made, source)), hours=-10 + number)
+        with pytest.MonkeyPatch.context() as patch:
+            set_clock(patch, time.time_ns() - (10 - number) * HOUR_NS)
+            back_up(made, source)
     return made
 
 

@@ -154,13 +154,7 @@ def test_while_a_prune_frees_space(
 
 
 READING = [["list"], ["check", "-q"], ["stats"]]
-WRITING = [
-    ["prune", "-q"],
-    ["forget", "-q", "--keep-last", "1"],
-    ["undo"],
-    ["backup", "-q", "/etc/hostname"],
-]
-
+WRITING = [["prune", "-q"], ["forget", "-q", "--keep-last", "1"], ["undo"]]
 BACKUP = ["backup", "-q", "/etc/hostname"]  # the first one, where nothing is, makes a repository
 
 

@@ -20,7 +20,8 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef
 from ibtfs.store.trees.reach import reach
 from tests.support.histories import History
-from tests.support.repositories import back_up, create, forgotten, reopened, the_point
+from tests.support.removal import forget
+from tests.support.repositories import back_up, create, reopened, the_point
 
 
 def marked(marking: Marking, kind: str) -> set[Reference]:
@@ -134,7 +135,7 @@ def test_a_state_that_was_pruned_is_damage_to_who_refers_to_it(tmp_path: Path) -
     first = the_point(back_up(repository, source))
     (source / "new").write_bytes(b"2")
     back_up(repository, source)
-    forgotten(repository, [first])
+    forget(repository, [first])
     prune(reopened(repository), PruneOptions(all_of_it=True), Observer())
     marking = mark_points(reopened(repository), [first.state])
     assert len(marking.damages) == 1
