@@ -32,7 +32,7 @@ class Space:
             if report.removed and (as_json or not quiet):
                 self._foretell(repository, report.removed)
         elif removing.prune:
-            self._prune(repository, as_json=as_json)
+            self._prune(repository, removing, as_json=as_json)
 
     def _foretell(self, repository: Repository, gone: list[str]) -> None:
         from ibtfs.actions.prune.decide import decide
@@ -43,10 +43,10 @@ class Space:
         except IbtfsError as error:
             self._error = str(error)
 
-    def _prune(self, repository: Repository, *, as_json: bool) -> None:
+    def _prune(self, repository: Repository, removing: Removing, *, as_json: bool) -> None:
         from ibtfs.actions.prune.run import PruneOptions
 
-        self._pruning = Pruning(PruneOptions(cache=cache_folder()))
+        self._pruning = Pruning(PruneOptions(cache=cache_folder(), allow_none=removing.allow_none))
         self._pruning.run(repository, quiet=self._quiet, as_json=as_json)
 
     @property

@@ -12,6 +12,7 @@ import pytest
 
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
+from ibtfs.store import leftovers
 from ibtfs.store.leftovers import Facts, Listing, remove_leftovers, stray
 from ibtfs.store.lock import SHARED
 from ibtfs.store.points import PointList, Points
@@ -201,3 +202,27 @@ def test_what_cannot_be_removed_fails_no_backup_and_no_prune(tmp_path: Path, ext
     assert back_up(repository, tmp_path / "source", heard).point
     assert heard.notes == []
     assert not [path for path in stuck if path.exists() and path.parent.name != "forgotten"]
+
+
+def test_a_point_that_goes_while_its_note_is_taken_back_stays_noted(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = fast_path / "source"
+    make_tree(source, {"a": b"1"})
+    repository = create(fast_path / "repository")
+    for _ in range(2):
+        back_up(repository, source)
+    first, _ = reopened(repository).points.ids()
+    repository.points.note_forgotten(first)  # by somebody who was killed
+    other = reopened(repository)
+    real = leftovers.stray
+
+    def stray_while_it_goes(listing: Listing, facts: Facts) -> list[str]:
+        found = real(listing, facts)
+        other.points.remove(first)
+        return found
+
+    monkeypatch.setattr(leftovers, "stray", stray_while_it_goes)
+    with repository.lock(SHARED) as lock:
+        remove_leftovers(repository, lock)
+    assert reopened(repository).points.forgotten() == [first]

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, PruneResult, prune
@@ -34,7 +35,8 @@ def forget_some(repository: Repository, rng: random.Random) -> list[str]:
 
 def pruned(repository: Repository, **options: object) -> PruneResult:
     """Prune by a repository opened anew."""
-    return prune(reopened(repository), PruneOptions(**options), Observer())  # type: ignore[arg-type]
+    chosen: dict[str, Any] = {"allow_none": True, **options}
+    return prune(reopened(repository), PruneOptions(**chosen), Observer())
 
 
 def stored_bytes(repository: Repository) -> int:

@@ -89,6 +89,7 @@ def decide(
     all_of_it: bool = False,
     change_plan: Callable[[Plan], object] | None = None,
     cache: bytes = b"",
+    allow_none: bool = False,
 ) -> Decision:
     """What pruning would do if the points *without* were gone too.
 
@@ -97,11 +98,11 @@ def decide(
     are written, for what frees most by them.  *all_of_it*: whatever frees anything is written anew.
     *change_plan* may change what is to become of records, and then no base of them is kept for want
     of room in a map, and no archive for being young.  *cache* is the folder of the local cache,
-    which knows what earlier points lead to.
+    which knows what earlier points lead to.  *allow_none*: there may be no point at all.
     Raises RepositoryError where it cannot be told what is needed, IntegrityError.
     """
     seen = seen_now(repository)
-    points = _points(repository, without)
+    points = _points(repository, without, allow_none=allow_none or bool(without))
     roots = [point.state for point in points]
     # what it is without some would not hold as long as they are there
     marking = mark_on(repository, roots, b"" if without else cache)
@@ -198,7 +199,7 @@ class _Work:
         return found.changes or any(worth)
 
 
-def _points(repository: Repository, without: Collection[str]) -> list[Point]:
+def _points(repository: Repository, without: Collection[str], *, allow_none: bool) -> list[Point]:
     """The points that stay.  Raises RepositoryError where some may be missing."""
     unreadable = repository.unreadable_bundles()
     if unreadable:
@@ -222,6 +223,12 @@ def _points(repository: Repository, without: Collection[str]) -> list[Point]:
             raise RepositoryError(
                 f"There is no backup point, but there are archives of some, such as {lost[0]}: "
                 "were all manifests lost? Nothing is removed"
+            )
+        if not allow_none and repository.archive_ids():
+            # a run of an unchanged source leaves nothing but its manifest, which may be lost, too
+            raise RepositoryError(
+                "There is no backup point, so that everything would be removed: --allow-none says "
+                "that this is meant"
             )
     return points
 

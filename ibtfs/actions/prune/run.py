@@ -44,7 +44,7 @@ class PruneOptions:
     *max_rewrite* bounds the bytes that are written, *wait* for how many seconds backups that are at
     work are waited for.  *all_of_it*: files are written anew for any byte that is not needed.
     *bundles* says which small archives are put together.  *cache* is the folder of the local cache,
-    empty if there is none.
+    empty if there is none.  *allow_none*: if there is no point, everything goes.
     """
 
     dry_run: bool = False
@@ -53,6 +53,7 @@ class PruneOptions:
     all_of_it: bool = False
     bundles: Bounds = BOUNDS
     cache: bytes = b""
+    allow_none: bool = False
 
 
 @dataclass
@@ -125,6 +126,7 @@ class Pruner:
             all_of_it=self._options.all_of_it,
             change_plan=self._change_plan,
             cache=self._options.cache,
+            allow_none=self._options.allow_none,
         )
 
     def _tell(self, decision: Decision) -> None:

@@ -196,7 +196,7 @@ class _Purge:
             with writer(0, self._highest_epoch()) as copies:
                 copy_what_stays(repository, plan, ShellWriter(copies))
 
-        options = PruneOptions(wait=self._options.wait, all_of_it=True)
+        options = PruneOptions(wait=self._options.wait, all_of_it=True, allow_none=True)
         pruner = Pruner(repository, lock, options, self._observer, change)
         done: list[PurgeResult] = []
 

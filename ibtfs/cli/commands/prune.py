@@ -25,11 +25,13 @@ EXAMPLES = """
         help="Write at most so much, such as 500M or 2G: what frees most by it.")  # fmt: skip
 @option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=600.0, section="How",
         show_default=True, help="Wait so long for backups that are at work.")  # fmt: skip
+@option("--allow-none", is_flag=True, section="How",
+        help="If there is no backup point, remove everything.")  # fmt: skip
 @quiet_option
 @json_option
 def command(
-    *, repository: bytes, dry_run: bool, max_rewrite: int | None, wait: float, quiet: bool,
-    as_json: bool,
+    *, repository: bytes, dry_run: bool, max_rewrite: int | None, wait: float, allow_none: bool,
+    quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Free the space of what no backup point needs.
 
@@ -44,7 +46,9 @@ def command(
     from ibtfs.store.repository import Repository
 
     cache = cache_folder(make=not dry_run)
-    options = PruneOptions(dry_run=dry_run, max_rewrite=max_rewrite, wait=wait, cache=cache)
+    options = PruneOptions(
+        dry_run=dry_run, max_rewrite=max_rewrite, wait=wait, cache=cache, allow_none=allow_none
+    )
     pruning = Pruning(options)
     pruning.run(Repository.open(repository), quiet=quiet, as_json=as_json)
     if not as_json:

@@ -20,7 +20,7 @@ from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.lock import EXCLUSIVE, PRUNE, SHARED
 from ibtfs.store.repository import Repository
 from tests.support.removal import assert_whole, forget, pruned, stored_bytes
-from tests.support.repositories import Backup, back_up, reopened, the_point
+from tests.support.repositories import Backup, back_up, reopened, settle, the_point
 from tests.support.trees import make_tree
 
 
@@ -252,3 +252,32 @@ def test_shells_are_no_contents(source: Path, repository: Repository, backup_of:
     forget(repository, ids[4:5])
     pruned(repository)
     assert_whole(repository)
+
+
+def test_nothing_goes_for_want_of_points_unless_that_is_said(
+    source: Path, repository: Repository, backup_of: Backup
+) -> None:
+    """A run of an unchanged source leaves nothing but its manifest, which may be lost."""
+    make_tree(source, {"only": os.urandom(20_000)})
+    settle()
+    first, last = (the_point(backup_of(source)).id for _ in range(2))
+    forget(repository, [first])
+    repository.storage.delete(layout.point(last))  # lost
+    before = files_of(repository)
+    with pytest.raises(RepositoryError, match="--allow-none"):
+        pruned(repository, allow_none=False)
+    assert files_of(repository) == before
+    assert pruned(repository).removed == 1
+
+
+def test_the_note_of_a_point_that_is_about_to_go_stays(
+    source: Path, repository: Repository, backup_of: Backup
+) -> None:
+    """Also where its run left no archive: another who removes points must see it."""
+    make_tree(source, {"only": b"1"})
+    settle()
+    _, last = (the_point(backup_of(source)).id for _ in range(2))
+    repository.points.note_forgotten(last)
+    with repository.lock(SHARED):
+        pruned(repository)
+    assert repository.points.forgotten() == [last]
