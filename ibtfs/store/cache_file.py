@@ -30,7 +30,9 @@ def read_body(path: str) -> memoryview | None:
 
 
 def write_body(path: str, body: bytes) -> None:
-    """Put *body* in the place of what is there, all at once; if it can be written."""
+    """Put *body* in the place of what is there, all at once; if it can be written and read."""
+    if len(body) > LIMIT - DIGEST_SIZE:
+        return
     part = f"{path}.{os.urandom(6).hex()}"
     with suppress(OSError):
         try:
