@@ -142,7 +142,11 @@ class _Leaver:
     def notes(self) -> list[str]:
         """The points of which notes were removed that they are."""
         folder = f"{layout.FORGOTTEN}/"
-        return [name[len(folder) :] for name in self.removed if name.startswith(folder)]
+        return [
+            name[len(folder) :]
+            for name in self.removed
+            if name.startswith(folder) and not is_unfinished(name)
+        ]
 
     def failed(self, error: StorageFailed) -> None:
         """Take note that something could not be removed."""
