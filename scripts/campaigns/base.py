@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
@@ -21,6 +21,16 @@ class Campaign(Protocol):
 
     def run(self, options: argparse.Namespace) -> int:
         """Do it all.  The exit code: 0, 1 if anything was wrong, 2 if it cannot be done here."""
+
+
+def add_jobs(parser: argparse.ArgumentParser, jobs: Iterable[str], every: str) -> None:
+    """Add the options of a campaign that does *jobs*; *every* is the help of ``--every N``."""
+    names = list(jobs)
+    told = f"only this one, of: {'; '.join(names)}"
+    parser.add_argument("--command", action="append", choices=names, metavar="NAME", help=told)
+    parser.add_argument("--every", type=int, default=1, help=every)
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random [1]")
+    parser.add_argument("--work", help="folder to work in, best in memory [/dev/shm]")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from screen import say
 
-from campaigns.base import working_folder
+from campaigns.base import add_jobs, working_folder
 from tests.support.faulty_calls import FAULTS, JOBS, Job
 from tests.support.killing import Call
 
@@ -33,16 +33,7 @@ AGAIN = 0.3
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this campaign to *parser*."""
-    parser.add_argument(
-        "--command",
-        action="append",
-        choices=[*JOBS],
-        metavar="NAME",
-        help=f"only this one, of: {'; '.join(JOBS)}",
-    )
-    parser.add_argument("--every", type=int, default=1, help="only one call in N fails [1]")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random [1]")
-    parser.add_argument("--work", help="folder to work in, best in memory [/dev/shm]")
+    add_jobs(parser, JOBS, "only one call in N fails [1]")
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from screen import say
 
-from campaigns.base import working_folder
+from campaigns.base import add_jobs, working_folder
 from tests.support.disks import small_disk
 from tests.support.faulty_calls import JOBS
 from tests.support.full_disks import BLOCK, SIZE, Crammed
@@ -29,16 +29,7 @@ MOST = 4 << 20
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this campaign to *parser*."""
-    parser.add_argument(
-        "--command",
-        action="append",
-        choices=[*JOBS],
-        metavar="NAME",
-        help=f"only this one, of: {'; '.join(JOBS)}",
-    )
-    parser.add_argument("--every", type=int, default=1, help="steps of N times 4 KiB [1]")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random [1]")
-    parser.add_argument("--work", help="folder to work in, best in memory [/dev/shm]")
+    add_jobs(parser, JOBS, "steps of N times 4 KiB [1]")
 
 
 def run(options: argparse.Namespace) -> int:
