@@ -7,9 +7,9 @@ import stat
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from blake3 import blake3
-
+from ibtfs.actions.source.chunks import FileSource
 from ibtfs.actions.source.filesystems import FileSystems
+from ibtfs.actions.source.holes import has_holes
 from ibtfs.actions.source.opening import (
     open_folder,
     open_source,
@@ -20,6 +20,7 @@ from ibtfs.actions.source.opening import (
 )
 from ibtfs.actions.source.scan import Exclusions, exclude_lines, list_folder
 from ibtfs.errors import IbtfsError, SourceError
+from ibtfs.format.digests import ContentHasher
 from ibtfs.format.entry import LEFT_OUT, MODE, NAME, Stamp
 from ibtfs.format.index import Reference
 from ibtfs.format.patterns import Patterns
@@ -32,7 +33,6 @@ from ibtfs.store.trees.directory import Entry, StateRef, child_path, entry_xattr
 from ibtfs.store.trees.old_directory import OldDirectory, same_stamp
 from ibtfs.store.trees.paths import root_entry
 
-PIECE: Final = 1 << 20
 LIVE: Final = StateRef(Reference("", 0), b"")
 """Stands for what a live directory holds."""
 
@@ -204,8 +204,8 @@ class _LiveFacts:
         """Whether the file has the digest that was stored; reads all of it."""
         if old.content is None:
             return True
-        with opened_file(new.name, self._parent, new.inode) as (descriptor, _):
-            digest = _digest(descriptor)
+        with opened_file(new.name, self._parent, new.inode) as (descriptor, found):
+            digest = _digest(descriptor, found)
         return self._contents.record(old.content).digest == digest
 
     def same_xattrs(self, old: Entry, new: Entry) -> bool:
@@ -214,14 +214,15 @@ class _LiveFacts:
         return entry_xattrs(old, self._contents) == read_xattrs(place, follow=False)
 
 
-def _digest(descriptor: int) -> bytes:
-    hasher = blake3()
-    try:
-        while data := os.read(descriptor, PIECE):
-            hasher.update(data)
-    except OSError as error:
-        raise source_error(error) from error
-    return hasher.digest()
+def _digest(descriptor: int, found: os.stat_result) -> bytes:
+    source = FileSource(descriptor, found.st_size, sparse=has_holes(descriptor, found))
+    hasher = ContentHasher()
+    while (chunk := source.chunk(hasher.size)).length:
+        if chunk.is_hole:
+            hasher.add_zeros(chunk.length)
+        else:
+            hasher.update(chunk.data)
+    return hasher.finish()
 
 
 def _live(stamp: Stamp) -> Entry:

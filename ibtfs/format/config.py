@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from blake3 import blake3
+
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
-from ibtfs.format.frames import FORMAT_VERSION, digest
+from ibtfs.format.frames import FORMAT_VERSION
 
 LEVEL = 1
 """The zstd level of a repository that was made without asking for one."""
@@ -48,7 +50,7 @@ def encode_config(config: Config) -> bytes:
 def config_check(values: Mapping[str, Any]) -> str:
     """The check sum of a configuration's other values."""
     others = {key: value for key, value in values.items() if key != "check"}
-    return digest(json.dumps(others, sort_keys=True).encode()).hex()[:32]
+    return blake3(json.dumps(others, sort_keys=True).encode()).hexdigest(16)
 
 
 def decode_config(text: bytes, where: str) -> Config:

@@ -50,11 +50,6 @@ HEAD_SIZE = _HEAD.size
 FLAG_RUNS = 1
 
 
-def digest(data: bytes | memoryview) -> bytes:
-    """The 32 bytes of BLAKE3 that identify a content."""
-    return blake3(data).digest()
-
-
 def object_key(repository: bytes, name: str) -> bytes:
     """The 32-byte key of the checksums of the object *name* (without its generation)."""
     return blake3(repository + name.encode(), derive_key_context="ibtfs 2026 object key").digest()

@@ -22,7 +22,6 @@ from ibtfs.actions.restore.entry import NEW_FILE, failed
 from ibtfs.actions.source.opening import stamp_of
 from ibtfs.errors import FormatDamaged, RestoreFailed, WrongBase
 from ibtfs.format.entry import GID, MODE, MTIME, NAME, SIZE, UID
-from ibtfs.format.frames import digest
 from ibtfs.format.rdelta import Data, patched
 from ibtfs.toolkit.data import DiffBytes
 from ibtfs.toolkit.diff import DiffIndex, digest_if_known
@@ -170,7 +169,7 @@ class _Apply:
         if found is None:
             raise WrongBase(f"{os.fsdecode(path)!r} is missing")
         is_file, old = stat.S_ISREG(found.st_mode), None
-        have = self._digest(path) if is_file else digest(b"")
+        have = self._digest(path) if is_file else blake3(b"").digest()
         if is_file and have == self._diff.new.digest(path):
             self._settle(path)
             return

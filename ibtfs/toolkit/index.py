@@ -24,7 +24,6 @@ from ibtfs.errors import (
     Vanished,
 )
 from ibtfs.format.entry import CTIME, INODE, MODE, NAME, NAME_LIMIT, Stamp, check_stamp
-from ibtfs.format.frames import digest
 from ibtfs.format.packing import pack, unpack_map, unpack_tuple
 from ibtfs.store.trees.old_directory import same_stamp
 from ibtfs.toolkit.dirs import AnyPath, DirLike, Source, as_source
@@ -291,7 +290,7 @@ def _target(tree: Tree, path: bytes) -> bytes:
 def seal(kind: str, values: Mapping[str, Any]) -> bytes:
     """*values* with what they are, a version, and a checksum."""
     body = pack(values)
-    return pack((f"ibtfs {kind}", VERSION, digest(body), body))
+    return pack((f"ibtfs {kind}", VERSION, blake3(body).digest(), body))
 
 
 def unseal(kind: str, data: bytes) -> dict[str, Any]:
@@ -302,7 +301,7 @@ def unseal(kind: str, data: bytes) -> dict[str, Any]:
         raise FormatDamaged(f"{where}: is something else")
     if version > VERSION:
         raise UnsupportedFormat(f"{where}: has version {version}, this ibtfs reads up to {VERSION}")
-    if digest(body) != checksum:
+    if blake3(body).digest() != checksum:
         raise FormatDamaged(f"{where}: the checksum does not match")
     return unpack_map(body, where, containers=len(body))  # a whole tree
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,10 +88,12 @@ class Tree:
             sparse = has_holes(descriptor, found)
             source = FileSource(descriptor, found.st_size, sparse=sparse)
             position = 0
-            while data := source.chunk(position).data:
-                for first in range(0, len(data), CHUNK):
-                    yield bytes(data[first : first + CHUNK])
-                position += len(data)
+            while (chunk := source.chunk(position)).length:
+                if chunk.is_hole:  # of whole chunks
+                    yield from itertools.repeat(bytes(CHUNK), chunk.length // CHUNK)
+                else:
+                    yield chunk.data
+                position += chunk.length
             _expect(os.fstat(descriptor), stamp)
 
     def close(self) -> None:

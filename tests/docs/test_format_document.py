@@ -21,6 +21,7 @@ from ibtfs.format import (
     bundle,
     compression,
     config,
+    digests,
     entry,
     erasure,
     extents,
@@ -247,8 +248,9 @@ def test_limits() -> None:
         ("more than {} rows is cut", entry.ONE_PAGE),
         ("that is the {}th of the page", entry.PAGE_ROWS),
         ("in the page reach {}", entry.PAGE_BYTES),
-        ("A slab is {} KiB", vault.SLAB >> 10),
-        ("``first({}, BLAKE3(slab))``", vault.SLAB_DIGEST),
+        ("A slab is {} KiB", digests.SLAB >> 10),
+        ("groups of {};", digests.GROUP),
+        ("the first {} bytes are kept", vault.SLAB_DIGEST),
         ("at most {} of them", vault.SLABS_A_RECORD),
         ("more than {} minutes ago", lock.STALE_SECONDS // 60),
         ("the first {} bytes of its digest", entry.HASH_SIZE),
@@ -441,15 +443,26 @@ def test_values_of_a_slabs_record() -> None:
     assert [unpack(body, "slabs") for body in vault.encode_slabs(new, base)] == [
         ((2, 3, 4), bytes(new.data[48:]))
     ]
-    assert vault.slab_digest(bytes(vault.SLAB)) == bytes(24)
-    assert vault.slab_digest(bytes(5)) == blake3(bytes(5)).digest()[:24]
+    assert vault.kept_of(digests.slab_digest(bytes(digests.SLAB))) == bytes(24)
+    assert vault.kept_of(digests.slab_digest(bytes(5))) == blake3(bytes(5)).digest()[:24]
+
+
+def test_digests_of_so_many_zero_bytes() -> None:
+    rows = TABLES["Digests of so many zero bytes"]
+    assert len(rows) == 7
+    for size, told in ((int(row["Bytes"]), row["Digest"].strip("`")) for row in rows):
+        hasher = digests.ContentHasher()
+        hasher.add_zeros(size)
+        assert hasher.finish().hex() == told, size
+        if size <= 65537:
+            assert independent_reader.digest_of(bytes(size)) == hasher.finish()
 
 
 def test_keys_of_a_manifest() -> None:
     rows = TABLES["Keys of a manifest"]
     kinds = {key: kind for key, (kind, _) in point._FIELDS.items()}
     assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == kinds
-    stored = opened_fixture().points.all().points[0]
+    stored = replace(opened_fixture().points.all().points[0], parents=None)
     data = point.encode_point(stored, f"points/{stored.id}", bytes(16), Codec())
     key = frames.object_key(bytes(16), f"points/{stored.id}")
     raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
@@ -459,7 +472,6 @@ def test_keys_of_a_manifest() -> None:
 
 def test_optional_keys_of_a_manifest() -> None:
     stored = opened_fixture().points.all().points[0]
-    assert stored.parents is None
     known = replace(
         stored, parents=(point.Parent(0o755, 0, 0),), suffix="0123456789", replaces=("another-0",)
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from ibtfs.format import frames, tables
 from ibtfs.format.compression import Codec
+from ibtfs.format.digests import digest as digest_of
 from ibtfs.format.entry import (
     HASH_SIZE,
     XATTRS_REF,
@@ -19,7 +20,6 @@ from ibtfs.format.entry import (
 )
 from ibtfs.format.extents import BASE, PART_RANGES
 from ibtfs.format.frames import LARGE, LITERALS, MAPS, STATES
-from ibtfs.format.frames import digest as digest_of
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.format.packing import pack, unpack
 from ibtfs.format.point import Point, Source

@@ -74,6 +74,18 @@ def derive(context: str, material: bytes) -> bytes:
     return blake3(material, derive_key_context=context).digest()
 
 
+def digest_of(data: bytes) -> bytes:
+    """The digest of a content."""
+    if len(data) <= SLAB:
+        return blake3(data).digest()
+    slabs = (data[first : first + SLAB] for first in range(0, len(data), SLAB))
+    level = [blake3(slab).digest() for slab in slabs]
+    while len(level) > 4096:
+        groups = [b"".join(level[first : first + 4096]) for first in range(0, len(level), 4096)]
+        level = [derive("ibtfs 2026 slabs", group) for group in groups]
+    return derive("ibtfs 2026 content", struct.pack("<Q", len(data)) + b"".join(level))
+
+
 def open_frame(key: bytes, stream: int, start: int, count: int, data: bytes) -> tuple[bytes, int]:
     """The raw bytes of a frame, verified, and its flags."""
     checksum, told, codec, flags, size = HEAD.unpack_from(data)
@@ -232,7 +244,7 @@ class Content:
         """All of it, its digest compared."""
         expect(self.digest != SHELL, "a content that is nothing but a payload")
         data = self.read(0, self.size)
-        expect(blake3(data).digest() == self.digest, "digest of a content")
+        expect(digest_of(data) == self.digest, "digest of a content")
         return data
 
     def slab_digests(self) -> list[bytes]:

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from blake3 import blake3
-
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.purge.run import PurgeOptions, PurgeResult, purge
+from ibtfs.format.digests import SLAB, digest, slab_digest
 from ibtfs.format.point import Point
-from ibtfs.store.contents.slabs import SLAB, slab_digest
+from ibtfs.store.contents.slabs import kept_of
 from ibtfs.store.repository import Repository
 
 from . import Entry, differences, snapshot
@@ -58,14 +57,14 @@ class Scene:
         return self.place / "cache"
 
     def needles(self, *, step: int = 1) -> Needles:
-        digests = [blake3(data).digest() for data in self.secrets]
+        digests = [digest(data) for data in self.secrets]
         slabs = {
-            slab_digest(data[at : at + SLAB])
+            kept_of(slab_digest(data[at : at + SLAB]))
             for data in self.secrets
             for at in range(0, len(data), SLAB)
         }
         shared = {
-            slab_digest(data[at : at + SLAB])
+            kept_of(slab_digest(data[at : at + SLAB]))
             for data in self.kept
             for at in range(0, len(data), SLAB)
         }

@@ -19,13 +19,15 @@ from ibtfs.actions.deltas.matcher import Matcher
 from ibtfs.actions.source.chunks import ByteSource
 from ibtfs.actions.source.holes import Piece
 from ibtfs.errors import BaseDamaged, IntegrityError, SourceError
+from ibtfs.format.digests import SLAB, ZERO_SLAB
 from ibtfs.format.extents import HOLE, ZEROS
 from ibtfs.format.index import Reference
-from ibtfs.store.contents.slabs import SLAB, ZERO_DIGEST, SlabDigests, load_slabs, read_slabs
+from ibtfs.store.contents.slabs import SlabDigests, kept_of, load_slabs, read_slabs
 from ibtfs.store.writing.draft import Draft, Stored
 from ibtfs.store.writing.run import RunWriter
 
 ADOPTED_LIMIT = 32
+_ZEROS = bytes(SLAB)
 
 
 class StoredLarge(NamedTuple):
@@ -73,11 +75,11 @@ class LargeFile:
                 for read in chunks:
                     self._add(read)
                     self.writer.beat()
-                    self.progress(len(read.data))
+                    self.progress(read.chunk.length)
             self._flush()
         finally:
             self._end_matching()
-        return self._finish(reads.digest, reads.size)
+        return self._finish(reads.finish(), reads.size)
 
     def _stored(self, ref: Reference) -> Stored | None:
         """A content to compare with, if this run may use it and its slabs can be told."""
@@ -117,14 +119,14 @@ class LargeFile:
         if base is None or matcher is None:
             return
         for start, slab, digest in read.slabs():
-            if digest != ZERO_DIGEST and not base.has(start // SLAB, digest, len(slab)):
+            if digest != ZERO_SLAB and not base.has(start // SLAB, digest, len(slab)):
                 matcher.read_ahead(start, len(slab))
 
     def _add(self, read: Read) -> None:
         """Add what was read."""
-        if read.is_hole and not self._draft.is_crowded:
-            self._slabs.add_zeros(len(read.digests))
-            self._emit(HOLE, 0, len(read.data))
+        if read.chunk.is_hole:
+            self._slabs.add_zeros(read.chunk.length // SLAB)
+            self._hole(read.chunk.length)
             return
         for start, slab, digest in read.slabs():
             self._slabs.append(digest)
@@ -133,14 +135,24 @@ class LargeFile:
     def _slab(self, slab: memoryview, digest: bytes, start: int, pieces: list[Piece]) -> None:
         if self._draft.is_full:
             self._flush()
-            self._draft.append(slab)
+            self._draft.append(slab, digest)
             return
         holes = any(piece.hole for piece in pieces) and not self._draft.is_crowded
-        if digest == ZERO_DIGEST or holes:
+        if digest == ZERO_SLAB or holes:
             for piece in pieces or [Piece(start, len(slab), hole=False)]:
-                self._piece(slab, start, piece, zeros=digest == ZERO_DIGEST)
+                self._piece(slab, start, piece, zeros=digest == ZERO_SLAB)
         elif not self._copied(start, digest, len(slab)):
-            self._changed(slab, start)
+            self._changed(slab, start, digest)
+
+    def _hole(self, length: int) -> None:
+        """A hole of whole slabs."""
+        if not self._draft.is_full:
+            self._emit(HOLE, 0, length)
+            return
+        self._flush()
+        for _ in range(length // SLAB):
+            self._draft.append(_ZEROS, ZERO_SLAB)
+            self.writer.beat()
 
     def _piece(self, slab: memoryview, start: int, piece: Piece, *, zeros: bool) -> None:
         """A part of a slab that has holes or is all zeros."""
@@ -154,11 +166,11 @@ class LargeFile:
         self._flush()
         self._draft.add(code, offset, length)
 
-    def _changed(self, data: memoryview, start: int) -> None:
+    def _changed(self, data: memoryview, start: int, digest: bytes | None = None) -> None:
         if self._matcher is not None:
             self._matcher.add(data, start)
         else:
-            self._draft.append(data)
+            self._draft.append(data, digest)
 
     def _copied(self, start: int, digest: bytes, length: int) -> bool:
         """Whether the slab was taken from the base, or from another content found by its head."""
@@ -189,7 +201,7 @@ class LargeFile:
         seeking, self._seeking = self._seeking, False
         if not seeking or draft.copies:
             return False  # what was copied from the base at hand is in the map
-        for ref in self.writer.heads(digest):
+        for ref in self.writer.heads(kept_of(digest)):
             stored = self._stored(ref)
             if stored is None or (draft.base is not None and stored.record.size != self.size):
                 continue

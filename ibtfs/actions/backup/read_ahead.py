@@ -6,38 +6,35 @@ import concurrent.futures
 from collections.abc import Callable, Generator, Iterator
 from typing import NamedTuple
 
-from blake3 import blake3
-
-from ibtfs.actions.source.chunks import ByteSource
+from ibtfs.actions.source.chunks import ByteSource, Chunk
 from ibtfs.actions.source.holes import Piece
-from ibtfs.store.contents.slabs import SLAB, ZERO_DIGEST, slab_digest
+from ibtfs.format.digests import SLAB, ContentHasher, slab_digest
 from ibtfs.store.writing.run import RunWriter
 
 
 class Read(NamedTuple):
-    """A chunk of the source, where it begins, its holes, and the digests of its slabs.
-
-    *is_hole*: it is all a hole, and whole slabs.
-    """
+    """A chunk of the source, where it begins, and the digests of its slabs; a hole has none."""
 
     start: int
-    data: bytes | memoryview
-    holes: list[Piece]
+    chunk: Chunk
     digests: list[bytes]
-    is_hole: bool = False
+
+    def cut(self) -> Iterator[tuple[int, memoryview]]:
+        """Each slab of data: where it begins, and its bytes."""
+        view = memoryview(self.chunk.data)
+        for first in range(0, len(view), SLAB):
+            yield self.start + first, view[first : first + SLAB]
 
     def slabs(self) -> Iterator[tuple[int, memoryview, bytes]]:
-        """Each slab: where it begins, its bytes, its digest."""
-        view = memoryview(self.data)
-        for number, digest in enumerate(self.digests):
-            first = number * SLAB
-            yield self.start + first, view[first : first + SLAB], digest
+        """Each slab of data: where it begins, its bytes, its digest."""
+        for (start, slab), digest in zip(self.cut(), self.digests):
+            yield start, slab, digest
 
     def pieces(self, start: int, end: int) -> list[Piece]:
         """The holes between *start* and *end*, and the data around them; none if all is data."""
         return [
             piece.cut(start, end)
-            for piece in self.holes
+            for piece in self.chunk.pieces
             if piece.start < end and start < piece.start + piece.length
         ]
 
@@ -45,19 +42,18 @@ class Read(NamedTuple):
 class ReadAhead:
     """Goes through *source* once; used by one thread.
 
-    *look* is given every chunk before it is its turn, by another thread of *writer*.  At the end
-    *digest* and *size* are those of all of it.
+    *look* is given every chunk before it is its turn, by another thread of *writer*; not a hole.
+    At the end *size* is that of all of it, and :meth:`finish` gives its digest.
     """
 
     def __init__(self, source: ByteSource, writer: RunWriter, look: Callable[[Read], None]) -> None:
         self._source, self._writer, self._look = source, writer, look
-        self._hasher = blake3()
+        self._hasher = ContentHasher()
         self.size = 0
 
-    @property
-    def digest(self) -> bytes:
-        """The digest of what was read."""
-        return self._hasher.digest()
+    def finish(self) -> bytes:
+        """The digest of all that was read."""
+        return self._hasher.finish()
 
     def chunks(self) -> Generator[Read, None, None]:
         """What the source holds, piece by piece; to be closed before the source is.
@@ -69,9 +65,9 @@ class ReadAhead:
             while True:
                 read = following.result() if following else self._read(self.size)
                 following = None
-                if not read.data:
+                if not read.chunk.length:
                     return
-                self.size += len(read.data)
+                self.size += read.chunk.length
                 if self._source.ready:
                     following = self._writer.submit(self._read, self.size)
                 yield read
@@ -82,12 +78,12 @@ class ReadAhead:
     def _read(self, start: int) -> Read:
         """Read, hash and look at the next chunk; one at a time."""
         chunk = self._source.chunk(start)
-        data, holes = chunk
-        self._hasher.update(data)
-        if chunk.is_hole and len(data) % SLAB == 0:
-            return Read(start, data, holes, [ZERO_DIGEST] * (len(data) // SLAB), is_hole=True)
-        view = memoryview(data)
-        digests = [slab_digest(view[at : at + SLAB]) for at in range(0, len(data), SLAB)]
-        read = Read(start, data, holes, digests)
+        if chunk.is_hole:
+            self._hasher.add_zeros(chunk.length)
+            return Read(start, chunk, [])
+        read = Read(start, chunk, [])
+        for _, slab in read.cut():
+            read.digests.append(slab_digest(slab))
+            self._hasher.add_slab(read.digests[-1], len(slab))
         self._look(read)
         return read

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ibtfs.actions.deltas.match import literal_bytes, match
 from ibtfs.errors import BaseDamaged, IntegrityError
+from ibtfs.format.digests import digest as digest_of
 from ibtfs.format.frames import LARGE, SMALL
-from ibtfs.format.frames import digest as digest_of
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.format.rdelta import LITERAL, Match
 from ibtfs.store.contents.slabs import SlabDigests

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from blake3 import blake3
-
 from ibtfs.actions.checking.suspects import Frame, Suspect, Suspects, points_now
 from ibtfs.actions.damages import record_name
 from ibtfs.actions.observer import Observer
@@ -20,6 +18,7 @@ from ibtfs.errors import (
     PointNotFound,
     StorageFailed,
 )
+from ibtfs.format.digests import ContentHasher
 from ibtfs.format.entry import HASH_SIZE, page_digest, pages_digest
 from ibtfs.format.frames import DATA_STREAMS
 from ibtfs.format.index import Reference
@@ -28,7 +27,7 @@ from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.contents.fold import require_short
-from ibtfs.store.contents.holes import stretches, take_zeros
+from ibtfs.store.contents.holes import stretches
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import load_slabs
 from ibtfs.store.contents.whole import require_whole
@@ -272,11 +271,11 @@ class Look:
     def _read(self, ref: Reference) -> None:
         """Read a content and compare its digest."""
         record = self._contents.record(ref)
-        hasher = blake3()
+        hasher = ContentHasher()
         kept: list[bytes] = []
         for start, length, is_hole in stretches(self._contents, ref, PIECE):
             if is_hole:
-                take_zeros(hasher.update, length)
+                hasher.add_zeros(length)
                 continue
             data = b"".join(self._contents.own_pieces(ref, start, length))
             hasher.update(data)
@@ -285,7 +284,7 @@ class Look:
             self.counts["bytes"] += len(data)
             self._observer.progress(0, len(data))
         name = record_name(ref)
-        if hasher.digest() != record.digest:
+        if hasher.finish() != record.digest:
             raise FormatDamaged(f"{name}: the bytes do not have the digest of the content")
         if ref in self._xattrs:
             decode_xattrs(b"".join(kept), name)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ibtfs.actions.deltas.match import PAGE, literal_bytes, match, match_in_place, without_crumbs
 from ibtfs.errors import IntegrityError, LibraryMissing
+from ibtfs.format.digests import SLAB
 from ibtfs.format.rdelta import LITERAL
 from ibtfs.format.rsync import Signature, SignatureWriter
 from ibtfs.store.contents.reader import Contents
-from ibtfs.store.contents.slabs import SLAB
 from ibtfs.store.writing.draft import Draft, Stored
 
 NEAR_BLOCK, WIDE_BLOCK = 64, 128

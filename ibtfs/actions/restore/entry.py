@@ -11,15 +11,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
-from blake3 import blake3
-
 from ibtfs.actions.restore.causes import explained
 from ibtfs.actions.restore.dressing import Dresser
 from ibtfs.errors import DestinationFull, RestoreFailed
+from ibtfs.format.digests import ContentHasher
 from ibtfs.format.entry import BLOCKS
 from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
-from ibtfs.store.contents.holes import Stretch, stretches, take_zeros
+from ibtfs.store.contents.holes import Stretch, stretches
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.trees.directory import Entry
 from ibtfs.store.trees.paths import PIECE, check_digest, check_size
@@ -108,25 +107,23 @@ class EntryWriter:
 
         Threads read ahead: decompressing takes longer than writing and comparing together.
         """
-        hasher = blake3()
+        hasher = ContentHasher()
         sparse = is_sparse(entry)
         assert entry.content is not None  # file has dealt with empty files
         check_size(self._contents, entry)
         if sparse:
-            self._sparse(entry.content, descriptor, hasher.update)
+            self._sparse(entry.content, descriptor, hasher)
             os.ftruncate(descriptor, entry.size)
-            check_digest(self._contents, entry, hasher.digest())
+            check_digest(self._contents, entry, hasher.finish())
             return
         read = functools.partial(self._contents.read, entry.content, size=PIECE)
         for _, data in ahead(self._pool, read, range(0, entry.size, PIECE)):
             hasher.update(data)
             _write(descriptor, data)
-        check_digest(self._contents, entry, hasher.digest())
+        check_digest(self._contents, entry, hasher.finish())
 
-    def _sparse(
-        self, content: Reference, descriptor: int, take: Callable[[bytes | memoryview], object]
-    ) -> None:
-        """Write what is not a hole; *take* is given all bytes, for their digest."""
+    def _sparse(self, content: Reference, descriptor: int, hasher: ContentHasher) -> None:
+        """Write what is not a hole; *hasher* is given all of it."""
 
         def read(stretch: Stretch) -> bytes:
             start, length, is_hole = stretch
@@ -135,10 +132,10 @@ class EntryWriter:
         found = stretches(self._contents, content, PIECE)
         for (start, length, is_hole), data in ahead(self._pool, read, found):
             if is_hole:
-                take_zeros(take, length)
+                hasher.add_zeros(length)
                 os.lseek(descriptor, length, os.SEEK_CUR)
             else:
-                take(data)
+                hasher.update(data)
                 self._write_around_holes(content, descriptor, start, data)
 
     def _write_around_holes(

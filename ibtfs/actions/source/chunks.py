@@ -9,22 +9,23 @@ from ibtfs.actions.source.holes import Piece, hole_end, pieces
 from ibtfs.actions.source.opening import source_error
 
 CHUNK = 1 << 20
-HOLE_CHUNK = 16 << 20
-"""So much of a hole is given at once: it costs no memory, and next to no time."""
 _ZEROS = bytes(CHUNK)
-_HOLE = memoryview(bytes(HOLE_CHUNK))
 
 
 class Chunk(NamedTuple):
-    """Some bytes of a source; *pieces* are its data and its holes, if there are any holes."""
+    """*length* bytes of a source: *data*, or none if all of them lie in one hole.
 
-    data: bytes | memoryview
+    *pieces* are its data and its holes, if there are any holes.
+    """
+
+    length: int
+    data: bytes
     pieces: list[Piece]
 
     @property
     def is_hole(self) -> bool:
         """Whether all of it lies in one hole."""
-        return len(self.pieces) == 1 and self.pieces[0].hole
+        return self.length > len(self.data)
 
 
 class ByteSource(Protocol):
@@ -40,7 +41,7 @@ class ByteSource(Protocol):
         ...
 
     def chunk(self, position: int) -> Chunk:
-        """CHUNK bytes from *position*, or fewer at the end; of a hole some times as many.
+        """CHUNK bytes from *position*, or fewer at the end; of a hole all whole chunks that it has.
 
         Raises SourceError.
         """
@@ -59,27 +60,26 @@ class FileSource:
         """As ByteSource says; holes are not read."""
         length = min(CHUNK, self._size - position)
         if length <= 0:
-            return Chunk(b"", [])
+            return Chunk(0, b"", [])
         try:
             found: list[Piece] = []
             if self._sparse:
                 hole = self._hole(position)
                 if hole:
-                    return Chunk(_HOLE[:hole], [Piece(position, hole, hole=True)])
+                    return Chunk(hole, b"", [Piece(position, hole, hole=True)])
                 found = pieces(self._descriptor, position, position + length)
             data = self._read(position, length)
         except OSError as error:
             raise source_error(error) from error
         if len(data) < length:
             self._size = position + len(data)  # it was cut short meanwhile: this is the end
-            return Chunk(data, [])
-        return Chunk(data, [_as_read(piece, data, position) for piece in found])
+            return Chunk(len(data), data, [])
+        return Chunk(length, data, [_as_read(piece, data, position) for piece in found])
 
     def _hole(self, position: int) -> int:
-        """How many whole chunks, or all that is left of the file, from *position* are a hole."""
-        end = min(position + HOLE_CHUNK, self._size)
-        hole = hole_end(self._descriptor, position, end)
-        return hole - position if hole == end else (hole - position) // CHUNK * CHUNK
+        """How many bytes, in whole chunks, from *position* are a hole."""
+        hole = hole_end(self._descriptor, position, self._size) - position
+        return hole // CHUNK * CHUNK
 
     def _read(self, position: int, length: int) -> bytes:
         data = os.pread(self._descriptor, length, position)
@@ -105,15 +105,17 @@ class StreamSource:
     ready = False
 
     def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+        self._stream, self._has_ended = stream, False
 
     def chunk(self, position: int) -> Chunk:
         """As ByteSource says; *position* must follow what was read."""
         parts, left = [], CHUNK
         try:
-            while left and (data := self._stream.read(left)):
-                parts.append(data)
-                left -= len(data)
+            while left and not self._has_ended:
+                parts.append(self._stream.read(left))
+                left -= len(parts[-1])
+                self._has_ended = not parts[-1]  # a terminal would give more after its end
         except OSError as error:
             raise source_error(error) from error
-        return Chunk(b"".join(parts), [])
+        data = b"".join(parts)
+        return Chunk(len(data), data, [])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.reader import WINDOW, Contents
-
-_ZEROS = bytes(1 << 20)
 
 
 class Stretch(NamedTuple):
@@ -71,10 +69,3 @@ def holes(contents: Contents, ref: Reference) -> Iterator[tuple[int, int]]:
             if owner is None and offset == HOLE:
                 yield position, count
             position += count
-
-
-def take_zeros(take: Callable[[bytes | memoryview], object], length: int) -> None:
-    """Give *take*, the update of a digest, *length* zeros: it has to see them all."""
-    while length > 0:
-        take(_ZEROS if length >= len(_ZEROS) else bytes(length))
-        length -= len(_ZEROS)

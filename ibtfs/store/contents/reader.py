@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
+from ibtfs.format.digests import digest
 from ibtfs.format.extents import ExtentMap
-from ibtfs.format.frames import digest
 from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.store.contents.fold import Level, fold, name_of, require_short
 from ibtfs.store.contents.whole import require_content, too_deep

@@ -1,9 +1,8 @@
 """The SigVault: digests of the slabs of large contents, from which the next deltas are made.
 
-A slab is 64 KiB of a content at a multiple of 64 KiB, the last one cut short; its digest is 24
-bytes of BLAKE3, or 24 zero bytes for a whole slab of zeros.  A content with a base lists only the
-slabs that differ from its base's at the same place; one without, that is mostly zeros, those that
-are not.
+Of the digest of a slab (:mod:`ibtfs.format.digests`) the first 24 bytes are kept, and 24 zero bytes
+of that of a whole slab of zeros.  A content with a base lists only the slabs that differ from its
+base's at the same place; one without, that is mostly zeros, those that are not.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from blake3 import blake3
-
 from ibtfs.errors import FormatDamaged, ObjectMissing
+from ibtfs.format.digests import SLAB, ZERO_SLAB, slab_digest
 from ibtfs.format.frames import SLABS
 from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.format.packing import expect_ints, pack, unpack_tuple
@@ -23,7 +21,6 @@ from ibtfs.store.contents.holes import hole_end
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
 
-SLAB = 64 << 10
 SLAB_DIGEST = 24
 ZERO_DIGEST = bytes(SLAB_DIGEST)
 SLABS_A_RECORD = 1 << 16
@@ -32,15 +29,11 @@ SLABS_A_RECORD = 1 << 16
 BLOCK = 4096
 """Slabs of a block: of 256 MiB."""
 READ = 1 << 20
-_ZEROS = bytes(SLAB)
 
 
-def slab_digest(data: bytes | memoryview) -> bytes:
-    """The digest of one slab, which may be cut short by the end of its content."""
-    # a memoryview would be compared byte by byte
-    if len(data) == SLAB and not data[0] and bytes(data) == _ZEROS:
-        return ZERO_DIGEST
-    return blake3(data).digest(SLAB_DIGEST)
+def kept_of(digest: bytes) -> bytes:
+    """What the vault keeps of the *digest* of a slab."""
+    return ZERO_DIGEST if digest == ZERO_SLAB else digest[:SLAB_DIGEST]
 
 
 def slab_count(size: int) -> int:
@@ -97,9 +90,9 @@ class SlabDigests:
         return b"".join(pieces)
 
     def append(self, digest: bytes) -> None:
-        """Add the next slab's digest."""
-        if digest != ZERO_DIGEST:
-            self._block(self._count)[:] += digest
+        """Add the whole digest of the next slab."""
+        if digest != ZERO_SLAB:
+            self._block(self._count)[:] += kept_of(digest)
         self._count += 1
 
     def add_zeros(self, count: int) -> None:

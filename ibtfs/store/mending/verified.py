@@ -9,6 +9,7 @@ from functools import partial
 from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged, IntegrityError
+from ibtfs.format.digests import ContentHasher
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
@@ -34,13 +35,13 @@ class VerifiedBytes:
     ) -> None:
         self._read, self.size, self.what = read, size, what
         self._digests: list[bytes] = []
-        whole = blake3()
+        whole = ContentHasher()
         for offset in range(0, size, CHUNK):
             beat()
             data = read(offset, min(CHUNK, size - offset))
             whole.update(data)
             self._digests.append(blake3(data).digest(CHUNK_DIGEST))
-        if whole.digest() != digest or read(size, 1):
+        if whole.finish() != digest or read(size, 1):
             raise FormatDamaged(f"{what}: is another content by now")
 
     def read(self, offset: int, size: int) -> bytes:

@@ -6,9 +6,8 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
-from blake3 import blake3
-
 from ibtfs.errors import EntryNotFound, FormatDamaged, IntegrityError, NotADirectory, NotAFile
+from ibtfs.format.digests import ContentHasher
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.contents.fold import name_of
@@ -94,12 +93,12 @@ def content_pieces(repository: Repository, entry: Entry) -> Iterator[bytes]:
         return
     contents = Contents(repository)
     check_size(contents, entry)
-    hasher = blake3()
+    hasher = ContentHasher()
     for offset in range(0, entry.size, PIECE):
         data = contents.read(entry.content, offset, min(PIECE, entry.size - offset))
         hasher.update(data)
         yield data
-    check_digest(contents, entry, hasher.digest())
+    check_digest(contents, entry, hasher.finish())
 
 
 def check_size(contents: Contents, entry: Entry) -> None:

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from blake3 import blake3
-
 from ibtfs.errors import BaseDamaged, IntegrityError
+from ibtfs.format.digests import SLAB, ContentHasher
 from ibtfs.format.extents import (
     BASE,
     DONOR,
@@ -25,7 +24,7 @@ from ibtfs.format.extents import (
 from ibtfs.format.frames import LARGE, LITERALS
 from ibtfs.format.index import DONOR_LIMIT, SHELL_DIGEST, ContentRecord, Reference
 from ibtfs.store.contents.holes import may_have_holes
-from ibtfs.store.contents.slabs import SLAB, SlabDigests, encode_slabs, slab_digest
+from ibtfs.store.contents.slabs import SlabDigests, encode_slabs, kept_of
 from ibtfs.store.writing import flatten
 from ibtfs.store.writing.run import Holes, RunWriter, holes_among
 
@@ -45,7 +44,7 @@ class Stored(NamedTuple):
 
     def has(self, slab: int, digest: bytes, length: int) -> bool:
         """Whether slab number *slab* of it has this *digest* and *length*."""
-        if not 0 <= slab < len(self.slabs) or self.slabs[slab] != digest:
+        if not 0 <= slab < len(self.slabs) or self.slabs[slab] != kept_of(digest):
             return False
         return min(SLAB, self.record.size - slab * SLAB) == length
 
@@ -58,17 +57,20 @@ class _Part:
 
     def __init__(self, first: int) -> None:
         self.first = first
-        self.hasher = blake3()
         self.slabs = SlabDigests()
-        self.is_aligned = True
+        self._hasher = ContentHasher(self.slabs.append)
 
-    def append(self, start: int, data: bytes | memoryview) -> None:
-        """Take note of *data*, which begins *start* bytes behind its first one."""
-        self.hasher.update(data)
-        if start % SLAB or len(data) > SLAB:
-            self.is_aligned = False
-        if self.is_aligned:
-            self.slabs.append(slab_digest(data))
+    def append(self, data: bytes | memoryview, digest: bytes | None) -> None:
+        """Take note of *data*; *digest* is that of it as a slab, if it is known."""
+        if digest is None or len(data) < SLAB or self._hasher.size % SLAB:
+            self._hasher.update(data)
+        else:
+            self._hasher.add_slab(digest, SLAB)
+            self.slabs.append(digest)
+
+    def finish(self) -> bytes:
+        """The digest of all of it."""
+        return self._hasher.finish()
 
 
 class Draft:
@@ -127,12 +129,12 @@ class Draft:
         """Whether all the rest has to be one range."""
         return len(self._builder.ranges) > RANGE_LIMIT - 1000
 
-    def append(self, data: bytes | memoryview) -> None:
-        """Add literals; *data* must not change afterwards."""
+    def append(self, data: bytes | memoryview, digest: bytes | None = None) -> None:
+        """Add literals; *data* must not change afterwards.  *digest*: if they are a slab, its."""
         if self._cuts:
             if self._is_due:
                 self._close_part()
-            self._part.append(self.own, data)
+            self._part.append(data, digest)
         self._put(self._builder, data)
 
     def add(self, code: int, offset: int, length: int) -> None:
@@ -190,8 +192,8 @@ class Draft:
     def _close_part(self) -> None:
         """Make a content of what the open archive has of this one, and close the archive."""
         part, ranges = self._part, self._builder.ranges
-        slabs = self._add_slabs(part.slabs, None) if part.is_aligned else -1
-        record = self._record(part.hasher.digest(), self.own, slabs)
+        digest = part.finish()
+        record = self._record(digest, self.own, self._add_slabs(part.slabs, None))
         code = self.donor(self._writer.add_content(record))
         for row in range(part.first, len(ranges)):
             if ranges[row].code == OWN:

@@ -204,7 +204,8 @@ class RunWriter:
         """Add a content whose payload was appended to the open archive."""
         ref = self.archive.add_content(record, extents)
         self._digests.append(record.digest)
-        self._by_digest[record.digest] = ref.number
+        if not record.is_shell:
+            self._by_digest[record.digest] = ref.number
         return ref
 
     def add_whole(self, stream: int, digest: bytes, data: bytes) -> Reference:

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.format.digests import digest, slab_digest
 from ibtfs.format.extents import HOLE
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.contents.holes import Stretch, hole_end, holes, stretches
 from ibtfs.store.contents.reader import Contents
-from ibtfs.store.contents.slabs import SlabDigests, load_slabs, slab_digest
+from ibtfs.store.contents.slabs import SlabDigests, kept_of, load_slabs
 from ibtfs.store.writing.draft import Draft
-from tests.store.writing.test_draft import digest_of, record_of, writing
+from tests.store.writing.test_draft import record_of, writing
 from tests.support.repositories import create, reopened
 
 MIB, TIB = 1 << 20, 1 << 40
@@ -28,7 +29,7 @@ def test_a_hole_of_64_tib_is_one_step(fast_path: Path, monkeypatch: pytest.Monke
         draft = Draft(writer)
         draft.append(data)
         draft.add(HOLE, 0, size - 100)
-        ref, _ = draft.finish(digest_of(b"not looked at"), size, slabs)
+        ref, _ = draft.finish(digest(b"not looked at"), size, slabs)
     opened = reopened(repository)
     asked: list[object] = []
     get = ByteCache.get
@@ -47,7 +48,7 @@ def test_a_hole_of_64_tib_is_one_step(fast_path: Path, monkeypatch: pytest.Monke
     assert len(asked) < 50
     loaded = load_slabs(opened, record_of(repository, ref), ref.archive)
     assert (len(loaded), loaded[0], loaded[len(loaded) - 1]) == (
-        len(slabs), slabs[0], slab_digest(bytes(3)),
+        len(slabs), slabs[0], kept_of(slab_digest(bytes(3))),
     )  # fmt: skip
     place = Path(fast_path / "repository")
     assert sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) < 8 * MIB
@@ -62,7 +63,7 @@ def test_a_hole_at_the_very_beginning_is_one(fast_path: Path) -> None:
         draft = Draft(writer)
         draft.add(HOLE, 0, 2 * MIB)
         draft.append(b"x" * 100)
-        ref, _ = draft.finish(digest_of(b"not looked at"), 2 * MIB + 100, slabs)
+        ref, _ = draft.finish(digest(b"not looked at"), 2 * MIB + 100, slabs)
     contents = Contents(reopened(repository))
     ends = [hole_end(contents, ref, offset) for offset in (0, 5, 2 * MIB - 1, 2 * MIB)]
     assert ends == [2 * MIB, 2 * MIB, 2 * MIB, 2 * MIB]

@@ -6,18 +6,18 @@ import random
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
+from ibtfs.format.digests import SLAB, digest, slab_digest
 from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.fold import Level
 from ibtfs.store.contents.reader import Contents
-from ibtfs.store.contents.slabs import SLAB, SlabDigests, slab_digest
+from ibtfs.store.contents.slabs import SlabDigests
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory
 from ibtfs.store.writing.draft import Draft
-from tests.store.writing.test_draft import digest_of, writing
+from tests.store.writing.test_draft import writing
 from tests.support.repositories import back_up, create, reopened, the_point
 
 
@@ -32,7 +32,7 @@ def test_small_changes_all_over_generation_after_generation(
         for first in range(12 * generation % 256, len(data), 256):
             data[first] ^= 1
         (source / "records").write_bytes(data)
-        versions.append((the_point(back_up(repository, source)), blake3(data).digest()))
+        versions.append((the_point(back_up(repository, source)), digest(data)))
     contents = Contents(repository)
     for point, expected in versions:  # that their bytes have these digests is seen by check
         (entry,) = Directory(repository, point.state).entries()
@@ -108,7 +108,7 @@ def test_a_content_with_a_map_is_given_whole_and_compared(tmp_path: Path) -> Non
             draft.add(HOLE, 0, 1000)
             draft.append(data[1100:])
             slabs.append(slab_digest(data))
-            refs.append(draft.finish(digest_of(named), len(data), slabs)[0])
+            refs.append(draft.finish(digest(named), len(data), slabs)[0])
     contents = Contents(reopened(repository))
     assert contents.whole(refs[0], len(data)) == data
     with pytest.raises(FormatDamaged, match="do not have the digest"):
@@ -131,7 +131,7 @@ def test_ranges_that_lie_in_several_frames_are_read_anywhere(tmp_path: Path) -> 
                 expected += data + bytes(7)
             for first in range(0, len(expected), SLAB):
                 slabs.append(slab_digest(expected[first : first + SLAB]))
-            made.append((draft.finish(digest_of(expected), len(expected), slabs)[0], expected))
+            made.append((draft.finish(digest(expected), len(expected), slabs)[0], expected))
     contents = Contents(reopened(repository))
     for ref, expected in made:
         assert contents.whole(ref, len(expected)) == expected
