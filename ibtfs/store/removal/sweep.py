@@ -64,7 +64,8 @@ class Sweeper:
             error = self._delete(f"{folder}/{name}")
             if error:
                 return Swept(freed, failed=error)
-            freed += size
+            if layout.parse_parity(name) is None:  # nor is it told beforehand
+                freed += size
         return Swept(freed)
 
     def sweep(self, archive_id: str, most: int | None = None) -> Swept:

@@ -19,6 +19,7 @@ from ibtfs.store import layout
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.lock import EXCLUSIVE, PRUNE, SHARED
 from ibtfs.store.repository import Repository
+from tests.support.protecting import protected
 from tests.support.removal import assert_whole, forget, pruned, stored_bytes
 from tests.support.repositories import Backup, back_up, reopened, settle, the_point
 from tests.support.trees import make_tree
@@ -281,3 +282,17 @@ def test_the_note_of_a_point_that_is_about_to_go_stays(
     with repository.lock(SHARED):
         pruned(repository)
     assert repository.points.forgotten() == [last]
+
+
+@pytest.mark.parametrize("share", [0, 10])
+def test_what_is_freed_is_told_as_the_size_is(
+    repository: Repository, three: list[str], share: int
+) -> None:
+    """Parity is counted in neither: it comes and goes with what it protects."""
+    if share:
+        assert protected(repository, share) == []
+    forget(repository, three)
+    foretold = pruned(repository, dry_run=True)
+    result = pruned(repository)
+    assert result.removed == foretold.removed == 3
+    assert result.freed == foretold.freed == result.size == foretold.size
