@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ibtfs.cli.words import LocalPath
+from ibtfs.cli.words import RepositoryPlace
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 OUTPUT = "Output"
@@ -55,7 +55,7 @@ class Command(click.Command):
 
 option = partial(click.option, cls=Option)
 
-repository_argument = click.argument("repository", metavar="REPO", type=LocalPath())
+repository_argument = click.argument("repository", metavar="REPO", type=RepositoryPlace())
 json_option = option(
     "--json", "as_json", is_flag=True, help="Print one JSON object, also when it fails."
 )

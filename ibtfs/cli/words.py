@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ibtfs.errors import UsageError
+from ibtfs.store.storage.address import is_remote, sftp_address
+
 if TYPE_CHECKING:
     BytesType = click.ParamType[bytes]
     IntType = click.ParamType[int]
@@ -32,6 +35,25 @@ class LocalPath(BytesType):
         if not value:
             self.fail("an empty path", param, ctx)
         return os.path.abspath(os.fsencode(value))
+
+
+class RepositoryPlace(LocalPath):
+    """Where a repository lies: a path on this machine, made absolute, or an address; bytes."""
+
+    name = "repository"
+
+    def convert(
+        self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        """*value* as bytes."""
+        place = os.fsencode(value)
+        if not is_remote(place):
+            return super().convert(value, param, ctx)
+        try:
+            sftp_address(place)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
+        return place
 
 
 class StoredPath(BytesType):

@@ -74,8 +74,8 @@ def _shown(path: bytes) -> str:
 # Mount points
 
 
-def check_mountpoint(mountpoint: bytes, repository: bytes, nonempty: bool = False) -> None:
-    """See that *mountpoint* is a place to mount *repository* on.
+def check_mountpoint(mountpoint: bytes, repository: bytes | None, nonempty: bool = False) -> None:
+    """See that *mountpoint* is a place to mount *repository* on, a folder if it is on this machine.
 
     A mount whose server has died is cleared away.  Raises MountError.
     """
@@ -91,7 +91,8 @@ def check_mountpoint(mountpoint: bytes, repository: bytes, nonempty: bool = Fals
         raise errors.MountError(f"Mount point {shown} cannot be read: {error.strerror}") from error
     if _mounted_kind(mountpoint) == FILE_SYSTEM_TYPE:
         raise errors.MountError(f"A repository is already mounted on {shown}")
-    _check_overlap(mountpoint, repository)
+    if repository is not None:
+        _check_overlap(mountpoint, repository)
     if names and not nonempty:
         raise errors.MountError(f"Mount point {shown} is not empty; --nonempty mounts over it")
 

@@ -11,9 +11,8 @@ from ibtfs.store import layout
 from ibtfs.store.absent_points import may_have_been
 from ibtfs.store.lock import Lock, parse_holder
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage.base import TOKEN_DIGITS, UNFINISHED, is_unfinished, token_of
+from ibtfs.store.storage.base import TOKEN_DIGITS, UNFINISHED, Storage, is_unfinished, token_of
 from ibtfs.store.storage.bundled import BundledStorage
-from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.trees.reach import needed_archives
 
 TOP = ""
@@ -122,7 +121,7 @@ def remove_leftovers(
 class _Leaver:
     """Removes objects; some file systems keep what somebody has open, or what is immutable."""
 
-    def __init__(self, storage: LocalStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self.removed: set[str] = set()
         self.failures: list[str] = []

@@ -30,12 +30,15 @@ from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.lock import Lock
 from ibtfs.store.points import Points
-from ibtfs.store.storage.base import TOKEN_DIGITS, Space, whole
+from ibtfs.store.storage.address import is_remote
+from ibtfs.store.storage.base import TOKEN_DIGITS, FolderStorage, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
-from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.machine import machine_name
-from ibtfs.store.storage.place import exists
+from ibtfs.store.storage.opening import storage_at
 
+Place = bytes | FolderStorage
+"""Where a repository lies: an absolute path, the address of another machine, or what that is to be
+come to by."""
 CACHE_BYTES = 48 << 20
 ARCHIVES_OPEN = 1024
 """At most; of a process that may not open many files, an eighth of those."""
@@ -70,50 +73,58 @@ class Repository:
 
     @classmethod
     def create(
-        cls, path: bytes, repository_id: bytes, *, shared: bool = False, level: int = LEVEL
+        cls, path: Place, repository_id: bytes, *, shared: bool = False, level: int = LEVEL
     ) -> Repository:
         """Make a repository at *path*, which may be an empty folder but not anything else.
 
-        *repository_id* is 16 random bytes.  Raises RepositoryExists, RepositoryError.
+        *repository_id* is 16 random bytes.  Raises RepositoryExists, RepositoryError, UsageError if
+        *path* is an address of nothing that there is.
         """
         config = Config(repository_id, shared, level)
-        LocalStorage.create(path, shared=shared)
-        storage = BundledStorage(path, repository_id, shared=shared)
+        place = _storage_at(path).shared_as(shared)
+        place.create()
+        storage = BundledStorage(place, repository_id)
         try:
             storage.put_new(layout.CONFIG, encode_config(config))
         except ObjectExists:
-            raise RepositoryExists(f"{os.fsdecode(path)!r} is a repository already") from None
+            raise RepositoryExists(f"{os.fsdecode(place.root)!r} is a repository already") from None
         storage.make_folders()
         return cls(storage, config)
 
     @classmethod
     def open(
-        cls, path: bytes, *, cache_bytes: int = CACHE_BYTES, cache_folder: bytes = b""
+        cls, path: Place, *, cache_bytes: int = CACHE_BYTES, cache_folder: bytes = b""
     ) -> Repository:
-        """The repository at *path*, absolute.
+        """The repository at *path*.
 
-        Raises NotARepository, UnsupportedFormat, ObjectUnreadable if its disk fails.
+        Raises NotARepository, UnsupportedFormat, ObjectUnreadable if its disk fails, UsageError if
+        *path* is an address of nothing that there is.
 
         In *cache_folder* is a copy of manifests, to start faster where there are many points.
         """
-        shown = os.fsdecode(path)
-        if not exists(path):
-            raise NotARepository(f"No such repository: {shown!r} does not exist")
+        place = _storage_at(path)
+        shown = os.fsdecode(place.root)
+        place.require_there()
         try:
-            text = whole(LocalStorage(path), layout.CONFIG, CONFIG_LIMIT)
+            text = whole(place, layout.CONFIG, CONFIG_LIMIT)
         except IbtfsError as error:
             refused = error.__cause__
             if isinstance(refused, OSError) and refused.errno == errno.EIO:
                 raise ObjectUnreadable(f"{shown}/{error}") from error  # there may well be one
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
         config = decode_config(text, f"{shown}/{layout.CONFIG}")
-        storage = BundledStorage(path, config.id, shared=config.shared)
+        storage = BundledStorage(place.shared_as(config.shared), config.id)
         return cls(storage, config, cache_bytes=cache_bytes, cache_folder=cache_folder)
 
     @property
     def path(self) -> bytes:
-        """Where it lies, absolute."""
+        """Where it lies: an absolute path, or the address of another machine."""
         return self.storage.root
+
+    @property
+    def local_path(self) -> bytes | None:
+        """The folder of this machine that it lies in; None if it lies on another one."""
+        return None if is_remote(self.path) else self.path
 
     @property
     def path_shown(self) -> str:
@@ -340,3 +351,7 @@ class Repository:
                     f"{layout.archive_object(name, layout.INDEX)} was replaced meanwhile, what "
                     "was found in it may be gone: back up again"
                 )
+
+
+def _storage_at(place: Place) -> FolderStorage:
+    return storage_at(place) if isinstance(place, bytes) else place

@@ -37,7 +37,8 @@ from ibtfs.store.naming import (
     select_among,
 )
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage.place import is_repository
+from ibtfs.store.storage.address import is_remote
+from ibtfs.store.storage.opening import storage_at
 from ibtfs.toolkit.dirs import AnyPath
 
 log = logging.getLogger(__name__)
@@ -232,10 +233,15 @@ def _absolute(path: AnyPath) -> bytes:
     return os.path.abspath(os.fsencode(path))
 
 
+def _place(repository: AnyPath) -> bytes:
+    place = os.fsencode(repository)
+    return place if is_remote(place) else _absolute(place)
+
+
 def _opened(repository: AnyPath | Repository) -> Repository:
     if isinstance(repository, Repository):
         return repository
-    return Repository.open(_absolute(repository))
+    return Repository.open(_place(repository))
 
 
 def _backup(
@@ -245,8 +251,8 @@ def _backup(
     """Back up, in a repository that is made if there is none yet and the source exists."""
     source = _absolute(path)
     if not isinstance(repository, Repository):
-        place = _absolute(repository)
-        if is_repository(place) or not os.path.exists(source):
+        place = storage_at(_place(repository))
+        if place.has_repository() or not os.path.exists(source):
             repository = Repository.open(place)
         else:
             repository = Repository.create(place, os.urandom(16))

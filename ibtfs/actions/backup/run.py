@@ -189,7 +189,7 @@ def _tree_options(
         check_lines(lines, name)
         tally.observer.note(f"Patterns in {name} are honoured")
     patterns = Patterns.from_lines([*lines, *options.patterns])
-    own = filter(None, (repository.path, options.cache))
+    own = filter(None, (repository.local_path, options.cache))
     found = [os.stat(folder) for folder in own if os.path.isdir(folder)]
     exclusions = options.tree.exclusions
     identities = exclusions.identities | {(one.st_dev, one.st_ino) for one in found}

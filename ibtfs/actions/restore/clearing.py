@@ -14,11 +14,12 @@ from ibtfs.errors import RestoreFailed
 class Remover:
     """Removes what is named; never another file system, never the repository.
 
-    *spared* is the (device, inode) of the repository's folder.
+    *spared* is the repository's folder, if it has one on this machine.  Raises OSError.
     """
 
-    def __init__(self, spared: tuple[int, int]) -> None:
-        self._spared = spared
+    def __init__(self, spared: bytes | None) -> None:
+        found = os.stat(spared) if spared is not None else None
+        self._spared = (found.st_dev, found.st_ino) if found is not None else None
 
     def remove(self, parent: int, name: bytes) -> None:
         """Remove *name* in the open folder *parent*, with all below it, links not followed.

@@ -108,9 +108,8 @@ class _Restore:
         self.writer = EntryWriter(contents, users, groups, pool)
         self._there = there
         self._links = LinkGroups(contents, there.descriptor)
-        own = os.stat(repository.path)
         does = Rehearsal if options.dry_run else Doer
-        remover = Remover((own.st_dev, own.st_ino))
+        remover = Remover(repository.local_path)
         self._do = does(options, self.writer, self._links, remover, territory)
         self._leaving: deque[Target] = deque()
         self._trail, self._above = Trail(), 0

@@ -25,6 +25,7 @@ from ibtfs.cli.points import json_point, tell_damaged
 from ibtfs.cli.progress import Reporter
 from ibtfs.cli.words import LocalPath
 from ibtfs.errors import IbtfsError, NotARepository, SourceError, UsageError
+from ibtfs.store.storage.address import is_remote
 
 if TYPE_CHECKING:
     from ibtfs.actions.backup.run import BackupOptions, BackupResult
@@ -161,6 +162,8 @@ def _options(identity: Identity, left_out: LeftOut, way: Way) -> BackupOptions:
 
 
 def _refuse_repository(sources: Sequence[bytes], repository: bytes) -> None:
+    if is_remote(repository):
+        return
     store = os.path.realpath(repository)
     for source in sources:
         if os.path.commonpath((os.path.realpath(source), store)) == store:
@@ -172,20 +175,21 @@ def _repository(
 ) -> tuple[Repository, bool]:
     """The repository, and whether it was made; not for sources of which none is there."""
     from ibtfs.store.repository import Repository
-    from ibtfs.store.storage.place import check_place, is_repository
+    from ibtfs.store.storage.opening import storage_at
 
-    if is_repository(path):
-        return Repository.open(path, cache_folder=options.cache), False
+    place = storage_at(path)
+    if place.has_repository():
+        return Repository.open(place, cache_folder=options.cache), False
     if options.tree.dry_run:
         raise NotARepository(
             f"There is no repository {shown(path)} yet to compare with: a first backup would make "
             "it and store everything"
         )
-    check_place(path)
+    place.check_new()
     if not options.stdin_name and not any(map(os.path.lexists, sources)):
         missing = ", ".join(map(shown, sources))
         raise SourceError(f"{missing}: no such file or folder; no repository was made")
-    return Repository.create(path, os.urandom(16)), True
+    return Repository.create(place, os.urandom(16)), True
 
 
 def _expected(points: Sequence[Point], source: bytes, options: BackupOptions) -> int:

@@ -61,7 +61,7 @@ def command(
     copies = cache_folder(make=False)
     repo = Repository.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
     view_options = choices.view_options(repo)._replace(for_others=mounting.allow_other)
-    process.check_mountpoint(mountpoint, repository, nonempty=mounting.nonempty)
+    process.check_mountpoint(mountpoint, repo.local_path, nonempty=mounting.nonempty)
     mount_options = mounting.mount_options(repository)
     view = RepositoryView(repo, view_options)
     announce = _Announcement(view, mountpoint, mounting.foreground, quiet, as_json)

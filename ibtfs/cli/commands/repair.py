@@ -8,7 +8,7 @@ import click
 
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.damage import RepairChoices, repaired
-from ibtfs.cli.words import LocalPath
+from ibtfs.cli.words import RepositoryPlace
 
 EXAMPLES = """
     ibtfs repair /media/disk/backups --from /media/other/backups
@@ -18,7 +18,7 @@ EXAMPLES = """
 
 @click.command("repair", cls=Command, examples=EXAMPLES)
 @repository_argument
-@option("--from", "other", metavar="OTHER", type=LocalPath(), required=True, section="How",
+@option("--from", "other", metavar="OTHER", type=RepositoryPlace(), required=True, section="How",
         help="The repository to take from; nothing is written there.")  # fmt: skip
 @option("--dry-run", is_flag=True, section="How",
         help="Only say what would be healed.")  # fmt: skip

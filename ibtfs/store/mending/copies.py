@@ -22,6 +22,7 @@ from ibtfs.store.removal.sweep import Sweeper
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import whole
 from ibtfs.store.storage.bundled import BundledStorage
+from ibtfs.store.storage.opening import storage_at
 
 PIECE = 1 << 20
 STEP = 64 << 10
@@ -262,7 +263,7 @@ def configured_by(path: bytes, other: Repository) -> Repository:
 
     It is put there.  Raises NotARepository unless *other* is a copy, StorageFull, StorageFailed.
     """
-    storage = BundledStorage(path, other.config.id, shared=other.config.shared)
+    storage = BundledStorage(storage_at(path).shared_as(other.config.shared), other.config.id)
     found = Repository(storage, other.config)
     if not _is_readable(found):
         raise NotARepository("Nothing there belongs to the repository that is to be its copy")

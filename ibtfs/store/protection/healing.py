@@ -18,7 +18,7 @@ from ibtfs.store.protection.sidecar import (
     write_sidecar,
 )
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.opening import storage_at
 
 
 class Hurt(NamedTuple):
@@ -178,7 +178,7 @@ def heal_configuration(path: bytes) -> bool:
 
     Whether there was parity that gave it.  Raises StorageFull, StorageFailed.
     """
-    storage = LocalStorage(path)
+    storage = storage_at(path)
     numbers = map(layout.parse_points_parity, storage.list(layout.PROTECTION))
     for generation in sorted(filter(None, numbers), reverse=True):
         sidecar = opened(storage, layout.points_parity(generation))

@@ -24,8 +24,7 @@ from ibtfs.format.parity import (
     head_size,
 )
 from ibtfs.store.protection.volume import Volume
-from ibtfs.store.storage.base import Storage, StoredObject, Upload
-from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.base import HealingStorage, Storage, StoredObject, Upload
 
 WINDOW = 16 << 20
 """Bytes of a volume that are held in memory at once."""
@@ -116,7 +115,7 @@ class Sidecar:
     StorageFailed.
     """
 
-    def __init__(self, storage: LocalStorage, name: str) -> None:
+    def __init__(self, storage: HealingStorage, name: str) -> None:
         self._storage, self.name = storage, name
         self._stored = storage.open(name)
         try:
@@ -282,7 +281,7 @@ def _places(stored: StoredObject) -> Iterator[int]:
             place = data.find(MAGIC, place + 1)
 
 
-def opened(storage: LocalStorage, name: str) -> Sidecar | None:
+def opened(storage: HealingStorage, name: str) -> Sidecar | None:
     """The sidecar called *name*, None if it cannot be read."""
     try:
         return Sidecar(storage, name)

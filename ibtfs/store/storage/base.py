@@ -19,6 +19,7 @@ from ibtfs.errors import ObjectUnreadable
 
 UNFINISHED = ".part"
 """How the names of uploads end: objects that are not whole yet."""
+TOKEN_SETTLES_NS = 100_000_000
 TOKEN_DIGITS = 8
 """The token of a lease: so many hexadecimal digits; what is put by its owner is begun under it."""
 LOST = (
@@ -221,10 +222,11 @@ class Volume(Protocol):
         """Make the names in *folders* durable, whoever put them there.  Raises StorageFailed."""
         ...
 
-    def folder_token(self, folder: str) -> int:
+    def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
         """A number that changes when names in *folder* do.
 
-        0 if it is not there, or was just changed, so that the next change may not show.
+        0 if it is not there, or was changed less than *settles_ns* ago, so that the next change may
+        not show.
         """
         ...
 
@@ -242,6 +244,46 @@ class Volume(Protocol):
 
     def token(self, name: str) -> ObjectToken:
         """What tells *name* from another object put there later.  Raises ObjectMissing."""
+        ...
+
+
+class HealingStorage(Storage, Healing, Protocol):
+    """A storage in which damaged objects get their bytes back."""
+
+
+class FolderStorage(Storage, Leases, Healing, Volume, Protocol):
+    """All that a repository needs of the place that it lies in: a folder, here or elsewhere.
+
+    *root* is that place, as it was given: an absolute path, or an address.
+    """
+
+    @property
+    def root(self) -> bytes:
+        """Where it lies."""
+        ...
+
+    def shared_as(self, shared: bool) -> FolderStorage:
+        """The same place; if *shared*, its group may write to what is made there."""
+        ...
+
+    def create(self) -> None:
+        """Make the folder of a new repository.  Raises RepositoryExists, RepositoryError."""
+        ...
+
+    def check_new(self) -> None:
+        """Raise unless a repository may be made here.  Raises RepositoryExists, RepositoryError."""
+        ...
+
+    def require_there(self) -> None:
+        """Raise NotARepository if there is nothing.  Raises StorageFailed."""
+        ...
+
+    def has_repository(self) -> bool:
+        """Whether there is a repository.  Raises StorageFailed."""
+        ...
+
+    def make_folders(self) -> None:
+        """Make the folders of a new repository, durably, and its own name where it lies."""
         ...
 
 

@@ -7,34 +7,53 @@ Putting and deleting is done to folders alone.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.store import layout
-from ibtfs.store.storage.base import StoredObject
+from ibtfs.store.storage.base import (
+    TOKEN_SETTLES_NS,
+    FolderStorage,
+    Lease,
+    ObjectToken,
+    Space,
+    StoredObject,
+    Upload,
+)
 from ibtfs.store.storage.bundles import SETTLES_NS, Bundles
-from ibtfs.store.storage.local import LocalStorage
-from ibtfs.store.storage.upload import LocalUpload
 
 NEVER = float("inf")
 
 
-class BundledStorage(LocalStorage):
-    """The storage of the repository with the id *repository*; *bundles* are what lies together."""
+class BundledStorage:
+    """The storage at *place* of the repository with the id *repository*, as FolderStorage says.
 
-    def __init__(self, root: bytes, repository: bytes, *, shared: bool = False) -> None:
-        super().__init__(root, shared=shared)
-        self.bundles = Bundles(LocalStorage(root, shared=shared), repository)
+    *bundles* are what lies together.
+    """
+
+    def __init__(self, place: FolderStorage, repository: bytes) -> None:
+        self._place = place
+        self.root = place.root
+        self.bundles = Bundles(place, repository)
         self._folders: tuple[int, frozenset[str]] = (0, frozenset())
 
-    def put(self, name: str) -> LocalUpload:
+    def put(self, name: str) -> Upload:
         """As Storage says."""
         self._folders = (0, frozenset())
-        return super().put(name)
+        return self._place.put(name)
 
     def put_new(self, name: str, data: bytes) -> None:
         """As Storage says."""
         self._folders = (0, frozenset())
-        super().put_new(name, data)
+        self._place.put_new(name, data)
+
+    def replace(self, name: str) -> Upload:
+        """As Healing says."""
+        return self._place.replace(name)
+
+    def delete(self, name: str) -> None:
+        """As Storage says."""
+        self._place.delete(name)
 
     def open(self, name: str) -> StoredObject:
         """As Storage says."""
@@ -43,7 +62,7 @@ class BundledStorage(LocalStorage):
             with contextlib.suppress(ObjectMissing):
                 return self.bundles.open(name)
         try:
-            return super().open(name)
+            return self._place.open(name)
         except ObjectMissing:
             if not archive_id:
                 raise
@@ -51,7 +70,7 @@ class BundledStorage(LocalStorage):
 
     def list_folder(self, folder: str) -> list[str]:
         """What lies in *folder* itself, while :meth:`list` tells what is in bundles, too."""
-        return super().list(folder)
+        return self._place.list(folder)
 
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
         """As Storage says."""
@@ -59,7 +78,7 @@ class BundledStorage(LocalStorage):
         if archive_id and not unfinished and self._is_only_in_bundles(archive_id):
             names = []
         else:
-            names = super().list(folder, unfinished=unfinished)
+            names = self._place.list(folder, unfinished=unfinished)
         # what was put together is in the bundle before it leaves the folder: so the folder is first
         if folder == layout.ARCHIVES:
             return sorted({*names, *self.bundles.archives()})
@@ -81,7 +100,7 @@ class BundledStorage(LocalStorage):
         token = self.folder_token(layout.ARCHIVES, SETTLES_NS)
         known, names = self._folders
         if token and token != known:
-            names = frozenset(super().list(layout.ARCHIVES))
+            names = frozenset(self._place.list(layout.ARCHIVES))
             self._folders = (token, names)
         return bool(token) and archive_id not in names
 
@@ -90,13 +109,61 @@ class BundledStorage(LocalStorage):
         self._folders = (0, frozenset())
         self.bundles.forget()
 
+    # Leases
+
+    def lease(self, name: str, token: str) -> Lease:
+        """As Leases says."""
+        return self._place.lease(name, token)
+
+    def drop_unfinished(self, token: str) -> None:
+        """As Leases says."""
+        self._place.drop_unfinished(token)
+
+    def is_held(self, name: str) -> bool | None:
+        """As Leases says."""
+        return self._place.is_held(name)
+
     def age(self, name: str, now: str) -> float:
         """As Leases says."""
-        found = super().age(name, now)
+        found = self._place.age(name, now)
         made = self.made(name) if found == NEVER else 0
         return max(self.made(now) - made, 0.0) if made else found
+
+    # The volume
 
     def made(self, name: str) -> int:
         """As Volume says; of an archive in a bundle, whenever its index was put first."""
         archive_id = layout.archive_of(name)
-        return super().made(name) or (self.bundles.made(archive_id) if archive_id else 0)
+        return self._place.made(name) or (self.bundles.made(archive_id) if archive_id else 0)
+
+    def space(self) -> Space:
+        """As Volume says."""
+        return self._place.space()
+
+    def refusal(self) -> str:
+        """As Volume says."""
+        return self._place.refusal()
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """As Volume says."""
+        self._place.sync(folders)
+
+    def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
+        """As Volume says."""
+        return self._place.folder_token(folder, settles_ns)
+
+    def has_folder(self, folder: str) -> bool:
+        """As Volume says."""
+        return self._place.has_folder(folder)
+
+    def changed_ns(self, folder: str) -> int:
+        """As Volume says."""
+        return self._place.changed_ns(folder)
+
+    def token(self, name: str) -> ObjectToken:
+        """As Volume says."""
+        return self._place.token(name)
+
+    def make_folders(self) -> None:
+        """As FolderStorage says."""
+        self._place.make_folders()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from ibtfs.errors import LockLost, ObjectUnreadable, RepositoryError
+from ibtfs.errors import LockLost, NotARepository, ObjectUnreadable, RepositoryError
 from ibtfs.store.layout import FOLDERS
 from ibtfs.store.storage.base import (
     LOST,
@@ -26,7 +26,7 @@ from ibtfs.store.storage.base import (
 )
 from ibtfs.store.storage.durable import failed, sync_folder, sync_names
 from ibtfs.store.storage.lease import FileLease
-from ibtfs.store.storage.place import check_place
+from ibtfs.store.storage.place import check_place, exists, is_repository
 from ibtfs.store.storage.upload import LocalUpload
 from ibtfs.store.storage.volume import LocalVolume
 
@@ -92,18 +92,32 @@ class LocalStorage(LocalVolume):
         self._shared = shared
         self._leases: list[FileLease] = []
 
-    @classmethod
-    def create(cls, root: bytes, *, shared: bool = False) -> LocalStorage:
-        """Make the folder of a new repository.  Raises RepositoryExists, RepositoryError."""
-        check_place(root)
-        mode = 0o2770 if shared else 0o700
+    def shared_as(self, shared: bool) -> LocalStorage:
+        """As FolderStorage says."""
+        return LocalStorage(self.root, shared=shared)
+
+    def create(self) -> None:
+        """As FolderStorage says."""
+        self.check_new()
+        mode = 0o2770 if self._shared else 0o700
         try:
-            os.makedirs(root, mode=mode, exist_ok=True)
-            os.chmod(root, mode)
+            os.makedirs(self.root, mode=mode, exist_ok=True)
+            os.chmod(self.root, mode)
         except OSError as error:
-            shown = os.fsdecode(root)
-            raise RepositoryError(f"Cannot make {shown!r}: {error.strerror}") from error
-        return cls(root, shared=shared)
+            raise RepositoryError(f"Cannot make {self.text_root!r}: {error.strerror}") from error
+
+    def check_new(self) -> None:
+        """As FolderStorage says."""
+        check_place(self.root)
+
+    def has_repository(self) -> bool:
+        """As FolderStorage says."""
+        return is_repository(self.root)
+
+    def require_there(self) -> None:
+        """As FolderStorage says."""
+        if not exists(self.root):
+            raise NotARepository(f"No such repository: {self.text_root!r} does not exist")
 
     # The verbs
 

@@ -8,10 +8,8 @@ import time
 from collections.abc import Iterable
 
 from ibtfs.store.layout import FOLDERS
-from ibtfs.store.storage.base import ObjectToken, Space
+from ibtfs.store.storage.base import TOKEN_SETTLES_NS, ObjectToken, Space
 from ibtfs.store.storage.durable import failed, sync_folder
-
-TOKEN_SETTLES_NS = 100_000_000
 
 
 class LocalVolume:

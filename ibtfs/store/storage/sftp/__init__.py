@@ -1,0 +1,1 @@
+"""A repository on another machine, by SFTP through OpenSSH's ssh."""

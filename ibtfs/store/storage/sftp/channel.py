@@ -1,0 +1,175 @@
+"""A connection: ssh, requests that are on their way, and a thread that takes the replies."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import struct
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from typing import BinaryIO, NamedTuple, cast
+
+from ibtfs.store.storage.address import SftpAddress
+from ibtfs.store.storage.sftp import wire
+
+CONNECT_SECONDS = 60
+SAID_BYTES = 4096
+_QUIET = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
+"""Ctrl-C is for ibtfs, which gives its lock back by this connection."""
+
+
+class ConnectionLost(ConnectionError):
+    """The connection ended: the same request may be sent by another one."""
+
+
+class Reply(NamedTuple):
+    """A reply: its kind, and what follows the number of the request."""
+
+    kind: int
+    fields: wire.Fields
+
+
+def ssh_command(ssh: Sequence[str], address: SftpAddress) -> list[str]:
+    """What connects to *address*: ssh, as *ssh* calls it, and its arguments."""
+    words = [*ssh, "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]
+    if address.port:
+        words += ["-p", str(address.port)]
+    if address.user:
+        words += ["-l", address.user]
+    return [*words, "-s", "--", address.host.strip("[]"), "sftp"]
+
+
+class Channel:
+    """A connection made by *command*; threads may share it.
+
+    *extensions* are those of the server, and their versions.  Raises ConnectionLost.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
+        try:
+            self._process = subprocess.Popen(
+                [*_QUIET, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=self._said,
+            )  # fmt: skip
+        except OSError as error:
+            raise ConnectionLost(errno.ENOTCONN, f"{command[0]}: {error.strerror}") from error
+        self._out = cast(BinaryIO, self._process.stdin)
+        self._in = cast(BinaryIO, self._process.stdout)
+        self.owner = os.getpid()
+        self._numbers = itertools.count(1)
+        # two: while one thread waits for the other side to take what it writes, replies go on
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._waiting: dict[int, Future[Reply]] = {}
+        self._is_open = True
+        self.extensions = self._greet()
+        thread = threading.Thread(target=self._take_replies, name="ibtfs-sftp", daemon=True)
+        thread.start()
+
+    def _greet(self) -> dict[bytes, bytes]:
+        timer = threading.Timer(CONNECT_SECONDS, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            self._out.write(struct.pack(">IBI", 5, wire.INIT, wire.VERSION))
+            self._out.flush()
+            data = self._packet()
+            if not data or data[0] != wire.VERSION_REPLY:
+                raise self._end("no SFTP there")
+            fields = wire.Fields(data[1:])
+            if fields.number() < wire.VERSION:
+                raise self._end("its SFTP is too old")
+            found = {}
+            while not fields.is_at_end:
+                name = fields.string()
+                found[name] = fields.string()
+        except (OSError, wire.Malformed) as error:
+            if isinstance(error, ConnectionLost):
+                raise
+            raise self._end("the connection ended") from error
+        finally:
+            timer.cancel()
+        return found
+
+    def _end(self, what: str) -> ConnectionLost:
+        """Give the connection up; the error that says so, with what ssh said last."""
+        self._process.kill()
+        self._process.wait()
+        self._said.seek(max(self._said.seek(0, os.SEEK_END) - SAID_BYTES, 0))
+        lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines()]
+        said = [line for line in lines if line]
+        self.close()
+        return ConnectionLost(errno.ENOTCONN, f"{what} ({said[-1]})" if said else what)
+
+    def _packet(self) -> bytes:
+        """The next packet; none at the end.  Raises wire.Malformed."""
+        head = self._in.read(4)
+        if len(head) < 4:
+            return b""
+        size = int.from_bytes(head, "big")
+        if not 1 <= size <= wire.PACKET_LIMIT:
+            raise wire.Malformed(f"a reply of {size} bytes")
+        data = self._in.read(size)
+        return data if len(data) == size else b""
+
+    def _take_replies(self) -> None:
+        """Give each reply to whoever waits for it, until the connection ends."""
+        with contextlib.suppress(OSError, ValueError, wire.Malformed):
+            while data := self._packet():
+                with self._lock:
+                    future = self._waiting.pop(int.from_bytes(data[1:5], "big"), None)
+                if future is not None:
+                    future.set_result(Reply(data[0], wire.Fields(data[5:])))
+        with self._lock:
+            self._is_open = False
+            waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            future.set_exception(ConnectionLost(errno.ENOTCONN, "the connection ended"))
+
+    def send(self, kind: int, *parts: bytes | memoryview) -> Future[Reply]:
+        """Send a request; its reply comes later.  Raises ConnectionLost."""
+        future: Future[Reply] = Future()
+        size = 5 + sum(map(len, parts))
+        with self._writing:
+            request = next(self._numbers) & 0xFFFFFFFF
+            with self._lock:
+                if not self._is_open:
+                    raise ConnectionLost(errno.ENOTCONN, "the connection ended")
+                self._waiting[request] = future
+            try:
+                self._out.write(struct.pack(">IBI", size, kind, request))
+                for part in parts:
+                    self._out.write(part)
+                self._out.flush()
+            except (OSError, ValueError) as error:
+                with self._lock:
+                    self._waiting.pop(request, None)
+                    self._is_open = False
+                raise ConnectionLost(errno.ENOTCONN, "the connection ended") from error
+        return future
+
+    def close(self) -> None:
+        """End it, in the process that made it."""
+        if self.owner != os.getpid():
+            return
+        self._is_open = False
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._out, self._said):
+            with contextlib.suppress(OSError):  # what was not sent yet
+                stream.close()
+
+    def leave(self) -> None:
+        """Let go, in a forked process, of a connection that its parent goes on with.
+
+        What is closed here is closed there, too, and ssh would outlive both otherwise.
+        """
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for stream in (self._out, self._in):
+            os.dup2(nothing, stream.fileno(), inheritable=False)
+        os.close(nothing)
