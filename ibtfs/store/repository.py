@@ -31,14 +31,11 @@ from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.lock import Lock
 from ibtfs.store.points import Points
 from ibtfs.store.storage.address import is_remote
-from ibtfs.store.storage.base import TOKEN_DIGITS, FolderStorage, Space, whole
+from ibtfs.store.storage.base import TOKEN_DIGITS, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.machine import machine_name
-from ibtfs.store.storage.opening import storage_at
+from ibtfs.store.storage.opening import Place, storage_at
 
-Place = bytes | FolderStorage
-"""Where a repository lies: an absolute path, the address of another machine, or what that is to be
-come to by."""
 CACHE_BYTES = 48 << 20
 ARCHIVES_OPEN = 1024
 """At most; of a process that may not open many files, an eighth of those."""
@@ -81,7 +78,7 @@ class Repository:
         *path* is an address of nothing that there is.
         """
         config = Config(repository_id, shared, level)
-        place = _storage_at(path).shared_as(shared)
+        place = storage_at(path).shared_as(shared)
         place.create()
         storage = BundledStorage(place, repository_id)
         try:
@@ -102,7 +99,7 @@ class Repository:
 
         In *cache_folder* is a copy of manifests, to start faster where there are many points.
         """
-        place = _storage_at(path)
+        place = storage_at(path)
         shown = os.fsdecode(place.root)
         place.require_there()
         try:
@@ -351,7 +348,3 @@ class Repository:
                     f"{layout.archive_object(name, layout.INDEX)} was replaced meanwhile, what "
                     "was found in it may be gone: back up again"
                 )
-
-
-def _storage_at(place: Place) -> FolderStorage:
-    return storage_at(place) if isinstance(place, bytes) else place

@@ -22,7 +22,7 @@ from ibtfs.store.repository import Repository
 from tests.support import removal
 from tests.support.faking import Patch
 from tests.support.removal import forget
-from tests.support.repositories import Backup, Recorder, reopened, row, settle, the_point
+from tests.support.repositories import Backup, Recorder, on_disk, reopened, row, settle, the_point
 
 KEPT = (2, 5)
 STEPS = [
@@ -147,7 +147,7 @@ def test_nothing_is_pruned_under_a_check_with_a_lock(
     assert heard.problems == heard.notes == []
     assert calls[0] > number
     assert repository.damage.contents() == frozenset()
-    assert os.listdir(repository.storage.path(layout.LOCKS)) == []
+    assert os.listdir(on_disk(repository.storage, layout.LOCKS)) == []
 
 
 def flip(repository: Repository, point: Point, path: bytes) -> None:
@@ -159,7 +159,7 @@ def flip(repository: Repository, point: Point, path: bytes) -> None:
     record = archive.content(ref.number)
     file = archive.file(layout.DATA if archive.header.has_data else layout.INDEX)
     table = file.table(record.stream)
-    with Path(repository.storage.path(file.name)).open("r+b") as stored:
+    with Path(on_disk(repository.storage, file.name)).open("r+b") as stored:
         stored.seek(table.offsets[table.find(record.start)] + 40)
         byte = stored.read(1)
         stored.seek(-1, os.SEEK_CUR)

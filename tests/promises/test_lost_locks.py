@@ -22,7 +22,7 @@ from ibtfs.store.storage.local import LocalStorage
 from tests.support.commands import run
 from tests.support.faking import Patch
 from tests.support.removal import assert_whole, forget, pruned
-from tests.support.repositories import reopened, settle
+from tests.support.repositories import on_disk, reopened, settle
 
 DAY = 86_400
 HALF_AN_HOUR = 31 * 60
@@ -106,7 +106,7 @@ def files_of(repository: Repository) -> set[str]:
 
 def the_lock(repository: Repository) -> str:
     (name,) = repository.storage.list(layout.LOCKS)
-    return repository.storage.path(layout.lock(name))
+    return on_disk(repository.storage, layout.lock(name))
 
 
 MANIFEST = "20"  # how the ids of points begin

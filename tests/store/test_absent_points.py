@@ -13,7 +13,7 @@ from ibtfs.format.point import Point, Source
 from ibtfs.store.absent_points import absent_points, may_have_been, unneeded_archives
 from ibtfs.store.points import PointList
 from ibtfs.store.repository import Repository
-from tests.support.repositories import Backup, reopened, the_point
+from tests.support.repositories import Backup, on_disk, reopened, the_point
 
 A, B, C, D = (f"2026112{day}T101112Z_host_0a" for day in (0, 2, 4, 6))
 
@@ -96,7 +96,7 @@ def test_archives_are_unneeded_only_where_all_can_be_read(
     assert unneeded_archives(repository, PointList(points, {})) == []
     assert unneeded_archives(repository, only_first) == [points[1].state.archive]
     assert unneeded_archives(repository, PointList([], {"x": FormatDamaged("x")})) == []
-    index = repository.storage.path(f"archives/{points[0].state.archive}/index.1")
+    index = on_disk(repository.storage, f"archives/{points[0].state.archive}/index.1")
     with open(index, "r+b") as file:
         file.truncate(100)
     assert unneeded_archives(reopened(repository), only_first) == []

@@ -23,6 +23,7 @@ from ibtfs.store.lock import (
 )
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import UNFINISHED
+from tests.support.repositories import on_disk
 
 
 def test_a_lock_is_kept_fresh_while_a_run_waits(
@@ -30,7 +31,7 @@ def test_a_lock_is_kept_fresh_while_a_run_waits(
 ) -> None:
     monkeypatch.setattr(lock, "REFRESH_SECONDS", 0.05)
     with Lock(repository.storage, SHARED, host="here", process=1, token="0" * 8) as held:
-        path = repository.storage.path(f"locks/{held.name}")
+        path = on_disk(repository.storage, f"locks/{held.name}")
         os.utime(path, (1, 1))
         deadline = time.monotonic() + 10
         while os.stat(path).st_mtime < 2 and time.monotonic() < deadline:
@@ -57,11 +58,11 @@ def test_a_clock_that_is_days_ahead_takes_no_run_for_dead(repository: Repository
     """Ages are told by the storage: by the time of one's own lock."""
     with Lock(repository.storage, SHARED, host="far", process=1, token="0" * 8) as far:
         with repository.lock(SHARED) as own:
-            path = repository.storage.path(f"locks/{own.name}")
+            path = on_disk(repository.storage, f"locks/{own.name}")
             assert own.others_at_work()
         # the same, where all times that this storage gives are two days behind this machine's
-        now = os.stat(repository.storage.path(f"locks/{far.name}")).st_mtime
-        os.utime(repository.storage.path(f"locks/{far.name}"), (now - 172_800, now - 172_800))
+        now = os.stat(on_disk(repository.storage, f"locks/{far.name}")).st_mtime
+        os.utime(on_disk(repository.storage, f"locks/{far.name}"), (now - 172_800, now - 172_800))
         storage = repository.storage
         assert storage.age(f"locks/{far.name}", f"locks/{far.name}") == 0
         with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +72,7 @@ def test_a_clock_that_is_days_ahead_takes_no_run_for_dead(repository: Repository
             )
             with repository.lock(SHARED) as own:
                 assert own.others_at_work()
-                path = storage.path(f"locks/{own.name}")
+                path = on_disk(storage, f"locks/{own.name}")
                 assert os.stat(path).st_mtime == now - 172_790
 
 
@@ -85,7 +86,7 @@ def left(repository: Repository, kind: str, host: str, age: float) -> str:
     name = f"{kind}_1_{host}_1_0000000a"
     repository.storage.put_new(f"locks/{name}", b"")
     made = time.time() - age
-    os.utime(repository.storage.path(f"locks/{name}"), (made, made))
+    os.utime(on_disk(repository.storage, f"locks/{name}"), (made, made))
     return name
 
 
@@ -117,7 +118,7 @@ def test_a_lock_of_another_machine_is_broken_when_it_is_stale_and_not_before(
     repository.storage.delete(f"locks/{name}")
     left(repository, EXCLUSIVE, "far", STALE_SECONDS + 60)
     part = "points/p.0000000a00000000" + UNFINISHED
-    open(repository.storage.path(part), "x").close()
+    open(on_disk(repository.storage, part), "x").close()
     with take(repository, SHARED) as own:
         assert repository.storage.list("locks") == [own.name]
         # and nothing that its owner had begun can be finished
@@ -141,11 +142,14 @@ def test_another_machine_may_be_at_work_for_a_day_and_a_dead_process_not(
         far = left(repository, SHARED, "far", FOREIGN_SECONDS - 60)
         assert not own.is_of_same_machine(far)
         assert own.others_at_work()
-        os.utime(repository.storage.path(f"locks/{far}"), (1, 1))
+        os.utime(on_disk(repository.storage, f"locks/{far}"), (1, 1))
         assert not own.others_at_work()
         own.remove_dead(pytest.fail)
         assert repository.storage.list("locks") == sorted([far, own.name])
-        os.rename(repository.storage.path(f"locks/{far}"), repository.storage.path("locks/no lock"))
+        os.rename(
+            on_disk(repository.storage, f"locks/{far}"),
+            on_disk(repository.storage, "locks/no lock"),
+        )
         assert not own.others_at_work()
 
 
@@ -161,7 +165,7 @@ def test_a_lock_is_looked_at_once_a_minute(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with take(repository, SHARED) as held:
-        os.unlink(repository.storage.path(f"locks/{held.name}"))
+        os.unlink(on_disk(repository.storage, f"locks/{held.name}"))
         held.refresh()
         now = time.clock_gettime(time.CLOCK_BOOTTIME)
         monkeypatch.setattr(lock, "_now", lambda: now + lock.REFRESH_SECONDS + 5)

@@ -16,6 +16,8 @@ from tests.support import Entry, snapshot
 from tests.support.independent_reader import IndependentReader
 from tests.support.repositories import back_up, damages, reopened, settled, the_point
 
+from .repositories import on_disk
+
 SOON = Bounds(least=2, age=-3600, tiers=(64 << 20,))
 """Any two archives, however young, become a bundle."""
 NEVER = Bounds(archive_size=0)
@@ -29,12 +31,12 @@ def put_together(repository: Repository, bounds: Bounds = SOON, **options: objec
 
 def folders(repository: Repository) -> list[str]:
     """The archives that have folders."""
-    return sorted(os.listdir(repository.storage.path(layout.ARCHIVES)))
+    return sorted(os.listdir(on_disk(repository.storage, layout.ARCHIVES)))
 
 
 def bundles(repository: Repository) -> list[Path]:
     """The bundles there are."""
-    return sorted(Path(repository.storage.path(layout.BUNDLES)).iterdir())
+    return sorted(Path(on_disk(repository.storage, layout.BUNDLES)).iterdir())
 
 
 def make_points(

@@ -17,6 +17,7 @@ from ibtfs.actions.restore.run import RestoreOptions, restore
 from ibtfs.actions.source import filesystems
 from ibtfs.format.point import Point
 from ibtfs.store.repository import Repository
+from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.trees.directory import Entry as Row
 from ibtfs.store.trees.paths import find_entry
 from tests.support import Entry, differences, snapshot
@@ -50,6 +51,11 @@ def create(path: Path) -> Repository:
 def reopened(repository: Repository) -> Repository:
     """The same repository as another process would see it: nothing is cached."""
     return Repository.open(repository.path)
+
+
+def on_disk(storage: FolderStorage, name: str) -> str:
+    """Where an object of a storage in a folder lies."""
+    return f"{os.fsdecode(storage.root)}/{name}"
 
 
 def damages(repository: Repository, *, read_data: bool = True) -> list[str]:
@@ -134,7 +140,7 @@ def put_back(
 
 
 def remove(repository: Repository, point: Point) -> None:
-    os.unlink(repository.storage.path(f"points/{point.id}"))
+    os.unlink(on_disk(repository.storage, f"points/{point.id}"))
 
 
 def dated(repository: Repository, point: Point, hours: int) -> Point:

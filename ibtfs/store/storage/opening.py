@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-
 from ibtfs.store.storage.address import is_remote, sftp_address
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
@@ -12,17 +9,19 @@ from ibtfs.store.storage.sftp.channel import Channel, ssh_command
 from ibtfs.store.storage.sftp.client import SftpClient
 from ibtfs.store.storage.sftp.storage import SftpStorage
 
-SSH = "IBTFS_SSH"
-"""The variable that says how ssh is called, with options before the machine's name."""
+Place = bytes | FolderStorage
+"""Where a repository lies: an absolute path, the address of another machine, or its storage."""
 
 
-def storage_at(place: bytes) -> FolderStorage:
-    """The storage at *place*: an absolute path, or the address of another machine.
+def storage_at(place: Place) -> FolderStorage:
+    """The storage at *place*.
 
     Nothing is looked at yet.  Raises UsageError if it is the address of nothing that there is.
     """
+    if not isinstance(place, bytes):
+        return place
     if not is_remote(place):
         return LocalStorage(place)
     address = sftp_address(place)
-    command = ssh_command(shlex.split(os.environ.get(SSH, "")) or ["ssh"], address)
+    command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))

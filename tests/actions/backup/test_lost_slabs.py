@@ -24,6 +24,7 @@ from tests.support.repositories import (
     Backup,
     Recorder,
     assert_comes_back,
+    on_disk,
     reopened,
     row,
     the_point,
@@ -43,7 +44,7 @@ def without_records(repository: Repository, archive: str) -> None:
 
 
 def without_file(repository: Repository, archive: str) -> None:
-    os.unlink(repository.storage.path(layout.archive_file(archive, layout.SIGS, 1)))
+    os.unlink(on_disk(repository.storage, layout.archive_file(archive, layout.SIGS, 1)))
 
 
 def change(path: Path, offset: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -50,11 +51,11 @@ def test_what_went_between_two_sources_is_not_built_upon(
     contents = {"large": rng.randbytes(5_000_000), "small": rng.randbytes(3000)}
     for name, data in {**contents, "kept": rng.randbytes(200_000)}.items():
         (first / name).write_bytes(data)
-    run("backup", first, repository.storage.text_root)
+    run("backup", first, os.fsdecode(repository.path))
     (old,) = reopened(repository).points.ids()
     for name in contents:
         (first / name).unlink()
-    run("backup", first, repository.storage.text_root)
+    run("backup", first, os.fsdecode(repository.path))
     for name, data in contents.items():
         (second / name).write_bytes(data)
     with (first / "kept").open("ab") as file:
@@ -65,7 +66,7 @@ def test_what_went_between_two_sources_is_not_built_upon(
         assert pruned(repository, wait=0, all_of_it=True).freed > 5_000_000
 
     made = between(monkeypatch, remove)
-    run("backup", *sources, repository.storage.text_root)
+    run("backup", *sources, os.fsdecode(repository.path))
     assert_whole(repository)
     for source, point in zip(sources, made):
         assert_comes_back(repository, point, snapshot(source), tmp_path)
@@ -85,7 +86,7 @@ def test_all_that_there_was_goes_between_two_sources(
         assert not reopened(repository).has_archives()
 
     made = between(monkeypatch, remove)
-    run("backup", *sources, repository.storage.text_root)
+    run("backup", *sources, os.fsdecode(repository.path))
     assert reopened(repository).points.ids() == [made[1].id]
     assert_whole(repository)
     assert_comes_back(repository, made[1], snapshot(sources[1]), tmp_path)

@@ -21,7 +21,7 @@ from ibtfs.store.lock import EXCLUSIVE, PRUNE, SHARED
 from ibtfs.store.repository import Repository
 from tests.support.protecting import protected
 from tests.support.removal import assert_whole, forget, pruned, stored_bytes
-from tests.support.repositories import Backup, back_up, reopened, settle, the_point
+from tests.support.repositories import Backup, back_up, on_disk, reopened, settle, the_point
 from tests.support.trees import make_tree
 
 
@@ -67,7 +67,7 @@ def test_what_a_damaged_manifest_may_need_is_not_removed(
     repository: Repository, three: list[str]
 ) -> None:
     forget(repository, three[:1])
-    manifest = Path(repository.storage.path(layout.point(three[1])))
+    manifest = Path(on_disk(repository.storage, layout.point(three[1])))
     data = manifest.read_bytes()
     manifest.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
     before = files_of(repository)
@@ -128,7 +128,7 @@ def test_what_is_damaged_keeps_all_that_may_hang_on_it(
     forget(repository, [ids[0], ids[2]])
     reader = reopened(repository).archive(f"{ids[3]}.0")
     index = reader.file(layout.INDEX)
-    path = Path(repository.storage.path(index.name))
+    path = Path(on_disk(repository.storage, index.name))
     table = index.table(stream)
     data = bytearray(path.read_bytes())
     data[table.offsets[0] + 30] ^= 1
@@ -136,7 +136,7 @@ def test_what_is_damaged_keeps_all_that_may_hang_on_it(
     result = pruned(repository)
     assert result.damages != []
     data[table.offsets[0] + 30] ^= 1  # it was only this copy of it
-    newest = repository.storage.path(layout.archive_file(f"{ids[3]}.0", layout.INDEX, 1))
+    newest = on_disk(repository.storage, layout.archive_file(f"{ids[3]}.0", layout.INDEX, 1))
     Path(newest).write_bytes(data)
     assert_whole(repository)
 

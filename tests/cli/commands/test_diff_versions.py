@@ -21,7 +21,7 @@ from ibtfs.store.trees.paths import root_entry
 from ibtfs.view.tree import RepositoryView
 from tests.support.commands import run, run_json
 from tests.support.random_source import RandomSource
-from tests.support.repositories import back_up, create, the_point
+from tests.support.repositories import back_up, create, on_disk, the_point
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_damage_is_told_and_the_rest_shown(repo: Path, source: Path) -> None:
     run("backup", source, repo)
     opened = Repository.open(os.fsencode(repo))
     newest = opened.points.all().points[-1]
-    index = Path(opened.storage.path(f"archives/{newest.state.archive}/index.1"))
+    index = Path(on_disk(opened.storage, f"archives/{newest.state.archive}/index.1"))
     index.write_bytes(index.read_bytes()[:-20])
     answer = run_json("versions", repo, "edited", code=1)
     assert [version.get("size") for version in answer["versions"]] == [5, None]

@@ -13,7 +13,7 @@ from ibtfs.format.frames import SMALL
 from ibtfs.store.mending.payloads import _cut, _without, mend_payloads
 from ibtfs.store.removal.rebase import joined
 from ibtfs.store.repository import Repository
-from tests.support.repositories import Backup, reopened, the_point
+from tests.support.repositories import Backup, on_disk, reopened, the_point
 
 RANGES = st.lists(
     st.tuples(st.integers(0, 40), st.integers(1, 8)).map(lambda r: (r[0], sum(r))), max_size=6
@@ -68,7 +68,7 @@ def test_what_is_put_back_leaves_all_else_of_its_file_as_it_was(
     assert kind == ("index" if size == 300 else "data")
     data = b"".join(reader.payload(SMALL, 0, 2 * size))
     place = reader.file(kind).table(SMALL).offsets[0] + 40
-    with open(repository.storage.path(f"archives/{archive}/{kind}.1"), "r+b") as file:
+    with open(on_disk(repository.storage, f"archives/{archive}/{kind}.1"), "r+b") as file:
         file.seek(place)
         byte = file.read(1)
         file.seek(place)

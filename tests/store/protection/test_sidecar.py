@@ -23,7 +23,8 @@ SIZES = {
 
 def stored(path: Path, sizes: list[int], share: int, *, whole: bool = False) -> LocalStorage:
     """Objects of these sizes, called by their places, with a sidecar "parity"."""
-    storage = LocalStorage.create(os.fsencode(path))
+    storage = LocalStorage(os.fsencode(path))
+    storage.create()
     names = [str(place) for place in range(len(sizes))]
     for name, size in zip(names, sizes):
         storage.put_new(name, os.urandom(size))

@@ -35,6 +35,7 @@ from tests.support.repositories import (
     assert_comes_back,
     back_up,
     create,
+    on_disk,
     reopened,
     settle,
     the_point,
@@ -88,7 +89,7 @@ def test_young_and_large_archives_stay_in_folders(repository: Repository, tmp_pa
 def test_an_archive_in_a_bundle_has_its_age(repository: Repository, tmp_path: Path) -> None:
     make_points(repository, tmp_path / "source", 2)
     (first, _) = reopened(repository).archive_ids()
-    index = repository.storage.path(layout.archive_file(first, layout.INDEX, 1))
+    index = on_disk(repository.storage, layout.archive_file(first, layout.INDEX, 1))
     old = os.stat(index).st_mtime - 500_000
     os.utime(index, (old, old))
     for _ in range(2):
@@ -113,7 +114,7 @@ def test_removed_archives_stay_removed(repository: Repository, tmp_path: Path) -
     assert (bundles(repository), folders(repository)) == ([old], [ids[3]])
     assert reopened(repository).archive_ids() == sorted(ids[:3] + ids[4:])
     assert put_together(repository).removed == 0
-    assert os.listdir(repository.storage.path(layout.archive(ids[3]))) == [layout.REMOVED]
+    assert os.listdir(on_disk(repository.storage, layout.archive(ids[3]))) == [layout.REMOVED]
     assert_whole(repository)
 
     forget(repository, [made[number][0].id for number in (0, 4)])
@@ -194,7 +195,7 @@ def test_their_number_grows_like_a_logarithm(repository: Repository, tmp_path: P
 def test_an_archive_that_cannot_be_read_stays(repository: Repository, tmp_path: Path) -> None:
     make_points(repository, tmp_path / "source", 4)
     name = reopened(repository).archive_ids()[1]
-    path = Path(repository.storage.path(layout.archive_file(name, layout.INDEX, 1)))
+    path = Path(on_disk(repository.storage, layout.archive_file(name, layout.INDEX, 1)))
     path.chmod(0o600)
     path.unlink()
     path.symlink_to("nowhere")  # the disk does not give it

@@ -26,6 +26,7 @@ from tests.support.repositories import (
     content,
     create,
     damages,
+    on_disk,
     reopened,
     the_point,
 )
@@ -126,7 +127,7 @@ def test_a_folder_counts_before_a_bundle(repository: Repository, tmp_path: Path)
     """A later generation in the folder, and an equal one that a crash left there."""
     make_versions(repository, tmp_path / "source", 2)
     (name, _) = reopened(repository).archive_ids()
-    index = Path(repository.storage.path(layout.archive_file(name, layout.INDEX, 1)))
+    index = Path(on_disk(repository.storage, layout.archive_file(name, layout.INDEX, 1)))
     data = index.read_bytes()
     put_together(repository)
     index.parent.mkdir()
@@ -214,7 +215,7 @@ def test_a_bundle_without_any_directory(repository: Repository, tmp_path: Path) 
     (source / "other").write_bytes(b"other")
     last = the_point(back_up(repository, source, full=True))
     name = sorted(f"{point.id}.0" for point, _ in made)[0]
-    beside = Path(repository.storage.path(layout.archive(name)))
+    beside = Path(on_disk(repository.storage, layout.archive(name)))
     beside.mkdir()
     (beside / "data.2").write_bytes(b"what is left of an archive")
     flip(bundle, 100)

@@ -1,118 +1,25 @@
-"""The contract of a storage: what each must do; here the local folder does it."""
+"""A storage in a local folder: what it does beyond the contract of all storages."""
 
 from __future__ import annotations
 
 import errno
 import os
-import threading
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from ibtfs.errors import ObjectExists, ObjectMissing, ObjectUnreadable, StorageFailed
+from ibtfs.errors import ObjectMissing, ObjectUnreadable, StorageFailed
 from ibtfs.store.layout import FOLDERS
-from ibtfs.store.storage.base import Storage, is_unfinished, token_of, whole
 from ibtfs.store.storage.local import LocalStorage
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> LocalStorage:
-    made = LocalStorage.create(os.fsencode(tmp_path / "repository"))
+    made = LocalStorage(os.fsencode(tmp_path / "repository"))
+    made.create()
     made.make_folders()
     return made
-
-
-def test_what_is_put_is_there_and_nothing_before_it_is_whole(storage: Storage) -> None:
-    with storage.put("archives/x/data.1") as upload:
-        upload.write(b"ab")
-        assert storage.list("archives/x") == []
-        (name,) = storage.list("archives/x", unfinished=True)
-        assert is_unfinished(name)
-        with pytest.raises(ObjectMissing):
-            storage.open("archives/x/data.1")
-        upload.write(memoryview(b"cde"))
-        upload.finish()
-    assert upload.size == 5
-    assert storage.list("archives/x", unfinished=True) == ["data.1"]
-    assert whole(storage, "archives/x/data.1", 5) == b"abcde"
-
-
-def test_ranges(storage: Storage) -> None:
-    storage.put_new("points/p", bytes(range(100)))
-    with storage.open("points/p") as stored:
-        assert stored.size == 100
-        assert stored.name == "points/p"
-        assert stored.read(10, 3) == b"\x0a\x0b\x0c"
-        assert stored.read(98, 10) == b"\x62\x63"
-        assert stored.read(100, 1) == b""
-
-
-def test_what_is_open_is_read_to_its_end_though_it_is_deleted(storage: Storage) -> None:
-    storage.put_new("points/p", b"12345")
-    with storage.open("points/p") as stored:
-        assert not stored.is_removed()
-        storage.delete("points/p")
-        assert stored.read(0, 9) == b"12345"
-        assert stored.is_removed()
-
-
-def test_a_name_is_given_once(storage: Storage) -> None:
-    storage.put_new("points/p", b"first")
-    with pytest.raises(ObjectExists, match="points/p"):
-        storage.put_new("points/p", b"second")
-    assert whole(storage, "points/p", 10) == b"first"
-    assert storage.list("points", unfinished=True) == ["p"]
-
-
-def test_of_many_who_put_the_same_name_one_wins(storage: Storage) -> None:
-    won: list[int] = []
-
-    def put(number: int) -> None:
-        try:
-            storage.put_new("points/p", b"%d" % number)
-        except ObjectExists:
-            return
-        won.append(number)
-
-    threads = [threading.Thread(target=put, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(won) == 1
-    assert whole(storage, "points/p", 10) == b"%d" % won[0]
-
-
-def test_an_upload_that_is_left_leaves_nothing(storage: Storage) -> None:
-    upload = storage.put("tags/p/t")
-    with suppress(RuntimeError), upload:
-        upload.write(b"x")
-        raise RuntimeError
-    assert storage.list("tags", unfinished=True) == []
-    upload.abort()  # once more is harmless
-
-
-def test_names_are_sorted_and_of_one_folder(storage: Storage) -> None:
-    for name in ("b", "a", "c"):
-        storage.put_new(f"tags/p/{name}", b"")
-    assert storage.list("tags/p") == ["a", "b", "c"]
-    assert storage.list("tags") == ["p"]
-    assert storage.list("nowhere") == []
-    assert storage.list("") == sorted(FOLDERS)
-
-
-def test_a_folder_goes_with_the_last_that_was_in_it_but_not_one_at_the_top(
-    storage: Storage,
-) -> None:
-    storage.put_new("tags/p/a", b"")
-    storage.put_new("tags/p/b", b"")
-    storage.delete("tags/p/a")
-    assert storage.list("tags") == ["p"]
-    storage.delete("tags/p/b")
-    assert storage.list("tags") == []
-    assert storage.list("") == sorted(FOLDERS)
-    storage.delete("tags/p/b")  # missing is fine
 
 
 def test_an_empty_folder_can_be_deleted_and_no_other(storage: LocalStorage) -> None:
@@ -124,18 +31,6 @@ def test_an_empty_folder_can_be_deleted_and_no_other(storage: LocalStorage) -> N
     assert storage.list("archives/y") == ["data.1"]
     storage.delete("archives")
     assert storage.list("") == sorted(FOLDERS)
-
-
-def test_what_is_larger_than_it_may_be_is_not_read(storage: Storage) -> None:
-    storage.put_new("points/p", b"12345")
-    with pytest.raises(ObjectUnreadable, match="too large"):
-        whole(storage, "points/p", 4)
-
-
-def test_what_is_missing_is_called_missing(storage: Storage) -> None:
-    for name in ("points/none", "none/none", "archives/none/index.1"):
-        with pytest.raises(ObjectMissing, match=name):
-            storage.open(name)
 
 
 def test_leases_tell_whether_their_owner_lives(storage: LocalStorage) -> None:
@@ -230,7 +125,8 @@ def test_folders_that_are_links_lead_nowhere(storage: LocalStorage, tmp_path: Pa
 def test_only_who_may_read_can_read(tmp_path: Path, shared: bool, folder: int, file: int) -> None:
     before = os.umask(0)
     try:
-        made = LocalStorage.create(os.fsencode(tmp_path / "r"), shared=shared)
+        made = LocalStorage(os.fsencode(tmp_path / "r"), shared=shared)
+        made.create()
         made.make_folders()
         made.put_new("archives/x/data.1", b"")
     finally:
@@ -238,25 +134,6 @@ def test_only_who_may_read_can_read(tmp_path: Path, shared: bool, folder: int, f
     modes = {os.stat(made.path(name)).st_mode & 0o7777 for name in ("", "points", "archives/x")}
     assert modes == {folder}
     assert os.stat(made.path("archives/x/data.1")).st_mode & 0o7777 == file
-
-
-def test_only_uploads_of_one_token_are_dropped(storage: LocalStorage) -> None:
-    names = []
-    for token in ("0a1b2c3d", "00000000"):
-        lease = storage.lease("locks/" + token, token)
-        for name in ("config", "points/p", "archives/x/data.1"):
-            upload = storage.put(name)
-            upload.write(b"1")
-            names.append((token, upload))
-        lease.release()
-    folders = ("", "points", "archives/x")
-    assert sum(len([n for n in storage.list(f, unfinished=True) if is_unfinished(n)])
-               for f in folders) == 6  # fmt: skip
-    storage.drop_unfinished("0a1b2c3d")
-    left = [n for f in folders for n in storage.list(f, unfinished=True) if is_unfinished(n)]
-    assert [token_of(name) for name in left] == ["00000000"] * 3
-    for _, upload in names:
-        upload.abort()
 
 
 def test_a_folder_is_durable_before_anything_lies_in_it(

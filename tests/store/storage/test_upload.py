@@ -18,7 +18,8 @@ from ibtfs.store.storage.local import LocalStorage
 
 @pytest.fixture
 def storage(tmp_path: Path) -> LocalStorage:
-    made = LocalStorage.create(os.fsencode(tmp_path / "repository"))
+    made = LocalStorage(os.fsencode(tmp_path / "repository"))
+    made.create()
     made.make_folders()
     return made
 

@@ -34,9 +34,9 @@ class Reply(NamedTuple):
     fields: wire.Fields
 
 
-def ssh_command(ssh: Sequence[str], address: SftpAddress) -> list[str]:
-    """What connects to *address*: ssh, as *ssh* calls it, and its arguments."""
-    words = [*ssh, "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]
+def ssh_command(address: SftpAddress) -> list[str]:
+    """What connects to *address*: OpenSSH's ssh, so all that its configuration says holds."""
+    words = ["ssh", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]
     if address.port:
         words += ["-p", str(address.port)]
     if address.user:
@@ -88,10 +88,10 @@ class Channel:
             while not fields.is_at_end:
                 name = fields.string()
                 found[name] = fields.string()
+        except ConnectionLost:
+            raise
         except (OSError, wire.Malformed) as error:
-            if isinstance(error, ConnectionLost):
-                raise
-            raise self._end("the connection ended") from error
+            raise self._end("no SFTP there") from error
         finally:
             timer.cancel()
         return found

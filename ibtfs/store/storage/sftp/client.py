@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -148,6 +149,12 @@ class SftpClient:
         """Begin to close a file; what was written may fail only now."""
         return handle.channel.send(wire.CLOSE, string(handle.name))
 
+    def drop(self, handle: Handle) -> None:
+        """Close a file that was read, if its connection is still there."""
+        if handle.channel.owner == os.getpid():
+            with contextlib.suppress(ConnectionLost):
+                self.close(handle)
+
     def read(self, handle: Handle, offset: int, size: int) -> bytes:
         """*size* bytes from *offset*, fewer at the end of the file.  Raises OSError."""
         most = self._limits.read
@@ -217,9 +224,14 @@ class SftpClient:
         try:
             done(channel.send(wire.MKDIR, string(path), wire.mode_attributes(mode)))
         except OSError:
-            # a server says no more than that it failed
             if not stat.S_ISDIR(self.look(channel, path).mode):
                 raise
+        else:
+            self.set_mode(channel, path, mode)
+
+    def set_mode(self, channel: Channel, path: bytes, mode: int) -> None:
+        """Set permissions, whatever the server's umask took away.  Raises OSError."""
+        done(channel.send(wire.SETSTAT, string(path), wire.mode_attributes(mode)))
 
     def rename(self, channel: Channel, old: bytes, new: bytes) -> None:
         """Give *old* the name *new*, which nothing has.  Raises OSError, FileExistsError."""
@@ -228,9 +240,10 @@ class SftpClient:
         except FileNotFoundError:
             raise
         except OSError as error:
+            # a server says no more than that it failed
             try:
                 self.look(channel, new)
-            except OSError:
+            except FileNotFoundError:
                 raise error from None
             raise FileExistsError(errno.EEXIST, "is there already") from error
 

@@ -9,12 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import TypeVar
 
 from ibtfs.errors import (
     LockLost,
@@ -22,7 +16,6 @@ from ibtfs.errors import (
     ObjectUnreadable,
     RepositoryError,
     RepositoryExists,
-    StorageFailed,
 )
 from ibtfs.store.layout import CONFIG, FOLDERS
 from ibtfs.store.storage.address import SftpAddress
@@ -30,82 +23,20 @@ from ibtfs.store.storage.base import (
     LOST,
     TOKEN_DIGITS,
     UNFINISHED,
-    ObjectToken,
-    Space,
     is_unfinished,
     token_of,
 )
-from ibtfs.store.storage.durable import failed
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel
-from ibtfs.store.storage.sftp.client import Handle, SftpClient
+from ibtfs.store.storage.sftp.client import SftpClient
+from ibtfs.store.storage.sftp.files import OpenFiles, SftpObject
+from ibtfs.store.storage.sftp.lease import SftpLease
 from ibtfs.store.storage.sftp.upload import SftpUpload
+from ibtfs.store.storage.sftp.volume import SftpVolume
 from ibtfs.store.storage.sftp.wire import Attributes
 
-OPEN_FILES = 200
-"""So many files are held open; a server may give no more to a client."""
-SETTLES = 3.0
-"""Seconds: SFTP knows full ones only."""
-UNKNOWN = 1 << 40
-Result = TypeVar("Result")
 
-
-class SftpObject:
-    """A file opened for reading at any place, as StoredObject says."""
-
-    def __init__(self, storage: SftpStorage, name: str, size: int) -> None:
-        self._storage = storage
-        self.name = self.shown = name
-        self.size = size
-
-    def read(self, offset: int, size: int) -> bytes:
-        """As StoredObject says."""
-        size = min(size, self.size - offset)
-        return self._storage.read(self.name, offset, size) if size > 0 else b""
-
-    def is_removed(self) -> bool:
-        """As StoredObject says."""
-        return self._storage.look(self.name) is None
-
-    def close(self) -> None:
-        """The storage closes what was used longest ago."""
-
-    def __enter__(self) -> SftpObject:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
-    ) -> None:
-        self.close()
-
-
-class SftpLease:
-    """An object whose owner makes it young again by the server's clock; he may be anywhere."""
-
-    def __init__(self, storage: SftpStorage, name: str, token: str) -> None:
-        self._storage, self._name, self.token = storage, name, token
-
-    def is_in_place(self) -> bool:
-        """As Lease says: its name is never used again."""
-        try:
-            return self._storage.look(self._name) is not None
-        except StorageFailed:
-            return False
-
-    def refresh(self) -> None:
-        """As Lease says."""
-        self._storage.touch(self._name)
-
-    def release(self) -> None:
-        """As Lease says."""
-        self._storage.release(self)
-        try:
-            self._storage.delete(self._name)
-        except StorageFailed:
-            pass  # the connection is gone: it will be found too old
-
-
-class SftpStorage:
+class SftpStorage(SftpVolume):
     """A repository's objects at *address*; *root* is that as it was given, threads may share it.
 
     Folders are made 0700 and files 0600; with *shared*, 0770 and 0660.
@@ -114,12 +45,10 @@ class SftpStorage:
     def __init__(
         self, root: bytes, address: SftpAddress, client: SftpClient, *, shared: bool = False
     ) -> None:
-        self.root, self._address, self.client = root, address, client
+        super().__init__(root, address, client)
         self._shared = shared
-        self._lock = threading.Lock()
-        self._open: OrderedDict[str, Handle] = OrderedDict()
+        self._files = OpenFiles(self)
         self._leases: list[SftpLease] = []
-        self._seen: dict[str, tuple[int, float]] = {}
 
     @property
     def mode(self) -> int:
@@ -128,37 +57,7 @@ class SftpStorage:
 
     def shared_as(self, shared: bool) -> SftpStorage:
         """As FolderStorage says; by the same connection."""
-        return SftpStorage(self.root, self._address, self.client, shared=shared)
-
-    def path(self, name: str) -> bytes:
-        """Where the object *name* lies."""
-        return self._address.path + (b"/" + name.encode() if name else b"")
-
-    def does(
-        self, name: str, work: Callable[[Channel], Result], *, reading: bool = False
-    ) -> Result:
-        """What *work* gives, which bears to be repeated; *name* is for messages.
-
-        Raises ObjectMissing, ObjectUnreadable, StorageFull, StorageFailed.
-        """
-        try:
-            return self.client.again(work)
-        except OSError as error:
-            if error.errno == errno.ENOTCONN:
-                shown = os.fsdecode(self.root)
-                raise StorageFailed(f"{shown}: not reached: {error.strerror}") from error
-            raise failed(error, name, reading=reading) from error
-
-    def look(self, name: str) -> Attributes | None:
-        """What *name* is; None if it is not there.  Raises StorageFailed."""
-
-        def work(channel: Channel) -> Attributes | None:
-            try:
-                return self.client.look(channel, self.path(name))
-            except FileNotFoundError:
-                return None
-
-        return self.does(name, work)
+        return SftpStorage(self.root, self.address, self.client, shared=shared)
 
     # The place
 
@@ -224,7 +123,6 @@ class SftpStorage:
 
     def replace(self, name: str) -> SftpUpload:
         """As Healing says."""
-        self._forget(name)
         return SftpUpload(self, name, in_place=True)
 
     def put_new(self, name: str, data: bytes) -> None:
@@ -236,46 +134,18 @@ class SftpStorage:
     def open(self, name: str) -> SftpObject:
         """As Storage says."""
 
+        number = self._files.new_number()
+
         def work(channel: Channel) -> Attributes:
             found = self.client.look(channel, self.path(name))
             if stat.S_ISREG(found.mode):
-                self._handle(channel, name)
+                self._files.opened(channel, name, number)
             return found
 
         found = self.does(name, work, reading=True)
         if not stat.S_ISREG(found.mode):
             raise ObjectUnreadable(f"{name}: is not a regular file")
-        return SftpObject(self, name, found.size)
-
-    def read(self, name: str, offset: int, size: int) -> bytes:
-        """*size* bytes of *name*.  Raises ObjectMissing, ObjectUnreadable, StorageFailed."""
-
-        def work(channel: Channel) -> bytes:
-            return self.client.read(self._handle(channel, name), offset, size)
-
-        return self.does(name, work, reading=True)
-
-    def _handle(self, channel: Channel, name: str) -> Handle:
-        """*name*, open."""
-        with self._lock:
-            handle = self._open.pop(name, None)
-            if handle is not None and handle.channel is channel:
-                self._open[name] = handle
-                return handle
-        handle = self.client.open(channel, self.path(name), wire.FLAG_READ)
-        with self._lock:
-            self._open[name] = handle
-            oldest = self._open.popitem(last=False)[1] if len(self._open) > OPEN_FILES else None
-        if oldest is not None and oldest.channel is channel:
-            self.client.close(oldest)
-        return handle
-
-    def _forget(self, name: str) -> None:
-        """Close *name* if it is open."""
-        with self._lock:
-            handle = self._open.pop(name, None)
-        if handle is not None and handle.channel is self.client.channel():
-            self.client.close(handle)
+        return SftpObject(self._files, name, number, found.size)
 
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
         """As Storage says."""
@@ -291,7 +161,6 @@ class SftpStorage:
 
     def delete(self, name: str) -> None:
         """As Storage says."""
-        self._forget(name)
 
         def work(channel: Channel) -> bool:
             try:
@@ -299,8 +168,11 @@ class SftpStorage:
             except FileNotFoundError:
                 return False
             except OSError:
-                # a server says no more than that it failed
-                if not stat.S_ISDIR(self.client.look(channel, self.path(name)).mode):
+                try:
+                    found = self.client.look(channel, self.path(name))
+                except FileNotFoundError:
+                    return False
+                if not stat.S_ISDIR(found.mode):
                     raise
                 return True
             return False
@@ -375,50 +247,3 @@ class SftpStorage:
         if there is None:
             return float("inf")
         return float(here.mtime - there.mtime) if here is not None else 0.0
-
-    # What else it tells
-
-    def space(self) -> Space:
-        """As Volume says; as good as endless if the server does not tell."""
-        found = self.does("", lambda channel: self.client.space(channel, self.path("")))
-        return found or Space(4096, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN, UNKNOWN)
-
-    def refusal(self) -> str:
-        """As Volume says: what the server refuses it says when that is tried."""
-        return ""
-
-    def sync(self, folders: Iterable[str]) -> None:
-        """As Volume says; SFTP cannot do it."""
-
-    def folder_token(self, folder: str, settles_ns: int = 0) -> int:
-        """As Volume says: a time that was the same some seconds ago and is older than those."""
-        changed, now = self.changed_ns(folder), time.monotonic()
-        known, since = self._seen.get(folder, (0, now))
-        if changed != known:
-            self._seen[folder] = (changed, now)
-            return 0
-        return changed if now - since > SETTLES else 0
-
-    def has_folder(self, folder: str) -> bool:
-        """As Volume says."""
-        found = self.look(folder)
-        return found is not None and stat.S_ISDIR(found.mode)
-
-    def changed_ns(self, folder: str) -> int:
-        """As Volume says."""
-        try:
-            found = self.look(folder)
-        except StorageFailed:
-            return 0
-        return found.mtime * 1_000_000_000 if found is not None else 0
-
-    def made(self, name: str) -> int:
-        """As Volume says."""
-        return self.changed_ns(name) // 1_000_000_000
-
-    def token(self, name: str) -> ObjectToken:
-        """As Volume says: size and time of modification are all that SFTP knows."""
-        found = self.does(
-            name, lambda channel: self.client.look(channel, self.path(name)), reading=True
-        )
-        return found.size, found.mtime * 1_000_000_000, 0, 0

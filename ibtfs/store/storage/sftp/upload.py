@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import stat
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -93,9 +94,11 @@ class SftpUpload:
 
         def work(channel: Channel) -> Handle:
             # not as a new one: what a lost reply told of is this upload's
-            return self._client.open(
-                channel, self._storage.path(self._part), flags, self._storage.mode
-            )
+            path, mode = self._storage.path(self._part), self._storage.mode
+            handle = self._client.open(channel, path, flags, mode)
+            if mode & stat.S_IRWXG:
+                self._client.set_mode(channel, path, mode)
+            return handle
 
         self._handle = self._storage.does(self.name, work)
 
