@@ -22,6 +22,7 @@ pytest.register_assert_rewrite("tests.support")  # before it is imported
 import ibtfs  # noqa: E402
 from ibtfs.actions.backup.run import BackupResult  # noqa: E402
 from ibtfs.store.repository import Repository  # noqa: E402
+from tests.support import CHECKOUT  # noqa: E402
 from tests.support.repositories import Backup, back_up, create, damages  # noqa: E402
 
 SLOW = (
@@ -37,6 +38,9 @@ IN_MEMORY = (
     "store/removal", "store/trees", "store/writing", "view/",
 )  # fmt: skip
 """What is not about the disk: thousands of syncs would be waited for."""
+
+ON_THE_DISK = ("cli/commands/test_mount",)
+"""Of these what mounts in a namespace of its own, where other devices hide the memory."""
 
 
 def name_of(path: Path) -> str:
@@ -54,6 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         # else each of the many processes would compile it anew where Python is to write no caches
         compileall.compile_dir(ibtfs.__path__[0], quiet=2, optimize=[0, 1])
+        for folder in ("scripts", "tests/support"):
+            compileall.compile_dir(CHECKOUT / folder, quiet=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -67,7 +73,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def tmp_path(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A folder for a test: on the disk, or in memory in rooms that are IN_MEMORY."""
-    if name_of(request.path).startswith(IN_MEMORY):
+    name = name_of(request.path)
+    if name.startswith(IN_MEMORY) and not name.startswith(ON_THE_DISK):
         yield from in_memory(tmp_path)
     else:
         yield tmp_path
