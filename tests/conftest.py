@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import compileall
+import gc
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ pytest.register_assert_rewrite("tests.support")  # before it is imported
 import ibtfs  # noqa: E402
 from ibtfs.actions.backup.run import BackupResult  # noqa: E402
 from ibtfs.store.repository import Repository  # noqa: E402
+from tests.support import CHECKOUT  # noqa: E402
 from tests.support.repositories import Backup, back_up, create, damages  # noqa: E402
 
 SLOW = (
@@ -30,8 +32,24 @@ SLOW = (
 )  # fmt: skip
 """Modules whose tests come first: at the end others would have nothing to do beside a long one."""
 
+IN_MEMORY = (
+    "actions/deltas", "actions/forget", "actions/prune", "actions/purge", "actions/repair",
+    "actions/stats", "actions/test_check", "cli/", "store/contents", "store/mending",
+    "store/removal", "store/trees", "store/writing", "view/",
+)  # fmt: skip
+"""What is not about the disk: thousands of syncs would be waited for."""
+
+ON_THE_DISK = ("cli/commands/test_mount",)
+"""Of these what mounts in a namespace of its own, where other devices hide the memory."""
+
+
+def name_of(path: Path) -> str:
+    """The name of a module of tests, as in SLOW."""
+    return path.relative_to(Path(__file__).parent).with_suffix("").as_posix()
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.set_threshold(100_000, 50, 1000)  # as the command has it
     # in the background a shell ignores it, and so would the commands that tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line(
@@ -40,24 +58,39 @@ def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         # else each of the many processes would compile it anew where Python is to write no caches
         compileall.compile_dir(ibtfs.__path__[0], quiet=2, optimize=[0, 1])
+        for folder in ("scripts", "tests/support"):
+            compileall.compile_dir(CHECKOUT / folder, quiet=2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
-
     def rank(item: pytest.Item) -> int:
-        name = item.path.relative_to(here).with_suffix("").as_posix()
+        name = name_of(item.path)
         return SLOW.index(name) if name in SLOW else len(SLOW)
 
     items.sort(key=rank)
 
 
 @pytest.fixture
+def tmp_path(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A folder for a test: on the disk, or in memory in rooms that are IN_MEMORY."""
+    name = name_of(request.path)
+    if name.startswith(IN_MEMORY) and not name.startswith(ON_THE_DISK):
+        yield from in_memory(tmp_path)
+    else:
+        yield tmp_path
+
+
+@pytest.fixture
 def fast_path(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory where there is one, for what would wait for the disk too often."""
+    yield from in_memory(tmp_path)
+
+
+def in_memory(otherwise: Path) -> Iterator[Path]:
+    """A folder in memory, or *otherwise* if there is no room; it is removed again."""
     memory = Path("/dev/shm")
     if not os.access(memory, os.W_OK) or shutil.disk_usage(memory).free < 2 << 30:
-        yield tmp_path
+        yield otherwise
         return
     path = Path(tempfile.mkdtemp(prefix="ibtfs-", dir=memory))
     try:

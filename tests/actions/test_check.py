@@ -16,6 +16,7 @@ from ibtfs.format.frames import STATES
 from ibtfs.format.point import Point
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.repository import Repository
+from tests.support.faking import Patch, set_clock
 from tests.support.repositories import (
     Recorder,
     back_up,
@@ -25,6 +26,7 @@ from tests.support.repositories import (
     the_point,
 )
 from tests.support.trees import make_tree
+from tests.support.views import SECOND
 
 
 @pytest.mark.damaged
@@ -71,8 +73,9 @@ def three_points(tmp_path: Path, repository: Repository) -> list[Point]:
     source.mkdir()
     for number in range(3):
         (source / "file").write_bytes(b"%d" % number)
-        time.sleep(number and 1.01)  # ids tell seconds
-        made.append(the_point(back_up(repository, source, tags=(f"tag{number}",))))
+        with Patch.context() as patch:
+            set_clock(patch, time.time_ns() + (number - 3) * 2 * SECOND)  # ids tell seconds
+            made.append(the_point(back_up(repository, source, tags=(f"tag{number}",))))
     return made
 
 
@@ -101,7 +104,6 @@ def test_a_folder_of_points_that_is_empty_is_told(tmp_path: Path, repository: Re
     assert found.damages == []
     (missing,) = found.missing
     assert missing.startswith("points/: holds no backup point although there are archives")
-    time.sleep(1.01)
     back_up(repository, tmp_path / "source")
     back_up(repository, tmp_path / "source")
     for manifest in kept.iterdir():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,16 @@ from ibtfs.store.repository import Repository
 from tests.support import removal
 from tests.support.faking import Patch
 from tests.support.removal import forget
-from tests.support.repositories import Backup, Recorder, on_disk, reopened, row, settle, the_point
+from tests.support.repositories import (
+    Recorder,
+    back_up,
+    create,
+    damages,
+    on_disk,
+    reopened,
+    row,
+    settle,
+)
 
 KEPT = (2, 5)
 STEPS = [
@@ -31,10 +41,12 @@ STEPS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def points(source: Path, backup_of: Backup) -> list[Point]:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """Six points of files that change: deltas of deltas, folders that come and go."""
-    rng, found = random.Random(3), []
+    place, rng = tmp_path_factory.mktemp("made"), random.Random(3)
+    repository, source = create(place / "repository"), place / "source"
+    source.mkdir()
     (source / "large").write_bytes(rng.randbytes(6_000_000))
     for number in range(6):
         with (source / "large").open("r+b") as file:
@@ -44,10 +56,27 @@ def points(source: Path, backup_of: Backup) -> list[Point]:
         (source / f"folder{number}" / "own").write_bytes(rng.randbytes(60_000))
         (source / "text").write_bytes(b"".join(b"%d\n" % n for n in range(number, 9000 + number)))
         settle()
-        found.append(the_point(backup_of(source)))
+        back_up(repository, source)
         if number:
             (source / f"folder{number}" / "own").unlink()
-    return found
+    return repository
+
+
+@pytest.fixture
+def repository(
+    made: Repository, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Repository]:
+    """A copy of it, which is checked when the test is done."""
+    path = shutil.copytree(os.fsdecode(made.path), tmp_path / "repository")
+    copy = Repository.open(os.fsencode(path))
+    yield copy
+    if request.node.get_closest_marker("damaged") is None:
+        assert damages(copy) == []
+
+
+@pytest.fixture
+def points(repository: Repository) -> list[Point]:
+    return repository.points.all().points
 
 
 @pytest.fixture

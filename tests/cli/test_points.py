@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from tests.support.commands import run, run_json
+from tests.support.faking import Patch, set_clock
+from tests.support.views import SECOND
 
 
 @pytest.mark.parametrize("words", ["latest~7", "zzzz", "2001-01-01", "nowhere/latest"])
@@ -28,10 +31,18 @@ def test_several_sources_must_be_told_apart(repo: Path, source: Path) -> None:
 
 
 @pytest.fixture
-def spoilt(repo: Path, source: Path) -> tuple[Path, str, str]:
+def earlier() -> Iterator[Patch]:
+    """The clock is set back until that is undone."""
+    with Patch.context() as patch:
+        set_clock(patch, time.time_ns() - 2 * SECOND)  # ids tell seconds
+        yield patch
+
+
+@pytest.fixture
+def spoilt(earlier: Patch, repo: Path, source: Path) -> tuple[Path, str, str]:
     """A repository whose newest manifest is damaged; that point, and the one before."""
+    earlier.undo()
     (source / "new").write_text("only the newest has it\n")
-    time.sleep(1.1)  # ids tell seconds
     run("backup", source, repo)
     older, newest = (point["id"] for point in run_json("list", repo)["points"][-2:])
     path = repo / "points" / newest

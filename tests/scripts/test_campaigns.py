@@ -50,11 +50,16 @@ def campaign(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
+@pytest.fixture(scope="module")
+def listed() -> str:
+    """What is told of all campaigns, in one line."""
+    return " ".join(campaign("--help").stdout.split())
+
+
 @pytest.mark.parametrize("name", [*LEAST, "damage", "fuzz"])
-def test_the_help_tells_of_all(name: str) -> None:
+def test_the_help_tells_of_all(name: str, listed: str) -> None:
     about = campaign(name, "--help").stdout
     assert "--work" in about
-    listed = " ".join(campaign("--help").stdout.split())
     assert f" {name} {' '.join(about.split(chr(10) * 2)[1].split())}" in listed
 
 
@@ -97,7 +102,7 @@ def test_damages(
 def test_fuzzing_in_small(tmp_path: Path) -> None:
     """Where there is no atheris, for it has wheels for few machines, one line says so."""
     corpus = tmp_path / "corpus"
-    words = ["--seconds=3", f"--work={tmp_path}", f"--corpus={corpus}"]
+    words = ["--seconds=2", "--workers=1", f"--work={tmp_path}", f"--corpus={corpus}"]
     done = campaign("fuzz", *words, "--target", "record", "extent-map")
     if importlib.util.find_spec("atheris") is None:
         assert (done.returncode, done.stdout.count("\n")) == (2, 1)

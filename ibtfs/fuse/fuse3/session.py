@@ -17,7 +17,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from ibtfs import errors
@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MAX_READ = 1 << 20
 PATIENCE_SECONDS = 5.0
+WAKE_SECONDS = 1.0
 _Event = Literal["ready", "ended", "signal"]
 
 
@@ -45,15 +46,26 @@ def serve(
     with ending_signals(lambda *_: events.put("signal")) as interruptible:
         session.start()
         try:
-            event = events.get()
+            event = next_event(events)
             if event == "ready":
                 session.confirm()
                 on_ready()
-                events.get()
+                next_event(events)
             elif event == "ended":
                 raise errors.MountError(_why_not(mountpoint, options))
         finally:
             session.end(interruptible)
+
+
+def next_event(events: SimpleQueue[_Event]) -> _Event:
+    """The next of *events*, which signals put too.
+
+    A signal that another thread is given, or that comes just before the wait, does not end it: its
+    handler runs when the main thread wakes up.
+    """
+    while True:
+        with contextlib.suppress(Empty):
+            return events.get(timeout=WAKE_SECONDS)
 
 
 class Session:
