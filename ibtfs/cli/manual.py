@@ -12,6 +12,7 @@ TOPICS = {
     "deltas": "manual/deltas.rst",
     "removal": "manual/removal.rst",
     "storage": "manual/storage.rst",
+    "remote": "manual/remote.rst",
     "space": "manual/space.rst",
     "format": "format/FORMAT.rst",
     "performance": "manual/performance.rst",

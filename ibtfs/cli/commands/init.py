@@ -42,8 +42,9 @@ def command(
 ) -> int:  # fmt: skip
     """Make a new, empty repository.
 
-    REPO is a folder that does not exist or is empty; its parent must exist. `ibtfs backup` makes a
-    repository at first use, so this is needed only for the options.
+    REPO is a folder that does not exist or is empty; its parent must exist. It may lie on another
+    machine: sftp://USER@HOST/PATH. `ibtfs backup` makes a repository at first use, so this is
+    needed only for the options.
     """
     from ibtfs.store.repository import Repository
 

@@ -1,0 +1,217 @@
+"""Repositories on another machine, by a real sshd: each command does what it does in a folder."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import differences, snapshot
+from tests.support.commands import command, outside, run, run_json
+from tests.support.repositories import settle
+from tests.support.sshd import Gate, Server, served
+from tests.support.trees import make_tree
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with served(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture
+def gate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    monkeypatch.setenv("PATH", server.path)
+    gate = Gate(server.port)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    make_tree(folder, {
+        "a": b"one\n" * 500, "sub": {"b": os.urandom(70_000)}, "large": os.urandom(5 * MIB),
+        "empty": b"",
+    })  # fmt: skip
+    os.symlink("a", folder / "link")
+    settle()
+    return folder
+
+
+@pytest.fixture
+def place(gate: Gate, tmp_path: Path) -> str:
+    """Where the repository is to be made; it lies in this folder, too."""
+    return f"sftp://127.0.0.1:{gate.port}{tmp_path}/repository"
+
+
+def edit(source: Path, number: int) -> None:
+    with (source / "large").open("r+b") as file:
+        file.seek(number * 300_000)
+        file.write(os.urandom(2000))
+    (source / f"new{number}").write_bytes(os.urandom(9000))
+    settle()
+
+
+def assert_restored(place: str, point: str, expected: Path, target: Path) -> None:
+    run("restore", "-q", place, point, target)
+    assert differences(snapshot(target), snapshot(expected)) == []
+    shutil.rmtree(target)
+
+
+def copied(source: Path, target: Path) -> Path:
+    subprocess.run(["cp", "-a", source, target], check=True)
+    return target
+
+
+def test_every_command(place: str, source: Path, tmp_path: Path) -> None:
+    run("init", "-q", place)
+    trees = []
+    for number in range(4):
+        edit(source, number)
+        run("backup", "-q", source, place)
+        trees.append(copied(source, tmp_path / f"tree{number}"))
+    points = [one["id"] for one in run_json("list", place)["points"]]
+    assert len(points) == 4
+    for point, tree in zip(points, trees):
+        assert_restored(place, point, tree, tmp_path / "back")
+    assert run("cat", place, points[1], "a").stdout_bytes == b"one\n" * 500
+    assert "new3" in run("ls", place, points[3]).stdout
+    assert "new2" in run("diff", place, points[1], points[2]).stdout
+    assert run("versions", place, "large").stdout.count("\n") > 4
+    run("tag", "add", "-q", place, "kept", points[0])
+    assert run_json("check", "--read-data", place)["damages"] == []
+    run("stats", place)
+    run("undo", "-q", place)
+    run("forget", "-q", place, points[1])
+    foretold = run_json("prune", "--dry-run", place)
+    assert run_json("prune", place)["freed"] == pytest.approx(foretold["freed"], rel=0.05)
+    run("protect", "-q", "--redundancy", "20%", place)
+    index = next((tmp_path / "repository/archives").rglob("index.*[0-9]"))
+    with index.open("r+b") as file:
+        file.seek(100)
+        file.write(b"damage")
+    run("check", "--repair", "-q", place)
+    assert run_json("check", "--read-data", place)["damages"] == []
+    run("purge", "-q", "--yes", place, "new0")
+    for number in (0, 2):
+        found = trees[number].stat()
+        (trees[number] / "new0").unlink()
+        os.utime(trees[number], ns=(found.st_atime_ns, found.st_mtime_ns))
+    left = [one["id"] for one in run_json("list", place)["points"]]
+    assert len(left) == 2
+    for point, number in zip(left, (0, 2)):
+        assert_restored(place, point, trees[number], tmp_path / "back")
+    assert os.listdir(tmp_path / "repository/locks") == []
+
+
+def test_it_is_the_same_repository_in_a_folder(place: str, source: Path, tmp_path: Path) -> None:
+    """Either side goes on with what the other one wrote."""
+    folder = tmp_path / "repository"
+    for number, repository in enumerate([place, folder, place, folder]):
+        edit(source, number)
+        run("backup", "-q", source, repository)
+        tree = copied(source, tmp_path / f"tree{number}")
+        for other in (place, folder):
+            assert_restored(str(other), "latest", tree, tmp_path / "back")
+    assert run_json("list", folder)["points"] == run_json("list", place)["points"]
+    assert [one["full"] for one in run_json("list", folder)["points"]] == [True] + 3 * [False]
+    assert run_json("check", "--read-data", folder)["damages"] == []
+
+
+def test_a_mount_goes_on_when_its_server_comes_back(
+    place: str, source: Path, tmp_path: Path, gate: Gate
+) -> None:
+    run("backup", "-q", source, place)
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    assert outside("mount", "-q", place, mountpoint).returncode == 0
+    try:
+        first = mountpoint / "source/latest"
+        assert (first / "a").read_bytes() == (source / "a").read_bytes()
+        gate.cut()
+        assert (first / "large").read_bytes() == (source / "large").read_bytes()
+        gate.is_shut = True
+        gate.cut()
+        timer = threading.Timer(1.5, setattr, (gate, "is_shut", False))
+        timer.start()
+        assert (first / "sub/b").read_bytes() == (source / "sub/b").read_bytes()
+        edit(source, 1)
+        run("backup", "-q", source, place)
+        until = time.monotonic() + 30
+        while not (mountpoint / "source/latest/new1").exists():
+            assert time.monotonic() < until
+            time.sleep(0.2)
+    finally:
+        assert outside("umount", mountpoint).returncode == 0
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_backups_whose_connection_is_cut_go_on(
+    place: str, source: Path, tmp_path: Path, gate: Gate, seed: int
+) -> None:
+    rng = random.Random(seed)
+    for number in range(4):
+        edit(source, number)
+        gate.cut_after(rng.randrange(6000, 20_000))  # when ssh has got through
+        run("backup", "-q", source, place)
+        gate.cut_after(rng.randrange(6000, 200_000))
+        assert_restored(place, "latest", source, tmp_path / "back")
+    assert gate.cuts >= 5
+    assert run_json("check", "--read-data", place)["damages"] == []
+
+
+def test_a_backup_that_is_killed_leaves_nothing_that_the_next_one_cannot_use(
+    place: str, source: Path, tmp_path: Path, gate: Gate
+) -> None:
+    run("init", "-q", place)
+    gate.delay = 0.02
+    killed = subprocess.Popen(command("backup", "-q", source, place))
+    until = time.monotonic() + 30
+    while not any((tmp_path / "repository/archives").rglob("*.part")):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    gate.delay = 0
+    assert run_json("list", place)["points"] == []
+    run("backup", "-q", source, place)
+    assert_restored(place, "latest", source, tmp_path / "back")
+    assert run_json("check", "--read-data", place)["damages"] == []
+
+
+def test_two_machines_at_once(place: str, source: Path, tmp_path: Path) -> None:
+    other = copied(source, tmp_path / "other")
+    run("init", "-q", place)
+    both = [subprocess.Popen(command("backup", "-q", "--host", host, path, place))
+            for host, path in (("one", source), ("two", other))]  # fmt: skip
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert run_json("check", "--read-data", place)["damages"] == []
+    assert sorted(one["host"] for one in run_json("list", place)["points"]) == ["one", "two"]
+
+
+def test_what_cannot_be_reached_is_one_clear_line(
+    place: str, source: Path, gate: Gate, tmp_path: Path
+) -> None:
+    gate.is_shut = True
+    result = run("backup", source, place, code=1)
+    assert result.stderr.startswith(f"ibtfs: {place}: not reached: no SFTP there (")
+    assert result.stderr.count("\n") == 1
+    gate.is_shut = False
+    result = run("list", place, code=10)
+    assert result.stderr == f"ibtfs: No such repository: '{place}' does not exist\n"
+    missing = place.replace("/repository", "/none/repository")
+    result = run("backup", source, missing, code=1)
+    assert "does not exist" in result.stderr
+    result = run("list", "s3://bucket/x", code=2)
+    assert "no storage is called s3://" in result.stderr
