@@ -167,7 +167,7 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
 
 def test_a_campaign_that_is_stopped_tells_what_was_done(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, CHECKOUT / "scripts/campaign", "machine", "--steps", "100000", "--work", tmp_path],
+        [sys.executable, CHECKOUT / "scripts/campaign", "machine", "--work", tmp_path],
         stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
     )  # fmt: skip
     until = time.monotonic() + 60
