@@ -136,7 +136,7 @@ def test_a_file_that_cannot_be_read_any_more_is_gone() -> None:
     def gone(*_: int) -> bytes:
         raise ObjectMissing("gone")
 
-    file._stored.read = gone  # type: ignore[method-assign]
+    file._stored.read = gone  # type: ignore[assignment, method-assign]
     assert file.is_gone()
 
 
@@ -271,7 +271,7 @@ def test_a_header_that_is_none_is_damage(
         with pytest.raises((FormatDamaged, UnsupportedFormat), match=told):
             archive.require_header()
         with pytest.raises((FormatDamaged, UnsupportedFormat), match=told):
-            archive.header  # noqa: B018
+            archive.header
 
 
 def test_records_that_are_left_are_found_and_others_told(storage: LocalStorage) -> None:
