@@ -13,7 +13,7 @@ import pytest
 from ibtfs.errors import StorageFailed, StorageFull
 from ibtfs.store import layout
 from ibtfs.store.archives.rewriter import FileRewriter
-from ibtfs.store.removal.sweep import Swept, Sweeper
+from ibtfs.store.removal.sweep import Sweeper, Swept
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalStorage
 from tests.support.removal import forget, pruned
