@@ -318,3 +318,11 @@ def test_limits_are_those_of_linux() -> None:
     few = {b"%d" % n: b"" for n in range(5)}
     assert is_xattrs({})
     assert is_xattrs(few)
+
+
+def test_what_a_later_version_adds_is_passed_over() -> None:
+    listed = [[1, HASH, 1, b"m"]]
+    assert decode_state(pack((1, listed, "later")), "here") == (PageEntry(1, HASH, 1, b"m"),)
+    assert decode_page(pack((0, [ROW], [7], {}, "later")), "here") == Page((ROW,), (7,), {})
+    with pytest.raises(UnsupportedFormat, match="here: kind 2 is not known here"):
+        decode_state(pack((2, listed)), "here")
