@@ -220,7 +220,7 @@ def test_entries_are_the_same_if_nothing_differs() -> None:
     assert made.what_differs(ENTRY, ENTRY) == ()
     for values in ({"mode": ENTRY.mode | 1}, {"uid": 5}, {"gid": 5}, {"size": 6}, {"mtime_ns": 1},
                    {"links": 2}, {"target": b"x"}):  # fmt: skip
-        assert not made.is_same(ENTRY, ENTRY._replace(**values))  # type: ignore[arg-type]
+        assert not made.is_same(ENTRY, ENTRY._replace(**values))
     folder = ENTRY._replace(mode=stat.S_IFDIR | 0o755, content=None,
                             state=StateRef(Reference("a", 1), b"d" * HASH_SIZE))  # fmt: skip
     moved = StateRef(Reference("b", 9), b"d" * HASH_SIZE)
@@ -259,7 +259,7 @@ def test_rows_that_are_seen_to_be_the_same() -> None:
             changed_row[int(place[1:])] = value
         pages = [
             StoredPage(cast(Any, trees), Reference(ID, 10**6), b"",
-                       Page((tuple(stamps_),), (ref_,), {0: found} if found else {}))  # type: ignore[arg-type]
+                       Page((tuple(stamps_),), (ref_,), {0: found} if found else {}))
             for stamps_, ref_, found in ((row, ref, extras), (changed_row, other, others))
         ]  # fmt: skip
         return _same_row(pages[0], 0, pages[1], 0)
