@@ -137,7 +137,8 @@ def test_maps_of_keys_that_may_have_one_hash(keys: Any) -> None:
 
 
 def test_so_many_arrays_and_maps_are_counted() -> None:
-    most = 4 * 4096 + 64
+    most = packing.CONTAINERS
+    assert most == 4 * 4096 + 64
     body = bytes(256 << 10)
     assert len(unpack(pack([[[]] * (most - 2), body]), "here")[0]) == most - 2
     with pytest.raises(FormatDamaged, match="more arrays and maps"):

@@ -244,3 +244,28 @@ def test_what_is_missing_of_a_content_is_told(repository: Repository) -> None:
         assert not is_whole(reopened(repository), ref, record)
         path.with_name("away").rename(path)
         assert is_whole(reopened(repository), ref, record)
+
+
+def test_what_is_missing_is_looked_for_again_as_long_as_anything_changes(
+    repository: Repository,
+) -> None:
+    contents, tries = Contents(repository), list[int]()
+
+    def missing(changes: int) -> None:
+        tries.append(1)
+        if len(tries) <= changes:
+            repository.cache.begin_era()
+        raise ObjectMissing("gone")
+
+    for changes, expected in ((0, 1), (1, 2), (3, 4), (100, reader.ATTEMPTS + 1)):
+        tries.clear()
+        with pytest.raises(ObjectMissing):
+            contents._settled(lambda c=changes: missing(c))  # type: ignore[misc]
+        assert len(tries) == expected
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Repository, "refresh", lambda _: len(tries) < 3)
+        tries.clear()
+        with pytest.raises(ObjectMissing):
+            contents._settled(lambda: missing(0))
+        assert len(tries) == 3
+    assert contents._settled(lambda: 5) == 5
