@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.errors import ObjectExists
 from ibtfs.store import layout
 from ibtfs.store.protection.healing import (
     Healer,
@@ -226,3 +227,48 @@ def test_what_is_damaged_is_not_protected_so(repository: Repository) -> None:
     kept = Protection(reopened(repository)).complete()
     assert kept.files == 3
     assert [name in told or point in told for told in kept.failed] == [True, True]
+
+
+def test_manifests_that_change_all_the_time_are_told(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink(repository, "protection/points.1")
+    tries: list[str] = []
+
+    def failing(_: Protection, sidecar: str, *__: object, **___: object) -> None:
+        tries.append(sidecar)
+        raise ObjectExists("another was faster")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Protection, "_write", failing)
+        kept = Protection(repository).complete()
+    assert kept.failed == ["The manifests change all the time: they are not protected yet"]
+    assert tries == ["protection/points.1"] * 5
+    assert Protection(repository).complete().files == 3
+
+
+def test_the_newest_parity_of_manifests_counts_if_it_covers_all(repository: Repository) -> None:
+    place = Path(os.fsdecode(repository.path)) / "protection"
+    data = (place / "points.1").read_bytes()
+    assert Protection(repository).complete().files == 0
+    # one that cannot be read covers nothing, and is needed for nothing
+    (place / "points.2").write_bytes(b"no sidecar")
+    assert Protection(repository).complete().files == 3
+    assert repository.storage.list("protection") == ["points.3", "redundancy.10"]
+    # an earlier one stays as long as it may heal what no later one covers
+    (place / "points.3").unlink()
+    (place / "points.1").write_bytes(data)
+    point_id = repository.points.ids()[0]
+    unlink(repository, layout.point(point_id))
+    fresh = reopened(repository)
+    assert Protection(fresh).complete().files == 2
+    assert fresh.storage.list("protection") == ["points.1", "points.2", "redundancy.10"]
+    fresh.points.note_forgotten(point_id)
+    assert Protection(fresh).complete().files == 0
+    assert fresh.storage.list("protection") == ["points.2", "redundancy.10"]
+    # and a configuration that is damaged is not protected as it is
+    flip(fresh, layout.CONFIG, 20)
+    unlink(fresh, "protection/points.2")
+    kept = Protection(fresh).complete()
+    assert kept.files == 1
+    assert [layout.CONFIG in told for told in kept.failed] == [True]
