@@ -206,7 +206,7 @@ def test_only_what_a_run_wrote_is_protected_at_its_end(
     Protection(repository).take_away()
     newest = repository.points.all().points[-1]
     assert protect_run(reopened(repository), newest.id, lambda: None) == []
-    (_, name) = files(repository)
+    name = layout.archive_file(newest.state.archive, layout.INDEX, 1)
     assert [one for one, _ in Protection(repository).sidecars()] == [
         f"{name}.parity.10", "protection/points.1"
     ]  # fmt: skip
