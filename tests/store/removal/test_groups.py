@@ -44,7 +44,11 @@ def group(tier: int, found: list[Unit], bounds: Bounds = SMALL) -> list[int]:
 def test_bounds_as_they_are() -> None:
     kib, mib = 1 << 10, 1 << 20
     assert (32, (64 * kib, 2 * mib, 64 * mib), 4 * mib, 86_400, 256 * mib, 16_384, 4) == BOUNDS
-    assert Bundled() == (0, 0, 0, "")
+    assert Bounds(
+        least=32, tiers=(64 * kib, 2 * mib, 64 * mib), archive_size=4 * mib, age=86_400,
+        size=256 * mib, archives=16_384, dead_share=4,
+    ) == BOUNDS  # fmt: skip
+    assert Bundled() == Bundled(archives=0, written=0, freed=0, failed="")
 
 
 @pytest.mark.parametrize(

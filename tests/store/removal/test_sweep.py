@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -181,3 +182,18 @@ def test_what_could_not_be_written_is_told(
 
 def test_a_first_index_needs_all_of_its_files(repository: Repository, archive: str) -> None:
     assert Sweeper(repository, all_of_it=True).wasteful(archive) == []
+
+
+def test_what_was_not_done_counts_as_nothing() -> None:
+    assert Swept() == Swept(freed=0, written=0, failed="", is_full=False)
+    assert vars(Kept()) == vars(Kept(files=0, written=0, failed=[]))
+    assert Freed(5, 3) == Freed(size=5, freed=3, loses=False)
+    plain = ArchivePlan("a", bytearray(), bytearray())
+    assert plain == replace(plain, is_fixed=False, in_use=False, shells={}, rebuilt={})
+    weights = Weights(Spans([]), [])
+    nothing = replace(weights, total=0, unknown=0.0, contents=0, content_bytes=0, payload_bytes=0,
+                      payload_stored=0.0)  # fmt: skip
+    assert weights == nothing
+    assert weights.unneeded == 0
+    assert replace(weights, total=50, unknown=9.0, by_span=[3.0, 8.0]).unneeded == 30
+    assert replace(weights, total=50, unknown=9.0, by_span=[30.0, 18.0]).unneeded == 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -240,3 +242,36 @@ def test_one_that_somebody_else_keeps_is_done_without(
     monkeypatch.undo()
     with Catalog(repository, cache) as catalog:
         assert not catalog.may_lack()
+
+
+@pytest.mark.parametrize(
+    ("error", "is_kept"), [(sqlite3.DatabaseError, True), (sqlite3.OperationalError, False)]
+)
+def test_one_that_fails_while_it_is_used_is_made_anew(
+    repository: Repository, two: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    error: type[Exception], is_kept: bool,
+) -> None:  # fmt: skip
+    """What SQLite cannot use goes; what it cannot have is done without."""
+    cache, real, fails = os.fsencode(tmp_path / "cache"), Catalog._find, [1]
+
+    def find(self: Catalog, *given: Any) -> Any:
+        if fails:
+            fails.pop()
+            raise error("as if")
+        return real(self, *given)
+
+    with Catalog(repository, cache) as catalog:
+        assert not catalog.may_lack()
+        path = tmp_path / "cache" / f"{repository.id.hex()}.sqlite"
+        catalog._opened().execute("PRAGMA user_version = 7")
+        monkeypatch.setattr(Catalog, "_find", find)
+        assert found(catalog, 0) == [(two[0], 0)]
+        assert fails == []
+        assert catalog.may_lack() is not is_kept
+        assert found(catalog, 1) == [(two[1], 0)]
+        catalog.feed()
+    with contextlib.closing(sqlite3.connect(path)) as stored:
+        assert stored.execute("PRAGMA user_version").fetchone() == (0 if is_kept else 7,)
+    with Catalog(repository, b"") as memory:
+        memory.feed()  # nothing was asked yet
+        assert memory._connection is None
