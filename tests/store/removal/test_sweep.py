@@ -14,7 +14,12 @@ import pytest
 from ibtfs.errors import StorageFailed, StorageFull
 from ibtfs.store import layout
 from ibtfs.store.archives.rewriter import FileRewriter
+from ibtfs.store.protection.keeping import Kept
+from ibtfs.store.removal.plan import ArchivePlan
+from ibtfs.store.removal.sizes import Freed
+from ibtfs.store.removal.spans import Spans
 from ibtfs.store.removal.sweep import Sweeper, Swept
+from ibtfs.store.removal.weights import Weights
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalStorage
 from tests.support.removal import forget, pruned
