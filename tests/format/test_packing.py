@@ -164,3 +164,13 @@ def test_what_claims_more_than_there_is_room_for_is_read_first(
     else:
         unpack(data, "here")
     assert bool(taken) is not is_read_first
+
+
+def test_bytes_that_look_like_arrays_and_maps_are_none() -> None:
+    """So they are counted one by one, and the value comes back as it was."""
+    looks = bytes([0x80, 0x90, 0xDC, 0xDD, 0xDE, 0xDF, 0x8F, 0x9F]) * (1 << 15)
+    value = (((1, {"a": (looks,)}), {}, ()), "x", {b"m": ({},)})
+    assert unpack(pack(value), "here") == value
+    assert unpack(pack(value), "here", containers=9) == value
+    with pytest.raises(FormatDamaged, match="more arrays and maps"):
+        unpack(pack(value), "here", containers=8)

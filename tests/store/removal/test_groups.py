@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -153,3 +154,21 @@ def test_of_two_bundles_the_larger_counts(bundled: tuple[Repository, list[str]])
     (other,) = (held for held in found.values() if held.name != name)
     assert (len(other.live), other.dead) == (8, 0)
     assert held_in_bundles(storage) == sorted(found.values(), key=lambda held: held.name)
+
+
+@pytest.mark.damaged
+def test_ages_in_bundles_are_by_when_the_index_was_put_first(
+    bundled: tuple[Repository, list[str]],
+) -> None:
+    repository, ids = bundled
+    storage = repository.storage
+    name = layout.archive_file(ids[0], layout.INDEX, 1)
+    made = storage.made(name)
+    assert made == storage.bundles.made(ids[0]) > 1_700_000_000
+    now = storage.path(layout.CONFIG)
+    for after, age in ((100, 100.0), (0, 0.0), (-100, 0.0)):
+        os.utime(now, (made + after, made + after))
+        assert storage.age(name, layout.CONFIG) == age
+    assert storage.age("archives/none0000.0/index.1", layout.CONFIG) == float("inf")
+    assert storage.age("points/none", layout.CONFIG) == float("inf")
+    assert (storage.made("points/none"), storage.made("archives/none0000.0/index.1")) == (0, 0)

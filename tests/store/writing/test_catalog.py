@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import sqlite3
 from pathlib import Path
@@ -15,9 +16,12 @@ from blake3 import blake3
 from ibtfs.errors import ObjectMissing
 from ibtfs.format.compression import Codec
 from ibtfs.store.archives.writer import compression_pool
+from ibtfs.store.contents.slabs import SLAB, slab_digest
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.catalog import Catalog
+from ibtfs.store.writing.draft import Draft
 from ibtfs.store.writing.run import RunWriter
+from tests.store.writing.test_draft import digest_of, slabs_of, writing
 from tests.support.repositories import back_up, reopened, the_point
 from tests.support.trees import make_tree
 
@@ -275,3 +279,28 @@ def test_one_that_fails_while_it_is_used_is_made_anew(
     with Catalog(repository, b"") as memory:
         memory.feed()  # nothing was asked yet
         assert memory._connection is None
+
+
+def test_large_contents_are_found_by_their_first_slab(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """That which is not zeros."""
+    data = bytes(SLAB) + random.Random(1).randbytes(4 * SLAB)
+    with writing(repository) as writer:
+        draft = Draft(writer)
+        draft.append(data)
+        ref, _ = draft.finish(digest_of(data), len(data), slabs_of(data))
+        other = Draft(writer)
+        other.append(data[SLAB:])
+        other.finish(digest_of(data[SLAB:]), 4 * SLAB)  # has no slabs in its vault
+    for folder in (b"", os.fsencode(tmp_path / "cache"), os.fsencode(tmp_path / "cache")):
+        with Catalog(reopened(repository), folder) as catalog:
+            assert list(catalog.heads(slab_digest(data[SLAB : 2 * SLAB]), 0)) == [ref]
+            assert list(catalog.heads(slab_digest(data[SLAB : 2 * SLAB]), 1)) == []
+            assert list(catalog.heads(slab_digest(data[2 * SLAB : 3 * SLAB]), 0)) == []
+            assert list(catalog.contents(digest_of(data), 0)) == [ref]
+    with writing(repository, 1) as writer:
+        assert writer.heads(slab_digest(data[SLAB : 2 * SLAB])) == [ref]
+        assert writer.find(digest_of(data), len(data)) == ref
+        assert writer.find(digest_of(data), len(data) - 1) is None
+        assert writer.find(digest_of(b"none"), 4) is None
