@@ -171,6 +171,6 @@ def test_bytes_that_look_like_arrays_and_maps_are_none() -> None:
     looks = bytes([0x80, 0x90, 0xDC, 0xDD, 0xDE, 0xDF, 0x8F, 0x9F]) * (1 << 15)
     value = (((1, {"a": (looks,)}), {}, ()), "x", {b"m": ({},)})
     assert unpack(pack(value), "here") == value
-    assert unpack(pack(value), "here", containers=9) == value
+    assert unpack(pack(value), "here", containers=10) == value
     with pytest.raises(FormatDamaged, match="more arrays and maps"):
-        unpack(pack(value), "here", containers=8)
+        unpack(pack(value), "here", containers=9)
