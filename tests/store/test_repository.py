@@ -13,6 +13,7 @@ from ibtfs.errors import (
     NotARepository,
     ObjectMissing,
     ObjectUnreadable,
+    PointNotFound,
     RepositoryError,
     RepositoryExists,
     UnsupportedFormat,
@@ -244,3 +245,18 @@ def test_what_was_changed_becomes_durable(
     monkeypatch.setattr(BundledStorage, "sync", lambda _, folders: synced.extend(folders))
     repository.settle_changes()
     assert synced == ["forgotten", "points", "bundles", f"archives/{two[1]}"]
+
+
+@pytest.mark.damaged
+def test_with_a_lock_points_and_bundles_are_read_anew(
+    repository: Repository, two: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, forgotten = reopened(repository), []
+    point_id = two[0].rpartition(".")[0]
+    assert opened.points.get(point_id)
+    os.unlink(repository.storage.path(f"points/{point_id}"))
+    assert opened.points.get(point_id)  # as it was read before
+    monkeypatch.setattr(BundledStorage, "forget", lambda _: forgotten.append(1))
+    with opened.lock(SHARED), pytest.raises(PointNotFound):
+        opened.points.get(point_id)
+    assert forgotten == [1]

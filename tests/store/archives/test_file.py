@@ -305,3 +305,33 @@ def test_records_that_are_left_are_found_and_others_told(storage: LocalStorage) 
     assert archive.where == f"archives/{ID}"
     archive.close()
     assert archive.content(2).start == 18
+
+
+def test_what_is_refreshed_is_read_anew_and_not_kept(storage: LocalStorage) -> None:
+    bodies = pack_bodies([encode_plain(b"1" * 32, 9, SMALL, 0)])
+    archive = index(storage, headed(), (Address(CONTENTS, 0, 1), bodies, 0))
+    cache, keys = archive._cache, list[object]()
+    cache.get("other", object)
+    archive.refresh()  # nothing is open
+    assert cache.era == 0
+    assert archive.content(0).start == 0
+    cache.drop(lambda key: bool(keys.append(key)))  # type: ignore[func-returns-value]
+    assert len(keys) == 3
+    assert not archive.is_outdated()
+    os.rename(storage.path(f"archives/{ID}/index.1"), storage.path(f"archives/{ID}/index.2"))
+    assert archive.is_outdated()
+    archive.refresh()
+    assert cache.era == 1
+    keys.clear()
+    cache.drop(lambda key: bool(keys.append(key)))  # type: ignore[func-returns-value]
+    assert keys == ["other"]
+    assert not archive.is_outdated()
+    assert archive.generation == 2
+    # a file without a name is let go, others are not
+    archive.drop_removed()
+    assert cache.era == 1
+    os.unlink(storage.path(f"archives/{ID}/index.2"))
+    archive.drop_removed()
+    assert cache.era == 2
+    with pytest.raises(ObjectMissing):
+        archive.content(0)

@@ -16,6 +16,8 @@ from ibtfs.store.removal.needed import Kept, kept_in, needed_by, slab_numbers
 from ibtfs.store.removal.plan import ArchivePlan
 from ibtfs.store.removal.rebase import Rebased
 from ibtfs.store.removal.sizes import ArchiveSizes, Freed, archive_sizes
+from ibtfs.store.removal.spans import Spans
+from ibtfs.store.removal.weights import weigh
 from ibtfs.store.repository import Repository
 from tests.support.repositories import back_up, create, reopened, the_point
 
@@ -137,3 +139,27 @@ def test_what_records_need_is_told_by_them_alone(repository: Repository, archive
     assert found.slabs == {7, 3}
     assert reader.file("index").table(CONTENTS).end == 4
     assert Reference(archive, 0).number == 0
+
+
+def test_all_bytes_are_weighed_once(repository: Repository, archive: str) -> None:
+    opened = reopened(repository)
+    points, spans = opened.points.all().points, Spans([range(1)])
+    found = weigh(opened, points, spans)
+    folder = Path(os.fsdecode(repository.path), "archives", archive)
+    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert found.total == sum(sizes.values())
+    assert found.by_span == [pytest.approx(found.total, abs=1e-6)]
+    assert (found.unneeded, found.unknown) == (pytest.approx(0, abs=1e-6), 0)
+    assert (found.contents, found.content_bytes, found.payload_bytes) == (4, 100_300, 100_300)
+    reader = opened.archive(archive)
+    data = reader.file("data").table(SMALL)
+    assert found.payload_stored == pytest.approx(sum(data.sizes), abs=1e-6)
+    contents = found.archives[archive]
+    order = [number for number, _ in sorted(enumerate(contents.lengths), key=lambda one: one[1])]
+    assert [contents.lengths[number] for number in order] == sorted(SIZES)
+    assert list(contents.sizes) == list(contents.lengths)
+    assert sum(contents.payloads) == pytest.approx(sum(data.sizes), abs=1e-6)
+    assert sum(contents.records) == pytest.approx(
+        sum(reader.file("index").table(CONTENTS).sizes), abs=1e-6
+    )
+    assert (found.damages, [list(links) for links in found.links]) == ([], [[]])
