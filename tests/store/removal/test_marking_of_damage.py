@@ -242,3 +242,21 @@ def test_what_cannot_be_weighed_is_told(repository: Repository, chained: StateRe
     assert hurt.total == found.total
     assert 0 < hurt.unknown < found.total
     assert hurt.unneeded == 0
+
+
+@pytest.mark.parametrize("permissions", [0, 1, 0o111, 0o644, 0o755, 0o4755, 0o7777])
+def test_files_of_any_permissions_need_their_contents(
+    repository: Repository, permissions: int
+) -> None:
+    """And numbers of devices are none of contents."""
+    with hostile.archive(repository, 0) as writer:
+        for number in range(4):
+            writer.add_whole(1, bytes([number]) * 32, b"12345")
+        root = writer._records[STATES].append(
+            page(
+                (0o100000 | permissions, 1), (0o60000 | permissions, 2), (0o20000 | permissions, 3)
+            )
+        )
+    marking = mark_points(reopened(repository), [Reference(FIRST, root)])
+    assert marking.damages == []
+    assert list(marking.archives[FIRST].contents) == [NEVER, 0, NEVER, NEVER]

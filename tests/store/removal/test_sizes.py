@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from ibtfs.errors import IntegrityError
+from ibtfs.format.compression import Codec
 from ibtfs.format.extents import OWN, MapBuilder
 from ibtfs.format.frames import CONTENTS, LARGE, SMALL
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.removal.indexes import planned_contents
 from ibtfs.store.removal.needed import Kept, kept_in, needed_by, slab_numbers
+from ibtfs.store.removal.payloads_cut import payloads_freed
 from ibtfs.store.removal.plan import ArchivePlan
 from ibtfs.store.removal.rebase import Rebased
 from ibtfs.store.removal.sizes import ArchiveSizes, Freed, archive_sizes
@@ -163,3 +165,25 @@ def test_all_bytes_are_weighed_once(repository: Repository, archive: str) -> Non
         sum(reader.file("index").table(CONTENTS).sizes), abs=1e-6
     )
     assert (found.damages, [list(links) for links in found.links]) == ([], [[]])
+
+
+def test_an_index_may_lose_payloads_and_records(repository: Repository, fast_path: Path) -> None:
+    """What is small lies in it: then both count."""
+    source = fast_path / "source"
+    source.mkdir()
+    for number in range(60):
+        (source / f"{number:02}").write_bytes(os.urandom(700))
+    archive = the_point(back_up(repository, source)).state.archive
+    opened = reopened(repository)
+    header = opened.archive(archive).header
+    assert (header.has_data, header.contents) == (False, 60)
+    kept = bytearray(number < 20 for number in range(60))
+    made = ArchivePlan(archive, kept, bytearray(b"\1" * header.states))
+    found = sizes_of(repository, made).files["index"]
+    file = opened.archive(archive).file("index")
+    first = opened.archive(archive).content(0)
+    assert (first.start, first.length) == (0, 700)
+    payloads = payloads_freed(file, {SMALL: [(0, 14_000)]}, Codec(opened.config.level))
+    assert payloads.freed == pytest.approx(28_000, abs=300)
+    assert 40 * 32 < found.freed - payloads.freed < 40 * 60  # a digest, and some numbers
+    assert found.size == file.size
