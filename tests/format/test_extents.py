@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibtfs.errors import FormatDamaged, LimitExceeded
@@ -153,6 +153,7 @@ def test_a_map_takes_memory_for_what_is_not_a_copy_in_place() -> None:
     assert memory((BASE, 0, 9), (BASE, 0, 9)) - empty == 26
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from([HOLE, ZEROS, OWN, BASE, DONOR, DONOR + 1]),
                        st.integers(0, 50), st.integers(1, 9)), max_size=30),

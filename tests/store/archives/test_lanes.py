@@ -30,7 +30,7 @@ ID = "20260101T000000Z_host_0123456789.0"
 
 
 @pytest.mark.parametrize("stream", [SMALL, LARGE, LITERALS])
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 25), max_size=12))
 def test_frames_are_full_and_small_contents_whole(stream: int, sizes: list[int]) -> None:
     frames: list[tuple[int, int, bytes]] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibtfs.format.extents import HOLE, ZEROS
@@ -33,6 +33,7 @@ def places(rows: list[Piece]) -> list[Place]:
             for owner, offset, length in rows for n in range(length)]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(PIECES, st.integers(0, 100), st.data())
 def test_a_window_has_the_bytes_that_were_found_and_gives_any_part(
     rows: list[Piece], first: int, data: st.DataObject
@@ -61,6 +62,7 @@ def test_holes_and_zeros_are_told_apart() -> None:
     assert window.cut(3, 12) == [(None, HOLE, 7), (None, ZEROS, 2)]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 12), st.integers(1, 6)).map(lambda r: (r[0], sum(r)))),
     st.integers(0, 15), st.integers(1, 8),
@@ -101,6 +103,7 @@ def sources(matches: list[Match]) -> list[int]:
             for place, _, size in matches for n in range(size)]  # fmt: skip
 
 
+@settings(deadline=None)
 @given(MATCHES)
 def test_matches_that_go_on_are_one_and_short_copies_none(items: list[tuple[int, int]]) -> None:
     matches = in_order(items)

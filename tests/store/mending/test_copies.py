@@ -202,7 +202,7 @@ def test_a_configuration_comes_from_a_copy_only(pair: Pair, fast_path: Path) -> 
         configured_by(os.fsencode(pair.root), copy)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.sets(st.integers(0, 40), max_size=6), st.integers(0, 35), st.integers(1, 30))
 def test_bytes_are_given_but_for_steps_that_lack_some(
     gone: set[int], start: int, length: int

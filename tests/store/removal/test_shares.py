@@ -211,7 +211,7 @@ def test_bytes_of_a_frame_weigh_alike(repository: Repository) -> None:
     assert DataFile(opened(repository, layout.INDEX)).weight(LARGE, 0, 10) == 0
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(1, 6), st.booleans()), max_size=8),
     st.lists(st.integers(1, 9), min_size=1, max_size=8),
