@@ -320,3 +320,15 @@ def test_ends_that_are_the_same_are_copies_if_they_are_worth_it(size: int) -> No
     assert ends == ([(LITERAL, 0, 60), (60, 60, size)] if copied else [(LITERAL, 0, 60 + size)])
     assert fine_matches(same, same, block_size=2048) == [(0, 0, size)]
     assert fine_matches(same + one, same, block_size=2048) == [(0, 0, size)]
+
+
+@pytest.mark.parametrize(("middle", "found"), [(400, False), (1200, False), (1201, True)])
+def test_all_of_a_base_is_looked_at_only_for_much_that_is_new(middle: int, found: bool) -> None:
+    """Else what lies between the ends that are the same is."""
+    begin, end = noise(5000, 1), noise(5000, 2)
+    base = begin + b"-" + noise(598, 3) + b"-" + end
+    inside = begin[2000 : 2000 + middle - 20]
+    new = begin + b"+" * 10 + inside + b"+" * 10 + end
+    matches = fine_matches(base, new, block_size=64)
+    assert rebuild(matches, base, new) == new
+    assert literals(matches) == (20 if found else middle)

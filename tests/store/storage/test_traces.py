@@ -99,7 +99,7 @@ def test_nothing_stays_open_where_the_disk_refuses(
         raise OSError(errno.EACCES, "Permission denied")
 
     for name in ("fsync", "link", "unlink", "mkdir", "lstat", "rmdir"):
-        with monkeypatch.context() as patch, contextlib.suppress(IbtfsError, PermissionError):
+        with monkeypatch.context() as patch, contextlib.suppress(IbtfsError):
             patch.setattr(os, name, failing)
             VERBS[verb](storage)
     assert descriptors(storage) == []
@@ -211,3 +211,33 @@ def test_an_object_whose_disk_is_gone_is_not_called_removed(
                        (ObjectMissing, "archives/a/data.1/x")):  # fmt: skip
         with pytest.raises(kind):
             put(storage, name)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="makes a folder of another user")
+def test_a_repository_may_lie_where_its_owner_may_not_look_around(fast_path: Path) -> None:
+    """As one folder for each user, all in one that only root reads."""
+    os.chmod(fast_path, 0o711)
+    (fast_path / "mine").mkdir()
+    os.chown(fast_path / "mine", 12345, 12345)
+    os.seteuid(12345)
+    try:
+        with pytest.raises(PermissionError):
+            os.listdir(fast_path)
+        made = LocalStorage.create(os.fsencode(fast_path / "mine"))
+        for _ in range(2):
+            made.make_folders()
+        put(made)
+        whole(made)
+    finally:
+        os.seteuid(0)
+
+
+def test_folders_that_do_not_become_durable_are_told(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(StorageFailed, match=r"/r: Input/output error"):
+        storage.make_folders()
