@@ -143,6 +143,16 @@ def test_manifests_come_back_unless_they_were_removed(pair: Pair) -> None:
     assert pair.lacking() == []
 
 
+def test_a_point_that_is_lost_brings_back_its_archive(pair: Pair) -> None:
+    """Nothing else here names that of the newest."""
+    pair.file(1, "index.1").unlink()
+    assert pair.lacking() == [pair.name(1, "index.1")]
+    (pair.root / layout.point(pair.points[1].id)).unlink()
+    assert pair.lacking() == [pair.name(1, "index.1"), layout.point(pair.points[1].id)]
+    (pair.other / layout.point(pair.points[1].id)).unlink()
+    assert pair.lacking() == []
+
+
 def test_an_archive_is_hurt_if_anything_of_it_is_missing(pair: Pair) -> None:
     one, other = pair.archives
     spoil(pair.file(0, "data.1"), 100)
@@ -167,6 +177,7 @@ def test_what_fits_of_an_archive_is_taken(pair: Pair) -> None:
     index = pair.here.archive(one).file("index")
     spoil(pair.file(0, "index.1"), index.table(CONTENTS).offsets[0] + 30)
     assert pair.copy.mend(one) == "1 frames of index taken from the copy"
+    assert [path.name for path in pair.file(0, "x").parent.glob("index*")] == ["index.2"]
     assert damages(pair.here) == []
 
 
