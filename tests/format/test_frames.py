@@ -20,7 +20,6 @@ from ibtfs.format.frames import (
     Runs,
     decode_frame,
     decode_runs,
-    digest,
     encode_frame,
     encode_runs,
     frame_flags,
@@ -177,4 +176,3 @@ def test_records_and_large_data_are_compressed_better(stream: int, least: int) -
 def test_keys_are_of_a_repository_and_a_name() -> None:
     expected = blake3(b"i" * 16 + b"x/y", derive_key_context="ibtfs 2026 object key").digest()
     assert object_key(b"i" * 16, "x/y") == expected
-    assert digest(b"abc") == blake3(b"abc").digest()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
+from ibtfs.format.digests import digest
 from ibtfs.format.extents import BASE, HOLE, ZEROS
 from ibtfs.format.frames import LARGE, LITERALS, SMALL
 from ibtfs.format.index import ContentRecord, Reference
@@ -18,7 +19,7 @@ from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.whole import is_whole, require_whole
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.draft import Draft, Stored
-from tests.store.writing.test_draft import digest_of, record_of, slabs_of, writing
+from tests.store.writing.test_draft import record_of, slabs_of, writing
 from tests.support.repositories import create, reopened
 
 pytestmark = pytest.mark.damaged
@@ -36,7 +37,7 @@ def noise(seed: int, size: int) -> bytes:
 def added(repository: Repository, number: int, data: bytes, name: bytes = b"") -> Reference:
     """*data*, stored whole by a run of its own, with the digest of *name*."""
     with writing(repository, number) as writer:
-        return writer.add_whole(SMALL, digest_of(name or data), data)
+        return writer.add_whole(SMALL, digest(name or data), data)
 
 
 def spoil(repository: Repository, ref: Reference) -> None:
@@ -114,7 +115,7 @@ def delta(
     with writing(repository) as writer:
         draft = Draft(writer)
         draft.append(old)
-        base, _ = draft.finish(digest_of(old), len(old), slabs_of(old))
+        base, _ = draft.finish(digest(old), len(old), slabs_of(old))
     stored = Stored(base, record_of(repository, base), slabs_of(old))
     data = b""
     with writing(repository, 1) as writer:
@@ -133,7 +134,7 @@ def delta(
             else:
                 draft.add(code, 0, size)
                 data += bytes(size)
-        ref, _ = draft.finish(digest_of(data), len(data))
+        ref, _ = draft.finish(digest(data), len(data))
     return Contents(reopened(repository)), ref, data
 
 
@@ -227,7 +228,7 @@ def test_what_is_missing_of_a_content_is_told(repository: Repository) -> None:
         draft = Draft(writer, Stored(base, record_of(repository, base), slabs_of(old)))
         draft.add(BASE, 0, 60_000)
         draft.add(draft.donor(other), 100, 4900)
-        ref, _ = draft.finish(digest_of(data), len(data))
+        ref, _ = draft.finish(digest(data), len(data))
     record = record_of(repository, ref)
     assert record.stream in (SMALL, LARGE, LITERALS)
     opened = reopened(repository)

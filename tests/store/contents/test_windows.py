@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from ibtfs.format.extents import HOLE, ZEROS
 from ibtfs.format.index import Reference
 from ibtfs.format.rdelta import LITERAL, Match
-from ibtfs.store.contents.holes import take_zeros
 from ibtfs.store.contents.overlap import Places, worthwhile
 from ibtfs.store.contents.overlap import joined as joined_matches
 from ibtfs.store.contents.reader import Segment
@@ -78,14 +77,6 @@ def test_ranges_that_are_kept_hold_what_lies_in_one(
     alone = [one for n, one in enumerate(kept) if n == 0 or one[0] >= kept[n - 1][1]]
     expected = any(low <= start and start + length <= high for low, high in alone)
     assert _holds(alone, start, start + length) is expected
-
-
-@pytest.mark.parametrize("length", [0, -5, 1, 5, (1 << 20) - 1, 1 << 20, (1 << 20) + 1, 3 << 20])
-def test_zeros_are_given_to_the_last_one(length: int) -> None:
-    given_pieces: list[bytes] = []
-    take_zeros(lambda piece: given_pieces.append(bytes(piece)), length)
-    assert b"".join(given_pieces) == bytes(max(length, 0))
-    assert len(given_pieces) == -(-max(length, 0) // (1 << 20))
 
 
 MATCHES = st.lists(

@@ -15,13 +15,15 @@ from blake3 import blake3
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.format.compression import Codec
+from ibtfs.format.digests import SLAB, slab_digest
+from ibtfs.format.digests import digest as digest_of
 from ibtfs.store.archives.writer import compression_pool
-from ibtfs.store.contents.slabs import SLAB, slab_digest
+from ibtfs.store.contents.slabs import kept_of
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.draft import Draft
 from ibtfs.store.writing.run import RunWriter
-from tests.store.writing.test_draft import digest_of, slabs_of, writing
+from tests.store.writing.test_draft import slabs_of, writing
 from tests.support.repositories import back_up, reopened, the_point
 from tests.support.trees import make_tree
 
@@ -148,7 +150,7 @@ def two(repository: Repository, tmp_path: Path) -> list[str]:
 
 
 def found(catalog: Catalog, number: int, epoch: int = 0) -> list[tuple[str, int]]:
-    return list(catalog.contents(blake3(b"%d" % number * 100_000).digest(), epoch))
+    return list(catalog.contents(digest_of(b"%d" % number * 100_000), epoch))
 
 
 def test_contents_are_found_by_their_digests(
@@ -295,12 +297,12 @@ def test_large_contents_are_found_by_their_first_slab(
         other.finish(digest_of(data[SLAB:]), 4 * SLAB)  # has no slabs in its vault
     for folder in (b"", os.fsencode(tmp_path / "cache"), os.fsencode(tmp_path / "cache")):
         with Catalog(reopened(repository), folder) as catalog:
-            assert list(catalog.heads(slab_digest(data[SLAB : 2 * SLAB]), 0)) == [ref]
-            assert list(catalog.heads(slab_digest(data[SLAB : 2 * SLAB]), 1)) == []
-            assert list(catalog.heads(slab_digest(data[2 * SLAB : 3 * SLAB]), 0)) == []
+            assert list(catalog.heads(kept_of(slab_digest(data[SLAB : 2 * SLAB])), 0)) == [ref]
+            assert list(catalog.heads(kept_of(slab_digest(data[SLAB : 2 * SLAB])), 1)) == []
+            assert list(catalog.heads(kept_of(slab_digest(data[2 * SLAB : 3 * SLAB])), 0)) == []
             assert list(catalog.contents(digest_of(data), 0)) == [ref]
     with writing(repository, 1) as writer:
-        assert writer.heads(slab_digest(data[SLAB : 2 * SLAB])) == [ref]
+        assert writer.heads(kept_of(slab_digest(data[SLAB : 2 * SLAB]))) == [ref]
         assert writer.find(digest_of(data), len(data)) == ref
         assert writer.find(digest_of(data), len(data) - 1) is None
         assert writer.find(digest_of(b"none"), 4) is None
