@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 NOTE_LIMIT = 8 << 20
 NOTE_NAME = re.compile(r"[0-9A-Za-z_-]{1,100}\Z")
 """What has another name is no note, and might do something to a terminal that it is shown on."""
-NOTE_CONTENTS = 100_000
+NOTE_CONTENTS = 50_000
 """A note lists at most so many contents."""
 
 

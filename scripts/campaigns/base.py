@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from screen import say
+
 
 class Campaign(Protocol):
     """A module of this package; its docstring is the help."""
@@ -31,6 +33,15 @@ def add_jobs(parser: argparse.ArgumentParser, jobs: Iterable[str], every: str) -
     parser.add_argument("--every", type=int, default=1, help=every)
     parser.add_argument("--seed", type=int, default=1, help="of all that is random [1]")
     parser.add_argument("--work", help="folder to work in, best in memory [/dev/shm]")
+
+
+@contextmanager
+def until_stopped() -> Iterator[None]:
+    """What is done in it may be ended by Ctrl-C (SIGINT): then what was counted by then is told."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say("Stopped; what was done by then:")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from screen import say
 
-from campaigns.base import add_jobs, working_folder
+from campaigns.base import add_jobs, until_stopped, working_folder
 from tests.support.faulty_calls import FAULTS, JOBS, Job
 from tests.support.killing import Call
 
@@ -55,32 +55,33 @@ def run(options: argparse.Namespace) -> int:
         return 2
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     tallies: dict[str, Tally] = {}
-    for name in options.command or JOBS:
-        with working_folder("calls", options.work or memory) as work:
-            tallies[name] = fail(name, work, options.every, options.seed)
+    with until_stopped():
+        for name in options.command or JOBS:
+            tallies[name] = Tally()
+            with working_folder("calls", options.work or memory) as work:
+                fail(name, work, options.every, options.seed, tallies[name])
     print_table(tallies)
     wrong = sum(tally.wrong for tally in tallies.values())
     say(f"{wrong} with something wrong" if wrong else "Nothing was lost or wrong")
     return 1 if wrong else 0
 
 
-def fail(name: str, work: Path, every: int, seed: int) -> Tally:
+def fail(name: str, work: Path, every: int, seed: int, tally: Tally) -> None:
     """Fail at one call in *every* of one command, in each way."""
     began, rng = time.monotonic(), random.Random(seed)
     job = JOBS[name](work, seed, POINTS)
     calls = job.calls()
-    tally = Tally(len(calls))
+    tally.calls = len(calls)
     say(f"{name}: {len(calls)} calls ({shown(Counter(call.name for call in calls))})")
     for shift, fault in enumerate(FAULTS):
         # each fault at other calls than the one before, where only some fail
         for call in calls[shift * every // len(FAULTS) :: every]:
             again = (rng.choice(calls), rng.choice(FAULTS)) if rng.random() < AGAIN else None
             one(job, call, fault, again, tally)
-    tally.points, tally.seconds = job.compared, time.monotonic() - began
+            tally.points, tally.seconds = job.compared, time.monotonic() - began
     say(f"  failed at: {shown(tally.faults)}, {tally.again} again; {tally.wrong} wrong")
     if job.borne:
         say(f"  done all the same, though these failed: {shown(job.borne)}")
-    return tally
 
 
 def one(job: Job, call: Call, fault: str, again: tuple[Call, str] | None, tally: Tally) -> None:

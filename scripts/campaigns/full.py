@@ -17,7 +17,7 @@ from pathlib import Path
 
 from screen import say
 
-from campaigns.base import add_jobs, working_folder
+from campaigns.base import add_jobs, until_stopped, working_folder
 from tests.support.disks import small_disk
 from tests.support.faulty_calls import JOBS
 from tests.support.full_disks import BLOCK, SIZE, Crammed
@@ -39,10 +39,11 @@ def run(options: argparse.Namespace) -> int:
         return 2
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     wrong = runs = points = 0
-    for name in options.command or JOBS:
-        with working_folder("full", options.work or memory) as work:
-            done = cram(name, work, options.every * BLOCK, options.seed)
-        runs, points, wrong = runs + done[0], points + done[1], wrong + done[2]
+    with until_stopped():
+        for name in options.command or JOBS:
+            with working_folder("full", options.work or memory) as work:
+                done = cram(name, work, options.every * BLOCK, options.seed)
+            runs, points, wrong = runs + done[0], points + done[1], wrong + done[2]
     say(f"{runs:,} runs, {points:,} points compared")
     say(f"{wrong} with something wrong" if wrong else "Nothing was lost or wrong")
     return 1 if wrong else 0

@@ -15,11 +15,12 @@ import time
 import traceback
 from collections import Counter
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 from screen import say
 
-from campaigns.base import working_folder
+from campaigns.base import until_stopped, working_folder
 from tests.support.damage import lowered
 from tests.support.machine import Machine
 
@@ -33,29 +34,37 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--work", help="folder to work in, best in memory [/dev/shm]")
 
 
+def one_round(work: Path, seed: int, steps: int) -> tuple[Counter[str], bool]:
+    """What was done in a life of *steps* steps, and whether nothing was wrong."""
+    machine = None
+    with pytest.MonkeyPatch.context() as patch, lowered() if seed % 2 else nullcontext():
+        try:
+            machine = Machine(work, random.Random(seed), patch)
+            for _ in range(steps):
+                machine.step()
+            machine.finish()
+        except Exception:
+            say(f"WRONG: seed {seed}: {traceback.format_exc(limit=-4)}")
+            return machine.counts if machine else Counter(failed=1), False
+        finally:
+            if machine is not None:
+                machine.close()
+        return machine.counts, True
+
+
 def run(options: argparse.Namespace) -> int:
     """Do it all; 1 if anything was wrong."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     counts: Counter[str] = Counter()
     wrong, seed, began = 0, options.seed, time.monotonic()
-    while counts.total() < options.steps:
-        steps = min(STEPS_OF_A_ROUND, options.steps - counts.total())
-        with working_folder("machine", options.work or memory) as work:
-            machine = None
-            with pytest.MonkeyPatch.context() as patch, lowered() if seed % 2 else nullcontext():
-                try:
-                    machine = Machine(work, random.Random(seed), patch)
-                    for _ in range(steps):
-                        machine.step()
-                    machine.finish()
-                except Exception:
-                    wrong += 1
-                    say(f"WRONG: seed {seed}: {traceback.format_exc(limit=-4)}")
-                finally:
-                    if machine is not None:
-                        machine.close()
-            counts.update(machine.counts if machine else Counter(failed=1))
-        seed += 1
+    with until_stopped():
+        while counts.total() < options.steps:
+            steps = min(STEPS_OF_A_ROUND, options.steps - counts.total())
+            with working_folder("machine", options.work or memory) as work:
+                found, is_right = one_round(work, seed, steps)
+            counts.update(found)
+            wrong += not is_right
+            seed += 1
     told = ", ".join(f"{count:,} {name}" for name, count in sorted(counts.items()))
     say(f"{counts.total():,} steps in {seed - options.seed} rounds: {told}")
     outcome = f"{wrong} rounds with something wrong" if wrong else "nothing was lost or wrong"

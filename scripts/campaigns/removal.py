@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 from screen import say
 
-from campaigns.base import working_folder
+from campaigns.base import until_stopped, working_folder
 from tests.support.cut_removal import PowerCuts
 from tests.support.faulty import FAULTS, Scene, examine
 
@@ -40,12 +40,13 @@ def run(options: argparse.Namespace) -> int:
     tally = Tally()
     began = time.monotonic()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    for seed in range(options.seed, options.seed + options.scenes):
-        with working_folder("removal", options.work or memory) as work:
-            if options.power_cuts:
-                cut_power(work, seed, options.every, tally)
-            else:
-                fail(work, seed, options.every, tally)
+    with until_stopped():
+        for seed in range(options.seed, options.seed + options.scenes):
+            with working_folder("removal", options.work or memory) as work:
+                if options.power_cuts:
+                    cut_power(work, seed, options.every, tally)
+                else:
+                    fail(work, seed, options.every, tally)
     told = ", ".join(f"{count:,} {name}" for name, count in tally.faults.items())
     say(f"{tally.faults.total():,} faults ({told}), {tally.points:,} points looked at")
     outcome = f"{tally.wrong} with something wrong" if tally.wrong else "nothing was lost or wrong"

@@ -70,3 +70,42 @@ def test_what_is_wrong_is_named(text: bytes, message: str) -> None:
 def test_what_is_newer_is_refused(text: bytes, message: str) -> None:
     with pytest.raises(UnsupportedFormat, match=message):
         decode_config(text, "here")
+
+
+def test_what_nobody_asked_for() -> None:
+    made = Config(bytes(16))
+    assert (made.shared, made.level, made.write_requires) == (False, 1, ())
+    values = json.loads(encode_config(made))
+    for key in ("shared", "compression", "read_requires", "write_requires"):
+        del values[key]
+    values["check"] = config_check(values)
+    assert decode_config(json.dumps(values).encode(), "here") == made
+
+
+@pytest.mark.parametrize("level", [1, 2, 21, 22])
+def test_levels_of_compression(level: int) -> None:
+    assert decode_config(changed(compression=level), "here").level == level
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"compression": 23}, {"compression": -1}, {"id": "00" * 15}, {"id": "00" * 17},
+     {"shared": None}, {"format": "1"}, {"format": -1}, {"compression": True},
+     {"read_requires": {}}, {"write_requires": "x"}],
+)  # fmt: skip
+def test_values_that_cannot_be_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(FormatDamaged, match="here: "):
+        decode_config(changed(**values), "here")
+
+
+def test_a_newer_format_need_not_have_our_check_sum() -> None:
+    with pytest.raises(UnsupportedFormat, match="here says format 2"):
+        decode_config(changed(signed=False, format=2), "here")
+
+
+def test_the_check_sum_is_of_all_other_values_in_any_order() -> None:
+    values = json.loads(encode_config(CONFIG))
+    assert len(values["check"]) == 32
+    assert config_check(dict(reversed(values.items()))) == values["check"]
+    for key in values.keys() - {"check"}:
+        assert config_check({**values, key: "other"}) != values["check"]

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
 from ibtfs.format.entry import (
     HASH_SIZE,
+    NAME,
+    NAME_LIMIT,
     PAGE_ROWS,
+    SIZE,
     TARGET_LIMIT,
     TIME_LIMIT,
     XATTR_NAME_LIMIT,
     Page,
     PageEntry,
+    Stamp,
     check_root,
     decode_page,
     decode_state,
     encode_page,
+    encode_pages,
+    ends_page,
+    expected_blocks,
+    is_page,
+    is_page_of,
     is_xattrs,
+    page_digest,
+    pages_digest,
+    split_rows,
 )
 from ibtfs.format.extents import CONTENT_LIMIT
 from ibtfs.format.packing import pack
@@ -172,3 +186,143 @@ def test_attributes_are_no_more_than_a_kernel_lists() -> None:
     assert not is_xattrs([])
     assert not is_xattrs({"user.a": b""})
     assert not is_xattrs({b"user.a": "b"})
+
+
+def file_row(name: bytes, **values: Any) -> Stamp:
+    found: Stamp = row(name=name, **values)
+    return found
+
+
+def test_a_page_is_told_by_how_it_begins() -> None:
+    stamps = (file_row(b"a"), file_row(b"b"))
+    body = encode_page(Page(stamps, (7, 8), {1: {"f": 1}}))
+    assert is_page(body)
+    assert is_page_of(body, stamps)
+    assert is_page_of(body, list(stamps))
+    for other in ((), stamps[:1], stamps[::-1], (stamps[0], file_row(b"b", mtime=2)),
+                  (*stamps, file_row(b"c"))):  # fmt: skip
+        assert not is_page_of(body, other)
+    listed = encode_pages([PageEntry(5, HASH, 2, b"b")])
+    assert not is_page(listed)
+    assert not is_page_of(listed, stamps)
+    assert not is_page(b"")
+    assert not is_page(b"\x94")
+    assert not is_page(b"\x93\x00")
+
+
+def linked(count: int, *, size: int = 0, last: int = 0) -> list[Stamp]:
+    """Rows of links after none of which a page ends by its name; *size* is that of each target."""
+    names = (b"%08d" % n for n in itertools.count())
+    quiet = itertools.islice((name for name in names if not ends_page(name)), count)
+    rows = [file_row(name, mode=LINK, size=size) for name in quiet]
+    if last:
+        rows[-1] = rows[-1][:SIZE] + (last,) + rows[-1][SIZE + 1 :]  # type: ignore[assignment]
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("rows", "ends"),
+    [
+        ([], [0]), (linked(1), [1]), (linked(64, size=1 << 20), [64]), (linked(65), [65]),
+        (linked(4096), [4096]), (linked(4097), [4096, 4097]), (linked(8193), [4096, 8192, 8193]),
+        (linked(128, size=1 << 14), [64, 128]), (linked(100, size=(1 << 14) - 1), [65, 100]),
+        (linked(129, size=1 << 14), [64, 128, 129]),
+        (linked(66, size=16, last=1 << 20), [66]),
+    ],
+)  # fmt: skip
+def test_rows_are_cut_into_pages_at_the_same_places(rows: list[Stamp], ends: list[int]) -> None:
+    starts = [0, *ends[:-1]]
+    assert list(split_rows(rows)) == [slice(*pair) for pair in zip(starts, ends)]
+
+
+def test_only_links_weigh() -> None:
+    rows = [file_row(one[NAME], size=1 << 30) for one in linked(200)]
+    assert list(split_rows(rows)) == [slice(0, 200)]
+
+
+def test_a_page_ends_after_one_name_in_a_thousand() -> None:
+    names = [b"%d" % n for n in range(20_000)]
+    ending = [
+        name for name in names if int.from_bytes(blake3(name).digest()[:2], "little") % 1024 == 0
+    ]
+    assert list(filter(ends_page, names)) == ending
+    assert 10 < len(ending) < 40
+    rows = linked(100)
+    rows[69] = file_row(ending[0])
+    assert list(split_rows(rows)) == [slice(0, 70), slice(70, 100)]
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks"), [(0, 0), (1, 8), (4095, 8), (4096, 8), (4097, 16), (1 << 40, 1 << 31)]
+)
+def test_blocks_that_are_expected(size: int, blocks: int) -> None:
+    assert expected_blocks(FILE, size) == expected_blocks(0o40755, size) == blocks
+    assert expected_blocks(LINK, size) == expected_blocks(0o10644, size) == 0
+
+
+PLAIN = Page((file_row(b"a"), file_row(b"b", mode=0o40755)), (7, (3, HASH)), {})
+TOKENS = [b"t" * 32, HASH]
+DIGEST = page_digest(PLAIN, TOKENS, {})
+
+
+def test_a_digest_is_of_bytes_that_are_known() -> None:
+    rows = [(*stamp[:6], stamp[8], token) for stamp, token in zip(PLAIN.stamps, TOKENS)]
+    hashed = blake3(pack((rows, [])), derive_key_context="ibtfs 2026 page").digest()
+    assert hashed == DIGEST
+    two = blake3(HASH + b"h" * 24, derive_key_context="ibtfs 2026 pages").digest()
+    assert pages_digest([HASH, b"h" * 24]) == two
+    with pytest.raises(ValueError, match="the page's digest"):
+        pages_digest([HASH])
+
+
+@pytest.mark.parametrize(
+    "values", [{"name": b"A"}, {"mode": FILE | 1}, {"uid": 1}, {"gid": 1}, {"size": 6},
+               {"mtime": 2}, {"links": 2}],
+)  # fmt: skip
+def test_metadata_that_differ_make_another_digest(values: dict[str, Any]) -> None:
+    other = PLAIN._replace(stamps=(row(**values), PLAIN.stamps[1]))
+    assert page_digest(other, TOKENS, {}) != DIGEST
+
+
+def test_what_tells_of_changes_alone_makes_no_other_digest() -> None:
+    moved = PLAIN._replace(
+        stamps=(file_row(b"a", ctime=5, inode=9), PLAIN.stamps[1]), refs=(8, (4, HASH)),
+        extras={0: {"f": 2, "g": 1}, 1: {"x": {}}},
+    )  # fmt: skip
+    assert page_digest(moved, TOKENS, {}) == DIGEST
+    assert page_digest(PLAIN, TOKENS[::-1], {}) != DIGEST
+
+
+def test_extras_that_count_make_another_digest() -> None:
+    def digest(extras: dict[int, dict[str, Any]], digests: dict[int, bytes] | None = None) -> bytes:
+        return page_digest(PLAIN._replace(extras=extras), TOKENS, digests or {})
+
+    attributes = {b"user.b": b"1", b"user.a": b"2"}
+    found = [
+        DIGEST, digest({0: {"b": 0}}), digest({1: {"b": 0}}), digest({0: {"b": 8}}),
+        digest({0: {"x": attributes}}), digest({0: {"x": {b"user.b": b"1"}}}),
+        digest({0: {"X": 5}}, {0: b"d" * 32}), digest({0: {"X": 5}}, {0: b"e" * 32}),
+        digest({0: {"x": attributes, "b": 8}}),
+    ]  # fmt: skip
+    assert len(set(found)) == len(found)
+    assert digest({0: {"x": dict(reversed(attributes.items()))}}) == found[4]
+    assert digest({0: {"X": 6}}, {0: b"d" * 32}) == found[6]
+    assert digest({1: {"b": 1}, 0: {"b": 2}}) == digest({0: {"b": 2}, 1: {"b": 1}})
+
+
+def test_limits_are_those_of_linux() -> None:
+    second = 1_000_000_000
+    assert (1 << 63) * second == TIME_LIMIT
+    assert decoded(mtime_ns=-(1 << 63) * second).stamps[0][5] == -(1 << 63) * second
+    assert (TARGET_LIMIT, XATTR_NAME_LIMIT, NAME_LIMIT) == (4095, 255, 255)
+    few = {b"%d" % n: b"" for n in range(5)}
+    assert is_xattrs({})
+    assert is_xattrs(few)
+
+
+def test_what_a_later_version_adds_is_passed_over() -> None:
+    listed = [[1, HASH, 1, b"m"]]
+    assert decode_state(pack((1, listed, "later")), "here") == (PageEntry(1, HASH, 1, b"m"),)
+    assert decode_page(pack((0, [ROW], [7], {}, "later")), "here") == Page((ROW,), (7,), {})
+    with pytest.raises(UnsupportedFormat, match="here: kind 2 is not known here"):
+        decode_state(pack((2, listed)), "here")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ibtfs.errors import FormatDamaged, LimitExceeded
 from ibtfs.format import extents
@@ -118,3 +121,65 @@ def test_a_map_has_no_more_ranges_than_it_may(monkeypatch: pytest.MonkeyPatch) -
     for beyond in ([part(0, *[(1, HOLE, 0)] * 5)], [*parts, part(4, (1, HOLE, 0))]):
         with pytest.raises(FormatDamaged, match="here: beyond the limits"):
             decode_parts(beyond, 5, 0, "here")
+
+
+def test_maps_of_many_codes_and_of_none() -> None:
+    for most in (254, 255, 256, 65_535):
+        made = extents.ExtentMap([1, 2], [OWN, most], [3, 9])
+        assert list(made.ranges()) == [(OWN, 3, 1), (most, 9, 2)]
+    empty = extents.ExtentMap([], [], [])
+    assert list(empty.ranges()) == []
+    assert (empty.size, len(empty), empty.copies) == (0, 0, False)
+    assert encode_parts(empty) == []
+
+
+def test_holes_and_zeros_lie_nowhere() -> None:
+    made = extents.ExtentMap([1, 2, 3], [HOLE, ZEROS, OWN], [5, 6, 7])
+    assert list(made.ranges()) == [(HOLE, 0, 1), (ZEROS, 0, 2), (OWN, 7, 3)]
+
+
+def test_a_map_takes_memory_for_what_is_not_a_copy_in_place() -> None:
+    def memory(*items: tuple[int, int, int]) -> int:
+        builder = MapBuilder()
+        for item in items:
+            builder.add(*item)
+        return builder.finish().memory_size
+
+    empty, own = memory(), [(OWN, 2 * n, 1) for n in range(1000)]
+    per_range = (memory(*own) - empty) / 1000
+    assert 17 <= per_range <= 20  # a length, an offset, a code
+    assert 200 < empty < 1000
+    assert memory((BASE, 0, 9)) == empty
+    assert memory((BASE, 0, 9), (BASE, 0, 9)) - empty == 26
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from([HOLE, ZEROS, OWN, BASE, DONOR, DONOR + 1]),
+                       st.integers(0, 50), st.integers(1, 9)), max_size=30),
+    st.integers(1, 7),
+)  # fmt: skip
+def test_what_is_built_comes_back_byte_by_byte(
+    items: list[tuple[int, int, int]], part_size: int
+) -> None:
+    """Each byte is where the ranges say that it is, however these are joined and stored."""
+
+    def places(ranges: Iterable[tuple[int, int, int]]) -> list[tuple[int, int]]:
+        return [
+            (code, offset + n if code > ZEROS else 0)
+            for code, offset, length in ranges
+            for n in range(length)
+        ]
+
+    builder = MapBuilder()
+    for item in items:
+        builder.add(*item)
+    made = builder.finish()
+    assert places(made.ranges()) == places(items)
+    assert made.size == builder.size == sum(length for _, _, length in items)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extents, "PART_RANGES", part_size)
+        found = decode_parts(encode_parts(made), made.size, 2, "here")
+    assert list(found.ranges()) == list(made.ranges())
+    assert (found.size, found.copies) == (made.size, made.copies)
+    assert found.copies == any(code == BASE for code, _, _ in items)

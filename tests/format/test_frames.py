@@ -6,10 +6,11 @@ import struct
 from collections.abc import Sequence
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibtfs.errors import FormatDamaged, LimitExceeded
+from ibtfs.errors import FormatDamaged, LimitExceeded, UnsupportedFormat
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     HEAD_SIZE,
@@ -112,3 +113,66 @@ def test_a_frame_holds_no_more_than_it_may() -> None:
     assert decode_frame(KEY, ADDRESS, data, "here").raw == largest
     with pytest.raises(LimitExceeded, match=f"states would be {len(largest) + 1} bytes"):
         encode_frame(KEY, ADDRESS, largest + b"0", Codec(1))
+
+
+def sealed(
+    raw: bytes,
+    *,
+    flags: int = 0,
+    size: int | None = None,
+    codec: int = 0,
+    address: Address = ADDRESS,
+) -> bytes:
+    """A frame whose checksum is right, whatever its head says."""
+    size = len(raw) if size is None else size
+    head = struct.pack("<BBHI", address.stream, codec, flags, size)
+    sealed = head + struct.pack("<QI", address.start, address.length)
+    checksum = blake3(sealed + raw, key=KEY).digest()[:16]
+    return checksum + head + raw
+
+
+def test_a_frame_is_what_the_format_says() -> None:
+    noise = bytes(blake3(b"x").digest())
+    assert encode_frame(KEY, ADDRESS, noise, Codec(1)) == sealed(noise)
+    assert encode_frame(KEY, ADDRESS, noise, Codec(1), flags=1) == sealed(noise, flags=1)
+    assert decode_frame(KEY, ADDRESS, sealed(noise, flags=1), "here") == (noise, 1)
+    assert frame_flags(sealed(noise, flags=1)) == 1
+    for flags in (2, 3, 1 << 15):
+        with pytest.raises(UnsupportedFormat, match=f"here: flags {flags} are not known"):
+            decode_frame(KEY, ADDRESS, sealed(noise, flags=flags), "here")
+
+
+def test_a_frame_of_no_bytes() -> None:
+    data = encode_frame(KEY, ADDRESS, b"", Codec(1))
+    assert len(data) == HEAD_SIZE
+    assert decode_frame(KEY, ADDRESS, data, "here") == (b"", 0)
+    with pytest.raises(FormatDamaged, match="here: cut short"):
+        decode_frame(KEY, ADDRESS, data[:-1], "here")
+
+
+def test_what_a_frame_says_of_its_size_is_bounded() -> None:
+    limit = 4 << 20
+    assert [raw_limit(stream) for stream in (0, 1, 2, 3, STATES, 48, 49)] == [limit] * 7
+    with pytest.raises(FormatDamaged, match="here: beyond the limits"):
+        decode_frame(KEY, ADDRESS, sealed(b"", size=limit + 1), "here")
+    with pytest.raises(FormatDamaged, match=f"here: 0 bytes where {limit} were expected"):
+        decode_frame(KEY, ADDRESS, sealed(b"", size=limit), "here")
+    table = Address(0, 3, 1)
+    with pytest.raises(LimitExceeded, match="A frame of the table would be"):
+        encode_frame(KEY, table, bytes(limit + 1), Codec(1))
+
+
+@pytest.mark.parametrize(
+    ("stream", "least"), [(1, 0), (2, 3), (3, 3), (16, 0), (17, 6), (18, 6), (19, 6), (32, 0)]
+)
+def test_records_and_large_data_are_compressed_better(stream: int, least: int) -> None:
+    text = b"".join(b"line %d of a text\n" % (n * n) for n in range(5000))
+    address = Address(stream, 0, 1)
+    for level in (1, 4, 9):
+        made = encode_frame(KEY, address, text, Codec(level))
+        assert made[HEAD_SIZE:] == Codec(max(level, least)).compress(text)[1]
+
+
+def test_keys_are_of_a_repository_and_a_name() -> None:
+    expected = blake3(b"i" * 16 + b"x/y", derive_key_context="ibtfs 2026 object key").digest()
+    assert object_key(b"i" * 16, "x/y") == expected

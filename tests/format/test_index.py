@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from ibtfs.errors import FormatDamaged, LimitExceeded
+from ibtfs.format import index
 from ibtfs.format.extents import CONTENT_LIMIT
 from ibtfs.format.frames import DATA_STREAMS, SMALL, STATES
 from ibtfs.format.index import (
@@ -26,7 +28,7 @@ from ibtfs.format.index import (
     record_digest,
     shell_of,
 )
-from ibtfs.format.packing import pack
+from ibtfs.format.packing import pack, unpack_map
 
 OWN, OTHER = "20261120T101112Z_host_0a.0", "20261120T101112Z_host_0b.0"
 HEADER = IndexHeader((OWN, OTHER, ""), 3, 5, LOW, True, False, {"small": 7})
@@ -154,3 +156,55 @@ def test_ids_of_archives() -> None:
     assert is_archive_id(OWN)
     for other in ("", OWN[:-2], f"{OWN}\n", f"-{OWN}", f"../{OWN}", f"{OWN}1234567", b"x", None):
         assert not is_archive_id(other)
+
+
+def test_a_record_refers_to_archives_by_their_ordinals() -> None:
+    for record in (
+        ContentRecord(DIGEST, 9, SMALL, 0, 0, 1, Reference(OTHER, LOW), (), 7, 2, 5),
+        ContentRecord(
+            DIGEST, 9, SMALL, 0, 0, 0, None, (Reference(OTHER, 1), Reference(OWN, 2)), 7, 2
+        ),
+        ContentRecord(DIGEST, 9, SMALL, 4, 9, 0, None, (), 0, 0, 0),
+        ContentRecord(
+            DIGEST, 9, SMALL, 4, 9, 64, Reference(OWN, 0), (Reference(OWN, 0),), 0, 64, 0
+        ),
+    ):
+        body = encode_record(record, HEADER.archives.index)
+        assert decode_record(body, HEADER, "here") == record
+        assert not is_plain_body(body)
+    with pytest.raises(FormatDamaged, match=r"here: .* that it said it does not need"):
+        HEADER.reference(2 << 32, "here")
+    for packed in (-1, 3 << 32, True, None, 1.0, b"1"):
+        with pytest.raises(FormatDamaged, match=r"here: .* refers to no archive"):
+            HEADER.reference(packed, "here")
+    assert HEADER.reference((1 << 32) + 7, "here") == Reference(OTHER, 7)
+    assert HEADER.reference(LOW, "here") == Reference(OWN, LOW)
+
+
+def test_a_record_without_a_map_is_the_short_one() -> None:
+    plain = ContentRecord(DIGEST, 10, SMALL, 5, 10)
+    assert encode_record(plain, HEADER.archives.index) == pack((DIGEST, 10, SMALL, 5, 10))
+    assert (plain.depth, plain.base, plain.donors, plain.slabs) == (0, None, (), -1)
+    assert (plain.map_first, plain.map_parts) == (0, 0)
+    assert len(decode_record(pack([*MAPPED, "later"]), HEADER, "here").donors) == 1
+
+
+def test_digests_are_taken_from_where_they_stand() -> None:
+    body = encode_plain(DIGEST, 10, SMALL, 5)
+    assert record_digest(body[:35]) == DIGEST
+    for other in (b"", body[:3], b"\x95\xc5" + body[2:], b"\x95" + body):
+        assert record_digest(other) is None
+    assert not is_plain_body(b"")
+
+
+def test_a_header_has_one_archive_at_least_and_no_more_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alone = IndexHeader((OWN,), 0, 0, 0, False, False)
+    assert IndexHeader.decode(alone.encode(), "here") == alone
+    assert "ends" not in unpack_map(alone.encode(), "here")
+    monkeypatch.setattr(index, "ARCHIVE_LIMIT", 4)
+    most = IndexHeader((OWN, "", OTHER, ""), LOW, LOW, LOW, True, True)
+    assert IndexHeader.decode(most.encode(), "here") == most
+    with pytest.raises(FormatDamaged, match="here: not the header"):
+        IndexHeader.decode(replace(most, archives=(*most.archives, "")).encode(), "here")

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from ibtfs.errors import UsageError
 from ibtfs.format.moment import (
+    age_before,
+    check_template,
     format_local,
     formatted_name,
     is_moment,
@@ -274,3 +276,72 @@ def test_where_a_template_makes_no_name_the_usual_one_is_taken() -> None:
         assert formatted_name(0, timezone.utc, template) == usual
     assert formatted_name(0, None, "%Z") == point_name(0, None)  # a naive time has no zone's name
     assert formatted_name(0, timezone.utc, "%Z") == "UTC"
+
+
+@pytest.mark.parametrize("template", ["x" * 200, "%d", "p%Y", "é" * 100, "@GMT-%Y.%m.%d-%H.%M.%S",
+                                      "a.b", "latest%Y"])  # fmt: skip
+def test_templates_that_make_names(template: str) -> None:
+    check_template(template)
+    expected = datetime(2026, 11, 20, 9, 15, 2).strftime(template)
+    assert formatted_name(ns("2026-11-20 09:15:02") + 7, timezone.utc, template) == expected
+
+
+@pytest.mark.parametrize(
+    "template",
+    ["", "x" * 201, "é" * 101, "latest", ".x", "@x", "a/b", "a\nb", "a\tb", "%H:%M\x7f",
+     "@GMT-%Y", "/", "\u2028"],
+)  # fmt: skip
+def test_templates_that_make_none_are_refused(template: str) -> None:
+    with pytest.raises(UsageError, match="would make"):
+        check_template(template)
+    assert formatted_name(0, timezone.utc, template) == "1970-01-01_000000"
+
+
+def test_a_template_has_to_be_text() -> None:
+    with pytest.raises(UsageError, match="is no format"):
+        check_template("x\udcff")
+
+
+@pytest.mark.parametrize(
+    ("words", "then"),
+    [
+        ("90s", "2026-11-20 09:14:00"), ("90min", "2026-11-20 07:45:30"),
+        ("12h", "2026-11-19 21:15:30"), ("3 DAYS", "2026-11-17 09:15:30"),
+        ("2w", "2026-11-06 09:15:30"), (" 6mo", "2026-05-20 08:15:30"),
+        ("1y", "2025-11-20 09:15:30"),
+    ],
+)  # fmt: skip
+def test_ages_are_before_now_to_the_second(words: str, then: str) -> None:
+    assert age_before(words, NOW) == ns(then)
+
+
+@pytest.mark.parametrize(
+    "words", ["3 days ago", "today", "2026-11-20", "3", "d", "", "last-monday"]
+)
+def test_what_is_no_age_is_refused(words: str) -> None:
+    with pytest.raises(UsageError, match="no length of time"):
+        age_before(words, NOW)
+
+
+def test_months_go_over_the_ends_of_years() -> None:
+    for month in range(1, 13):
+        now = datetime(2026, month, 15, 12, tzinfo=timezone.utc)
+        for count in range(40):
+            years, before = divmod(month - 1 - count, 12)
+            then = f"{2026 + years}-{before + 1:02}-15 12:00"
+            assert parse_moment(f"{count}mo", now) == ns(then) + 999
+
+
+def test_every_unit_has_its_words() -> None:
+    units = {
+        "s sec secs second seconds": 1, "min mins minute minutes": 60, "h hour hours": 3600,
+        "d day days": 86400, "w week weeks": 7 * 86400,
+    }  # fmt: skip
+    now = datetime(2026, 7, 20, 12, tzinfo=timezone.utc)
+    for words, seconds in units.items():
+        for word in words.split():
+            assert age_before(f"2 {word}", now) == ns("2026-07-20 12:00") - 2 * seconds * SECOND
+    for word in ("mo", "month", "months"):
+        assert age_before(f"2{word}", now) == ns("2026-05-20 12:00")
+    for word in ("y", "year", "years"):
+        assert age_before(f"2{word}", now) == ns("2024-07-20 12:00")

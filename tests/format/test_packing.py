@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgpack
 import pytest
 
 from ibtfs.errors import FormatDamaged
@@ -102,3 +103,74 @@ def test_values_of_another_kind_are_damage() -> None:
     ):
         with pytest.raises(FormatDamaged, match="here"):
             call()
+
+
+def keyed(*keys: Any, size: int) -> bytes:
+    """A map of *keys*, in an array that is *size* bytes long."""
+    body = b"\x92" + pack(dict.fromkeys(keys, 0))
+    return body + b"\xc6" + (size - len(body) - 5).to_bytes(4, "big") + bytes(size - len(body) - 5)
+
+
+LARGE = 128 << 10
+BIG = [n << 65 for n in range(1, 102)]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [BIG[:100], [*range(99), 1.5], range(101), [1 << 63, (1 << 64) - 1, *range(99)],
+     [b"%d" % n for n in range(101)], [str(n) for n in range(101)]],
+)  # fmt: skip
+def test_maps_whose_keys_are_believed(keys: Any) -> None:
+    assert len(unpack(keyed(*keys, size=LARGE), "here")[0]) == len(keys)
+
+
+@pytest.mark.parametrize(
+    "keys", [BIG, [*range(100), 1 << 64], [*range(100), None], [*range(2, 102), True],
+             [*range(100), 1.5]],
+)  # fmt: skip
+def test_maps_of_keys_that_may_have_one_hash(keys: Any) -> None:
+    """A large value may have no more than a hundred of them; in a small one they do no harm."""
+    assert len(unpack(keyed(*keys, size=LARGE - 1), "here")[0]) == 101
+    for size in (LARGE, 256 << 10, 1 << 20):
+        with pytest.raises(FormatDamaged, match=r"here: .*a key"):
+            unpack(keyed(*keys, size=size), "here")
+
+
+def test_so_many_arrays_and_maps_are_counted() -> None:
+    most = packing.CONTAINERS
+    assert most == 4 * 4096 + 64
+    body = bytes(256 << 10)
+    assert len(unpack(pack([[[]] * (most - 2), body]), "here")[0]) == most - 2
+    with pytest.raises(FormatDamaged, match="more arrays and maps"):
+        unpack(pack([[[]] * (most - 1), body]), "here")
+
+
+@pytest.mark.parametrize(
+    ("size", "is_read_first"), [(1 << 20, False), (4 << 20, False), ((4 << 20) + 1, True)]
+)
+def test_what_claims_more_than_there_is_room_for_is_read_first(
+    size: int, is_read_first: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two arrays of 64 bits a value claim up to eight bytes for each byte of all."""
+    taken: list[int] = []
+    monkeypatch.setattr(msgpack, "unpackb", lambda data, **_: taken.append(len(data)))
+    claims = b"\xdc\0\0\xdd\0\0\xff\xff"
+    data = b"\x93\xc6" + (size - 6 - len(claims)).to_bytes(4, "big")
+    data += bytes(size - 6 - len(claims)) + claims
+    assert len(data) == size
+    if is_read_first:
+        with pytest.raises(FormatDamaged, match="here"):
+            unpack(data, "here")
+    else:
+        unpack(data, "here")
+    assert bool(taken) is not is_read_first
+
+
+def test_bytes_that_look_like_arrays_and_maps_are_none() -> None:
+    """So they are counted one by one, and the value comes back as it was."""
+    looks = bytes([0x80, 0x90, 0xDC, 0xDD, 0xDE, 0xDF, 0x8F, 0x9F]) * (1 << 15)
+    value = (((1, {"a": (looks,)}), {}, ()), "x", {b"m": ({},)})
+    assert unpack(pack(value), "here") == value
+    assert unpack(pack(value), "here", containers=10) == value
+    with pytest.raises(FormatDamaged, match="more arrays and maps"):
+        unpack(pack(value), "here", containers=9)

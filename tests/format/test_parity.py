@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
+from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.erasure import BLOCKS_LIMIT
@@ -17,6 +18,9 @@ from ibtfs.format.parity import (
     Protected,
     Shape,
     arranged,
+    block_digest,
+    blocks_of,
+    check_digest,
     decode_head,
     head_size,
 )
@@ -120,3 +124,39 @@ def test_the_largest_head_and_code_are_taken() -> None:
 def test_what_is_no_head_or_too_large_for_one_is_refused(data: bytes) -> None:
     with pytest.raises(FormatDamaged, match="here"):
         head_size(data, "here")
+
+
+def test_blocks_lie_in_columns_one_behind_the_other() -> None:
+    head = replace(HEAD, shape=Shape(512, 3, 4, 2), digests=bytes(range(88)))
+    assert [list(head.row(number)) for number in (0, 3)] == [
+        [(0, 0), (1, 4), (2, 8)],
+        [(0, 3), (1, 7), (2, 11)],
+    ]
+    assert head.blocks == 11
+    assert head.digest_of(0) == bytes(range(8))
+    assert head.digest_of(10) == bytes(range(80, 88))
+    assert head.checks_size == 4 * 2 * (8 + 512)
+
+
+def test_digests_of_blocks() -> None:
+    assert block_digest(b"abc") == blake3(b"abc").digest()[:8]
+    assert check_digest(3, b"abc") == blake3(b"\3" + bytes(7) + b"abc").digest()[:8]
+    assert check_digest(1 << 40, b"") == blake3((1 << 40).to_bytes(8, "little")).digest()[:8]
+
+
+@pytest.mark.parametrize(
+    ("size", "blocks"), [(0, 0), (1, 1), (511, 1), (512, 1), (513, 2), (1024, 2)]
+)
+def test_objects_take_whole_blocks(size: int, blocks: int) -> None:
+    assert blocks_of(size, 512) == blocks
+
+
+def test_columns_may_hold_more_than_there_is() -> None:
+    for shape in (Shape(512, 3, 1, 2), Shape(512, 4, 1, 2), Shape(512, 3, 2, 2)):
+        assert decode_head(replace(HEAD, shape=shape).encode(), "here").shape == shape
+    largest = replace(
+        HEAD, shape=Shape(4096, 2, 1, 1), digests=bytes(2 * BLOCK_DIGEST),
+        files=(HEAD.files[0], Protected("b", 4096, b"b" * 32)), share=1,
+    )  # fmt: skip
+    assert decode_head(largest.encode(), "here") == largest
+    assert head_size(MAGIC + bytes(4), "here") == 28

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format import compression, frames, point
@@ -127,3 +128,82 @@ def test_parents_are_kept_if_they_are_known() -> None:
 def test_parents_that_no_folder_could_be_are_refused(wrong: Any) -> None:
     with pytest.raises(FormatDamaged, match="'parents' is not what it may be"):
         decoded({**values(), "parents": wrong})
+
+
+GOOD: dict[str, list[Any]] = {
+    "sequence": [1, 1 << 40], "epoch": [0, 1 << 40], "time": [1 << 63, -(1 << 63), 0],
+    "utc_offset": [86_400, -86_400], "display": ["n" * 255, "...", "\x7f", "a\\b", "é" * 127],
+    "root": [(b"", 0o40000, 0, 0, 0, 1, 1, 1, 1)], "state": [(f"{ID}.0", 0)],
+    "devices": [(), (b"",)], "users": [{}, {-1: ""}], "groups": [{0: "é"}],
+    "statistics": [{}, {"x": -1}], "parent": ["", "20261120"], "suffix": ["", "012345", "f" * 40],
+    "replaces": [(), ("another-0",)], "extras": [{}, {"b": 0}],
+    "parents": [((0, 0, 0),) * 4096, ((0o777, (1 << 32) - 1, (1 << 32) - 1),)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "good"), [(key, good) for key, several in GOOD.items() for good in several]
+)
+def test_values_just_within_the_limits_are_taken(key: str, good: Any) -> None:
+    found = decoded({**values(), "time": 1, "parent": "", key: good})
+    names = {"time": "time_ns", "extras": "root_extras"}
+    assert getattr(found, names.get(key, key)) == good
+
+
+@pytest.mark.parametrize(
+    "wrong", [7, "another-0", ["another-0", 1], [ID], ["short"], ["a/b/c/d/e"]]
+)
+def test_points_in_whose_place_none_can_stand_are_refused(wrong: Any) -> None:
+    with pytest.raises(FormatDamaged, match=f"^{NAME}: 'replaces' is not what it may be$"):
+        decoded({**values(), "replaces": wrong})
+
+
+def test_all_that_a_point_says_comes_back() -> None:
+    full = replace(
+        POINT, source=point.Source("host", b"/x", "named"), single=True, full=True,
+        replaces=("another-0", "another-1"), suffix="0123456789", parents=PARENTS, time_ns=-5,
+        utc_offset=-3600,
+    )  # fmt: skip
+    data = point.encode_point(full, NAME, REPOSITORY, compression.Codec())
+    assert point.decode_point(data, NAME, ID, REPOSITORY) == full
+    assert point.point_of_row(point.row_of_point(full)) == full
+
+
+def test_a_later_point_of_a_second_has_a_suffix_without_being_told() -> None:
+    made = 1_795_169_472  # the second of ID
+    assert point.made_seconds(ID) == made
+    for ns, suffix in (
+        (made * 10**9, "0a"), (made * 10**9 + 10**9 - 1, "0a"), (made * 10**9 - 1, ""),
+        ((made + 1) * 10**9, ""),
+    ):  # fmt: skip
+        found = decoded({**values(), "time": ns}).suffix
+        assert found == (point.id_digits(ID)[:6] if suffix else "")
+        assert len(found) in (0, 6)
+    assert decoded({**values(), "time": made * 10**9, "suffix": "abcdef"}).suffix == "abcdef"
+    assert decoded({**values(), "time": made * 10**9, "parent": "nodate-00"}).suffix == ""
+
+
+def test_digits_of_an_id_are_its_own() -> None:
+    assert point.id_digits("20261120T101112Z_host_0123456789") == "0123456789"
+    for other in ("20261120T101112Z_host_012345678", "20261120T101112Z_host_" + "0" * 41,
+                  "20261120T101112Z_host_012345678X", "nodigits"):  # fmt: skip
+        assert point.id_digits(other) == blake3(other.encode()).hexdigest()[:40]
+    assert point.id_digits("x_" + "0" * 40) == "0" * 40
+
+
+def test_seconds_that_an_id_tells() -> None:
+    assert point.made_seconds("19700101T000001Z_x") == 1
+    assert point.made_seconds("19700102T000000Z") == 86_400
+    for other in ("", "x", "20261301T000000Z_x", "20261120T101112_x"):
+        assert point.made_seconds(other) is None
+
+
+def test_what_a_source_is_known_by() -> None:
+    assert point.Source("host", b"/x").identity == ("host", b"/x")
+    assert point.Source("host", b"/x", "name").identity == ("host", "name")
+    assert POINT.order == (1, ID)
+    for path, single, root in (
+        (b"/a/b", False, b"/a/b"), (b"/a/b", True, b"/a"), (b"/a", True, b"/"), (b"/", False, b"/"),
+    ):  # fmt: skip
+        one = replace(POINT, source=point.Source("host", path), single=single)
+        assert one.root_path == root

@@ -18,6 +18,7 @@ from ibtfs.format.rdelta import (
     apply_delta,
     common_prefix,
     common_suffix,
+    delta_pieces,
     encode_delta,
     parse_delta,
     patched,
@@ -229,3 +230,95 @@ def test_a_long_copy_is_read_piece_by_piece() -> None:
 def test_impossible_matches_are_refused(matches: list[Match]) -> None:
     with pytest.raises(ValueError, match=r"contiguous|no offset|shorter"):
         encode_delta(matches, b"12345678")
+
+
+@pytest.mark.parametrize("differs", [*range(12), 62, 63, 64, 65, 127, 128, 129, 191, 192, 193, 500])
+def test_common_ends_are_exact(differs: int) -> None:
+    for size in (differs + 1, differs + 2, differs + 63, differs + 64, differs + 500):
+        for bit in (1, 128):
+            a, b = bytearray(b"x" * size), bytearray(b"x" * size)
+            b[differs] ^= bit
+            assert common_prefix(bytes(a), bytes(b)) == differs
+            assert common_prefix(bytes(b), bytes(a)) == differs
+            assert common_suffix(bytes(a[::-1]), bytes(b[::-1])) == differs
+            assert common_suffix(b"y" + bytes(a[::-1]), b"yz" + bytes(b[::-1])) == differs
+            assert common_prefix(bytes(a) + b"y", bytes(b) + b"zy") == differs
+        assert common_prefix(bytes(size), bytes(size)) == size
+        assert common_suffix(bytes(size), bytes(size)) == size
+        assert common_prefix(bytes(size), bytes(differs)) == differs
+        assert common_suffix(bytes(size), bytes(differs)) == differs
+
+
+def test_numbers_are_written_as_short_as_they_can_be() -> None:
+    def delta(where: int, size: int) -> bytes:
+        return encode_delta([(where, 0, size)], b"")[4:-1]
+
+    assert delta(0, 1) == b"\x45\0\1"
+    assert delta(255, 255) == b"\x45\xff\xff"
+    assert delta(256, 1) == b"\x49\1\0\1"
+    assert delta(1, 256) == b"\x46\1\1\0"
+    assert delta(65_536, 65_536) == b"\x4f" + b"\0\1\0\0" * 2
+    assert delta(1 << 32, 1) == b"\x51" + (1 << 32).to_bytes(8, "big") + b"\1"
+    most = (1 << 63) - 1
+    assert delta(0, most)[:2] == b"\x48\0"
+    for where, size in ((most + 1, 1), (0, most + 1)):
+        with pytest.raises(ValueError, match="no offset or length"):
+            delta(where, size)
+    assert encode_delta([(LITERAL, 0, 64)], bytes(64))[4:5] == b"\x40"
+    assert encode_delta([(LITERAL, 0, 65)], bytes(65))[4:6] == b"\x41\x41"
+    assert encode_delta([(LITERAL, 0, 300)], bytes(300))[4:7] == b"\x42\1\x2c"
+
+
+@pytest.mark.parametrize(("tail", "at"), [(b"\x55", 4), (b"\x01a\xff", 6), (b"\x45\0\1\x60", 7)])
+def test_an_unknown_command_is_told_with_its_place(tail: bytes, at: int) -> None:
+    with pytest.raises(FormatDamaged, match=f"unknown command {tail[-1]} at offset {at}"):
+        parse_delta(MAGIC + tail)
+
+
+def test_copies_reach_to_the_last_offset() -> None:
+    most = (1 << 63) - 1
+    for where, size in ((most - 1, 1), (0, most), (1, most - 1)):
+        tail = b"\x54" + struct.pack(">QQ", where, size) + b"\0"
+        assert parse_delta(MAGIC + tail) == [(where, 0, size)]
+    for where, size in ((most, 1), (1, most), (0, most + 1), (5, 0)):
+        tail = b"\x54" + struct.pack(">QQ", where, size) + b"\0"
+        with pytest.raises(FormatDamaged, match="impossible copy at offset 4"):
+            parse_delta(MAGIC + tail)
+        with pytest.raises(FormatDamaged):
+            apply_delta(b"", MAGIC + tail)
+
+
+def test_literals_are_asked_for_a_piece_at_a_time() -> None:
+    asked = []
+
+    def new(offset: int, size: int) -> bytes:
+        asked.append((offset, size))
+        return bytes(size)
+
+    pieces = list(delta_pieces([(0, 0, 5), (LITERAL, 5, (2 << 20) + 1)], new))
+    assert asked == [(5, 1 << 20), (5 + (1 << 20), 1 << 20), (5 + (2 << 20), 1)]
+    assert max(map(len, pieces)) == 1 << 20
+    with pytest.raises(ValueError, match="shorter than its matches say, at offset 5"):
+        encode_delta([(0, 0, 5), (LITERAL, 5, 9)], lambda at, size: bytes(size - 1))
+
+
+def test_what_refining_joins_and_leaves() -> None:
+    base = b"abcdefghijkl"
+    # literals that follow each other are one; a copy that goes on in the base is one with the next
+    assert refine([(LITERAL, 0, 1), (LITERAL, 1, 2)], base, b"xyz") == [(LITERAL, 0, 3)]
+    assert refine([(0, 0, 3), (3, 3, 3)], base, b"abcdef") == [(0, 0, 6)]
+    assert refine([(0, 0, 3), (5, 3, 3)], base, b"abcfgh") == [(0, 0, 3), (5, 3, 3)]
+    # a literal is taken over from either side, or whole
+    assert refine([(0, 0, 2), (LITERAL, 2, 2)], base, b"abcX") == [(0, 0, 3), (LITERAL, 3, 1)]
+    assert refine([(LITERAL, 0, 2), (4, 2, 2)], base, b"Xdef") == [(LITERAL, 0, 1), (3, 1, 3)]
+    assert refine([(LITERAL, 0, 2), (2, 2, 2)], base, b"abcd") == [(0, 0, 4)]
+    assert refine([(LITERAL, 0, 3), (1, 3, 2)], base, b"Xaabc"[:5]) == [
+        (LITERAL, 0, 2),
+        (0, 2, 3),
+    ]  # the base begins there
+    assert refine([(8, 0, 4), (LITERAL, 4, 2)], base, b"ijklmn") == [(8, 0, 4), (LITERAL, 4, 2)]
+    assert refine([(0, 0, 2), (LITERAL, 2, 2), (6, 4, 2)], base, b"abXfgh") == [
+        (0, 0, 2),
+        (LITERAL, 2, 1),
+        (5, 3, 3),
+    ]

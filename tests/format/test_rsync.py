@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -261,3 +262,73 @@ def test_only_damage_is_told_as_damage(code: int, kind: type[Exception]) -> None
     error = rsync._Librsync().failure(code)
     assert type(error) is kind
     assert str(error).startswith("librsync: ")
+
+
+def test_what_librsync_holds_is_freed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    library, begun, freed = rsync._library(), list[int](), list[int]()
+    sums: list[int] = []
+
+    def noting(name: str, found: list[int], *, is_freed: bool = False) -> None:
+        real = getattr(library, name)
+
+        def noted(*arguments: Any) -> Any:
+            result = real(*arguments)
+            one = arguments[0] if is_freed else result
+            found.append(getattr(one, "value", one))
+            return result
+
+        monkeypatch.setattr(library, name, noted)
+
+    for name in ("sig_begin", "loadsig_begin", "delta_begin"):
+        noting(name, begun)
+    noting("job_free", freed, is_freed=True)
+    noting("free_sumset", sums, is_freed=True)
+    base, new = noise(5000), noise(3000, 2) + noise(5000)[1000:]
+    made = make_signature(base, block_size=64)
+    writer = SignatureWriter(64)
+    writer.update(base)
+    writer.close()
+    writer.close()
+    with Signature(made) as signature:
+        signature.delta(new)
+        signature.matches(new)
+    signature.close()
+    fine_matches(base, new, block_size=64)
+    with pytest.raises(FormatDamaged):
+        Signature(made[:-1])
+    assert len(begun) == 2 + 3 + 3 + 1
+    assert freed == begun
+    assert all(freed)
+    assert len(sums) in (2, 3)  # of the damaged one there may be some
+    assert all(sums)
+
+
+@pytest.mark.parametrize("block_size", [0, -5])
+def test_fine_matches_are_of_blocks_of_some_bytes(block_size: int) -> None:
+    with pytest.raises(ValueError, match=f"A block of {block_size} bytes is impossible"):
+        fine_matches(b"a", b"b", block_size=block_size)
+
+
+@pytest.mark.parametrize("size", [*range(1, 12), 40])
+def test_ends_that_are_the_same_are_copies_if_they_are_worth_it(size: int) -> None:
+    """A copy of fewer than eight bytes costs more than these, unless they are all."""
+    same, one, other = b"=" * size, b"-" * 60, b"+" * 60
+    copied = size >= 8
+    begins = fine_matches(same + one, same + other, block_size=2048)
+    assert begins == ([(0, 0, size), (LITERAL, size, 60)] if copied else [(LITERAL, 0, size + 60)])
+    ends = fine_matches(one + same, other + same, block_size=2048)
+    assert ends == ([(LITERAL, 0, 60), (60, 60, size)] if copied else [(LITERAL, 0, 60 + size)])
+    assert fine_matches(same, same, block_size=2048) == [(0, 0, size)]
+    assert fine_matches(same + one, same, block_size=2048) == [(0, 0, size)]
+
+
+@pytest.mark.parametrize(("middle", "found"), [(400, False), (1200, False), (1201, True)])
+def test_all_of_a_base_is_looked_at_only_for_much_that_is_new(middle: int, found: bool) -> None:
+    """Else what lies between the ends that are the same is."""
+    begin, end = noise(5000, 1), noise(5000, 2)
+    base = begin + b"-" + noise(598, 3) + b"-" + end
+    inside = begin[2000 : 2000 + middle - 20]
+    new = begin + b"+" * 10 + inside + b"+" * 10 + end
+    matches = fine_matches(base, new, block_size=64)
+    assert rebuild(matches, base, new) == new
+    assert literals(matches) == (20 if found else middle)

@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -162,3 +163,20 @@ def test_what_is_wrong_is_told(tmp_path: Path) -> None:
     done = campaign("real", "--only=log", "--small", f"--work={work}", f"--ibtfs={command}")
     assert done.returncode == 1
     assert "exit code 9: no" in done.stdout
+
+
+def test_a_campaign_that_is_stopped_tells_what_was_done(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, CHECKOUT / "scripts/campaign", "machine", "--work", tmp_path],
+        stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not any(tmp_path.iterdir()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[0]
+    assert "Stopped; what was done by then:" in told
+    assert "nothing was lost or wrong" in told
+    assert process.returncode == 0
+    assert list(tmp_path.iterdir()) == []

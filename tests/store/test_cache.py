@@ -82,3 +82,42 @@ def test_what_cannot_be_computed_is_tried_again() -> None:
     with pytest.raises(ZeroDivisionError):
         cache.get("key", lambda: 1 // 0)
     assert cache.get("key", lambda: 7) == 7
+
+
+def test_values_of_which_none_is_too_many_stay() -> None:
+    cache = ByteCache(2 * ENTRY_BYTES + 100)
+    cache.get(1, object, lambda _: 50)
+    cache.get(2, object, lambda _: 50)
+    assert keys_of(cache) == [1, 2]
+    assert cache.size == 2 * ENTRY_BYTES + 100
+    cache.get(3, object, lambda _: 0)
+    assert keys_of(cache) == [2, 3]
+    assert cache.size == 2 * ENTRY_BYTES + 50
+
+
+def test_values_are_weighed_again_when_a_tenth_was_added() -> None:
+    weighed: list[object] = []
+
+    def weigh(value: object) -> int:
+        weighed.append(value)
+        return 1
+
+    cache = ByteCache(1 << 30, weigh)
+    counts = []
+    for key in range(1200):
+        before = len(weighed)
+        cache.get(key, object)
+        if len(weighed) - before > 1:
+            counts.append(key + 1)
+            assert len(weighed) - before == 1 + key + 1
+        assert cache.size == (key + 1) * (ENTRY_BYTES + 1)
+    assert counts[:9] == [100 * n for n in range(1, 10)]
+    assert counts[9:] == [1000, 1111]
+
+
+def test_eras_are_counted() -> None:
+    cache = ByteCache(100)
+    assert cache.era == 0
+    cache.begin_era()
+    cache.begin_era()
+    assert cache.era == 2

@@ -58,3 +58,42 @@ def test_a_note_that_makes_no_sense_is_told(
     repository.damage.add("0123456789abcdee", [ONE])
     assert DamageNotes(repository.storage).contents() == {ONE}
     assert [record.message for record in caplog.records if "A note of damage" in record.message]
+
+
+def test_a_note_is_trimmed_to_what_is_there(repository: Repository) -> None:
+    refs = [ONE._replace(number=number) for number in range(4)]
+    repository.damage.add("aaaa", refs[:2])
+    repository.damage.add("bbbb", refs[2:])
+    before = sorted(path.name for path in place(repository).iterdir())
+    repository.damage.trim("cccc", lambda _: True)
+    assert sorted(path.name for path in place(repository).iterdir()) == before
+    repository.damage.trim("dddd", lambda ref: ref.number != 1)
+    assert repository.damage.contents() == {refs[0], refs[2], refs[3]}
+    assert sorted(path.name for path in place(repository).iterdir()) == ["bbbb-0", "dddd-0-0"]
+    repository.damage.trim("eeee", lambda ref: ref.number < 2)
+    assert [path.name for path in place(repository).iterdir()] == ["dddd-0-0"]
+    repository.damage.trim("ffff", lambda _: False)
+    assert list(place(repository).iterdir()) == []
+
+
+def test_what_is_no_readable_note_is_not_trimmed(
+    repository: Repository, caplog: pytest.LogCaptureFixture
+) -> None:
+    (place(repository) / "a b").write_text("no note")
+    (place(repository) / "aaaa-0").write_text("{}")
+    repository.damage.add("bbbb", [ONE, OTHER])
+    repository.damage.trim("cccc", lambda ref: ref == ONE)
+    assert sorted(path.name for path in place(repository).iterdir()) == [
+        "a b", "aaaa-0", "cccc-1-0"
+    ]  # fmt: skip
+    assert ["aaaa-0" in record.message for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_note_has_so_many_bytes_at_most(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, more: int
+) -> None:
+    repository.damage.add("aaaa", [ONE])
+    (note,) = place(repository).iterdir()
+    monkeypatch.setattr(damage_notes, "NOTE_LIMIT", note.stat().st_size - more)
+    assert repository.damage.contents() == (set() if more else {ONE})

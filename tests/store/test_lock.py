@@ -195,3 +195,21 @@ def test_a_process_that_ends_with_a_lock_does_not_wait_for_it(repository: Reposi
     assert len(repository.storage.list("locks")) == 1
     with repository.lock(EXCLUSIVE) as own:
         assert repository.storage.list("locks") == [own.name]
+
+
+def test_ages_by_which_a_lock_is_told() -> None:
+    assert (STALE_SECONDS, FOREIGN_SECONDS) == (30 * 60, 24 * 60 * 60)
+    assert 5 * lock.REFRESH_SECONDS < STALE_SECONDS
+
+
+@pytest.mark.parametrize("host", ["a b_c", "x" * 100, "", "_", "ä.b-C9"])
+def test_any_host_has_a_name_in_a_lock(repository: Repository, host: str) -> None:
+    with Lock(repository.storage, SHARED, host=host, process=7, token="0000000b") as held:
+        holder = parse_holder(held.name)
+        assert holder is not None
+        assert (holder.kind, holder.process, holder.token) == (SHARED, 7, "0000000b")
+        assert holder.host == ("".join(c if c.isascii() and (c.isalnum() or c in ".-") else "-"
+                                       for c in host)[:64] or "-")  # fmt: skip
+        assert abs(holder.since - time.time()) < 600
+        with pytest.raises(RepositoryLocked, match=rf"by process 7 on {holder.host} since 20"):
+            take(repository, EXCLUSIVE)

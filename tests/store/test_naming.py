@@ -9,17 +9,28 @@ from pathlib import Path
 
 import pytest
 
-from ibtfs.errors import IbtfsError, PointDamaged, PointNotFound, UsageError
+from ibtfs.errors import (
+    AmbiguousSource,
+    EntryNotFound,
+    IbtfsError,
+    PointDamaged,
+    PointNotFound,
+    UsageError,
+)
 from ibtfs.format.index import Reference
-from ibtfs.format.point import Point, Source
+from ibtfs.format.point import Point, Source, id_digits
 from ibtfs.store.naming import (
+    at_moment,
     by_source,
     displayed_names,
+    is_tag,
     of_source,
+    relative_path,
     require_certain,
     require_sole,
     select_among,
     select_point,
+    told_apart,
 )
 from ibtfs.store.repository import Repository
 from tests.support.repositories import back_up
@@ -181,3 +192,122 @@ def test_a_tag_of_several_points_is_that_of_none_alone() -> None:
         require_sole(POINTS[2], words, POINTS, tagged)
     other = replace(POINTS[2], source=Source("host", b"/y"), display="y")
     require_sole(other, "y/good", [POINTS[0], other], tagged)
+
+
+# ---- paths, and what several words may mean ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (b"", b""), (b".", b""), (b"a/b", b"a/b"), (b"./a//b/", b"a/b"), (b"a/./b", b"a/b"),
+        (b"/x/y", b""), (b"/x/y/", b""), (b"//x/y", b""), (b"/x/./y/a", b"a"),
+        (b"/x/y/a/b/", b"a/b"),
+        (b"/x/z/../y/a", b"a"), (b"...", b"..."), (b"a/..b", b"a/..b"),
+    ],
+)  # fmt: skip
+def test_paths_are_within_the_source_or_as_they_were(path: bytes, expected: bytes) -> None:
+    point = replace(POINT, source=Source("host", b"/x/y"))
+    assert relative_path(point, path) == expected
+    root = replace(POINT, source=Source("host", b"/"))
+    assert relative_path(root, b"/x/./y/a") == b"x/y/a"
+    assert relative_path(root, b"/") == b""
+    single = replace(point, single=True)
+    assert relative_path(single, b"/x/y") == b"y"
+    assert relative_path(single, b"/x") == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "message"),
+    [
+        (b"/x", EntryNotFound, "'/x' is not inside the source '/x/y'"),
+        (b"/x/yy", EntryNotFound, "'/x/yy' is not inside"),
+        (b"/x/y/..", EntryNotFound, "is not inside"), (b"/", EntryNotFound, "is not inside"),
+        (b"..", UsageError, "'..' has no meaning"), (b"a/../b", UsageError, "has no meaning"),
+    ],
+)  # fmt: skip
+def test_other_paths_are_refused(path: bytes, kind: type[IbtfsError], message: str) -> None:
+    with pytest.raises(kind, match=re.escape(message)):
+        relative_path(replace(POINT, source=Source("host", b"/x/y")), path)
+
+
+def test_one_of_several_sources_has_to_be_said() -> None:
+    other = replace(POINTS[3], source=Source("host", b"/y"), display="y")
+    both = [*POINTS[:3], other]
+    assert select_point(both, "y/latest", NOW) is other
+    assert select_point(both, POINTS[0].id, NOW) is POINTS[0]
+    assert select_point(both, f"@{other.id}", NOW) is other
+    with pytest.raises(AmbiguousSource, match=r"say which one: x/latest, y/latest$"):
+        select_point(both, "latest", NOW)
+    with pytest.raises(PointNotFound, match="no backup points yet"):
+        select_point([], "latest", NOW)
+    assert select_point(POINTS, "@latest~1", NOW) is POINTS[2]
+
+
+def test_the_newest_at_a_moment_goes_by_time_then_order() -> None:
+    late = replace(POINTS[0], sequence=9, time_ns=POINTS[2].time_ns)
+    points = [*POINTS[1:], late]
+    assert at_moment(points, POINTS[2].time_ns, "then") is late
+    assert at_moment(points, POINTS[2].time_ns - 1, "then") is POINTS[1]
+    with pytest.raises(PointNotFound, match="No point at or before 'then'"):
+        at_moment(points, POINTS[1].time_ns - 1, "then")
+
+
+def test_only_what_is_neither_place_nor_moment_is_a_tag() -> None:
+    assert is_tag("good")
+    assert is_tag("x/@good")
+    assert is_tag("latest~1234567")
+    for words in ("latest", "latest~2", "x/latest~123456", "@3d", "2026-11-20", "yesterday"):
+        assert not is_tag(words)
+
+
+@pytest.mark.parametrize(
+    ("words", "damaged", "told"),
+    [
+        ("latest", "20261123T080000Z_host_ee", True), ("latest", "20261120T080000Z_host_ee", False),
+        ("latest", "20261122T080000Z_host_ee", True), ("latest", "no time", True),
+        ("3d", "20261120T115959Z_host_ee", False), ("yesterday", "20261122T090000Z_host_ee", True),
+        ("yesterday", "20261123T000000Z_host_ee", False),
+        ("yesterday", "20261122T235959Z_host_ee", True), ("20261122T", "no time", False),
+        ("2026-11-22_080000", "no time", False),
+    ],
+)  # fmt: skip
+def test_words_that_a_damaged_point_may_be_meant_by(words: str, damaged: str, told: bool) -> None:
+    def ask() -> None:
+        require_certain(POINTS[3], f"x/@{words}", POINTS, [damaged], NOW, tagged)
+
+    if told:
+        with pytest.raises(PointDamaged, match=f"{damaged} is damaged, and may be what"):
+            ask()
+    else:
+        ask()
+
+
+def test_a_new_point_has_digits_if_there_is_one_of_its_second() -> None:
+    point = replace(POINTS[1], suffix="", id="20261120T101500Z_host_bbbbbbbbbb")
+    assert told_apart(point, [], []).suffix == ""
+    assert told_apart(point, POINTS[2:], ["20261120T101501Z_host_aaaaaaaaaa"]).suffix == ""
+    for others, damaged in ((POINTS[:1], []), ([], ["20261120T101500Z_host_aaaaaaaaaa"])):
+        assert told_apart(point, others, damaged).suffix == "bbbbbb"
+    named = replace(point, parent="20261120T101500Z_host_aaaaaaaaaa")
+    assert told_apart(named, [], []).suffix == "bbbbbb"
+    close = replace(POINTS[0], id="20261120T101500Z_host_bbbbbbbb00")
+    assert told_apart(point, [close], []).suffix == "bbbbbbbbb"
+    same = replace(POINTS[0], id="20261120T101500Z_other_bbbbbbbbbb")
+    assert told_apart(point, [same], []).suffix == "bbbbbbbbbb"
+    elsewhere = replace(POINTS[0], source=Source("host", b"/y"))
+    made_there = told_apart(point, [elsewhere], [])
+    assert (made_there.suffix, made_there.display) == ("", "x-bbbbbb")
+    assert told_apart(point, [replace(elsewhere, display="y")], []).display == "x"
+    assert told_apart(point, [elsewhere, POINTS[2]], []).display == "x"
+
+
+def test_names_by_a_template_are_given_once() -> None:
+    names = displayed_names(POINTS, NOW.tzinfo, "%Y-%m")
+    assert list(names.values()) == ["2026-11", "2026-11-bbbbbb", *(
+        f"2026-11-{id_digits(point.id)[:6]}" for point in POINTS[2:]
+    )]  # fmt: skip
+    same = [replace(POINTS[n], id=f"20261120T101500Z_h{n}_aaaaaaaaaa", suffix="") for n in range(4)]
+    names = displayed_names(same, NOW.tzinfo, "x")
+    assert len(set(names.values())) == 4
+    assert list(names.values())[:3] == ["x", "x-aaaaaa", "x-aaaaaaaaaa"]

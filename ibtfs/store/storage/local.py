@@ -252,12 +252,21 @@ class LocalStorage(LocalVolume):
         return made
 
     def make_folders(self) -> None:
-        """Make the folders of a new repository, durably, and its own name where it lies."""
+        """Make the folders of a new repository, durably, and its own name where it lies.
+
+        Raises StorageFull, StorageFailed.
+        """
         for folder in FOLDERS:
             os.close(self.opened_folder(folder, make=True))
-        # also what a run made that was cut off before it could sync
-        sync_folder(self.text_root)
-        sync_folder(os.path.dirname(self.text_root))
+        try:
+            # also what a run made that was cut off before it could sync
+            sync_folder(self.text_root)
+            try:
+                sync_folder(os.path.dirname(self.text_root))
+            except PermissionError:
+                os.sync()  # who may enter that folder, but not read it, cannot sync it alone
+        except OSError as error:
+            raise failed(error, self.text_root) from error
 
     # Leases
 

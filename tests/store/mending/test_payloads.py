@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibtfs.format.frames import SMALL
+from ibtfs.format.frames import CONTENTS, SMALL
 from ibtfs.store.mending.payloads import _cut, _without, mend_payloads
 from ibtfs.store.removal.rebase import joined
 from ibtfs.store.repository import Repository
@@ -78,4 +78,30 @@ def test_what_is_put_back_leaves_all_else_of_its_file_as_it_was(
     mended = reopened(repository).archive(archive)
     assert b"".join(mended.payload(SMALL, 0, 2 * size)) == data
     assert mended.file(kind).generation == 2
+    assert mend_payloads(reopened(repository), archive, Source(data), lambda: None) == 0
+
+
+@pytest.mark.damaged
+def test_where_records_cannot_be_read_frames_are_put_back_that_cannot(
+    tmp_path: Path, repository: Repository, backup_of: Backup
+) -> None:
+    """What the records need of the others is not known, and they are whole."""
+    (tmp_path / "source").mkdir()
+    for name in "ab":
+        (tmp_path / "source" / name).write_bytes(os.urandom(50_000))
+    archive = the_point(backup_of(tmp_path / "source")).state.archive
+    reader = reopened(repository).archive(archive)
+    data = b"".join(reader.payload(SMALL, 0, 100_000))
+    for kind, stream in (("index", CONTENTS), ("data", SMALL)):
+        place = reader.file(kind).table(stream).offsets[0] + 40
+        assert mend_payloads(reopened(repository), archive, Source(data), lambda: None) == 0
+        with open(repository.storage.path(f"archives/{archive}/{kind}.1"), "r+b") as file:
+            file.seek(place)
+            byte = file.read(1)
+            file.seek(place)
+            file.write(bytes([byte[0] ^ 1]))
+    assert mend_payloads(reopened(repository), archive, Source(data), lambda: None) == 100_000
+    mended = reopened(repository).archive(archive)
+    assert b"".join(mended.payload(SMALL, 0, 100_000)) == data
+    os.unlink(repository.storage.path(f"archives/{archive}/data.2"))
     assert mend_payloads(reopened(repository), archive, Source(data), lambda: None) == 0

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.frames import LITERALS, SMALL
 from ibtfs.format.index import Reference
-from ibtfs.store.mending.pieces import ContentGiver, _Piece, first_of
+from ibtfs.store.mending.pieces import ContentGiver, _Piece, first_of, givers
 from ibtfs.store.removal.rebase import joined
 
 GOOD, BAD = Reference("archive", 1), Reference("archive", 2)
@@ -67,3 +69,44 @@ def test_who_comes_first_is_asked_first_and_the_others_for_the_rest(
     assert got == sorted((set(addresses(one)) | set(addresses(other))) & set(range(5, 40)))
     assert addresses(asked) == sorted(set(range(5, 40)) - set(addresses(one)))
     assert len(asked) == len(joined([(low, low + size) for low, size in asked]))
+
+
+def test_what_is_known_is_told_by_the_archives_that_have_its_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Contents that cannot be followed are passed over."""
+    other = Reference("other", 7)
+    segments: dict[Reference, list[Any]] = {
+        GOOD: [(GOOD, 2, 5), (None, 0, 3), (other, 10, 4), (GOOD, 0, 2)],
+        other: [(other, 0, 9)],
+    }  # fmt: skip
+    records = {GOOD: SimpleNamespace(stream=SMALL, start=100),
+               other: SimpleNamespace(stream=LITERALS, start=0)}  # fmt: skip
+
+    class Contents:
+        def __init__(self, _: object) -> None: ...
+
+        def segments(self, ref: Reference, start: int, end: int) -> Any:
+            assert start == 0
+            if ref == BAD:
+                raise FormatDamaged("its map is lost")
+            return iter(segments[ref])
+
+        def record(self, ref: Reference) -> Any:
+            return records[ref]
+
+    class Whole(Known):
+        size = 14
+
+    monkeypatch.setattr("ibtfs.store.mending.pieces.Contents", Contents)
+    known = cast(Any, {BAD: Whole(), GOOD: Whole(), other: Whole()})
+    found = givers(cast(Any, None), known)
+    assert sorted(found) == ["archive", "other"]
+    assert found["archive"].give(SMALL, 0, 200) == [
+        (100, bytes([12, 13])), (102, bytes(range(5)))
+    ]  # fmt: skip
+    assert found["archive"].give(LITERALS, 0, 200) == []
+    assert found["other"].give(LITERALS, 0, 200) == [
+        (0, bytes(range(9))), (10, bytes([8, 9, 10, 11]))
+    ]  # fmt: skip
+    assert found["other"].give(LITERALS, 9, 10) == []

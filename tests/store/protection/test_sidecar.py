@@ -8,11 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, ObjectUnreadable
 from ibtfs.format.parity import MAGIC, arranged
 from ibtfs.store.protection import sidecar as sidecar_module
-from ibtfs.store.protection.sidecar import HEADS, Sidecar, _found_head, write_sidecar
-from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.protection.sidecar import (
+    HEADS,
+    Sidecar,
+    _found_head,
+    is_missing,
+    opened,
+    write_sidecar,
+)
+from ibtfs.store.protection.volume import Volume
+from ibtfs.store.storage.local import LocalObject, LocalStorage
 from tests.support.memory import BytesObject
 
 SIZES = {
@@ -144,3 +152,89 @@ def test_what_only_looks_like_heads_is_not_read_over_and_over() -> None:
     with pytest.raises(FormatDamaged, match="no head"):
         _found_head(stored)
     assert stored.read_bytes < (HEADS + 2) * size
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, name: str, offset: int) -> None:
+    """Have the disk not give what lies at *offset* of an object, nor behind it."""
+    real = LocalObject.read
+
+    def read(self: LocalObject, start: int, size: int) -> bytes:
+        if self.name == name and start + size > offset:
+            raise ObjectUnreadable(f"{name}: the disk does not give it")
+        return real(self, start, size)
+
+    monkeypatch.setattr(LocalObject, "read", read)
+
+
+def test_what_a_disk_does_not_give_is_damage(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = stored(fast_path / "r", [40_000, 600], 10)
+    size = (fast_path / "r" / "parity").stat().st_size
+    with monkeypatch.context() as patch, Sidecar(storage, "parity") as sidecar:
+        refusing(patch, "parity", size - 5)
+        assert not sidecar.is_intact()
+        assert sidecar.damaged(sidecar.erased()) == []
+    with monkeypatch.context() as patch, Sidecar(storage, "parity") as sidecar:
+        refusing(patch, "0", 39_000)
+        erased = sidecar.erased()
+        assert erased == [76, 77, 78]  # a bad sector costs no more than its own block
+        assert sidecar.damaged(erased) == [0]
+        assert sidecar.heal(0, sidecar.restored(erased))
+    with Sidecar(storage, "parity") as sidecar:
+        assert sidecar.is_intact()
+        assert sidecar.damaged(sidecar.erased()) == []
+        (fast_path / "r" / "1").write_bytes((fast_path / "r" / "1").read_bytes() + b"x")
+        assert sidecar.erased() == []
+        assert sidecar.damaged([]) == [1]
+        (fast_path / "r" / "1").unlink()
+        (fast_path / "r" / "1").mkdir()
+        assert sidecar.damaged([]) == [1]
+
+
+def test_a_sidecar_has_its_name(fast_path: Path) -> None:
+    storage = stored(fast_path / "r", [1000], 10)
+    (fast_path / "r" / "parity").rename(fast_path / "r" / "other")
+    with pytest.raises(FormatDamaged, match=r"^other: is the sidecar parity$"):
+        Sidecar(storage, "other")
+    assert opened(storage, "other") is None
+    assert opened(storage, "none") is None
+    assert is_missing(storage, "none")
+    assert not is_missing(storage, "other")
+    (fast_path / "r" / "folder").mkdir()
+    assert not is_missing(storage, "folder")  # it cannot be told
+
+
+def test_objects_are_blocks_one_behind_the_other(fast_path: Path) -> None:
+    storage = LocalStorage.create(os.fsencode(fast_path / "r"))
+    data = [os.urandom(size) for size in (10, 0, 25, 8)]
+    for place, one in enumerate(data):
+        storage.put_new(str(place), one)
+    blocks = b"".join(one.ljust(-(-len(one) // 8) * 8, b"\0") for one in data)
+    with Volume(storage, [(str(n), len(one)) for n, one in enumerate(data)], 8) as volume:
+        assert volume.firsts == [0, 2, 2, 6, 7]
+        for first in range(8):
+            for count in range(1, 10):
+                part = blocks[first * 8 : (first + count) * 8]
+                assert volume.read(first, count) == part.ljust(count * 8, b"\0")
+        os.unlink(storage.path("2"))
+        volume.close()
+        assert volume.read(1, 6) == blocks[8:16] + bytes(32) + blocks[48:]
+
+
+def test_beats_come_often_and_what_is_written_is_told(fast_path: Path) -> None:
+    storage = LocalStorage.create(os.fsencode(fast_path / "r"))
+    storage.put_new("0", bytes(3 << 20))
+    beats: list[None] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sidecar_module, "WINDOW", 4096 * 100)
+        size = write_sidecar(
+            storage, bytes(16), "parity", ["0"], 5, beat=lambda: beats.append(None)
+        )
+    assert size == (fast_path / "r" / "parity").stat().st_size
+    with Sidecar(storage, "parity") as sidecar:
+        shape = sidecar.head.shape
+        assert shape == arranged([3 << 20], 5, whole=False)
+        assert len(beats) == 3 + shape.rows
+        head = sidecar.head.encode()
+        assert size == 2 * len(head) + sidecar.head.checks_size

@@ -41,3 +41,13 @@ def test_every_byte_is_told_once(tmp_path: Path, repository: Repository, backup_
     assert footprint(repository).other == found.other + 7
     assert footprint(repository).archives == found.archives
     cut_off.with_name("data.9.part").unlink()
+    # nor does what is no manifest, or no file at all
+    for name, more in (("points/not one", 5), ("damaged/a", 3)):
+        (root / name).write_bytes(bytes(more))
+        assert footprint(repository).other == found.other + more
+        assert footprint(repository).total == found.total + more
+        (root / name).unlink()
+    for name in ("locks/folder", "points/folder"):
+        (root / name).mkdir()
+        assert footprint(repository) == found
+        (root / name).rmdir()

@@ -43,17 +43,18 @@ Needed = dict[tuple[str, int], set[int]]
     )
 )  # fmt: skip
 def test_ranges_of_plain_sets(given_sets: tuple[list[int], list[tuple[set[int], int]]]) -> None:
-    """In two orders at once: the record of each set weighs something."""
+    """In three orders at once: the record of each set weighs something."""
     order, records = given_sets
     points = len(order)
-    spans = Spans([range(points), order])
+    orders = (list(range(points)), order, order[::-1])
+    spans = Spans(orders)
     weights = [0.0] * 1000
     for needed_by, weight in records:
         span = NEVER
         for point in sorted(needed_by):
             span = spans.joined(span, spans.points[point])
         weights[span] += weight
-    for number, places in enumerate((list(range(points)), order)):
+    for number, places in enumerate(orders):
         found = weighed(spans, weights, number)
         rows = dict(ranges(found, 0, points))
         assert sorted(rows) == list(range(points))
