@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ibtfs.errors import UsageError
-from ibtfs.store.storage.address import is_remote, sftp_address
 
 if TYPE_CHECKING:
     BytesType = click.ParamType[bytes]
@@ -46,6 +45,8 @@ class RepositoryPlace(LocalPath):
         self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None
     ) -> bytes:
         """*value* as bytes."""
+        from ibtfs.store.storage.address import is_remote, sftp_address
+
         place = os.fsencode(value)
         if not is_remote(place):
             return super().convert(value, param, ctx)

@@ -31,6 +31,7 @@ NOT_RUN = {
     "mounts": {"/media/disk/backups", "#", "[documents]"},
     "deltas": set(),
     "storage": {"repository/"},
+    "remote": set(),
     "space": set(),
     "performance": {"scripts/bench"},
     "comparison": set(),
@@ -43,6 +44,7 @@ STAND_INS = {
     "sudo": 'exec "$@"',
     "pg_dump": "echo 'CREATE TABLE shelf (book text);'",
     "jq": "exec cat",
+    "ssh": 'cd "$HOME" && exec /usr/lib/openssh/sftp-server',
 }
 
 

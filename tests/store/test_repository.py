@@ -24,7 +24,7 @@ from ibtfs.store import repository as repository_module
 from ibtfs.store.lock import SHARED
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.bundled import BundledStorage
-from tests.support.repositories import back_up, create, reopened, the_point
+from tests.support.repositories import back_up, create, on_disk, reopened, the_point
 
 
 @pytest.fixture
@@ -154,11 +154,11 @@ def test_files_of_archives_are_told(repository: Repository, two: list[str]) -> N
     assert repository.files_of(two[0]) == {"data": 1, "index": 1}
     assert repository.missing_files(two[0]) == repository.missing_files(two[0], ["data"]) == []
     assert repository.missing_files(two[0], ["data", "sigs"]) == [f"archives/{two[0]}/sigs"]
-    os.unlink(repository.storage.path(f"archives/{two[0]}/data.1"))
+    os.unlink(on_disk(repository.storage, f"archives/{two[0]}/data.1"))
     assert repository.missing_files(two[0]) == [f"archives/{two[0]}/data"]
     assert repository.is_whole(two[0])
     assert repository.incomplete_archives() == []
-    os.unlink(repository.storage.path(f"archives/{two[1]}/index.1"))
+    os.unlink(on_disk(repository.storage, f"archives/{two[1]}/index.1"))
     assert not repository.is_whole(two[1])
     assert repository.incomplete_archives() == [two[1]]
     assert repository.missing_files(two[1]) == [f"archives/{two[1]}/index"]
@@ -176,7 +176,7 @@ def test_a_run_settles_only_if_all_that_it_needs_is_there(
         repository.settle([], {one: ["sigs"]}, {})
     with pytest.raises(ObjectMissing, match=f"archives/{one}/index was replaced meanwhile"):
         repository.settle([one], {}, {one: 2})
-    os.unlink(repository.storage.path(f"archives/{one}/data.1"))
+    os.unlink(on_disk(repository.storage, f"archives/{one}/data.1"))
     for adopted, written in (([one], {}), ([], {one: ["data"]})):
         with pytest.raises(ObjectMissing, match=f"archives/{one}/data is gone"):
             repository.settle(adopted, written, {})
@@ -188,9 +188,9 @@ def test_a_run_settles_only_if_all_that_it_needs_is_there(
 
 
 def test_an_archive_is_as_old_as_its_first_index(repository: Repository, two: list[str]) -> None:
-    path = repository.storage.path(f"archives/{two[0]}/index.1")
+    path = on_disk(repository.storage, f"archives/{two[0]}/index.1")
     with repository.lock(SHARED) as lock:
-        made = os.stat(repository.storage.path(f"locks/{lock.name}")).st_mtime - 500
+        made = os.stat(on_disk(repository.storage, f"locks/{lock.name}")).st_mtime - 500
         os.utime(path, (made, made))
         assert repository.age(two[0], lock) == pytest.approx(500, abs=1)
         assert repository.age("none0000.0", lock) == float("inf")
@@ -254,7 +254,7 @@ def test_with_a_lock_points_and_bundles_are_read_anew(
     opened, forgotten = reopened(repository), []
     point_id = two[0].rpartition(".")[0]
     assert opened.points.get(point_id)
-    os.unlink(repository.storage.path(f"points/{point_id}"))
+    os.unlink(on_disk(repository.storage, f"points/{point_id}"))
     assert opened.points.get(point_id)  # as it was read before
     monkeypatch.setattr(BundledStorage, "forget", lambda _: forgotten.append(1))
     with opened.lock(SHARED), pytest.raises(PointNotFound):

@@ -25,7 +25,6 @@ from ibtfs.cli.points import json_point, tell_damaged
 from ibtfs.cli.progress import Reporter
 from ibtfs.cli.words import LocalPath
 from ibtfs.errors import IbtfsError, NotARepository, SourceError, UsageError
-from ibtfs.store.storage.address import is_remote
 
 if TYPE_CHECKING:
     from ibtfs.actions.backup.run import BackupOptions, BackupResult
@@ -162,6 +161,8 @@ def _options(identity: Identity, left_out: LeftOut, way: Way) -> BackupOptions:
 
 
 def _refuse_repository(sources: Sequence[bytes], repository: bytes) -> None:
+    from ibtfs.store.storage.address import is_remote
+
     if is_remote(repository):
         return
     store = os.path.realpath(repository)

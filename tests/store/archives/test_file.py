@@ -145,7 +145,8 @@ def test_a_file_that_cannot_be_read_any_more_is_gone() -> None:
 
 @pytest.fixture
 def storage(fast_path: Path) -> LocalStorage:
-    made_storage = LocalStorage.create(os.fsencode(fast_path / "r"))
+    made_storage = LocalStorage(os.fsencode(fast_path / "r"))
+    made_storage.create()
     made_storage.make_folders()
     return made_storage
 

@@ -95,7 +95,7 @@ def test_where_records_cannot_be_read_frames_are_put_back_that_cannot(
     for kind, stream in (("index", CONTENTS), ("data", SMALL)):
         place = reader.file(kind).table(stream).offsets[0] + 40
         assert mend_payloads(reopened(repository), archive, Source(data), lambda: None) == 0
-        with open(repository.storage.path(f"archives/{archive}/{kind}.1"), "r+b") as file:
+        with open(on_disk(repository.storage, f"archives/{archive}/{kind}.1"), "r+b") as file:
             file.seek(place)
             byte = file.read(1)
             file.seek(place)
@@ -103,5 +103,5 @@ def test_where_records_cannot_be_read_frames_are_put_back_that_cannot(
     assert mend_payloads(reopened(repository), archive, Source(data), lambda: None) == 100_000
     mended = reopened(repository).archive(archive)
     assert b"".join(mended.payload(SMALL, 0, 100_000)) == data
-    os.unlink(repository.storage.path(f"archives/{archive}/data.2"))
+    os.unlink(on_disk(repository.storage, f"archives/{archive}/data.2"))
     assert mend_payloads(reopened(repository), archive, Source(data), lambda: None) == 0

@@ -206,7 +206,8 @@ def test_a_sidecar_has_its_name(fast_path: Path) -> None:
 
 
 def test_objects_are_blocks_one_behind_the_other(fast_path: Path) -> None:
-    storage = LocalStorage.create(os.fsencode(fast_path / "r"))
+    storage = LocalStorage(os.fsencode(fast_path / "r"))
+    storage.create()
     data = [os.urandom(size) for size in (10, 0, 25, 8)]
     for place, one in enumerate(data):
         storage.put_new(str(place), one)
@@ -223,7 +224,8 @@ def test_objects_are_blocks_one_behind_the_other(fast_path: Path) -> None:
 
 
 def test_beats_come_often_and_what_is_written_is_told(fast_path: Path) -> None:
-    storage = LocalStorage.create(os.fsencode(fast_path / "r"))
+    storage = LocalStorage(os.fsencode(fast_path / "r"))
+    storage.create()
     storage.put_new("0", bytes(3 << 20))
     beats: list[None] = []
     with pytest.MonkeyPatch.context() as patch:

@@ -16,7 +16,7 @@ from ibtfs.store.removal.held import Held, Unit, held_in_bundles
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import Space
 from tests.support.bundles import bundles, make_versions, put_together
-from tests.support.repositories import create, reopened
+from tests.support.repositories import create, on_disk, reopened
 
 SMALL = Bounds(least=3, tiers=(100, 1000), size=2000, archives=20, dead_share=4)
 
@@ -123,7 +123,7 @@ def test_files_in_a_bundle_count_until_there_are_later_ones(
     assert held == (bundle.name, 8, tuple(ids), sum(sizes), 0, 0)
     assert dict(all_generations(storage, ids)) == {name: {"index": 1} for name in ids}
     # one removed, one with a later index, one whose folder has something else
-    folder = Path(storage.text_root) / "archives"
+    folder = Path(os.fsdecode(storage.root)) / "archives"
     for number, name in ((1, layout.REMOVED), (3, "index.2"), (5, "index.1.parity.10")):
         (folder / ids[number]).mkdir()
         (folder / ids[number] / name).write_bytes(b"x")
@@ -165,7 +165,7 @@ def test_ages_in_bundles_are_by_when_the_index_was_put_first(
     name = layout.archive_file(ids[0], layout.INDEX, 1)
     made = storage.made(name)
     assert made == storage.bundles.made(ids[0]) > 1_700_000_000
-    now = storage.path(layout.CONFIG)
+    now = on_disk(storage, layout.CONFIG)
     for after, age in ((100, 100.0), (0, 0.0), (-100, 0.0)):
         os.utime(now, (made + after, made + after))
         assert storage.age(name, layout.CONFIG) == age

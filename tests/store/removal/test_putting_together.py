@@ -17,7 +17,7 @@ from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.bundles import Bundles
 from ibtfs.store.storage.local import LocalObject, LocalStorage
 from tests.support.bundles import bundles, folders, make_versions
-from tests.support.repositories import create, damages, reopened
+from tests.support.repositories import create, damages, on_disk, reopened
 
 SOON = Bounds(least=2, age=-3600, tiers=(64 << 20,))
 
@@ -40,7 +40,7 @@ class Made:
         self.ticks += 1
 
     def index(self, number: int) -> Path:
-        path = self.repository.storage.path(layout.archive_file(self.ids[number], "index", 1))
+        path = on_disk(self.repository.storage, layout.archive_file(self.ids[number], "index", 1))
         return Path(path)
 
     def units(self) -> list[Unit]:

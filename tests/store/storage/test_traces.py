@@ -27,7 +27,8 @@ TOKEN = "0a1b2c3d"
 
 @pytest.fixture
 def storage(tmp_path: Path) -> LocalStorage:
-    made = LocalStorage.create(os.fsencode(tmp_path / "r"))
+    made = LocalStorage(os.fsencode(tmp_path / "r"))
+    made.create()
     made.make_folders()
     return made
 
@@ -155,7 +156,8 @@ def test_folders_and_files_are_for_those_who_may(
 ) -> None:
     before = os.umask(0o077)
     try:
-        made = LocalStorage.create(os.fsencode(tmp_path / "r"), shared=shared)
+        made = LocalStorage(os.fsencode(tmp_path / "r"), shared=shared)
+        made.create()
         made.make_folders()
         put(made)
     finally:
@@ -173,7 +175,7 @@ def test_a_folder_that_cannot_be_made_is_told(
 
     monkeypatch.setattr(os, "makedirs", failing)
     with pytest.raises(RepositoryError, match=r"Cannot make '.*/r': Permission denied"):
-        LocalStorage.create(os.fsencode(tmp_path / "r"))
+        LocalStorage(os.fsencode(tmp_path / "r")).create()
 
 
 def test_a_folder_that_another_run_makes_at_once_is_used(
@@ -223,7 +225,8 @@ def test_a_repository_may_lie_where_its_owner_may_not_look_around(fast_path: Pat
     try:
         with pytest.raises(PermissionError):
             os.listdir(fast_path)
-        made = LocalStorage.create(os.fsencode(fast_path / "mine"))
+        made = LocalStorage(os.fsencode(fast_path / "mine"))
+        made.create()
         for _ in range(2):
             made.make_folders()
         put(made)

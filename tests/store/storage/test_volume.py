@@ -23,7 +23,8 @@ TOKEN = "0a1b2c3d"
 
 @pytest.fixture
 def storage(tmp_path: Path) -> LocalStorage:
-    made = LocalStorage.create(os.fsencode(tmp_path / "repository"))
+    made = LocalStorage(os.fsencode(tmp_path / "repository"))
+    made.create()
     made.make_folders()
     return made
 
