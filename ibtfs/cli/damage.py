@@ -102,11 +102,12 @@ def _opened(path: bytes, choices: RepairChoices) -> tuple[Repository, str]:
     from ibtfs.store.mending.copies import configured_by
     from ibtfs.store.protection.healing import heal_configuration
     from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import storage_at
 
     try:
         return Repository.open(path), ""
     except (NotARepository, IntegrityError):
-        if choices.dry_run or not os.path.isdir(path):
+        if choices.dry_run or not storage_at(path).has_folder(""):
             raise
         if heal_configuration(path):
             return Repository.open(path), "healed by parity"

@@ -99,8 +99,7 @@ class Repository:
 
         In *cache_folder* is a copy of manifests, to start faster where there are many points.
         """
-        place = storage_at(path)
-        shown = os.fsdecode(place.root)
+        shown = os.fsdecode((place := storage_at(path)).root)
         place.require_there()
         try:
             text = whole(place, layout.CONFIG, CONFIG_LIMIT)
@@ -176,8 +175,9 @@ class Repository:
         names of locks that the caller has already.
         """
         token = os.urandom(TOKEN_DIGITS // 2).hex()
-        host, process = machine_name(), os.getpid()
-        lock = Lock(self.storage, kind, host=host, process=process, token=token, beside=beside)
+        # who comes by a path could not tell that it is held
+        host, own = ("sftp-" if self.local_path is None else "") + machine_name(), os.getpid()
+        lock = Lock(self.storage, kind, host=host, process=own, token=token, beside=beside)
         self.forget_read()
         return lock
 

@@ -205,7 +205,7 @@ def test_what_cannot_be_reached_is_one_clear_line(
 ) -> None:
     gate.is_shut = True
     result = run("backup", source, place, code=1)
-    assert result.stderr.startswith(f"ibtfs: {place}: not reached: no SFTP there (")
+    assert result.stderr.startswith(f"ibtfs: {place}: not reached: no connection (")
     assert result.stderr.count("\n") == 1
     gate.is_shut = False
     result = run("list", place, code=10)

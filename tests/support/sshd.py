@@ -104,6 +104,7 @@ class Gate:
         self._behind, self.delay, self.is_shut = behind, 0.0, False
         self.connections = self.cuts = 0
         self._left: int | None = None
+        self._left_sent: int | None = None
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -116,11 +117,16 @@ class Gate:
         with self._lock:
             self._left = count
 
+    def cut_after_sent(self, count: int) -> None:
+        """End all connections behind *count* bytes of the client's."""
+        with self._lock:
+            self._left_sent = count
+
     def cut(self) -> None:
         """End all connections now."""
         with self._lock:
             found, self._open = self._open, set()
-            self._left = None
+            self._left = self._left_sent = None
             self.cuts += bool(found)
         for one in found:
             with suppress(OSError):
@@ -155,16 +161,19 @@ class Gate:
             while data := one.recv(PIECE):
                 if self.delay:
                     time.sleep(self.delay)
-                if counts and self._is_over(len(data)):
+                if self._is_over(len(data), from_server=counts):
                     self.cut()
                     return
                 other.sendall(data)
         with suppress(OSError):
             other.shutdown(socket.SHUT_WR)
 
-    def _is_over(self, count: int) -> bool:
+    def _is_over(self, count: int, *, from_server: bool) -> bool:
         with self._lock:
-            if self._left is None:
-                return False
-            self._left -= count
-            return self._left < 0
+            if from_server and self._left is not None:
+                self._left -= count
+                return self._left < 0
+            if not from_server and self._left_sent is not None:
+                self._left_sent -= count
+                return self._left_sent < 0
+        return False

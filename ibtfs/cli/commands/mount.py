@@ -68,6 +68,7 @@ def command(
 
     def work(on_ready: Callable[[], None]) -> None:
         gc.freeze()  # what is there now stays, and need not be looked at again and again
+        repo.require_there()  # by a connection of this process, before anybody waits for it
         with Upkeep(repo):
             serve(view, mountpoint, options=mount_options, on_ready=on_ready)
 

@@ -37,8 +37,10 @@ def command(
     no damage is left, 3 if something was healed and something is lost, 1 if nothing was healed.
     """
     from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.address import is_remote
 
-    if os.path.realpath(repository) == os.path.realpath(other):
+    one, two = (p if is_remote(p) else os.path.realpath(p) for p in (repository, other))
+    if one == two:
         raise click.UsageError("OTHER is the repository itself")
     choices = RepairChoices(dry_run, wait, Repository.open(other))
     return repaired(repository, choices, quiet=quiet, as_json=as_json)

@@ -10,10 +10,10 @@ from urllib.parse import unquote_to_bytes
 from ibtfs.errors import UsageError
 
 SFTP = b"sftp://"
-_SCHEME = re.compile(rb"([a-z][a-z0-9+.-]*)://")
+_SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.-]*[0-9A-Za-z_.])?|\[[0-9A-Fa-f:.%a-z]+\]")
 _USER = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.@$-]*")
-_SHORT = re.compile(rb"([^/:]+)@([^/:]+|\[[^/\]]+\]):(.*)", re.DOTALL)
+_SHORT = re.compile(rb"([^/:]+)@([^/:\[]+|\[[^/\]]+\]):(.*)", re.DOTALL)
 
 
 class SftpAddress(NamedTuple):
@@ -37,14 +37,14 @@ def sftp_address(place: bytes) -> SftpAddress:
     """What ``sftp://user@host:port/path`` or ``user@host:path`` says.  Raises UsageError."""
     shown = os.fsdecode(place)
     scheme = _SCHEME.match(place)
-    if scheme and place[: scheme.end()] != SFTP:
+    if scheme and place[: scheme.end()].lower() != SFTP:
         raise UsageError(f"{shown!r}: no storage is called {scheme[0].decode()}; sftp:// is one")
     if scheme is None:
         return _short_address(place, shown)
     server, slash, path = place[len(SFTP) :].partition(b"/")
     user, _, rest = server.decode("ascii", "replace").rpartition("@")
     host, _, port = rest.partition("]:") if rest.startswith("[") else rest.partition(":")
-    host = f"{host}]" if rest.startswith("[") and not host.endswith("]") else host
+    host = f"{host}]" if rest.startswith("[") and "]:" in rest else host
     if port and not (port.isascii() and port.isdecimal() and 0 < int(port[:6]) < 65536):
         raise UsageError(f"{shown!r}: {port!r} is not the number of a port")
     path = unquote_to_bytes(path)
@@ -59,7 +59,8 @@ def _short_address(place: bytes, shown: str) -> SftpAddress:
     if found is None:
         raise UsageError(f"{shown!r} does not name another machine")
     user, host = (part.decode("ascii", "replace") for part in found.groups()[:2])
-    return _checked(SftpAddress(user, host, 0, found[3]), shown)
+    path = found[3][2:] if found[3].startswith(b"~/") else found[3]
+    return _checked(SftpAddress(user, host, 0, path), shown)
 
 
 def _checked(address: SftpAddress, shown: str) -> SftpAddress:

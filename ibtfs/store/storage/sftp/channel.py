@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import itertools
 import os
 import struct
 import subprocess
-import tempfile
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -17,7 +17,7 @@ from typing import BinaryIO, NamedTuple, cast
 from ibtfs.store.storage.address import SftpAddress
 from ibtfs.store.storage.sftp import wire
 
-CONNECT_SECONDS = 60
+CONNECT_SECONDS = 20
 SAID_BYTES = 4096
 _QUIET = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
 """Ctrl-C is for ibtfs, which gives its lock back by this connection."""
@@ -36,7 +36,15 @@ class Reply(NamedTuple):
 
 def ssh_command(address: SftpAddress) -> list[str]:
     """What connects to *address*: OpenSSH's ssh, so all that its configuration says holds."""
-    words = ["ssh", "-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"]
+    words = [
+        "ssh",
+        "-o",
+        f"ConnectTimeout={CONNECT_SECONDS}",
+        "-o",
+        "ServerAliveInterval=15",
+        "-o",
+        "ServerAliveCountMax=4",
+    ]
     if address.port:
         words += ["-p", str(address.port)]
     if address.user:
@@ -51,16 +59,19 @@ class Channel:
     """
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the process)
+        self._said = b""
         try:
             self._process = subprocess.Popen(
                 [*_QUIET, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=self._said,
+                stderr=subprocess.PIPE,
             )  # fmt: skip
         except OSError as error:
             raise ConnectionLost(errno.ENOTCONN, f"{command[0]}: {error.strerror}") from error
         self._out = cast(BinaryIO, self._process.stdin)
         self._in = cast(BinaryIO, self._process.stdout)
+        self._beside = cast(io.BufferedReader, self._process.stderr)
+        self._listening = threading.Thread(target=self._listen, name="ibtfs-ssh", daemon=True)
+        self._listening.start()
         self.owner = os.getpid()
         self._numbers = itertools.count(1)
         # two: while one thread waits for the other side to take what it writes, replies go on
@@ -72,39 +83,46 @@ class Channel:
         thread.start()
 
     def _greet(self) -> dict[bytes, bytes]:
-        timer = threading.Timer(CONNECT_SECONDS, self._process.kill)
-        timer.daemon = True
-        timer.start()
         try:
-            self._out.write(struct.pack(">IBI", 5, wire.INIT, wire.VERSION))
-            self._out.flush()
+            with contextlib.suppress(BrokenPipeError):  # it may have said why, all the same
+                self._out.write(struct.pack(">IBI", 5, wire.INIT, wire.VERSION))
+                self._out.flush()
             data = self._packet()
-            if not data or data[0] != wire.VERSION_REPLY:
-                raise self._end("no SFTP there")
+            if not data:
+                raise self._end("no connection")
             fields = wire.Fields(data[1:])
-            if fields.number() < wire.VERSION:
-                raise self._end("its SFTP is too old")
+            if data[0] != wire.VERSION_REPLY or fields.number() < wire.VERSION:
+                raise wire.Malformed("another version")
             found = {}
             while not fields.is_at_end:
                 name = fields.string()
                 found[name] = fields.string()
         except ConnectionLost:
             raise
-        except (OSError, wire.Malformed) as error:
-            raise self._end("no SFTP there") from error
-        finally:
-            timer.cancel()
+        except OSError as error:
+            raise self._end("no connection") from error
+        except wire.Malformed as error:
+            raise self._end("no SFTP of version 3 there") from error
+        except BaseException:
+            self.close()
+            raise
         return found
 
     def _end(self, what: str) -> ConnectionLost:
         """Give the connection up; the error that says so, with what ssh said last."""
         self._process.kill()
         self._process.wait()
-        self._said.seek(max(self._said.seek(0, os.SEEK_END) - SAID_BYTES, 0))
-        lines = [line.strip() for line in self._said.read().decode(errors="replace").splitlines()]
+        self._listening.join(CONNECT_SECONDS)
+        lines = [line.strip() for line in self._said.decode(errors="replace").splitlines()]
         said = [line for line in lines if line]
         self.close()
         return ConnectionLost(errno.ENOTCONN, f"{what} ({said[-1]})" if said else what)
+
+    def _listen(self) -> None:
+        """Keep the last of what ssh and the server say beside."""
+        with contextlib.suppress(OSError, ValueError):
+            while data := self._beside.read1(SAID_BYTES):
+                self._said = (self._said + data)[-SAID_BYTES:]
 
     def _packet(self) -> bytes:
         """The next packet; none at the end.  Raises wire.Malformed."""
@@ -119,17 +137,19 @@ class Channel:
 
     def _take_replies(self) -> None:
         """Give each reply to whoever waits for it, until the connection ends."""
-        with contextlib.suppress(OSError, ValueError, wire.Malformed):
-            while data := self._packet():
-                with self._lock:
-                    future = self._waiting.pop(int.from_bytes(data[1:5], "big"), None)
-                if future is not None:
-                    future.set_result(Reply(data[0], wire.Fields(data[5:])))
-        with self._lock:
-            self._is_open = False
-            waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            future.set_exception(ConnectionLost(errno.ENOTCONN, "the connection ended"))
+        try:
+            with contextlib.suppress(OSError, ValueError, wire.Malformed):
+                while data := self._packet():
+                    with self._lock:
+                        future = self._waiting.pop(int.from_bytes(data[1:5], "big"), None)
+                    if future is not None:
+                        future.set_result(Reply(data[0], wire.Fields(data[5:])))
+        finally:
+            with self._lock:
+                self._is_open = False
+                waiting, self._waiting = self._waiting, {}
+            for future in waiting.values():
+                future.set_exception(ConnectionLost(errno.ENOTCONN, "the connection ended"))
 
     def send(self, kind: int, *parts: bytes | memoryview) -> Future[Reply]:
         """Send a request; its reply comes later.  Raises ConnectionLost."""
@@ -146,10 +166,13 @@ class Channel:
                 for part in parts:
                     self._out.write(part)
                 self._out.flush()
-            except (OSError, ValueError) as error:
+            except BaseException as error:
+                # also where Ctrl-C left half of a request: nothing may follow it
                 with self._lock:
                     self._waiting.pop(request, None)
                     self._is_open = False
+                if not isinstance(error, (OSError, ValueError)):
+                    raise
                 raise ConnectionLost(errno.ENOTCONN, "the connection ended") from error
         return future
 
@@ -160,7 +183,7 @@ class Channel:
         self._is_open = False
         self._process.kill()
         self._process.wait()
-        for stream in (self._out, self._said):
+        for stream in (self._out, self._beside):
             with contextlib.suppress(OSError):  # what was not sent yet
                 stream.close()
 
@@ -170,6 +193,6 @@ class Channel:
         What is closed here is closed there, too, and ssh would outlive both otherwise.
         """
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for stream in (self._out, self._in):
+        for stream in (self._out, self._in, self._beside):
             os.dup2(nothing, stream.fileno(), inheritable=False)
         os.close(nothing)

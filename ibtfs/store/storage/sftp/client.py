@@ -17,6 +17,14 @@ from typing import NamedTuple, TypeVar
 from ibtfs.store.storage.base import Space
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel, ConnectionLost, Reply
+from ibtfs.store.storage.sftp.replies import (
+    attributes_of,
+    data_of,
+    done,
+    handle_of,
+    names_of,
+    refusal,
+)
 from ibtfs.store.storage.sftp.wire import Attributes, number, string
 
 RETRY_SECONDS = 15 * 60
@@ -25,14 +33,11 @@ FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 PIECE = 32 << 10
 """What every server takes and gives at once."""
 LIST_AHEAD = 4
+MOST = 1 << 40
+"""Of blocks, files and bytes of a block, whatever a server tells."""
+NAMES_LIMIT = 10_000_000
 _LIMITS, _SYNC, _SPACE = b"limits@openssh.com", b"fsync@openssh.com", b"statvfs@openssh.com"
-_REPLACE = b"posix-rename@openssh.com"
-_ERRNOS = {
-    wire.EOF: errno.ENODATA,
-    wire.NO_SUCH_FILE: errno.ENOENT,
-    wire.PERMISSION_DENIED: errno.EACCES,
-    wire.UNSUPPORTED: errno.EOPNOTSUPP,
-}
+_REPLACE, _LINK = b"posix-rename@openssh.com", b"hardlink@openssh.com"
 Result = TypeVar("Result")
 
 
@@ -76,7 +81,7 @@ class SftpClient:
             if channel is not None and channel.owner != os.getpid():
                 channel.leave()
                 self._drop(channel)
-                channel = None
+                channel, self._was_there = None, False
             if channel is None:
                 channel = self._connect()
                 self._channel = channel
@@ -110,12 +115,12 @@ class SftpClient:
             max(PIECE, min(write, wire.PACKET_LIMIT >> 2)),
         )
 
-    def again(self, work: Callable[[Channel], Result]) -> Result:
+    def again(self, work: Callable[[Channel], Result], *, patient: bool = True) -> Result:
         """What *work* gives, with another connection if one is lost; it must bear to be repeated.
 
-        Raises OSError.
+        Unless *patient*, that is tried once, and at once.  Raises OSError.
         """
-        wait, began = FIRST_WAIT, time.monotonic()
+        wait, lost_at = FIRST_WAIT, 0.0
         while True:
             channel = None
             try:
@@ -130,12 +135,14 @@ class SftpClient:
             except ConnectionLost as error:
                 if channel is not None:
                     self.lost(channel)
-                if time.monotonic() - began > self._retry_seconds:
-                    self._gave_up = True
-                if self._gave_up or not self._was_there:
+                is_first, lost_at = not lost_at, lost_at or time.monotonic()
+                self._gave_up |= time.monotonic() - lost_at > self._retry_seconds
+                may_wait = patient and not self._gave_up
+                if not self._was_there or not (may_wait or (is_first and channel is not None)):
                     raise OSError(errno.ENOTCONN, error.strerror) from error
-            time.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT)
+            if may_wait:
+                time.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
 
     # Files
 
@@ -143,10 +150,10 @@ class SftpClient:
         """Open a file; *mode* are the permissions of a new one.  Raises OSError."""
         attributes = wire.mode_attributes(mode) if flags & wire.FLAG_CREATE else wire.NO_ATTRIBUTES
         future = channel.send(wire.OPEN, string(path), number(flags), attributes)
-        return Handle(channel, _handle(future))
+        return Handle(channel, handle_of(future))
 
     def close(self, handle: Handle) -> Future[Reply]:
-        """Begin to close a file; what was written may fail only now."""
+        """Begin to close a file."""
         return handle.channel.send(wire.CLOSE, string(handle.name))
 
     def drop(self, handle: Handle) -> None:
@@ -162,10 +169,12 @@ class SftpClient:
         futures = [self._begin_read(handle, *place) for place in places]
         pieces = []
         for (at, wanted), future in zip(places, futures):
-            piece = _data(future)
+            piece = data_of(future)
+            if len(piece) > wanted:
+                raise wire.Malformed("more than was asked for")
             while 0 < len(piece) < wanted:  # a server may give less than was asked for
                 place = (at + len(piece), wanted - len(piece))
-                more = _data(self._begin_read(handle, *place))
+                more = data_of(self._begin_read(handle, *place))
                 if not more:
                     break
                 piece += more
@@ -188,21 +197,26 @@ class SftpClient:
         head = string(handle.name) + struct.pack(">QI", offset, len(piece))
         return handle.channel.send(wire.WRITE, head, piece)
 
+    def can_sync(self, channel: Channel) -> bool:
+        """Whether the server can make a file durable."""
+        return channel.extensions.get(_SYNC) == b"1"
+
     def sync(self, handle: Handle) -> Future[Reply] | None:
         """Begin to make a file durable; None if the server cannot."""
-        if handle.channel.extensions.get(_SYNC) != b"1":
+        if not self.can_sync(handle.channel):
             return None
         return handle.channel.send(wire.EXTENDED, string(_SYNC), string(handle.name))
 
     # Names
 
-    def look(self, channel: Channel, path: bytes) -> Attributes:
-        """What *path* is, itself.  Raises OSError."""
-        return _attributes(channel.send(wire.LSTAT, string(path)))
+    def look(self, channel: Channel, path: bytes, *, follow: bool = False) -> Attributes:
+        """What *path* is, or what it leads to if *follow*.  Raises OSError."""
+        kind = wire.STAT if follow else wire.LSTAT
+        return attributes_of(channel.send(kind, string(path)))
 
     def names(self, channel: Channel, path: bytes) -> list[bytes]:
         """The names in a folder, in no order.  Raises OSError."""
-        handle = Handle(channel, _handle(channel.send(wire.OPENDIR, string(path))))
+        handle = Handle(channel, handle_of(channel.send(wire.OPENDIR, string(path))))
         found: list[bytes] = []
         try:
             while True:
@@ -211,11 +225,13 @@ class SftpClient:
                 replies = [future.result() for future in ahead]
                 for reply in replies:
                     if reply.kind != wire.NAME:
-                        refusal = _refusal(reply)
-                        if refusal.code == wire.EOF:
+                        said = refusal(reply)
+                        if said.code == wire.EOF:
                             return found
-                        raise refusal.error()
-                    found += _names(reply.fields)
+                        raise said.error()
+                    found += names_of(reply.fields)
+                    if len(found) > NAMES_LIMIT:
+                        raise wire.Malformed("a folder without end")
         finally:
             self.close(handle)
 
@@ -235,6 +251,11 @@ class SftpClient:
 
     def rename(self, channel: Channel, old: bytes, new: bytes) -> None:
         """Give *old* the name *new*, which nothing has.  Raises OSError, FileExistsError."""
+        if _LINK not in channel.extensions:
+            # another server than OpenSSH's may rename over what is there
+            with contextlib.suppress(FileNotFoundError):
+                self.look(channel, new)
+                raise FileExistsError(errno.EEXIST, "is there already")
         try:
             done(channel.send(wire.RENAME, string(old), string(new)))
         except FileNotFoundError:
@@ -249,11 +270,9 @@ class SftpClient:
 
     def replace(self, channel: Channel, old: bytes, new: bytes) -> None:
         """Give *old* the name *new*, whatever has it.  Raises OSError."""
-        if channel.extensions.get(_REPLACE) == b"1":
-            done(channel.send(wire.EXTENDED, string(_REPLACE), string(old), string(new)))
-            return
-        done(channel.send(wire.REMOVE, string(new)))
-        done(channel.send(wire.RENAME, string(old), string(new)))
+        if channel.extensions.get(_REPLACE) != b"1":
+            raise OSError(errno.EOPNOTSUPP, "the server cannot put one file in another's place")
+        done(channel.send(wire.EXTENDED, string(_REPLACE), string(old), string(new)))
 
     def remove(self, channel: Channel, path: bytes) -> None:
         """Remove a file.  Raises OSError."""
@@ -269,70 +288,9 @@ class SftpClient:
             return None
         reply = channel.send(wire.EXTENDED, string(_SPACE), string(path)).result()
         if reply.kind != wire.EXTENDED_REPLY:
-            raise _refusal(reply).error()
+            raise refusal(reply).error()
         _, size, blocks, free, available, files, files_free = (
             reply.fields.long() for _ in range(7)
         )
-        return Space(size, blocks, free, available, files, files_free)
-
-
-class _Refusal(NamedTuple):
-    """What a server says when it does not do something."""
-
-    code: int
-    text: str
-
-    def error(self) -> OSError:
-        """The error that says so; most of what can go wrong has one code for all of it."""
-        if self.code in _ERRNOS:
-            found = _ERRNOS[self.code]
-            return OSError(found, os.strerror(found))
-        return OSError(errno.EIO, f"the server says: {self.text or self.code}")
-
-
-def _refusal(reply: Reply) -> _Refusal:
-    if reply.kind != wire.STATUS:
-        raise wire.Malformed(f"a reply of kind {reply.kind}")
-    code = reply.fields.number()
-    text = "" if reply.fields.is_at_end else reply.fields.string().decode(errors="replace")
-    return _Refusal(code, text)
-
-
-def done(future: Future[Reply]) -> None:
-    """Wait for a reply that says nothing but whether it went well.  Raises OSError."""
-    refusal = _refusal(future.result())
-    if refusal.code != wire.OK:
-        raise refusal.error()
-
-
-def _handle(future: Future[Reply]) -> bytes:
-    reply = future.result()
-    if reply.kind != wire.HANDLE:
-        raise _refusal(reply).error()
-    return reply.fields.string()
-
-
-def _data(future: Future[Reply]) -> bytes:
-    reply = future.result()
-    if reply.kind == wire.DATA:
-        return reply.fields.string()
-    refusal = _refusal(reply)
-    if refusal.code == wire.EOF:
-        return b""
-    raise refusal.error()
-
-
-def _attributes(future: Future[Reply]) -> Attributes:
-    reply = future.result()
-    if reply.kind != wire.ATTRS:
-        raise _refusal(reply).error()
-    return reply.fields.attributes()
-
-
-def _names(fields: wire.Fields) -> list[bytes]:
-    found = []
-    for _ in range(fields.number()):
-        found.append(fields.string())
-        fields.string()  # the line that ls would show
-        fields.attributes()
-    return [name for name in found if name not in (b".", b"..")]
+        found = (size, blocks, free, available, files, files_free)
+        return Space(*(min(value, MOST) for value in found))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import threading
 import weakref
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, TypeVar
 
@@ -40,6 +42,15 @@ class FilesStorage(Protocol):
         ...
 
 
+class _OpenFile:
+    """A file that is open, and how many are reading from it."""
+
+    __slots__ = ("handle", "users")
+
+    def __init__(self, handle: Handle) -> None:
+        self.handle, self.users = handle, 0
+
+
 class OpenFiles:
     """The open files of *storage*, by number; those used longest ago are closed for others.
 
@@ -49,8 +60,10 @@ class OpenFiles:
     def __init__(self, storage: FilesStorage) -> None:
         self._storage = storage
         self._lock = threading.Lock()
-        self._open: OrderedDict[int, Handle] = OrderedDict()
+        self._open: OrderedDict[int, _OpenFile] = OrderedDict()
         self._numbers = itertools.count()
+        # what nobody has any more; closed later, for that may be found out anywhere
+        self._left: deque[int] = deque()
 
     def new_number(self) -> int:
         """A number for another file."""
@@ -63,37 +76,84 @@ class OpenFiles:
         """
 
         def work(channel: Channel) -> bytes:
-            handle = self.opened(channel, name, number)
-            return self._storage.client.read(handle, offset, size)
+            with self.using(channel, name, number) as handle:
+                return self._storage.client.read(handle, offset, size)
 
         return self._storage.does(name, work, reading=True)
 
-    def opened(self, channel: Channel, name: str, number: int) -> Handle:
+    @contextmanager
+    def using(self, channel: Channel, name: str, number: int) -> Iterator[Handle]:
         """*name*, open as *number*; opened again if it was closed for others.  Raises OSError."""
+        self._close_left()
+        found = self._taken(channel, number)
+        if found is None:
+            handle = self._opened(channel, name)
+            with self._lock:
+                found = self._open.get(number)
+                if found is None or found.handle.channel is not channel:
+                    found = self._open[number] = _OpenFile(handle)
+                found.users += 1
+            if found.handle is not handle:  # another thread was as quick
+                self._storage.client.drop(handle)
+            self._close_some(OPEN_FILES)
+        try:
+            yield found.handle
+        finally:
+            with self._lock:
+                found.users -= 1
+
+    def _taken(self, channel: Channel, number: int) -> _OpenFile | None:
         with self._lock:
-            handle = self._open.pop(number, None)
-            if handle is not None and handle.channel is channel:
-                self._open[number] = handle
-                return handle
-        client = self._storage.client
-        handle = client.open(channel, self._storage.path(name), wire.FLAG_READ)
+            found = self._open.get(number)
+            if found is None or found.handle.channel is not channel:
+                return None
+            self._open.move_to_end(number)
+            found.users += 1
+            return found
+
+    def _opened(self, channel: Channel, name: str) -> Handle:
+        client, path = self._storage.client, self._storage.path(name)
+        try:
+            return client.open(channel, path, wire.FLAG_READ)
+        except OSError as error:
+            # a server that has too many open says no more than that it failed
+            if error.errno != errno.EIO or not self._close_some(len(self._open) // 2):
+                raise
+            return client.open(channel, path, wire.FLAG_READ)
+
+    def _close_some(self, most: int) -> bool:
+        """Close files that nobody reads from until only *most* are open; whether any was."""
+        closed = []
         with self._lock:
-            self._open[number] = handle
-            oldest = self._open.popitem(last=False)[1] if len(self._open) > OPEN_FILES else None
-        if oldest is not None:
-            client.drop(oldest)
-        return handle
+            for number in list(self._open):
+                if len(self._open) <= most:
+                    break
+                if not self._open[number].users:
+                    closed.append(self._open.pop(number).handle)
+        for handle in closed:
+            self._storage.client.drop(handle)
+        return bool(closed)
+
+    def _close_left(self) -> None:
+        while self._left:
+            try:
+                number = self._left.popleft()
+            except IndexError:
+                return
+            with self._lock:
+                found = self._open.get(number)
+                if found is None or found.users:
+                    continue
+                del self._open[number]
+            self._storage.client.drop(found.handle)
 
     def is_removed(self, name: str) -> bool:
         """Whether *name* is there no more.  Raises StorageFailed."""
         return self._storage.look(name) is None
 
     def let_go(self, number: int) -> None:
-        """Close what was opened as *number*."""
-        with self._lock:
-            handle = self._open.pop(number, None)
-        if handle is not None:
-            self._storage.client.drop(handle)
+        """Have what was opened as *number* closed; called wherever garbage is collected."""
+        self._left.append(number)
 
 
 class SftpObject:

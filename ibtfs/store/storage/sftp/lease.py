@@ -23,7 +23,7 @@ class LeaseStorage(Protocol):
         """A lease is given back."""
         ...
 
-    def delete(self, name: str) -> None:
+    def delete(self, name: str, *, patient: bool = True) -> None:
         """Remove an object."""
         ...
 
@@ -35,11 +35,8 @@ class SftpLease:
         self._storage, self._name, self.token = storage, name, token
 
     def is_in_place(self) -> bool:
-        """As Lease says: its name is never used again."""
-        try:
-            return self._storage.look(self._name) is not None
-        except StorageFailed:
-            return False
+        """As Lease says: its name is never used again.  Raises StorageFailed."""
+        return self._storage.look(self._name) is not None
 
     def refresh(self) -> None:
         """As Lease says."""
@@ -49,6 +46,6 @@ class SftpLease:
         """As Lease says."""
         self._storage.release(self)
         try:
-            self._storage.delete(self._name)
+            self._storage.delete(self._name, patient=False)
         except StorageFailed:
             pass  # the connection is gone: it will be found too old

@@ -35,6 +35,8 @@ from ibtfs.store.storage.sftp.upload import SftpUpload
 from ibtfs.store.storage.sftp.volume import SftpVolume
 from ibtfs.store.storage.sftp.wire import Attributes
 
+LEASE_ATTEMPTS = 3
+
 
 class SftpStorage(SftpVolume):
     """A repository's objects at *address*; *root* is that as it was given, threads may share it.
@@ -115,6 +117,12 @@ class SftpStorage(SftpVolume):
         path, mode = self.path(name), self._folder_mode
         self.does(name, lambda channel: self.client.make_folder(channel, path, mode))
 
+    def make_folders_above(self, name: str) -> None:
+        """Make the folders that *name* is to lie in, but the repository's own."""
+        parts = name.split("/")[:-1]
+        for count in range(1, len(parts) + 1):
+            self.make_folder("/".join(parts[:count]))
+
     # The verbs
 
     def put(self, name: str) -> SftpUpload:
@@ -139,10 +147,11 @@ class SftpStorage(SftpVolume):
         def work(channel: Channel) -> Attributes:
             found = self.client.look(channel, self.path(name))
             if stat.S_ISREG(found.mode):
-                self._files.opened(channel, name, number)
+                with self._files.using(channel, name, number):
+                    pass
             return found
 
-        found = self.does(name, work, reading=True)
+        found = self.does(name, work)
         if not stat.S_ISREG(found.mode):
             raise ObjectUnreadable(f"{name}: is not a regular file")
         return SftpObject(self._files, name, number, found.size)
@@ -159,8 +168,8 @@ class SftpStorage(SftpVolume):
         names = map(os.fsdecode, self.does(folder, work))
         return sorted(name for name in names if unfinished or not is_unfinished(name))
 
-    def delete(self, name: str) -> None:
-        """As Storage says."""
+    def delete(self, name: str, *, patient: bool = True) -> None:
+        """As Storage says; unless *patient*, a lost connection is not waited for."""
 
         def work(channel: Channel) -> bool:
             try:
@@ -177,7 +186,8 @@ class SftpStorage(SftpVolume):
                 return True
             return False
 
-        self.drop_folder(name if self.does(name, work) else name.rpartition("/")[0])
+        is_folder = self.does(name, work, patient=patient)
+        self.drop_folder(name if is_folder else name.rpartition("/")[0])
 
     def drop_folder(self, name: str) -> None:
         """Remove the folder *name* if it is empty, unless it is one at the top."""
@@ -192,13 +202,24 @@ class SftpStorage(SftpVolume):
                     raise
                 # not empty, or not there: either is as it should be
 
-        self.does(name, work)
+        self.does(name, work, patient=False)
 
     # Leases
 
     def lease(self, name: str, token: str) -> SftpLease:
         """As Leases says."""
-        self.put_new(name, b"")
+        base = name.rpartition("/")[2]
+        for attempt in range(LEASE_ATTEMPTS):
+            # named as no upload that was begun under a lock: who cleans up is to leave it alone
+            part = f"{base}.{os.urandom(6).hex()}{UNFINISHED}"
+            try:
+                with SftpUpload(self, name, part=part) as upload:
+                    upload.finish()
+            except LockLost:
+                if attempt + 1 == LEASE_ATTEMPTS:
+                    raise
+            else:
+                break
         lease = SftpLease(self, name, token)
         self._leases.append(lease)
         return lease
@@ -214,7 +235,7 @@ class SftpStorage(SftpVolume):
             flags = wire.FLAG_WRITE | wire.FLAG_TRUNCATE
             self.client.close(self.client.open(channel, self.path(name), flags)).result()
 
-        self.client.again(work)
+        self.client.again(work, patient=False)
 
     def part_name(self, base: str) -> str:
         """What an upload of *base* is called before it is finished."""

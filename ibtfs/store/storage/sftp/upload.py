@@ -1,10 +1,13 @@
-"""An object being put by SFTP: written beside its place, then named, by several connections."""
+"""An object being put by SFTP: written beside its place, then named, by several connections.
+
+What was written is kept until the server has made it durable: a server that starts anew may forget
+what it only acknowledged, and then it is sent again.
+"""
 
 from __future__ import annotations
 
 import errno
 import stat
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from types import TracebackType
@@ -14,10 +17,13 @@ from ibtfs.errors import LockLost, ObjectExists, ObjectMissing, StorageFailed, S
 from ibtfs.store.storage.base import LOST, Space
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel, Reply
-from ibtfs.store.storage.sftp.client import Handle, SftpClient, done
+from ibtfs.store.storage.sftp.client import Handle, SftpClient
+from ibtfs.store.storage.sftp.replies import done
 
-IN_FLIGHT = 4 << 20
-"""Bytes that are on their way at most: what a slow reply does not hold up."""
+KEPT = 8 << 20
+"""Bytes that are kept, and on their way, at most; then the server is to make them durable."""
+COMPARED = 64 << 10
+"""Of an object that may be this one, so many bytes are compared, and its size."""
 Result = TypeVar("Result")
 
 
@@ -35,12 +41,12 @@ class Place(Protocol):
         """Where an object lies."""
         ...
 
-    def does(self, name: str, work: Callable[[Channel], Result]) -> Result:
+    def does(self, name: str, work: Callable[[Channel], Result], *, patient: bool = True) -> Result:
         """Work that may be repeated."""
         ...
 
-    def make_folder(self, name: str) -> None:
-        """Make a folder."""
+    def make_folders_above(self, name: str) -> None:
+        """Make the folders that an object is to lie in."""
         ...
 
     def drop_folder(self, name: str) -> None:
@@ -60,41 +66,46 @@ class Place(Protocol):
         ...
 
 
-class _Written(NamedTuple):
-    """A piece that was sent: where it lies, its bytes, and the reply to come."""
+class _Piece(NamedTuple):
+    """*data* that belongs at *offset*."""
 
     offset: int
     data: memoryview
-    reply: Future[Reply] | None
 
 
 class SftpUpload:
-    """A file being put, as Upload says; *in_place* of what has its name, or as a new one."""
+    """A file being put, as Upload says; *in_place* of what has its name, or as a new one.
 
-    def __init__(self, storage: Place, name: str, *, in_place: bool = False) -> None:
+    *part* is how it is called meanwhile, if that matters.  Used by one thread.
+    """
+
+    def __init__(
+        self, storage: Place, name: str, *, in_place: bool = False, part: str | None = None
+    ) -> None:
         self._storage, self.name, self._in_place = storage, name, in_place
-        folder, _, base = name.rpartition("/")
-        self._folder = folder
-        self._part = f"{folder}/" * bool(folder) + storage.part_name(base)
+        self._folder, _, base = name.rpartition("/")
+        part = part or storage.part_name(base)
+        self._part = f"{self._folder}/{part}" if self._folder else part
         self._client = storage.client
         self.size = 0
-        self._on_way: deque[_Written] = deque()
-        self._bytes_on_way = 0
-        self._is_open = True
-        self._was_named = False
+        self._begins = bytearray()
+        self._kept: list[_Piece] = []
+        self._kept_bytes = 0
+        # of the open handle: how many of the kept pieces were sent, and what was answered
         self._handle: Handle | None = None
+        self._sent: list[Future[Reply]] = []
+        self._is_open, self._was_named = True, False
         try:
             self._begin()
         except ObjectMissing:
-            storage.make_folder(folder)
+            storage.make_folders_above(name)
             self._begin()
 
     def _begin(self) -> None:
-        flags = wire.FLAG_WRITE | wire.FLAG_CREATE
-
         def work(channel: Channel) -> Handle:
             # not as a new one: what a lost reply told of is this upload's
             path, mode = self._storage.path(self._part), self._storage.mode
+            flags = wire.FLAG_WRITE | wire.FLAG_CREATE
             handle = self._client.open(channel, path, flags, mode)
             if mode & stat.S_IRWXG:
                 self._client.set_mode(channel, path, mode)
@@ -103,48 +114,51 @@ class SftpUpload:
         self._handle = self._storage.does(self.name, work)
 
     def _opened(self, channel: Channel) -> Handle:
-        """The part, open on *channel*; what may not have arrived is sent again."""
+        """The part, open on *channel*; of what is kept nothing was sent on another one."""
         handle = self._handle
-        if handle is not None and handle.channel is channel:
-            return handle
-        # never made anew: if it is gone, somebody took its owner for dead
-        handle = self._client.open(channel, self._storage.path(self._part), wire.FLAG_WRITE)
-        again = list(self._on_way)
-        self._on_way.clear()
-        for piece in again:
-            reply = self._client.write(handle, piece.offset, piece.data)
-            self._on_way.append(piece._replace(reply=reply))
-        self._handle = handle
+        if handle is None or handle.channel is not channel:
+            if self.size > self._kept_bytes and not self._client.can_sync(channel):
+                raise OSError(errno.EIO, "the connection was lost while it was written")
+            # never made anew: if it is gone, somebody took its owner for dead
+            path = self._storage.path(self._part)
+            handle = self._client.open(channel, path, wire.FLAG_WRITE)
+            self._handle, self._sent = handle, []
         return handle
 
     def write(self, data: bytes | memoryview) -> None:
         """As Upload says."""
-        for piece in self._client.pieces(bytes(data)):
-            while self._bytes_on_way >= IN_FLIGHT:
-                self._settle_one()
-            self._on_way.append(_Written(self.size, piece, None))
-            self._bytes_on_way += len(piece)
+        data = bytes(data)
+        self._begins += data[: max(COMPARED - len(self._begins), 0)]
+        for piece in self._client.pieces(data):
+            if self._kept_bytes + len(piece) > KEPT:
+                self._settle()
+            self._kept.append(_Piece(self.size, piece))
+            self._kept_bytes += len(piece)
             self.size += len(piece)
-            self._do(self._send_last)
+        self._do(self._send)
 
-    def _send_last(self, channel: Channel) -> None:
+    def _send(self, channel: Channel) -> Handle:
+        """Send what was not sent yet."""
         handle = self._opened(channel)
-        last = self._on_way[-1]
-        if last.reply is None or (last.reply.done() and last.reply.exception()):
-            reply = self._client.write(handle, last.offset, last.data)
-            self._on_way[-1] = last._replace(reply=reply)
+        while len(self._sent) < len(self._kept):
+            piece = self._kept[len(self._sent)]
+            self._sent.append(self._client.write(handle, piece.offset, piece.data))
+        return handle
 
-    def _settle_one(self) -> None:
-        """Wait for the reply to what was sent first."""
+    def _arrive(self, channel: Channel) -> Handle:
+        """See that all was written, and is durable where the server can make it."""
+        handle = self._send(channel)
+        for reply in self._sent:
+            done(reply)
+        synced = self._client.sync(handle)
+        if synced is not None:
+            done(synced)
+        return handle
 
-        def work(channel: Channel) -> None:
-            self._opened(channel)
-            first = self._on_way[0]
-            assert first.reply is not None
-            done(first.reply)
-
-        self._do(work)
-        self._bytes_on_way -= len(self._on_way.popleft().data)
+    def _settle(self) -> None:
+        """Let go of what is kept, when it has arrived."""
+        self._do(self._arrive)
+        self._kept, self._kept_bytes, self._sent = [], 0, []
 
     def _do(self, work: Callable[[Channel], Result]) -> Result:
         try:
@@ -165,24 +179,22 @@ class SftpUpload:
             space = self._storage.space()
         except StorageFailed:
             return False
-        return space.blocks_available * space.block_size < IN_FLIGHT or not space.files_free
+        return space.blocks_available * space.block_size < KEPT or not space.files_free
 
     def finish(self) -> None:
         """As Upload says."""
-        while self._on_way:
-            self._settle_one()
         self._do(self._end)
         self._storage.require_leases()
         self._do(self._name)
         self._is_open = False
 
     def _end(self, channel: Channel) -> None:
-        handle = self._opened(channel)
-        synced, closed = self._client.sync(handle), self._client.close(handle)
+        handle = self._arrive(channel)
+        found = self._client.look(channel, self._storage.path(self._part)).size
+        if found != self.size:
+            raise OSError(errno.EIO, f"{self.size} bytes were written, and {found} are there")
         self._handle = None
-        if synced is not None:
-            done(synced)
-        done(closed)
+        done(self._client.close(handle))
 
     def _name(self, channel: Channel) -> None:
         """Give the part its name; it has it already if the reply that said so was lost."""
@@ -203,11 +215,16 @@ class SftpUpload:
                 raise LockLost(LOST) from None
 
     def _is_this(self, channel: Channel, name: bytes) -> bool:
-        """Whether *name* is what was put here, as its size tells: names are random."""
+        """Whether *name* is what was put here: names are random, but for that of small ones."""
         try:
-            return self._client.look(channel, name).size == self.size
+            if self._client.look(channel, name).size != self.size:
+                return False
+            handle = self._client.open(channel, name, wire.FLAG_READ)
+            begins = self._client.read(handle, 0, len(self._begins))
         except FileNotFoundError:
             return False
+        self._client.drop(handle)
+        return begins == self._begins
 
     def abort(self) -> None:
         """As Upload says; a folder of its own goes with it."""
@@ -216,17 +233,18 @@ class SftpUpload:
         self._is_open = False
 
         def work(channel: Channel) -> None:
-            if self._handle is not None and self._handle.channel is channel:
-                self._client.close(self._handle)
+            handle = self._handle
+            if handle is not None and handle.channel is channel:
+                self._client.close(handle)
             try:
                 self._client.remove(channel, self._storage.path(self._part))
             except FileNotFoundError:
                 return
 
         try:
-            self._storage.does(self.name, work)
+            self._storage.does(self.name, work, patient=False)
             self._storage.drop_folder(self._folder)
-        except (StorageFailed, StorageFull):
+        except (ObjectMissing, StorageFailed, StorageFull):
             pass  # the connection is gone: what was begun is found later
 
     def __enter__(self) -> SftpUpload:

@@ -32,17 +32,22 @@ class SftpVolume:
 
     def path(self, name: str) -> bytes:
         """Where the object *name* lies."""
-        return self.address.path + (b"/" + name.encode() if name else b"")
+        return self.address.path + (b"/" + os.fsencode(name) if name else b"")
 
     def does(
-        self, name: str, work: Callable[[Channel], Result], *, reading: bool = False
+        self,
+        name: str,
+        work: Callable[[Channel], Result],
+        *,
+        reading: bool = False,
+        patient: bool = True,
     ) -> Result:
         """What *work* gives, which bears to be repeated; *name* is for messages.
 
         Raises ObjectMissing, ObjectUnreadable, StorageFull, StorageFailed.
         """
         try:
-            return self.client.again(work)
+            return self.client.again(work, patient=patient)
         except OSError as error:
             if error.errno == errno.ENOTCONN:
                 shown = os.fsdecode(self.root)
@@ -54,7 +59,7 @@ class SftpVolume:
 
         def work(channel: Channel) -> Attributes | None:
             try:
-                return self.client.look(channel, self.path(name))
+                return self.client.look(channel, self.path(name), follow=not name)
             except FileNotFoundError:
                 return None
 
@@ -100,7 +105,5 @@ class SftpVolume:
 
     def token(self, name: str) -> ObjectToken:
         """As Volume says: size and time of modification are all that SFTP knows."""
-        found = self.does(
-            name, lambda channel: self.client.look(channel, self.path(name)), reading=True
-        )
+        found = self.does(name, lambda channel: self.client.look(channel, self.path(name)))
         return found.size, found.mtime * 1_000_000_000, 0, 0
