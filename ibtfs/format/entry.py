@@ -191,6 +191,8 @@ def _checked_page(stamps: Any, refs: Any, extras: Any, where: str) -> Page:
     if len(stamps) != len(refs) or len(stamps) > PAGE_ROWS:
         raise FormatDamaged(f"{where}: columns of different lengths")
     if not stamps:
+        if extras:
+            raise FormatDamaged(f"{where}: extras of no row")
         return Page(stamps, refs, extras)
     if set(map(type, stamps)) != {tuple} or set(map(len, stamps)) != {len(STAMP_TYPES)}:
         raise FormatDamaged(f"{where}: not a row")

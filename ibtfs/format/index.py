@@ -24,6 +24,8 @@ ARCHIVE_LIMIT = 1 << 20
 SHELL_DIGEST = bytes(32)
 """Instead of a digest: the record is kept for its payload, and is no content any more."""
 ARCHIVE_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}\Z")
+NUMBERS_LIMIT = 1 << 26
+"""Contents, and states, of an archive at most: a byte or more of memory is taken for each."""
 LOW = 0xFFFFFFFF
 """Of a reference: the number of the record; above it stands the ordinal of the archive."""
 
@@ -79,7 +81,8 @@ class IndexHeader:
             raise FormatDamaged(f"{where}: not the header of an index")
         good = is_archive_id(archives[0])
         good = good and all(name == "" or is_archive_id(name) for name in archives)
-        if not good or not all(type(n) is int and 0 <= n <= LOW for n in numbers):
+        most = (LOW, NUMBERS_LIMIT, NUMBERS_LIMIT)
+        if not good or not all(type(n) is int and 0 <= n <= m for n, m in zip(numbers, most)):
             raise FormatDamaged(f"{where}: not the header of an index")
         if not all(type(flag) is bool for flag in flags):
             raise FormatDamaged(f"{where}: not the header of an index")

@@ -29,6 +29,7 @@ from campaigns.command import Failure, Ibtfs
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.cli.exit_codes import LOCKED
+from ibtfs.store.lock import SHARED
 from tests.support import Entry, differences, snapshot
 from tests.support.bundles import NEVER, SOON
 from tests.support.histories import History
@@ -149,7 +150,9 @@ class Crowd:
         if len(ids) <= SOURCES * KEPT:
             return
         Ibtfs().run("forget", "--keep-last", str(KEPT), self._place)
-        reopened(self.repository).points.remove(rng.choice(ids))
+        opened = reopened(self.repository)
+        with opened.lock(SHARED):
+            opened.points.remove(rng.choice(ids))
         options = PruneOptions(all_of_it=rng.random() < 0.3, bundles=rng.choice((SOON, NEVER)))
         done = prune(reopened(self.repository), options, Observer())
         assert done.failed == done.damages == []

@@ -208,6 +208,7 @@ def test_limits() -> None:
         "count of a frame": frames.FRAME_LIMIT,
         "addresses of a stream": tables.ADDRESS_LIMIT - 1,
         "archives in a header": index.ARCHIVE_LIMIT,
+        "contents, and states, that a header tells": index.NUMBERS_LIMIT,
         "archives in a bundle": bundle.ARCHIVES_LIMIT,
         "depth of a content": index.DEPTH_LIMIT,
         "donors of a content": index.DONOR_LIMIT,

@@ -142,7 +142,7 @@ def test_pages_just_within_the_limits_are_taken(body: bytes) -> None:
         page(row(), extras={"0": {}}), page(row(), extras={0: {"g": -1}}),
         page(row(), extras={0: {"g": 1 << 63}}), page(row(), extras={0: {"b": 1.0}}),
         page(row(), extras={0: {"f": None}}), page(row(), extras={0: {"x": []}}),
-        page(row(), extras={0: {5: 1}}),
+        page(row(), extras={0: {5: 1}}), page(extras={0: {}}), page(extras={0: b""}),
         page(*(row(name=b"%06d" % n) for n in range(PAGE_ROWS + 1))),
     ],
 )  # fmt: skip

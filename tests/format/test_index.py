@@ -15,6 +15,7 @@ from ibtfs.format.index import (
     DEPTH_LIMIT,
     DONOR_LIMIT,
     LOW,
+    NUMBERS_LIMIT,
     PART_LIMIT,
     SHELL_DIGEST,
     ContentRecord,
@@ -31,7 +32,7 @@ from ibtfs.format.index import (
 from ibtfs.format.packing import pack, unpack_map
 
 OWN, OTHER = "20261120T101112Z_host_0a.0", "20261120T101112Z_host_0b.0"
-HEADER = IndexHeader((OWN, OTHER, ""), 3, 5, LOW, True, False, {"small": 7})
+HEADER = IndexHeader((OWN, OTHER, ""), 3, 5, NUMBERS_LIMIT, True, False, {"small": 7})
 DIGEST = b"d" * 32
 # digest, size, stream, start, length, depth, base, donors, first map, maps, slabs
 MAPPED: list[Any] = [DIGEST, 1000, SMALL, 5, 10, 1, 3, [(1 << 32) | 5], 0, 1, -1]
@@ -128,14 +129,15 @@ def test_what_is_beyond_the_limits_is_not_written(changed: dict[str, Any]) -> No
     [
         {"archives": []}, {"archives": [""]}, {"archives": [OWN, "x"]}, {"archives": OWN},
         {"archives": [OWN, 5]}, {"epoch": -1}, {"epoch": LOW + 1}, {"contents": "5"},
+        {"contents": NUMBERS_LIMIT + 1}, {"states": NUMBERS_LIMIT + 1},
         {"states": None}, {"states": True}, {"data": 1}, {"sigs": None}, {"ends": 5},
         {"ends": {"small": -1}}, {"ends": {"small": CONTENT_LIMIT + 1}}, {"ends": {"small": "1"}},
     ],
 )  # fmt: skip
 def test_headers_that_cannot_be_are_damage(bad: dict[str, Any]) -> None:
-    good = {"archives": [OWN, ""], "epoch": 0, "contents": LOW, "states": 0, "data": True,
+    good = {"archives": [OWN, ""], "epoch": 0, "contents": NUMBERS_LIMIT, "states": 0, "data": True,
             "sigs": False, "ends": {"small": CONTENT_LIMIT, "maps": 0}}  # fmt: skip
-    assert IndexHeader.decode(pack(good), "here").contents == LOW
+    assert IndexHeader.decode(pack(good), "here").contents == NUMBERS_LIMIT
     with pytest.raises(FormatDamaged, match="here: not the header"):
         IndexHeader.decode(pack({**good, **bad}), "here")
 
@@ -204,7 +206,7 @@ def test_a_header_has_one_archive_at_least_and_no_more_than_it_may(
     assert IndexHeader.decode(alone.encode(), "here") == alone
     assert "ends" not in unpack_map(alone.encode(), "here")
     monkeypatch.setattr(index, "ARCHIVE_LIMIT", 4)
-    most = IndexHeader((OWN, "", OTHER, ""), LOW, LOW, LOW, True, True)
+    most = IndexHeader((OWN, "", OTHER, ""), LOW, NUMBERS_LIMIT, NUMBERS_LIMIT, True, True)
     assert IndexHeader.decode(most.encode(), "here") == most
     with pytest.raises(FormatDamaged, match="here: not the header"):
         IndexHeader.decode(replace(most, archives=(*most.archives, "")).encode(), "here")
