@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import stat
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
+from ibtfs.actions.source.holes import pieces
 from ibtfs.errors import IntegrityError, ObjectUnreadable
 from ibtfs.format.index import Reference
 from ibtfs.store.mending.verified import VerifiedBytes
@@ -39,8 +41,9 @@ def paths_of(
     return found
 
 
-def read_from(path: bytes, offset: int, size: int) -> bytes:
-    """Bytes of a regular file; fewer where it ends.  Raises ObjectUnreadable."""
+@contextmanager
+def _opened(path: bytes) -> Iterator[int]:
+    """A regular file, open.  Raises ObjectUnreadable, also for what fails with it."""
     try:
         # no link is followed at the end of the path, and nothing is waited for
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -48,11 +51,27 @@ def read_from(path: bytes, offset: int, size: int) -> bytes:
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise ObjectUnreadable(f"{os.fsdecode(path)}: is no regular file by now")
-            return os.pread(descriptor, size, offset)
+            yield descriptor
         finally:
             os.close(descriptor)
     except OSError as error:
         raise ObjectUnreadable(f"{os.fsdecode(path)}: {error.strerror or error}") from error
+
+
+def read_from(path: bytes, offset: int, size: int) -> bytes:
+    """Bytes of a regular file; fewer where it ends.  Raises ObjectUnreadable."""
+    with _opened(path) as descriptor:
+        return os.pread(descriptor, size, offset)
+
+
+def holes_in(path: bytes, size: int) -> list[tuple[int, int]]:
+    """Start and length of each hole in the first *size* bytes of a file.
+
+    Raises ObjectUnreadable.
+    """
+    with _opened(path) as descriptor:
+        size = min(size, os.fstat(descriptor).st_size)
+        return [(one.start, one.length) for one in pieces(descriptor, 0, size) if one.hole]
 
 
 def known_from_source(
@@ -67,6 +86,7 @@ def known_from_source(
                 known[ref] = VerifiedBytes(
                     lambda offset, size, path=path: read_from(path, offset, size),  # type: ignore[misc]
                     record.size, record.digest, os.fsdecode(path), beat,
+                    holes_in(path, record.size),
                 )  # fmt: skip
                 break
             except IntegrityError:

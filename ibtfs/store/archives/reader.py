@@ -89,13 +89,17 @@ class ArchiveReader:
         """What *read* gives; on something missing, once more with the newest generations.
 
         So also on what an open file does not give: its disk may have gone, and have come back as
-        another device.  Everything that reads goes through this.
+        another device.  And on damage, if the open file has no name any more: it may have been
+        healed, by another one in its place.  Everything that reads goes through this.
         """
         era = self._era
         try:
             return read()
-        except (ObjectMissing, ObjectUnreadable, StorageFailed) as error:
-            if isinstance(error, ObjectMissing):
+        except (ObjectMissing, ObjectUnreadable, StorageFailed, FormatDamaged) as error:
+            if isinstance(error, FormatDamaged):
+                if not self._has_removed():
+                    raise
+            elif isinstance(error, ObjectMissing):
                 if era == self._era and self._files and not self.is_outdated():
                     raise
             elif not self._files:
@@ -126,10 +130,12 @@ class ArchiveReader:
 
     def drop_removed(self) -> None:
         """Let go of files that have no name any more: open, they would keep their room."""
-        with self._lock:
-            removed = any(file.is_removed for file in self._files.values())
-        if removed:
+        if self._has_removed():
             self.refresh()
+
+    def _has_removed(self) -> bool:
+        with self._lock:
+            return any(file.is_removed for file in self._files.values())
 
     @property
     def header(self) -> IndexHeader:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ibtfs.errors import IntegrityError
 from ibtfs.format.compression import Codec
-from ibtfs.format.extents import DONOR, MapBuilder
+from ibtfs.format.extents import DONOR, HOLE, OWN, MapBuilder, Range
 from ibtfs.format.frames import LARGE, SMALL
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.archives.writer import ArchiveWriter
@@ -21,13 +22,20 @@ from ibtfs.store.repository import Repository
 SMALL_CONTENT = 128 << 10
 
 
+class StoredAnew(NamedTuple):
+    """Where a content is stored now, and the ranges that it is made of there."""
+
+    ref: Reference
+    ranges: list[Range]
+
+
 def store_anew(
     repository: Repository,
     archive_id: str,
     known: Mapping[Reference, VerifiedBytes],
     pool: concurrent.futures.Executor,
-) -> dict[Reference, Reference]:
-    """Store known contents whole in an archive of their own; where each is now.
+) -> dict[Reference, StoredAnew]:
+    """Store known contents in an archive of their own, but for their holes; where each is now.
 
     *archive_id* is new.  Raises IntegrityError, LockLost, StorageFull, StorageFailed.
     """
@@ -52,22 +60,33 @@ def store_anew(
 
 def _add(
     writer: ArchiveWriter, repository: Repository, ref: Reference, known: VerifiedBytes
-) -> Reference:
+) -> StoredAnew:
     record = repository.archive(ref.archive).content(ref.number)
+    builder = MapBuilder()
     if record.size <= SMALL_CONTENT:
         data = known.read(0, record.size)
-        return Reference(writer.id, writer.add_whole(SMALL, record.digest, data))
-    start = writer.position(LARGE)
-    for offset in range(0, record.size, CHUNK):
-        writer.append(LARGE, known.read(offset, min(CHUNK, record.size - offset)))
+        builder.add(OWN, 0, record.size)
+        number = writer.add_whole(SMALL, record.digest, data)
+        return StoredAnew(Reference(writer.id, number), builder.ranges)
+    start, own = writer.position(LARGE), 0
+    for first, length, is_hole in known.stretches():
+        if is_hole:
+            builder.add(HOLE, 0, length)
+            continue
+        for offset in range(first, first + length, CHUNK):
+            data = known.read(offset, min(CHUNK, first + length - offset))
+            writer.append(LARGE, data)
+        builder.add(OWN, own, length)
+        own += length
     new = record._replace(
-        stream=LARGE, start=start, length=record.size, depth=0, base=None, donors=(), map_first=0,
+        stream=LARGE, start=start, length=own, depth=0, base=None, donors=(), map_first=0,
         map_parts=0, slabs=-1,
     )  # fmt: skip
-    return writer.add_content(new)
+    extents = None if own == record.size else builder.finish()
+    return StoredAnew(writer.add_content(new, extents), builder.ranges)
 
 
-def lead_to(repository: Repository, stored: Mapping[Reference, Reference]) -> None:
+def lead_to(repository: Repository, stored: Mapping[Reference, StoredAnew]) -> None:
     """Have the records of damaged contents take all their bytes from where they are stored now.
 
     For who is alone in the repository.  Raises IntegrityError, LockLost, StorageFull,
@@ -87,8 +106,9 @@ def lead_to(repository: Repository, stored: Mapping[Reference, Reference]) -> No
         repository.forget_read()
 
 
-def _led(record: ContentRecord, donor: Reference) -> Rebased:
+def _led(record: ContentRecord, stored: StoredAnew) -> Rebased:
     builder = MapBuilder()
-    builder.add(DONOR, 0, record.size)
-    new = record._replace(depth=0, base=None, donors=(donor,), slabs=-1)
+    for code, offset, length in stored.ranges:
+        builder.add(DONOR if code == OWN else code, offset, length)
+    new = record._replace(depth=0, base=None, donors=(stored.ref,), slabs=-1)
     return Rebased(new, builder.finish(), ())

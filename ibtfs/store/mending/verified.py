@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 
@@ -11,6 +11,7 @@ from blake3 import blake3
 from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.digests import ContentHasher
 from ibtfs.format.index import Reference
+from ibtfs.store.contents.holes import Stretch, holes
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
 
@@ -22,6 +23,7 @@ class VerifiedBytes:
     """The bytes of a content, which *read* (offset, size) gives; its digest is compared here.
 
     They may change afterwards: each chunk is compared again when it is read.  *what* names them.
+    Of *holes*, start and length of each in order, whole chunks are not read, however many they are.
     Raises FormatDamaged if they are others, and what *read* raises.
     """
 
@@ -32,17 +34,33 @@ class VerifiedBytes:
         digest: bytes,
         what: str,
         beat: Callable[[], None],
+        holes: Iterable[tuple[int, int]] = (),
     ) -> None:
         self._read, self.size, self.what = read, size, what
-        self._digests: list[bytes] = []
+        self._digests: dict[int, bytes] = {}
+        self._holes = list(_whole_chunks(holes, size))
         whole = ContentHasher()
-        for offset in range(0, size, CHUNK):
-            beat()
-            data = read(offset, min(CHUNK, size - offset))
-            whole.update(data)
-            self._digests.append(blake3(data).digest(CHUNK_DIGEST))
+        for start, length, is_hole in self.stretches():
+            if is_hole:
+                whole.add_zeros(length)
+                continue
+            for offset in range(start, start + length, CHUNK):
+                beat()
+                data = read(offset, min(CHUNK, size - offset))
+                whole.update(data)
+                self._digests[offset // CHUNK] = blake3(data).digest(CHUNK_DIGEST)
         if whole.finish() != digest or read(size, 1):
             raise FormatDamaged(f"{what}: is another content by now")
+
+    def stretches(self) -> Iterator[Stretch]:
+        """All of it: holes of whole chunks, and what lies between them."""
+        position = 0
+        for start, length in [*self._holes, (self.size, 0)]:
+            if start > position:
+                yield Stretch(position, start - position, is_hole=False)
+            if length:
+                yield Stretch(start, length, is_hole=True)
+            position = start + length
 
     def read(self, offset: int, size: int) -> bytes:
         """*size* bytes from *offset*.  Raises FormatDamaged if they changed meanwhile."""
@@ -50,11 +68,34 @@ class VerifiedBytes:
         pieces = []
         for number in range(first, -(-end // CHUNK)):
             start = number * CHUNK
+            if number not in self._digests:
+                pieces.append(bytes(min(CHUNK, self.size - start)))
+                continue
             data = self._read(start, min(CHUNK, self.size - start))
             if blake3(data).digest(CHUNK_DIGEST) != self._digests[number]:
                 raise FormatDamaged(f"{self.what}: changed while it was read")
             pieces.append(data)
         return b"".join(pieces)[offset - first * CHUNK : end - first * CHUNK]
+
+
+def _whole_chunks(holes: Iterable[tuple[int, int]], size: int) -> Iterator[tuple[int, int]]:
+    """What of *holes* are whole chunks, those that touch made one; start and length."""
+    begin = end = 0
+    for start, length in [*holes, (size, 0)]:
+        if start > end or not length:
+            first, last = -(-begin // CHUNK) * CHUNK, min(end, size) // CHUNK * CHUNK
+            if last > first:
+                yield first, last - first
+            begin = start
+        end = start + length
+
+
+def holes_of(contents: Contents, ref: Reference) -> list[tuple[int, int]]:
+    """The holes of a content as its maps tell; none if these cannot be read."""
+    try:
+        return list(holes(contents, ref))
+    except IntegrityError:
+        return []
 
 
 def known_from_repository(
@@ -71,7 +112,12 @@ def known_from_repository(
             record = contents.record(ref)
             read = partial(contents.read, ref)
             known[ref] = VerifiedBytes(
-                read, record.size, record.digest, "the repository itself", beat
+                read,
+                record.size,
+                record.digest,
+                "the repository itself",
+                beat,
+                holes_of(contents, ref),
             )
         except IntegrityError:
             continue
@@ -101,6 +147,11 @@ def known_from_other(
                         read = partial(contents.read, Reference(archive_id, number))
                         with suppress(IntegrityError):
                             known[ref] = VerifiedBytes(
-                                read, record.size, record.digest, other.path_shown, beat
+                                read,
+                                record.size,
+                                record.digest,
+                                other.path_shown,
+                                beat,
+                                holes_of(contents, Reference(archive_id, number)),
                             )
     return known

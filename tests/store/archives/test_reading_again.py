@@ -85,3 +85,25 @@ def test_a_header_that_cannot_be_read_is_found_without_asserts(
     index.write_bytes(data)
     with pytest.raises(FormatDamaged):
         reopened(repository).archive(folder.name).require_header()
+
+
+@pytest.mark.damaged
+@pytest.mark.parametrize("read", ["body", "state", "payload", "frame_at", "contents"])
+def test_what_was_healed_is_read_though_the_damaged_file_is_open(
+    repository: Repository, folder: Path, read: str
+) -> None:
+    archive = reopened(repository).archive(folder.name)
+    files = {kind: archive.file(kind) for kind in archive.kinds if (folder / f"{kind}.1").exists()}
+    before = {kind: (folder / f"{kind}.1").read_bytes() for kind in files}
+    for kind, opened in files.items():
+        with (folder / f"{kind}.1").open("r+b") as file:  # in place: it is the file that is open
+            for offset in (offset for one in opened.tables.values() for offset in one.offsets):
+                file.seek(offset + 8)
+                file.write(b"damage")
+    with pytest.raises(FormatDamaged):
+        READS[read](archive)
+    for kind, data in before.items():
+        with repository.storage.replace(f"archives/{folder.name}/{kind}.1") as upload:
+            upload.write(data)
+            upload.finish()
+    READS[read](archive)

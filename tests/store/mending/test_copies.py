@@ -275,14 +275,19 @@ def test_contents_are_stored_anew_and_found_by_the_old_records(
     name = "20260101T000000Z_repair_0123456789.0"
     with compression_pool() as pool:
         stored = store_anew(pair.here, name, known, pool)
-    assert stored == {ref: Reference(name, 0)}
+    assert {one: found.ref for one, found in stored.items()} == {ref: Reference(name, 0)}
     new = pair.here.archive(name).content(0)
     assert (new.digest, new.size, new.length) == (record.digest, 70_001, 70_001)
     assert new.stream == (1 if small else 2)
     assert pair.here.archive(name).header.epoch == 0
     lead_to(pair.here, stored)
     led = reopened(pair.here).archive(ref.archive).content(0)
-    assert (led.donors, led.base, led.depth, led.digest) == ((stored[ref],), None, 0, record.digest)
+    assert (led.donors, led.base, led.depth, led.digest) == (
+        (stored[ref].ref,),
+        None,
+        0,
+        record.digest,
+    )
     opened = reopened(pair.here)
     data = (pair.source / "1").read_bytes()
     assert Contents(opened).whole(ref, 70_001) == data
