@@ -117,7 +117,7 @@ def _opened(path: bytes, choices: RepairChoices) -> tuple[Repository, str]:
 
 
 def _code(result: RepairResult) -> int:
-    if result.left is None or not result.left.damages:
+    if result.is_all_well:
         return DONE
     return INCOMPLETE if result.healed else FAILURE
 
@@ -139,5 +139,7 @@ def _tell(result: RepairResult, code: int, *, quiet: bool, dry_run: bool) -> Non
     elif damages:
         complain(f"{healed} healed, {counted(len(damages), 'damage')} left: lost, unless a copy of "
                  "the repository has it (ibtfs repair --from COPY)")  # fmt: skip
+    elif not result.is_all_well:
+        complain(f"{healed} healed, and not all: run ibtfs repair --from COPY again")
     elif not quiet:
         say(f"No damage is left: {healed} healed" if result.healed else "No damage")

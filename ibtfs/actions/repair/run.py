@@ -57,6 +57,12 @@ class RepairResult:
     unhealed: dict[str, str] = field(default_factory=dict)
     left: CheckResult | None = None
 
+    @property
+    def is_all_well(self) -> bool:
+        """Whether nothing is left that is damaged, or lost; check does not miss a manifest."""
+        points = any(name.startswith(f"{layout.POINTS}/") for name in self.unhealed)
+        return not points and not (self.left is not None and self.left.damages)
+
 
 def repair(repository: Repository, options: RepairOptions, observer: Observer) -> RepairResult:
     """Heal what is damaged.

@@ -5,6 +5,11 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
+from ibtfs.errors import StorageFull
+from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.upload import LocalUpload
 from tests.support.commands import run, run_json
 
 
@@ -42,3 +47,26 @@ def test_some_is_healed_and_some_is_lost(repo: Path, tmp_path: Path) -> None:
 
 def test_not_from_itself(repo: Path) -> None:
     assert "itself" in run("repair", repo, "--from", repo, code=2).stderr
+
+
+def test_a_point_that_finds_no_room_is_told(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(repo, copy)
+    lost = min(repo.glob("points/*"))
+    lost.unlink()
+    replace = LocalStorage.replace
+
+    def full(storage: LocalStorage, name: str) -> LocalUpload:
+        if name.startswith("points/"):
+            raise StorageFull("No space left in the repository")
+        return replace(storage, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "replace", full)
+        told = run("repair", repo, "--from", copy, code=1).stderr
+    assert "No space left" in told
+    assert "not all" in told
+    run("repair", "-q", repo, "--from", copy)
+    assert lost.exists()
