@@ -132,7 +132,9 @@ def settle(seconds: float) -> None:
 def _ends(process: int, timeout: float) -> bool:
     descriptor = os.pidfd_open(process)
     try:
-        return bool(select.select([descriptor], [], [], timeout)[0])
+        waiting = select.poll()  # select knows numbers below 1024 only
+        waiting.register(descriptor, select.POLLIN)
+        return bool(waiting.poll(timeout * 1000))
     finally:
         os.close(descriptor)
 

@@ -306,6 +306,19 @@ def test_what_is_collected_is_closed_without_a_lock(storage: SftpStorage) -> Non
     assert len(storage._files._open) <= 1
 
 
+def test_connections_that_were_lost_leave_nothing_open(storage: SftpStorage, gate: Gate) -> None:
+    storage.put_new("points/p", b"1")
+    stored = storage.open("points/p")
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(8):
+        gate.cut()
+        assert stored.read(0, 1) == b"1"
+    until = time.monotonic() + 10
+    while len(os.listdir("/proc/self/fd")) > before + 8:  # those of the gate may take a moment
+        assert time.monotonic() < until, os.listdir("/proc/self/fd")
+        time.sleep(0.05)
+
+
 def test_a_lock_in_the_making_is_left_alone(storage: SftpStorage) -> None:
     made: list[str] = []
     finish = SftpUpload.finish

@@ -78,7 +78,9 @@ class Channel:
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._waiting: dict[int, Future[Reply]] = {}
         self._is_open = True
+        self._is_read = False
         self.extensions = self._greet()
+        self._is_read = True
         thread = threading.Thread(target=self._take_replies, name="ibtfs-sftp", daemon=True)
         thread.start()
 
@@ -123,6 +125,7 @@ class Channel:
         with contextlib.suppress(OSError, ValueError):
             while data := self._beside.read1(SAID_BYTES):
                 self._said = (self._said + data)[-SAID_BYTES:]
+        self._beside.close()
 
     def _packet(self) -> bytes:
         """The next packet; none at the end.  Raises wire.Malformed."""
@@ -150,6 +153,7 @@ class Channel:
                 waiting, self._waiting = self._waiting, {}
             for future in waiting.values():
                 future.set_exception(ConnectionLost(errno.ENOTCONN, "the connection ended"))
+            self._in.close()  # by who reads it: nobody else can
 
     def send(self, kind: int, *parts: bytes | memoryview) -> Future[Reply]:
         """Send a request; its reply comes later.  Raises ConnectionLost."""
@@ -183,9 +187,10 @@ class Channel:
         self._is_open = False
         self._process.kill()
         self._process.wait()
-        for stream in (self._out, self._beside):
-            with contextlib.suppress(OSError):  # what was not sent yet
-                stream.close()
+        with contextlib.suppress(OSError):  # what was not sent yet
+            self._out.close()
+        if not self._is_read:
+            self._in.close()
 
     def leave(self) -> None:
         """Let go, in a forked process, of a connection that its parent goes on with.
