@@ -108,6 +108,7 @@ def public_path() -> Iterator[Path]:
 def test_reads_where_nothing_can_be_written(fixture: Path, public_path: Path) -> None:
     copy, scratch = public_path / "copy", public_path / "scratch"
     shutil.copytree(fixture, copy)
+    (copy / "locks").mkdir(exist_ok=True)  # git keeps no empty folder
     for path in [copy, *copy.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     scratch.mkdir()
