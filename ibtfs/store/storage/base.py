@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import ObjectUnreadable
+from ibtfs.store.layout import FOLDERS
 
 UNFINISHED = ".part"
 """How the names of uploads end: objects that are not whole yet."""
@@ -310,3 +311,14 @@ def whole(storage: Storage, name: str, limit: int) -> bytes:
         if stored.size > limit:
             raise ObjectUnreadable(f"{name}: {stored.size} bytes, too large for what it is")
         return stored.read(0, stored.size)
+
+
+def drop_unfinished(storage: Storage, token: str) -> None:
+    """Remove all uploads of *storage* that were begun under *token*.  Raises StorageFailed."""
+    folders = ["", *FOLDERS]
+    for folder in FOLDERS:
+        folders += [f"{folder}/{name}" for name in storage.list(folder)]
+    for folder in folders:
+        for name in storage.list(folder, unfinished=True):
+            if is_unfinished(name) and token_of(name) == token:
+                storage.delete(f"{folder}/{name}" if folder else name)

@@ -21,8 +21,8 @@ from ibtfs.store.storage.base import (
     TOKEN_DIGITS,
     UNFINISHED,
     StoredObject,
+    drop_unfinished,
     is_unfinished,
-    token_of,
 )
 from ibtfs.store.storage.durable import failed, sync_folder, sync_names
 from ibtfs.store.storage.lease import FileLease
@@ -298,13 +298,7 @@ class LocalStorage(LocalVolume):
 
     def drop_unfinished(self, token: str) -> None:
         """As Leases says."""
-        folders = ["", *FOLDERS]
-        for folder in FOLDERS:
-            folders += [f"{folder}/{name}" for name in self.list(folder)]
-        for folder in folders:
-            for name in self.list(folder, unfinished=True):
-                if is_unfinished(name) and token_of(name) == token:
-                    self.delete(f"{folder}/{name}" if folder else name)
+        drop_unfinished(self, token)
 
     def is_held(self, name: str) -> bool | None:
         """As Leases says."""

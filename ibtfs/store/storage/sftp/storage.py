@@ -23,8 +23,8 @@ from ibtfs.store.storage.base import (
     LOST,
     TOKEN_DIGITS,
     UNFINISHED,
+    drop_unfinished,
     is_unfinished,
-    token_of,
 )
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel
@@ -250,13 +250,7 @@ class SftpStorage(SftpVolume):
 
     def drop_unfinished(self, token: str) -> None:
         """As Leases says."""
-        folders = ["", *FOLDERS]
-        for folder in FOLDERS:
-            folders += [f"{folder}/{name}" for name in self.list(folder)]
-        for folder in folders:
-            for name in self.list(folder, unfinished=True):
-                if is_unfinished(name) and token_of(name) == token:
-                    self.delete(f"{folder}/{name}" if folder else name)
+        drop_unfinished(self, token)
 
     def is_held(self, name: str) -> bool | None:
         """As Leases says: it cannot be told, but that nothing is held that is not there."""
