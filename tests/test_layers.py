@@ -41,6 +41,7 @@ HOMES = {
     "msgpack": {"format.packing"},
     "zstandard": {"format.compression"},
     "librsync": {"format.rsync"},
+    "cryptography": {"format.sealing.primitives"},
     "zfec": {"format.erasure"},
     "pathspec": {"format.patterns"},
     "sqlite3": {"store.writing.catalog"},

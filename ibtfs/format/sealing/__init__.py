@@ -1,0 +1,1 @@
+"""What makes a repository unreadable, and what is stored unforgeable, to whoever has no key."""

@@ -1,0 +1,1 @@
+"""Sealing: what opens, and above all what must not."""
