@@ -16,8 +16,9 @@ from blake3 import blake3
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Extras, Stamp, check_extra, check_root
-from ibtfs.format.frames import MANIFEST, Address, decode_frame, encode_frame, object_key
+from ibtfs.format.frames import MANIFEST, Address
 from ibtfs.format.index import Reference, is_archive_id
+from ibtfs.format.keys import Keys
 from ibtfs.format.packing import pack, unpack_map
 
 NUMBER_LIMIT = 1 << 40
@@ -130,7 +131,7 @@ def point_of_row(row: PointRow) -> Point:
     return Point(*values)
 
 
-def encode_point(point: Point, name: str, repository: bytes, codec: Codec) -> bytes:
+def encode_point(point: Point, name: str, keys: Keys, codec: Codec) -> bytes:
     """The manifest's bytes; *name* is that of the object they are stored as."""
     values = {
         "id": point.id,
@@ -158,14 +159,12 @@ def encode_point(point: Point, name: str, repository: bytes, codec: Codec) -> by
         **({"suffix": point.suffix} if point.suffix else {}),
         **({"replaces": point.replaces} if point.replaces else {}),
     }
-    key = object_key(repository, name)
-    return encode_frame(key, Address(MANIFEST, 0, 1), pack(values), codec)
+    return keys.frames(name).encode(Address(MANIFEST, 0, 1), pack(values), codec)
 
 
-def decode_point(data: bytes, name: str, point_id: str, repository: bytes) -> Point:
+def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
     """The manifest of *point_id*, stored as the object *name*.  Raises FormatDamaged."""
-    key = object_key(repository, name)
-    raw = decode_frame(key, Address(MANIFEST, 0, 1), data, name).raw
+    raw = keys.frames(name).decode(Address(MANIFEST, 0, 1), data, name).raw
     values = unpack_map(raw, name)
     for field_name, (kind, is_good) in _FIELDS.items():
         value = values.get(field_name)

@@ -21,8 +21,8 @@ from ibtfs.format.frames import (
     STREAMS,
     TABLE,
     Address,
-    encode_frame,
 )
+from ibtfs.format.keys import Frames
 from ibtfs.format.packing import expect_ints, pack, unpack_map
 
 MAGIC = b"ibtfs\r\n\x1a"
@@ -131,14 +131,14 @@ def _decode_columns(
 
 
 def encode_end(
-    key: bytes, repository: bytes, tables: dict[int, StreamTable], offset: int, codec: Codec
+    frames: Frames, repository: bytes, tables: dict[int, StreamTable], offset: int, codec: Codec
 ) -> bytes:
     """The frame table and the trailer of a file whose frames end at *offset*.
 
     The trailer has the id of the *repository* in clear, so that it can be found again.
     """
-    table = encode_frame(key, Address(TABLE, offset, 1), encode_table(tables), codec)
-    return table + encode_trailer(key, repository, Trailer(offset, len(table)))
+    table = frames.encode(Address(TABLE, offset, 1), encode_table(tables), codec)
+    return table + encode_trailer(frames.public, repository, Trailer(offset, len(table)))
 
 
 class Trailer(NamedTuple):

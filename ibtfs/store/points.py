@@ -20,6 +20,7 @@ from ibtfs.errors import (
 from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
 from ibtfs.format.index import is_archive_id
+from ibtfs.format.keys import Keys
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point, is_display_name
 from ibtfs.store import layout
 from ibtfs.store.manifest_copies import ManifestCopies
@@ -49,8 +50,10 @@ class Points:
     In *cache_folder*, if there is one, is a copy of the manifests that were read before.
     """
 
-    def __init__(self, storage: PointsStorage, config: Config, cache_folder: bytes) -> None:
-        self._storage, self._config = storage, config
+    def __init__(
+        self, storage: PointsStorage, config: Config, keys: Keys, cache_folder: bytes
+    ) -> None:
+        self._storage, self._config, self._keys = storage, config, keys
         self._read: dict[str, Point] = {}
         self._copies = ManifestCopies(cache_folder, config.id) if cache_folder else None
 
@@ -99,7 +102,7 @@ class Points:
 
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
-        return decode_point(data, layout.point(point_id), point_id, self._config.id)
+        return decode_point(data, layout.point(point_id), point_id, self._keys)
 
     def forget_read(self) -> None:
         """Forget the manifests that were read."""
@@ -207,7 +210,7 @@ class Points:
 
     def _encoded(self, point: Point) -> bytes:
         name, codec = layout.point(point.id), Codec(self._config.level)
-        return encode_point(point, name, self._config.id, codec)
+        return encode_point(point, name, self._keys, codec)
 
     def put(self, point: Point) -> None:
         """Make *point*, which stands in the place of others, visible; they are hidden then."""

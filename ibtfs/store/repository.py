@@ -5,10 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import resource
-import threading
-import weakref
-from collections import OrderedDict
 from collections.abc import Collection, Container, Iterable, Mapping
 
 from ibtfs.errors import (
@@ -23,9 +19,11 @@ from ibtfs.errors import (
 )
 from ibtfs.format.config import CONFIG_LIMIT, LEVEL, Config, decode_config, encode_config
 from ibtfs.format.index import is_archive_id
+from ibtfs.format.keys import Keys, PlainKeys
 from ibtfs.store import layout
 from ibtfs.store.archives.generations import all_generations, generations
 from ibtfs.store.archives.reader import ArchiveReader
+from ibtfs.store.archives.readers import Readers
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.lock import Lock
@@ -37,8 +35,6 @@ from ibtfs.store.storage.machine import machine_name
 from ibtfs.store.storage.opening import Place, storage_at
 
 CACHE_BYTES = 48 << 20
-ARCHIVES_OPEN = 1024
-"""At most; of a process that may not open many files, an eighth of those."""
 
 
 class Repository:
@@ -59,13 +55,10 @@ class Repository:
     ) -> None:
         self.storage, self.config, self.id = storage, config, config.id
         self.cache = ByteCache(cache_bytes)
-        self.points = Points(storage, config, cache_folder)
+        self.keys: Keys = PlainKeys(config.id)
+        self.points = Points(storage, config, self.keys, cache_folder)
         self.damage = DamageNotes(storage)
-        self._lock = threading.Lock()
-        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
-        self._archives: OrderedDict[str, ArchiveReader] = OrderedDict()
-        self._readers: weakref.WeakSet[ArchiveReader] = weakref.WeakSet()
+        self._readers = Readers(storage, self.keys, self.cache)
         self._worked_ns = 0
 
     @classmethod
@@ -190,29 +183,14 @@ class Repository:
 
     def archive(self, archive_id: str) -> ArchiveReader:
         """The reader of an archive; nothing is opened before it is asked for something."""
-        with self._lock:
-            reader = self._archives.get(archive_id)
-            if reader is None:
-                reader = ArchiveReader(self.storage, self.id, archive_id, self.cache)
-                self._archives[archive_id] = reader
-                self._readers.add(reader)
-                if len(self._archives) > self._most_open:
-                    self._archives.popitem(last=False)
-            else:
-                self._archives.move_to_end(archive_id)
-            return reader
+        return self._readers.get(archive_id)
 
     def refresh(self) -> bool:
         """Look for later generations of the archives in use; whether there were any.
 
         If so, what was read of those is forgotten, and all that was found out by it.
         """
-        with self._lock:
-            readers = list(self._archives.values())
-        outdated = [reader for reader in readers if reader.is_outdated()]
-        for reader in outdated:
-            reader.refresh()
-        return bool(outdated)
+        return self._readers.refresh()
 
     def drop_replaced(self) -> None:
         """Let go of files of archives that were removed or replaced, to be called now and then.
@@ -223,16 +201,12 @@ class Repository:
         if worked_ns == self._worked_ns:
             return
         at_work = self.storage.list(layout.LOCKS)
-        with self._lock:
-            readers = list(self._readers)  # also those that only somebody who reads still has
-        for reader in readers:
-            reader.drop_removed()
+        self._readers.drop_removed()
         self._worked_ns = 0 if at_work else worked_ns
 
     def forget_read(self) -> None:
         """Forget all that was read: whoever has just got a lock sees what others did before."""
-        with self._lock:
-            self._archives.clear()  # whoever uses a reader goes on with it
+        self._readers.clear()
         self.storage.forget()
         self.points.forget_read()
         self.cache.begin_era()

@@ -22,6 +22,7 @@ from ibtfs.errors import (
 )
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import CONTENTS, HEADER, LARGE
+from ibtfs.format.keys import PlainKeys
 from ibtfs.format.packing import pack, pack_bodies, unpack_bodies, unpack_tuple
 from ibtfs.format.tables import StreamTable
 from ibtfs.store.archives.file import FrameFileReader, FrameFileWriter
@@ -82,7 +83,7 @@ class BundleWriter:
         self._stack = ExitStack()
         pool = self._stack.enter_context(compression_pool())
         storage = _OneFile(self._file)
-        self._frames = FrameFileWriter(storage, _NO_REPOSITORY, kind, Codec(), pool)
+        self._frames = FrameFileWriter(storage, PlainKeys(_NO_REPOSITORY), kind, Codec(), pool)
 
     def _exists(self) -> UsageError:
         shown = os.fsdecode(self._file)
@@ -156,7 +157,7 @@ class BundleReader:
         except ObjectMissing as error:
             raise NotFound(f"No such file: {os.fsdecode(path)!r}") from error
         try:
-            self._frames = FrameFileReader(_NO_REPOSITORY, kind, stored)
+            self._frames = FrameFileReader(PlainKeys(_NO_REPOSITORY), kind, stored)
             self.slots = self._by_path()
         except BaseException:
             stored.close()

@@ -37,6 +37,7 @@ from ibtfs.format.entry import Page, PageEntry
 from ibtfs.format.extents import ExtentMap, Range
 from ibtfs.format.frames import Address
 from ibtfs.format.index import ContentRecord, IndexHeader, Reference
+from ibtfs.format.keys import PlainFrames, PlainKeys
 from ibtfs.format.packing import pack, unpack, unpack_map
 from ibtfs.format.tables import StreamTable
 from ibtfs.store import layout, lock, points
@@ -154,7 +155,7 @@ def test_numbers_of_codecs_flags_and_streams() -> None:
 @pytest.mark.parametrize("own_files", [False, True])
 def test_streams_lie_in_the_files_that_are_told(own_files: bool) -> None:
     storage = LocalStorage(os.fsencode(FIXTURE))
-    archive = ArchiveReader(storage, bytes(16), "x", ByteCache(0))
+    archive = ArchiveReader(storage, PlainKeys(bytes(16)), "x", ByteCache(0))
     archive._header = IndexHeader(("x",), 0, 0, 0, own_files, own_files)
     for row in TABLES["Streams"]:
         if row["File"] in ("data", "index", "sigs"):
@@ -464,7 +465,7 @@ def test_keys_of_a_manifest() -> None:
     kinds = {key: kind for key, (kind, _) in point._FIELDS.items()}
     assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == kinds
     stored = replace(opened_fixture().points.all().points[0], parents=None)
-    data = point.encode_point(stored, f"points/{stored.id}", bytes(16), Codec())
+    data = point.encode_point(stored, f"points/{stored.id}", PlainKeys(bytes(16)), Codec())
     key = frames.object_key(bytes(16), f"points/{stored.id}")
     raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
     assert list(unpack_map(raw, "manifest")) == [row["Key"] for row in rows]
@@ -477,7 +478,7 @@ def test_optional_keys_of_a_manifest() -> None:
         stored, parents=(point.Parent(0o755, 0, 0),), suffix="0123456789", replaces=("another-0",)
     )
     name, key = f"points/{stored.id}", frames.object_key(bytes(16), f"points/{stored.id}")
-    data = point.encode_point(known, name, bytes(16), Codec())
+    data = point.encode_point(known, name, PlainKeys(bytes(16)), Codec())
     raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
     optional = _column("Optional keys of a manifest", "Key")
     assert [k for k in unpack_map(raw, "manifest") if k not in point._FIELDS] == optional
@@ -537,7 +538,9 @@ def test_example_of_a_file(tmp_path: Path) -> None:
     frame = frames.encode_frame(key, Address(frames.SMALL, 0, 6), b"hello\n", Codec())
     table = StreamTable()
     table.add(0, 6, 0, len(frame))
-    made = frame + tables.encode_end(key, identity, {frames.SMALL: table}, len(frame), Codec())
+    made = frame + tables.encode_end(
+        PlainFrames(key), identity, {frames.SMALL: table}, len(frame), Codec()
+    )
     assert made == _hex("hex-file")
     shown = unpack(tables.encode_table({frames.SMALL: table}), "table")
     assert json.dumps(shown) in re.sub(r"\s+", " ", TEXT)
@@ -547,7 +550,7 @@ def test_example_of_a_file(tmp_path: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(_hex("hex-file"))
     stored = LocalStorage(os.fsencode(tmp_path)).open(f"{name}.1")
-    reader = FrameFileReader(identity, name, stored)
+    reader = FrameFileReader(PlainKeys(identity), name, stored)
     assert reader.frame(frames.SMALL, 0).raw == b"hello\n"
     other = independent_reader.ArchiveFile(path.read_bytes(), identity, name)
     assert other.bytes(frames.SMALL, 1, 5) == b"ello"

@@ -27,6 +27,7 @@ from ibtfs.format import (
     point,
     tables,
 )
+from ibtfs.format.keys import PlainKeys
 from ibtfs.store.trees.directory import decode_xattrs
 from tests.support.readers.changing import changed
 
@@ -82,7 +83,7 @@ def decode_point(data: bytes) -> object:
     codec = compression.Codec(1)
     key = frames.object_key(REPOSITORY, MANIFEST)
     framed = frames.encode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, codec)
-    return point.decode_point(framed, MANIFEST, "20261120T101112Z_host_0a", REPOSITORY)
+    return point.decode_point(framed, MANIFEST, "20261120T101112Z_host_0a", PlainKeys(REPOSITORY))
 
 
 def decode_map(data: bytes) -> object:
@@ -143,7 +144,7 @@ def good_values() -> dict[str, Any]:
         users={0: "root"}, statistics={"files": 3},
     )  # fmt: skip
     key = frames.object_key(REPOSITORY, MANIFEST)
-    data = point.encode_point(manifest, MANIFEST, REPOSITORY, compression.Codec(1))
+    data = point.encode_point(manifest, MANIFEST, PlainKeys(REPOSITORY), compression.Codec(1))
     raw = frames.decode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, "here").raw
     return {
         "state": page, "page": page, "pages": listed,

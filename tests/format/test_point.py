@@ -12,6 +12,7 @@ from blake3 import blake3
 from ibtfs.errors import FormatDamaged
 from ibtfs.format import compression, frames, point
 from ibtfs.format.index import Reference
+from ibtfs.format.keys import PlainKeys
 from ibtfs.format.packing import pack, unpack_map
 
 REPOSITORY = b"r" * 16
@@ -45,7 +46,7 @@ OF_ANY_VALUE = {"id", "host", "path", "name", "single", "full", "comment"}
 
 def values() -> dict[str, Any]:
     """The values of a good manifest, as they are packed."""
-    data = point.encode_point(POINT, NAME, REPOSITORY, compression.Codec())
+    data = point.encode_point(POINT, NAME, PlainKeys(REPOSITORY), compression.Codec())
     return unpack_map(framed(data), NAME)
 
 
@@ -59,7 +60,7 @@ def decoded(manifest: dict[str, Any], name: str = NAME) -> point.Point:
     """The point of a manifest with such values, sealed as *name*."""
     key, address = frames.object_key(REPOSITORY, name), frames.Address(frames.MANIFEST, 0, 1)
     data = frames.encode_frame(key, address, pack(manifest), compression.Codec())
-    return point.decode_point(data, NAME, ID, REPOSITORY)
+    return point.decode_point(data, NAME, ID, PlainKeys(REPOSITORY))
 
 
 def test_a_point_comes_back() -> None:
@@ -73,8 +74,8 @@ def test_every_key_has_values_here() -> None:
 
 def test_a_suffix_comes_back_and_is_digits() -> None:
     suffixed = replace(POINT, suffix="3fa9c0")
-    data = point.encode_point(suffixed, NAME, REPOSITORY, compression.Codec())
-    assert point.decode_point(data, NAME, ID, REPOSITORY) == suffixed
+    data = point.encode_point(suffixed, NAME, PlainKeys(REPOSITORY), compression.Codec())
+    assert point.decode_point(data, NAME, ID, PlainKeys(REPOSITORY)) == suffixed
     assert point.point_of_row(point.row_of_point(suffixed)) == suffixed
     for wrong in ("3fa9c", "3FA9C0", "../../x", "a" * 41, b"3fa9c0", 0, None):
         with pytest.raises(FormatDamaged, match=f"^{NAME}: 'suffix' is not what it may be$"):
@@ -99,9 +100,9 @@ def test_a_key_of_a_wrong_value_is_named(key: str, wrong: Any) -> None:
 
 def test_the_manifest_of_another_point_is_refused() -> None:
     other = replace(POINT, id="20261121T101112Z_host_0b")
-    data = point.encode_point(other, NAME, REPOSITORY, compression.Codec())
+    data = point.encode_point(other, NAME, PlainKeys(REPOSITORY), compression.Codec())
     with pytest.raises(FormatDamaged, match=f"^{NAME}: is the manifest of '{other.id}'$"):
-        point.decode_point(data, NAME, ID, REPOSITORY)
+        point.decode_point(data, NAME, ID, PlainKeys(REPOSITORY))
     with pytest.raises(FormatDamaged, match=re.escape(f"{NAME}: the checksum does not match")):
         decoded(values(), f"points/{other.id}")  # moved, not only written as another
 
@@ -112,8 +113,8 @@ PARENTS = (point.Parent(0o755, 0, 0), point.Parent(0o700, 1000, (1 << 32) - 1))
 def test_parents_are_kept_if_they_are_known() -> None:
     for parents in (None, (), PARENTS):
         known = replace(POINT, parents=parents)
-        data = point.encode_point(known, NAME, REPOSITORY, compression.Codec())
-        assert point.decode_point(data, NAME, ID, REPOSITORY) == known
+        data = point.encode_point(known, NAME, PlainKeys(REPOSITORY), compression.Codec())
+        assert point.decode_point(data, NAME, ID, PlainKeys(REPOSITORY)) == known
         assert point.point_of_row(point.row_of_point(known)) == known
     assert decoded({**values(), "parents": ((0o755, 0, 0, "later"),)}).parents == PARENTS[:1]
 
@@ -164,8 +165,8 @@ def test_all_that_a_point_says_comes_back() -> None:
         replaces=("another-0", "another-1"), suffix="0123456789", parents=PARENTS, time_ns=-5,
         utc_offset=-3600,
     )  # fmt: skip
-    data = point.encode_point(full, NAME, REPOSITORY, compression.Codec())
-    assert point.decode_point(data, NAME, ID, REPOSITORY) == full
+    data = point.encode_point(full, NAME, PlainKeys(REPOSITORY), compression.Codec())
+    assert point.decode_point(data, NAME, ID, PlainKeys(REPOSITORY)) == full
     assert point.point_of_row(point.row_of_point(full)) == full
 
 

@@ -16,6 +16,7 @@ from ibtfs.format.frames import (
     decode_frame,
     object_key,
 )
+from ibtfs.format.keys import PlainFrames
 from ibtfs.format.packing import pack
 from ibtfs.format.tables import (
     ADDRESS_LIMIT,
@@ -118,7 +119,7 @@ def test_a_frame_is_no_larger_than_one_may_be() -> None:
 
 
 def test_the_end_of_a_file_leads_to_its_table() -> None:
-    end = encode_end(KEY, REPOSITORY, TABLES, 260, Codec(1))
+    end = encode_end(PlainFrames(KEY), REPOSITORY, TABLES, 260, Codec(1))
     size = 260 + len(end)
     trailer = decode_trailer(KEY, REPOSITORY, end[-TRAILER_SIZE:], size, "here")
     assert trailer == (260, len(end) - TRAILER_SIZE)

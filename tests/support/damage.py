@@ -30,6 +30,7 @@ from ibtfs.actions.source import filesystems
 from ibtfs.errors import IbtfsError
 from ibtfs.format import entry as entry_format
 from ibtfs.format.index import Reference
+from ibtfs.format.keys import PlainKeys
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.repository import Repository
@@ -164,7 +165,7 @@ def frames_of(sample: Sample, name: str) -> list[tuple[int, int]]:
     data = sample.files[name]
     if not name.startswith("archives/"):
         return [(0, len(data))]
-    found = FrameFileReader(b"i" * 16, name.rpartition(".")[0], BytesObject(data, name))
+    found = FrameFileReader(PlainKeys(b"i" * 16), name.rpartition(".")[0], BytesObject(data, name))
     rows = sorted((offset, size) for table in found.tables.values()
                   for offset, size in zip(table.offsets, table.sizes))  # fmt: skip
     end = rows[-1][0] + rows[-1][1]

@@ -41,7 +41,7 @@ def archive(repository: Repository, number: int) -> Iterator[ArchiveWriter]:
     """An archive to be written by hand; it is there when all is done."""
     with compression_pool() as pool:
         writer = ArchiveWriter(
-            repository.storage, repository.id, archive_id(number),
+            repository.storage, repository.keys, archive_id(number),
             epoch=0, codec=Codec(), pool=pool,
         )  # fmt: skip
         yield writer

@@ -77,7 +77,7 @@ def _frames(repository: Repository, root: Path) -> Iterator[tuple[str, bytes]]:
     for path in sorted((root / "archives").glob("*/*.*")):
         name = str(path.relative_to(root))
         file = FrameFileReader(
-            repository.id, name.rpartition(".")[0], repository.storage.open(name)
+            repository.keys, name.rpartition(".")[0], repository.storage.open(name)
         )
         for stream, table in file.tables.items():
             for row in range(len(table.starts)):

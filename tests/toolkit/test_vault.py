@@ -32,6 +32,7 @@ from ibtfs.format.frames import (
     encode_runs,
     object_key,
 )
+from ibtfs.format.keys import PlainFrames
 from ibtfs.format.packing import pack, pack_bodies
 from ibtfs.format.rdelta import parse_delta
 from ibtfs.format.rsync import make_signature
@@ -263,7 +264,9 @@ def bundle_of(file: Path, frames: list[tuple[int, int, int, bytes, int]]) -> Pat
         frame = encode_frame(key, Address(stream, start, count), raw, codec, flags=flags)
         tables.setdefault(stream, StreamTable()).add(start, count, len(written), len(frame))
         written += frame
-    file.write_bytes(written + encode_end(key, repository, tables, len(written), codec))
+    file.write_bytes(
+        written + encode_end(PlainFrames(key), repository, tables, len(written), codec)
+    )
     return file
 
 

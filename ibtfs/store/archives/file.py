@@ -17,12 +17,10 @@ from ibtfs.format.frames import (
     Address,
     Frame,
     Runs,
-    decode_frame,
-    encode_frame,
     frame_flags,
     frame_raw_size,
-    object_key,
 )
+from ibtfs.format.keys import Keys
 from ibtfs.format.tables import (
     BEHIND_LIMIT,
     TRAILER_SIZE,
@@ -45,28 +43,28 @@ class FrameFileReader:
     where nothing should.
     """
 
-    def __init__(self, repository: bytes, name: str, stored: StoredObject) -> None:
+    def __init__(self, keys: Keys, name: str, stored: StoredObject) -> None:
         self.name = stored.shown
         self.generation = int(stored.name.rpartition(".")[2])
         self._stored = stored
-        self._key = object_key(repository, name)
-        trailer, end = self._find_end(repository)
+        self._frames = keys.frames(name)
+        trailer, end = self._find_end(keys.repository)
         self.behind = stored.size - end
         if trailer.table_size > TABLE_LIMIT + HEAD_SIZE:
             raise FormatDamaged(f"{self.name}: a frame table beyond the limits of the format")
         table = stored.read(trailer.table_offset, trailer.table_size)
         address = Address(TABLE, trailer.table_offset, 1)
-        raw = decode_frame(self._key, address, table, f"{self.name}: frame table").raw
+        raw = self._frames.decode(address, table, f"{self.name}: frame table").raw
         self.tables = decode_table(raw, end, f"{self.name}: frame table")
 
     def _find_end(self, repository: bytes) -> End:
         """Where the file ends; bytes that something appended to it do no harm."""
-        size = self._stored.size
+        size, key = self._stored.size, self._frames.public
         try:
-            return find_end(self._key, repository, self._tail(TRAILER_SIZE), size, self.name)
+            return find_end(key, repository, self._tail(TRAILER_SIZE), size, self.name)
         except FormatDamaged:
             tail = self._tail(TRAILER_SIZE + BEHIND_LIMIT)
-            return find_end(self._key, repository, tail, size, self.name)
+            return find_end(key, repository, tail, size, self.name)
 
     def _tail(self, size: int) -> bytes:
         size = min(size, self._stored.size)
@@ -82,7 +80,7 @@ class FrameFileReader:
         address = Address(stream, table.starts[row], table.counts[row])
         data = self._stored.read(table.offsets[row], table.sizes[row])
         where = f"{self.name}: frame at {table.offsets[row]}"
-        frame = decode_frame(self._key, address, data, where)
+        frame = self._frames.decode(address, data, where)
         if stream < TABLE + 16 and not frame.flags & FLAG_RUNS and len(frame.raw) != address.length:
             raise FormatDamaged(f"{where}: holds {len(frame.raw)} bytes, not {address.length}")
         return frame
@@ -164,14 +162,13 @@ class FrameFileWriter:
     def __init__(
         self,
         storage: Storage,
-        repository: bytes,
+        keys: Keys,
         name: str,
         codec: Codec,
         pool: concurrent.futures.Executor,
     ) -> None:
         self._storage, self._name, self._codec, self._pool = storage, name, codec, pool
-        self._repository = repository
-        self._key = object_key(repository, name)
+        self._repository, self._frames = keys.repository, keys.frames(name)
         self._upload: Upload | None = None
         self.may_be_named = False
         self._pending: deque[_Pending] = deque()
@@ -187,7 +184,7 @@ class FrameFileWriter:
         if self._upload is None:
             self._upload = self._storage.put(f"{self._name}.1")
         address = Address(stream, start, count)
-        encoded = self._pool.submit(encode_frame, self._key, address, raw, self._codec)
+        encoded = self._pool.submit(self._frames.encode, address, raw, self._codec)
         self._pending.append(_Pending(address, encoded))
         while len(self._pending) > FRAMES_IN_FLIGHT or (
             self._pending and self._pending[0].encoded.done()
@@ -211,7 +208,7 @@ class FrameFileWriter:
             return 0
         upload = self._upload
         upload.write(
-            encode_end(self._key, self._repository, self._tables, upload.size, self._codec)
+            encode_end(self._frames, self._repository, self._tables, upload.size, self._codec)
         )
         self.may_be_named = True  # from here on, even if this fails
         try:

@@ -32,6 +32,7 @@ from ibtfs.format.index import (
     decode_record,
     record_digest,
 )
+from ibtfs.format.keys import Keys
 from ibtfs.format.packing import unpack_bodies
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
@@ -49,11 +50,9 @@ class ArchiveReader:
     A new era of *cache* begins when later generations of its files count.
     """
 
-    def __init__(
-        self, storage: Storage, repository: bytes, archive_id: str, cache: ByteCache
-    ) -> None:
+    def __init__(self, storage: Storage, keys: Keys, archive_id: str, cache: ByteCache) -> None:
         self.id = archive_id
-        self._storage, self._repository, self._cache = storage, repository, cache
+        self._storage, self._keys, self._cache = storage, keys, cache
         self._lock = threading.Lock()
         self._files: dict[str, FrameFileReader] = {}
         self._header: IndexHeader | None = None
@@ -74,7 +73,7 @@ class ArchiveReader:
                     raise ObjectMissing(f"{name}: no such file in the repository")
                 stored = self._storage.open(layout.archive_file(self.id, kind, number))
                 try:
-                    opened = FrameFileReader(self._repository, name, stored)
+                    opened = FrameFileReader(self._keys, name, stored)
                 except BaseException:
                     stored.close()
                     raise

@@ -11,10 +11,9 @@ from ibtfs.format.frames import (
     STREAMS,
     Address,
     Runs,
-    encode_frame,
-    object_key,
     pack_runs,
 )
+from ibtfs.format.keys import Keys
 from ibtfs.format.packing import pack_bodies, unpack_bodies
 from ibtfs.format.tables import StreamTable, encode_end
 from ibtfs.store.archives.file import FrameFileReader
@@ -36,14 +35,14 @@ class FileRewriter:
     def __init__(
         self,
         storage: Storage,
-        repository: bytes,
+        keys: Keys,
         name: str,
         old: FrameFileReader | None,
         codec: Codec,
         generation: int = 0,
     ) -> None:
-        self._before, self._codec, self._repository = old, codec, repository
-        self._key = object_key(repository, name)
+        self._before, self._codec, self._repository = old, codec, keys.repository
+        self._frames = keys.frames(name)
         self._tables: dict[int, StreamTable] = {}
         self._upload = storage.put(f"{name}.{generation or self._old.generation + 1}")
 
@@ -93,7 +92,7 @@ class FileRewriter:
 
     def _put_records(self, stream: int, first: int, bodies: list[bytes | None]) -> None:
         address = Address(stream, first, len(bodies))
-        self._put(address, encode_frame(self._key, address, pack_bodies(bodies), self._codec))
+        self._put(address, self._frames.encode(address, pack_bodies(bodies), self._codec))
 
     def keep_records(
         self, stream: int, kept: Sequence[int], replaced: Mapping[int, bytes] | None = None
@@ -148,7 +147,7 @@ class FileRewriter:
         if raw is None:
             self.copy(address.stream, row)
         elif raw:
-            self._put(address, encode_frame(self._key, address, raw, self._codec, flags=FLAG_RUNS))
+            self._put(address, self._frames.encode(address, raw, self._codec, flags=FLAG_RUNS))
 
     def put_payload(self, address: Address, pieces: Sequence[tuple[int, bytes]]) -> None:
         """Write a frame of a data stream of *pieces*, their addresses and bytes, in order."""
@@ -162,10 +161,10 @@ class FileRewriter:
             end = start + len(data)
         whole = [(start, memoryview(b"".join(parts))) for start, parts in runs]
         if len(whole) == 1 and len(whole[0][1]) == address.length:
-            self._put(address, encode_frame(self._key, address, whole[0][1], self._codec))
+            self._put(address, self._frames.encode(address, whole[0][1], self._codec))
         elif whole:
             raw = pack_runs(whole)
-            self._put(address, encode_frame(self._key, address, raw, self._codec, flags=FLAG_RUNS))
+            self._put(address, self._frames.encode(address, raw, self._codec, flags=FLAG_RUNS))
 
     def add_header(self, stream: int, body: bytes) -> None:
         """Add the one record of a stream."""
@@ -176,7 +175,9 @@ class FileRewriter:
 
         Raises ObjectExists, LockLost, StorageFull, StorageFailed.
         """
-        end = encode_end(self._key, self._repository, self._tables, self._upload.size, self._codec)
+        end = encode_end(
+            self._frames, self._repository, self._tables, self._upload.size, self._codec
+        )
         self._upload.write(end)
         self._upload.finish()
         return self._upload.size

@@ -20,6 +20,7 @@ from ibtfs.format.index import (
     encode_plain,
     encode_record,
 )
+from ibtfs.format.keys import Keys
 from ibtfs.format.packing import pack_bodies
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileWriter
@@ -136,7 +137,7 @@ class ArchiveWriter:
     def __init__(
         self,
         storage: Storage,
-        repository: bytes,
+        keys: Keys,
         archive_id: str,
         *,
         epoch: int,
@@ -147,7 +148,7 @@ class ArchiveWriter:
         self._began = time.monotonic()
         self._files = {
             kind: FrameFileWriter(
-                storage, repository, layout.archive_object(archive_id, kind), codec, pool
+                storage, keys, layout.archive_object(archive_id, kind), codec, pool
             )
             for kind in layout.KINDS
         }

@@ -120,7 +120,7 @@ class Copy:
         try:
             with repository.storage.open(name) as stored:
                 object_name = layout.archive_object(archive_id, found.kind)
-                FrameFileReader(repository.id, object_name, stored).verify(self._beat)
+                FrameFileReader(repository.keys, object_name, stored).verify(self._beat)
         except IntegrityError:
             return False
         return True
@@ -138,7 +138,7 @@ class Copy:
             name = layout.point(point_id)
             try:
                 data = whole(self._other.storage, name, MANIFEST_LIMIT)
-                decode_point(data, name, point_id, self._repository.id)
+                decode_point(data, name, point_id, self._repository.keys)
             except IntegrityError:
                 continue
             yield Lack(name, "")
@@ -244,7 +244,7 @@ class Copy:
         repository = self._repository
         name = layout.archive_object(archive_id, kind)
         codec = Codec(repository.config.level)
-        with FileRewriter(repository.storage, repository.id, name, old, codec) as file:
+        with FileRewriter(repository.storage, repository.keys, name, old, codec) as file:
             for stream, table in old.tables.items():
                 for row in range(len(table.starts)):
                     data = taken.get((stream, row))

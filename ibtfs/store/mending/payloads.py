@@ -145,7 +145,7 @@ class _Mender:
         # a first generation is not asked for frames that lost some of their bytes
         generation = generations(repository.storage, self._id).get(kind, 1) + 1
         with FileRewriter(
-            repository.storage, repository.id, name, self._file, codec, generation
+            repository.storage, repository.keys, name, self._file, codec, generation
         ) as file:
             for stream in DATA_STREAMS:
                 self._write_stream(file, stream)

@@ -46,7 +46,7 @@ def store_anew(
         except IntegrityError:
             continue  # nothing can refer from there
     writer = ArchiveWriter(
-        repository.storage, repository.id, archive_id, epoch=max(epochs),
+        repository.storage, repository.keys, archive_id, epoch=max(epochs),
         codec=Codec(repository.config.level), pool=pool,
     )  # fmt: skip
     try:

@@ -118,7 +118,7 @@ class Protection:
     def _require_sound(self, object_name: str, name: str) -> None:
         """Raise unless all frames of a file verify: what is damaged must not be kept so."""
         with self._storage.open(name) as stored:
-            FrameFileReader(self._repository.id, object_name, stored).verify(self._beat)
+            FrameFileReader(self._repository.keys, object_name, stored).verify(self._beat)
 
     # Manifests and the configuration
 
@@ -158,7 +158,7 @@ class Protection:
         for point_id in repository.points.ids():
             name = layout.point(point_id)
             try:
-                decode_point(whole(storage, name, MANIFEST_LIMIT), name, point_id, repository.id)
+                decode_point(whole(storage, name, MANIFEST_LIMIT), name, point_id, repository.keys)
                 names.append(name)
             except ObjectMissing:
                 continue

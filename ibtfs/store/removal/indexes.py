@@ -77,8 +77,8 @@ class IndexRewriter:
         bodies = {number: self._encoded(new) for number, new in self._contents.changed.items()}
         name = layout.archive_object(self._plan.id, layout.INDEX)
         codec = Codec(self._repository.config.level)
-        storage, identity = self._repository.storage, self._repository.id
-        with FileRewriter(storage, identity, name, self._old, codec) as file:
+        storage, keys = self._repository.storage, self._repository.keys
+        with FileRewriter(storage, keys, name, self._old, codec) as file:
             if not self._header.has_data:
                 needed = needed_by(self._contents.kept.values())
                 file.keep_payloads(needed.payloads)

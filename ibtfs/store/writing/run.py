@@ -78,7 +78,7 @@ class RunWriter:
         if self._current is None:
             self._current = ArchiveWriter(
                 self.repository.storage,
-                self.repository.id,
+                self.repository.keys,
                 f"{self.run_id}.{self._count}",
                 epoch=self.epoch,
                 codec=self._codec,

@@ -37,7 +37,7 @@ def without_records(repository: Repository, archive: str) -> None:
     """The next generation of the sigs of *archive*, as a prune that kept none would write it."""
     name = layout.archive_object(archive, layout.SIGS)
     old = repository.archive(archive).file(layout.SIGS)
-    with FileRewriter(repository.storage, repository.id, name, old, Codec()) as file:
+    with FileRewriter(repository.storage, repository.keys, name, old, Codec()) as file:
         file.keep_records(SLABS, b"")
         file.finish()
     repository.storage.delete(old.name)

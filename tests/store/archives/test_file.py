@@ -31,9 +31,9 @@ from ibtfs.format.frames import (
     object_key,
 )
 from ibtfs.format.index import IndexHeader, encode_plain
+from ibtfs.format.keys import PlainFrames, PlainKeys
 from ibtfs.format.packing import pack_bodies
 from ibtfs.format.tables import BEHIND_LIMIT, StreamTable, Trailer, encode_end, encode_trailer
-from ibtfs.store.archives import file as file_module
 from ibtfs.store.archives.file import FrameFileReader, FrameFileWriter
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
@@ -54,11 +54,11 @@ def made(*frames: tuple[Address, bytes, int], key: bytes = KEY) -> bytes:
         table = tables.setdefault(address.stream, StreamTable())
         table.add(address.start, address.length, len(data), len(frame))
         data += frame
-    return data + encode_end(key, REPOSITORY, tables, len(data), Codec())
+    return data + encode_end(PlainFrames(key), REPOSITORY, tables, len(data), Codec())
 
 
 def opened(data: bytes, generation: int = 1) -> FrameFileReader:
-    return FrameFileReader(REPOSITORY, NAME, BytesObject(data, f"{NAME}.{generation}"))
+    return FrameFileReader(PlainKeys(REPOSITORY), NAME, BytesObject(data, f"{NAME}.{generation}"))
 
 
 RUNS = encode_runs([(0, 2), (5, 3)], b"01234567")
@@ -158,7 +158,7 @@ def pool() -> Iterator[concurrent.futures.ThreadPoolExecutor]:
 
 
 def writer(storage: LocalStorage, pool: concurrent.futures.Executor) -> FrameFileWriter:
-    return FrameFileWriter(storage, REPOSITORY, NAME, Codec(), pool)
+    return FrameFileWriter(storage, PlainKeys(REPOSITORY), NAME, Codec(), pool)
 
 
 def test_frames_are_stored_in_the_order_in_which_they_came(
@@ -174,7 +174,7 @@ def test_frames_are_stored_in_the_order_in_which_they_came(
     size = file.finish()
     assert file.may_be_named
     with storage.open(f"{NAME}.1") as stored:
-        found = FrameFileReader(REPOSITORY, NAME, stored)
+        found = FrameFileReader(PlainKeys(REPOSITORY), NAME, stored)
         assert found.size == size
         found.verify()
         offsets = {}
@@ -190,14 +190,16 @@ def test_few_frames_wait_for_their_turn(
     storage: LocalStorage, pool: concurrent.futures.Executor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first is slow, and so all behind it wait, up to a number."""
-    slow, real, most = threading.Event(), file_module.encode_frame, []
+    slow, real, most = threading.Event(), PlainFrames.encode, []
 
-    def encoded(key: bytes, address: Address, raw: bytes, codec: Codec) -> bytes:
+    def encoded(
+        frames: PlainFrames, address: Address, raw: bytes, codec: Codec, *, flags: int = 0
+    ) -> bytes:
         if address.start == 0:
             assert slow.wait(timeout=5)
-        return real(key, address, raw, codec)
+        return real(frames, address, raw, codec, flags=flags)
 
-    monkeypatch.setattr(file_module, "encode_frame", encoded)
+    monkeypatch.setattr(PlainFrames, "encode", encoded)
     file = writer(storage, pool)
     for number in range(8):
         file.add(SMALL, number, 1, b"x")
@@ -247,7 +249,7 @@ def test_a_file_that_is_dropped_leaves_nothing_but_what_others_have(
 def index(storage: LocalStorage, *frames: tuple[Address, bytes, int]) -> ArchiveReader:
     key = object_key(REPOSITORY, f"archives/{ID}/index")
     storage.put_new(f"archives/{ID}/index.1", made(*frames, key=key))
-    return ArchiveReader(storage, REPOSITORY, ID, ByteCache(1 << 20))
+    return ArchiveReader(storage, PlainKeys(REPOSITORY), ID, ByteCache(1 << 20))
 
 
 def headed(archive: str = ID, **values: Any) -> tuple[Address, bytes, int]:

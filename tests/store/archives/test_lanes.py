@@ -84,12 +84,12 @@ def test_a_frame_of_records_has_so_many_bytes(
 def write(repository: Repository, write_in: object) -> ArchiveReader:
     with compression_pool() as pool:
         writer = ArchiveWriter(
-            repository.storage, repository.id, ID, epoch=7, codec=Codec(), pool=pool
+            repository.storage, repository.keys, ID, epoch=7, codec=Codec(), pool=pool
         )
         write_in(writer)  # type: ignore[operator]
         size = writer.finish()
         kinds = writer.kinds
-    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    reader = ArchiveReader(repository.storage, repository.keys, ID, repository.cache)
     assert kinds == list(reader.kinds)
     assert size == sum(reader.file(kind).size for kind in kinds)
     return reader
@@ -176,12 +176,14 @@ def test_contents_and_slabs_get_their_numbers(
 
 def again(repository: Repository, rewrite: object, kind: str = layout.DATA) -> FrameFileReader:
     """The next generation of a file of the archive."""
-    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    reader = ArchiveReader(repository.storage, repository.keys, ID, repository.cache)
     name = layout.archive_object(ID, kind)
-    with FileRewriter(repository.storage, repository.id, name, reader.file(kind), Codec()) as file:
+    with FileRewriter(
+        repository.storage, repository.keys, name, reader.file(kind), Codec()
+    ) as file:
         rewrite(file)  # type: ignore[operator]
         size = file.finish()
-    found = ArchiveReader(repository.storage, repository.id, ID, repository.cache).file(kind)
+    found = ArchiveReader(repository.storage, repository.keys, ID, repository.cache).file(kind)
     assert found.size == size
     return found
 
@@ -219,7 +221,7 @@ def test_a_frame_that_is_put_together_has_all_or_runs(
     assert list(made.table(LITERALS).starts) == [1000]
     frame = made.frame(LITERALS, 0)
     assert frame.flags == (0 if runs is None else FLAG_RUNS)
-    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    reader = ArchiveReader(repository.storage, repository.keys, ID, repository.cache)
     for start, end in pieces:
         assert b"".join(reader.payload(LITERALS, start, end - start)) == with_data[start:end]
     assert reader.covers(LITERALS, 1000, 100) is (runs is None)
@@ -247,7 +249,7 @@ def test_frames_without_a_byte_that_stays_go(
 ) -> None:
     made = again(repository, lambda file: file.keep_payloads({LITERALS: kept}))
     assert list(made.table(LITERALS).starts) == frames
-    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    reader = ArchiveReader(repository.storage, repository.keys, ID, repository.cache)
     for start, end in kept:
         assert b"".join(reader.payload(LITERALS, start, end - start)) == with_data[start:end]
         for low, high in ((start - 1, end), (start, end + 1)):

@@ -35,7 +35,7 @@ def made(fast_path: Path) -> tuple[Repository, dict[int, bytes]]:
     streams = {SMALL: b"", LARGE: b"", LITERALS: b""}
     with compression_pool() as pool:
         writer = ArchiveWriter(
-            repository.storage, repository.id, ID, epoch=0, codec=Codec(), pool=pool
+            repository.storage, repository.keys, ID, epoch=0, codec=Codec(), pool=pool
         )
         for stream, size in ((SMALL, 300), (LARGE, 900_000), (LITERALS, 70_000)):
             for _ in range(5):
@@ -47,10 +47,10 @@ def made(fast_path: Path) -> tuple[Repository, dict[int, bytes]]:
 
 
 def rewritten(repository: Repository, kept: dict[int, list[tuple[int, int]]]) -> None:
-    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    reader = ArchiveReader(repository.storage, repository.keys, ID, repository.cache)
     old = reader.file(layout.DATA)
     name = layout.archive_object(ID, layout.DATA)
-    with FileRewriter(repository.storage, repository.id, name, old, Codec()) as file:
+    with FileRewriter(repository.storage, repository.keys, name, old, Codec()) as file:
         file.keep_payloads(kept)
         file.finish()
 
@@ -67,7 +67,7 @@ def test_what_is_kept_is_there_and_the_rest_is_not(
         for stream in streams:
             kept[stream] = thinned(rng, kept[stream])
         rewritten(repository, kept)
-        reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+        reader = ArchiveReader(repository.storage, repository.keys, ID, repository.cache)
         for stream, data in streams.items():
             for _ in range(60):
                 start = rng.randrange(len(data))
@@ -85,13 +85,13 @@ BODIES = [b"%d" % number * 8 for number in range(10)]
 
 
 def reread(repository: Repository) -> ArchiveReader:
-    return ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    return ArchiveReader(repository.storage, repository.keys, ID, repository.cache)
 
 
 def index_of(repository: Repository) -> FileRewriter:
     """The next generation of the index, in the making; its header is there."""
     old, name = reread(repository).file(layout.INDEX), layout.archive_object(ID, layout.INDEX)
-    made = FileRewriter(repository.storage, repository.id, name, old, Codec())
+    made = FileRewriter(repository.storage, repository.keys, name, old, Codec())
     made.copy_all(HEADER)
     return made
 
@@ -196,7 +196,7 @@ def test_the_runs_of_a_frame_are_decoded_once(
             super().__init__(*given)
 
     monkeypatch.setattr(archive_file, "Runs", Counted)
-    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    reader = ArchiveReader(repository.storage, repository.keys, ID, repository.cache)
     for start, end in ranges:
         data = b"".join(reader.payload(LITERALS, start, end - start))
         assert data == streams[LITERALS][start:end]

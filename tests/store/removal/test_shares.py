@@ -38,7 +38,7 @@ def repository(fast_path: Path) -> Repository:
     repository, chance = create(fast_path / "repository"), random.Random(1)
     with compression_pool() as pool:
         writer = ArchiveWriter(
-            repository.storage, repository.id, ID, epoch=0, codec=Codec(), pool=pool
+            repository.storage, repository.keys, ID, epoch=0, codec=Codec(), pool=pool
         )
         for stream, size in ((SMALL, 2000), (LARGE, 700_000), (LITERALS, 50_000)):
             for _ in range(9):
@@ -53,7 +53,7 @@ def with_maps(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Reposi
     monkeypatch.setattr(rewriter, "RECORD_FRAME", 200)
     name = layout.archive_object(ID, layout.INDEX)
     old = opened(repository, layout.INDEX)
-    with FileRewriter(repository.storage, repository.id, name, old, Codec()) as file:
+    with FileRewriter(repository.storage, repository.keys, name, old, Codec()) as file:
         file.copy_all(16)
         file.add_records(MAPS, 7, BODIES)
         file.finish()
@@ -61,7 +61,7 @@ def with_maps(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Reposi
 
 
 def opened(repository: Repository, kind: str) -> FrameFileReader:
-    reader = ArchiveReader(repository.storage, repository.id, ID, repository.cache)
+    reader = ArchiveReader(repository.storage, repository.keys, ID, repository.cache)
     return reader.file(kind)
 
 
@@ -92,7 +92,7 @@ def test_records_that_go_free_what_the_file_loses(with_maps: Repository, seed: i
     found = records_freed(file, {MAPS: kept}, Codec())
     assert found.lost == lost
     name = layout.archive_object(ID, layout.INDEX)
-    with FileRewriter(with_maps.storage, with_maps.id, name, file, Codec()) as made:
+    with FileRewriter(with_maps.storage, with_maps.keys, name, file, Codec()) as made:
         made.copy_all(16)
         made.keep_records(MAPS, bytearray(n in kept for n in range(300)))
         made.finish()
@@ -153,7 +153,7 @@ def test_payloads_that_go_free_what_the_file_loses(repository: Repository, seed:
         found = payloads_freed(file, needed, Codec(), exact=True)
         assert found.lost == lost
         name = layout.archive_object(ID, layout.DATA)
-        with FileRewriter(repository.storage, repository.id, name, file, Codec()) as made:
+        with FileRewriter(repository.storage, repository.keys, name, file, Codec()) as made:
             made.keep_payloads(needed)
             made.finish()
         again = opened(repository, layout.DATA)

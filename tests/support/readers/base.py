@@ -11,6 +11,7 @@ import msgpack
 from ibtfs.errors import IbtfsError
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import FRAME_LIMIT, STREAMS, TABLE, Address, encode_frame, object_key
+from ibtfs.format.keys import PlainFrames
 from ibtfs.format.tables import ADDRESS_LIMIT, StreamTable, encode_end
 
 REPOSITORY = b"i" * 16
@@ -93,4 +94,4 @@ def framed_file(repository: bytes, name: str, frames: Frames) -> bytes:
         stored = encode_frame(key, Address(stream, start, count), raw, CODEC)
         table.add(start, count, len(data), len(stored))
         data += stored
-    return bytes(data) + encode_end(key, repository, tables, len(data), CODEC)
+    return bytes(data) + encode_end(PlainFrames(key), repository, tables, len(data), CODEC)

@@ -26,6 +26,7 @@ from ibtfs.format import (
     rdelta,
     tables,
 )
+from ibtfs.format.keys import PlainKeys
 from ibtfs.format.patterns import Patterns, check_lines
 from ibtfs.format.rsync import Signature
 from ibtfs.store.contents.slabs import SLAB, SLAB_DIGEST, head_digest, load_slabs, slab_count
@@ -73,9 +74,9 @@ def read_point(data: bytes) -> None:
     name = f"points/{point_id}"
     key, address = frames.object_key(REPOSITORY, name), frames.Address(frames.MANIFEST, 0, 1)
     framed = frames.encode_frame(key, address, data, CODEC)
-    found = point.decode_point(framed, name, point_id, REPOSITORY)
-    again = point.encode_point(found, name, REPOSITORY, CODEC)
-    assert point.decode_point(again, name, point_id, REPOSITORY) == found
+    found = point.decode_point(framed, name, point_id, PlainKeys(REPOSITORY))
+    again = point.encode_point(found, name, PlainKeys(REPOSITORY), CODEC)
+    assert point.decode_point(again, name, point_id, PlainKeys(REPOSITORY)) == found
     row = packing.unpack(packing.pack(point.row_of_point(found)), WHERE)
     assert point.point_of_row(row) == found
     displayed_names([found], timezone.utc)

@@ -20,6 +20,7 @@ from ibtfs.errors import IbtfsError, IntegrityError
 from ibtfs.format import bundle, parity, tables
 from ibtfs.format.frames import HEADER, MANIFEST, Address, encode_frame, object_key
 from ibtfs.format.index import ContentRecord, IndexHeader, is_archive_id
+from ibtfs.format.keys import PlainKeys
 from ibtfs.format.packing import pack, unpack_bodies
 from ibtfs.format.point import POINT_ID as POINT_ID_FORM
 from ibtfs.format.point import Point
@@ -100,7 +101,7 @@ def read_archive(data: bytes) -> None:
     name = layout.archive_object(archive_id, layout.INDEX)
     file = framed_file(REPOSITORY, name, frames)
     storage: Any = MemoryStorage({f"{name}.1": file})
-    archive = ArchiveReader(storage, REPOSITORY, archive_id, ByteCache(1 << 20))
+    archive = ArchiveReader(storage, PlainKeys(REPOSITORY), archive_id, ByteCache(1 << 20))
     assert archive.kinds
     failures = []
     for number, record in first_of(archive.contents(), 50):

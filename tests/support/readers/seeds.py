@@ -27,6 +27,7 @@ from ibtfs.format.frames import (
     encode_runs,
     object_key,
 )
+from ibtfs.format.keys import PlainKeys
 from ibtfs.format.packing import pack, unpack, unpack_bodies
 from ibtfs.format.point import FIELDS_VERSION, decode_point, row_of_point
 from ibtfs.format.rsync import Signature, make_signature
@@ -135,7 +136,11 @@ def _of_repository(files: dict[str, bytes], repository: bytes) -> Iterator[Seed]
             raw = _raw(repository, name, MANIFEST, data)
             manifests.append(unpack(raw, name))
             yield "manifest", raw
-            row = (base, POINT_TOKEN, row_of_point(decode_point(data, name, base, repository)))
+            row = (
+                base,
+                POINT_TOKEN,
+                row_of_point(decode_point(data, name, base, PlainKeys(repository))),
+            )
             yield "cached-manifests", pack((FIELDS_VERSION, [row]))
         elif folder == "bundles":
             directory = _raw(repository, name, BUNDLE, data[TRAILER_SIZE:], exact=False)
@@ -163,11 +168,11 @@ def _raw(repository: bytes, name: str, stream: int, data: bytes, *, exact: bool 
 
 
 def _opened(repository: bytes, name: str, data: bytes) -> FrameFileReader:
-    return FrameFileReader(repository, name.rpartition(".")[0], BytesObject(data, name))
+    return FrameFileReader(PlainKeys(repository), name.rpartition(".")[0], BytesObject(data, name))
 
 
 def _frames(repository: bytes, key_name: str, data: bytes, name: str) -> Frames:
-    file = FrameFileReader(repository, key_name, BytesObject(data, name))
+    file = FrameFileReader(PlainKeys(repository), key_name, BytesObject(data, name))
     return [
         (stream, table.starts[row], table.counts[row], file.frame(stream, row).raw)
         for stream, table in sorted(file.tables.items())
