@@ -20,7 +20,7 @@ from ibtfs.actions.source.opening import (
 )
 from ibtfs.actions.source.scan import Exclusions, exclude_lines, list_folder
 from ibtfs.errors import IbtfsError, SourceError
-from ibtfs.format.digests import ContentHasher
+from ibtfs.format.digests import Digests
 from ibtfs.format.entry import LEFT_OUT, MODE, NAME, Stamp
 from ibtfs.format.index import Reference
 from ibtfs.format.patterns import Patterns
@@ -205,7 +205,7 @@ class _LiveFacts:
         if old.content is None:
             return True
         with opened_file(new.name, self._parent, new.inode) as (descriptor, found):
-            digest = _digest(descriptor, found)
+            digest = _digest(descriptor, found, self._contents.digests)
         return self._contents.record(old.content).digest == digest
 
     def same_xattrs(self, old: Entry, new: Entry) -> bool:
@@ -214,9 +214,9 @@ class _LiveFacts:
         return entry_xattrs(old, self._contents) == read_xattrs(place, follow=False)
 
 
-def _digest(descriptor: int, found: os.stat_result) -> bytes:
+def _digest(descriptor: int, found: os.stat_result, digests: Digests) -> bytes:
     source = FileSource(descriptor, found.st_size, sparse=has_holes(descriptor, found))
-    hasher = ContentHasher()
+    hasher = digests.hasher()
     while (chunk := source.chunk(hasher.size)).length:
         if chunk.is_hole:
             hasher.add_zeros(chunk.length)

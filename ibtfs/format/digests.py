@@ -1,10 +1,12 @@
 """The digest of a content: of a large one a tree over those of its slabs.
 
-So each byte is hashed once, a hole not at all, and slabs in any order and thread.
+So each byte is hashed once, a hole not at all, and slabs in any order and thread.  In a sealed
+repository all digests are keyed, but for that of a slab of zeros, which has none to give away.
 """
 
 from __future__ import annotations
 
+import functools
 import struct
 from collections.abc import Callable
 
@@ -21,21 +23,46 @@ GROUP = 4096
 _ZEROS = bytes(SLAB)
 
 
-def slab_digest(data: bytes | memoryview) -> bytes:
-    """The 32 bytes of one slab, which may be cut short by the end of its content."""
-    # a memoryview would be compared byte by byte
-    if len(data) == SLAB and not data[0] and not data[-1] and bytes(data) == _ZEROS:
-        return ZERO_SLAB
-    return blake3(data).digest()
+class Digests:
+    """How the contents and the directory states of a repository are told apart.
 
+    All of it depends on a *key* of 32 bytes, if there is one.  Threads may share it.
+    """
 
-def digest(data: bytes | memoryview) -> bytes:
-    """The 32 bytes that identify a content: *data*, all of it."""
-    if len(data) <= SLAB:
-        return slab_digest(data)
-    hasher = ContentHasher()
-    hasher.update(data)
-    return hasher.finish()
+    __slots__ = ("_hash", "_key")
+
+    def __init__(self, key: bytes = b"") -> None:
+        self._key = key
+        self._hash = functools.partial(blake3, key=key) if key else blake3
+
+    def plain(self, data: bytes | memoryview) -> bytes:
+        """The 32 bytes of *data*, whatever it is."""
+        found: bytes = self._hash(data).digest()
+        return found
+
+    def derived(self, context: str, material: bytes) -> bytes:
+        """The 32 bytes of *material* in a *context* of its own."""
+        found: bytes = blake3(self._key + material, derive_key_context=context).digest()
+        return found
+
+    def slab(self, data: bytes | memoryview) -> bytes:
+        """The 32 bytes of one slab, which may be cut short by the end of its content."""
+        # a memoryview would be compared byte by byte
+        if len(data) == SLAB and not data[0] and not data[-1] and bytes(data) == _ZEROS:
+            return ZERO_SLAB
+        return self.plain(data)
+
+    def content(self, data: bytes | memoryview) -> bytes:
+        """The 32 bytes that identify a content: *data*, all of it."""
+        if len(data) <= SLAB:
+            return self.slab(data)
+        hasher = self.hasher()
+        hasher.update(data)
+        return hasher.finish()
+
+    def hasher(self, take: Callable[[bytes], object] | None = None) -> ContentHasher:
+        """What finds the digest of a content, and gives *take* that of each slab."""
+        return ContentHasher(self, take)
 
 
 class _Level:
@@ -44,7 +71,8 @@ class _Level:
     A full group stays open until there is more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, digests: Digests) -> None:
+        self._of = digests
         self._digests = bytearray()
         self._above: _Level | None = None
 
@@ -64,18 +92,21 @@ class _Level:
         self._close()
         groups = (count - 1) // GROUP
         if groups:
-            self._parent().repeat(_group_digest(digest * GROUP), groups)
+            self._parent().repeat(self._group(digest * GROUP), groups)
         self._digests += digest * (count - groups * GROUP)
 
     def _close(self) -> None:
         """Make one digest of the next level of what is here."""
-        self._parent().append(_group_digest(bytes(self._digests)))
+        self._parent().append(self._group(bytes(self._digests)))
         self._digests.clear()
 
     def _parent(self) -> _Level:
         if self._above is None:
-            self._above = _Level()
+            self._above = _Level(self._of)
         return self._above
+
+    def _group(self, digests: bytes) -> bytes:
+        return self._of.derived("ibtfs 2026 slabs", digests)
 
     def top(self) -> bytes:
         """The digests of the last level; nothing may be added afterwards."""
@@ -85,21 +116,17 @@ class _Level:
         return self._above.top()
 
 
-def _group_digest(digests: bytes) -> bytes:
-    return blake3(digests, derive_key_context="ibtfs 2026 slabs").digest()
-
-
 class ContentHasher:
     """The digest of a content whose bytes are given in order; used by one thread at a time.
 
-    *take* is given the digest of each slab that comes by :meth:`update`.  *size* is how many bytes
-    were given.
+    By the way of *digests*.  *take* is given the digest of each slab that comes by :meth:`update`.
+    *size* is how many bytes were given.
     """
 
-    def __init__(self, take: Callable[[bytes], object] | None = None) -> None:
+    def __init__(self, digests: Digests, take: Callable[[bytes], object] | None = None) -> None:
         self.size = 0
-        self._take = take
-        self._slabs = _Level()
+        self._of, self._take = digests, take
+        self._slabs = _Level(digests)
         self._begun = bytearray()
         self._found: bytes | None = None
 
@@ -123,7 +150,7 @@ class ContentHasher:
         self._begun += view[whole:]
 
     def _slab(self, data: bytes | memoryview) -> None:
-        digest = slab_digest(data)
+        digest = self._of.slab(data)
         self._slabs.append(digest)
         if self._take is not None:
             self._take(digest)
@@ -157,6 +184,5 @@ class ContentHasher:
 
     def _of_levels(self, digests: bytes) -> bytes:
         if self.size <= SLAB:
-            return digests or blake3(b"").digest()
-        material = struct.pack("<Q", self.size) + digests
-        return blake3(material, derive_key_context="ibtfs 2026 content").digest()
+            return digests or self._of.plain(b"")
+        return self._of.derived("ibtfs 2026 content", struct.pack("<Q", self.size) + digests)

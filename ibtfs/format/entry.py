@@ -20,9 +20,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from blake3 import blake3
-
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.format.digests import Digests
 from ibtfs.format.extents import CONTENT_LIMIT
 from ibtfs.format.packing import pack, unpack_tuple
 
@@ -84,12 +83,12 @@ def expected_blocks(mode: int, size: int) -> int:
     return 0
 
 
-def ends_page(name: bytes) -> bool:
+def ends_page(name: bytes, by: Digests) -> bool:
     """Whether a page ends after *name*: about one name in 1,024 does, whatever surrounds it."""
-    return not int.from_bytes(blake3(name).digest(2), "little") & _BOUNDARY
+    return not int.from_bytes(by.plain(name)[:2], "little") & _BOUNDARY
 
 
-def split_rows(stamps: Sequence[Stamp]) -> Iterator[slice]:
+def split_rows(stamps: Sequence[Stamp], by: Digests) -> Iterator[slice]:
     """Which rows make up each page of a directory with these *stamps*, all of its rows.
 
     A small directory is one page.  In others a page ends after the names that ends_page tells,
@@ -102,7 +101,7 @@ def split_rows(stamps: Sequence[Stamp]) -> Iterator[slice]:
     for row, stamp in enumerate(stamps):
         if stat.S_ISLNK(stamp[MODE]):
             weight += stamp[SIZE]
-        if ends_page(stamp[NAME]) or row - first + 1 >= PAGE_ROWS or weight >= PAGE_BYTES:
+        if ends_page(stamp[NAME], by) or row - first + 1 >= PAGE_ROWS or weight >= PAGE_BYTES:
             yield slice(first, row + 1)
             first, weight = row + 1, 0
     if first < len(stamps):
@@ -289,7 +288,7 @@ def _is_ref(mode: int, size: int, ref: Any) -> bool:
     return ref is None
 
 
-def page_digest(page: Page, tokens: Sequence[Any], digests: dict[int, bytes]) -> bytes:
+def page_digest(page: Page, tokens: Sequence[Any], digests: dict[int, bytes], by: Digests) -> bytes:
     """The 32-byte location-free digest of *page*.
 
     *tokens* stand in place of references: the digest of a content, the digest of a directory;
@@ -303,11 +302,11 @@ def page_digest(page: Page, tokens: Sequence[Any], digests: dict[int, bytes]) ->
         portable = (row, xattrs, digests.get(row), extra.get(BLOCKS))
         if portable[1:] != ([], None, None):
             extras.append(portable)
-    return blake3(pack((rows, extras)), derive_key_context="ibtfs 2026 page").digest()
+    return by.derived("ibtfs 2026 page", pack((rows, extras)))
 
 
-def pages_digest(digests: Sequence[bytes]) -> bytes:
+def pages_digest(digests: Sequence[bytes], by: Digests) -> bytes:
     """The 32-byte digest of a directory of several pages, from the 24 bytes of each."""
     if len(digests) == 1:
         raise ValueError("A directory of one page has the page's digest")
-    return blake3(b"".join(digests), derive_key_context="ibtfs 2026 pages").digest()
+    return by.derived("ibtfs 2026 pages", b"".join(digests))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ibtfs.format.compression import Codec
+from ibtfs.format.digests import Digests
 from ibtfs.format.frames import Address, Frame, decode_frame, encode_frame, object_key
 
 
@@ -33,6 +34,11 @@ class Keys(Protocol):
     @property
     def repository(self) -> bytes:
         """The id."""
+        ...
+
+    @property
+    def digests(self) -> Digests:
+        """How contents and directory states are told apart."""
         ...
 
     def frames(self, name: str) -> Frames:
@@ -67,10 +73,11 @@ class PlainFrames:
 class PlainKeys:
     """The keys of a repository that is not sealed: its id is all that they are made of."""
 
-    __slots__ = ("_repository",)
+    __slots__ = ("_repository", "digests")
 
     def __init__(self, repository: bytes) -> None:
         self._repository = repository
+        self.digests = Digests()
 
     @property
     def repository(self) -> bytes:

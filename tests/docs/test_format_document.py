@@ -59,6 +59,7 @@ from tests.support import independent_reader
 from tests.support.documents import list_tables
 from tests.support.fixtures import DATA
 from tests.support.independent_reader import IndependentReader
+from tests.support.plain import UNKEYED
 
 TEXT = (Path(frames.__file__).parent / "FORMAT.rst").read_text()
 FIXTURE = DATA / f"repo-v{frames.FORMAT_VERSION}"
@@ -431,8 +432,8 @@ def test_pages_end_where_it_is_told() -> None:
             rows = weight = 0
     if ends[-1] != names[-1]:
         ends.append(names[-1])
-    assert [names[part.stop - 1] for part in entry.split_rows(stamps)] == ends
-    assert len(list(entry.split_rows(stamps[:64]))) == 1
+    assert [names[part.stop - 1] for part in entry.split_rows(stamps, UNKEYED)] == ends
+    assert len(list(entry.split_rows(stamps[:64], UNKEYED))) == 1
 
 
 def test_values_of_a_slabs_record() -> None:
@@ -453,7 +454,7 @@ def test_digests_of_so_many_zero_bytes() -> None:
     rows = TABLES["Digests of so many zero bytes"]
     assert len(rows) == 7
     for size, told in ((int(row["Bytes"]), row["Digest"].strip("`")) for row in rows):
-        hasher = digests.ContentHasher()
+        hasher = digests.new_hasher()
         hasher.add_zeros(size)
         assert hasher.finish().hex() == told, size
         if size <= 65537:

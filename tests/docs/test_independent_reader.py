@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ibtfs.format.digests import SLAB, slab_digest
+from ibtfs.format.digests import SLAB
 from ibtfs.format.index import Reference
 from ibtfs.store.contents import slabs as vault
 from ibtfs.store.contents.whole import is_whole
@@ -19,6 +19,7 @@ from ibtfs.store.repository import Repository
 from tests.support import TYPES, Entry, differences, independent_reader
 from tests.support.fixtures import DATA, FIXTURES, expected_points
 from tests.support.independent_reader import OWN, Content, IndependentReader
+from tests.support.plain import slab_digest
 
 
 def test_the_independent_reader_knows_nothing_of_ibtfs() -> None:

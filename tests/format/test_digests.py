@@ -8,9 +8,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ibtfs.format import digests
-from ibtfs.format.digests import SLAB, ZERO_SLAB, ContentHasher, digest, slab_digest
+from ibtfs.format.digests import SLAB, ZERO_SLAB
 from tests.support.independent_reader import derive
 from tests.support.independent_reader import digest_of as model
+from tests.support.plain import digest, slab_digest
+from tests.support.plain import hasher as new_hasher
 
 SIZES = st.sampled_from([0, 1, 5, SLAB - 1, SLAB, SLAB + 1, 2 * SLAB, 4 * SLAB, 16 * SLAB + 3])
 PIECES = st.lists(st.tuples(st.booleans(), st.one_of(SIZES, st.integers(0, 5 * SLAB))), max_size=5)
@@ -27,7 +29,7 @@ def some(size: int, seed: int = 1) -> bytes:
 @example([(False, 9), (True, 3 * SLAB), (True, 0)])
 def test_it_is_that_of_the_model_however_the_bytes_come(pieces: list[tuple[bool, int]]) -> None:
     slabs: list[bytes] = []
-    hasher, given_, data = ContentHasher(slabs.append), ContentHasher(), b""
+    hasher, given_, data = new_hasher(slabs.append), new_hasher(), b""
     for is_zeros, size in pieces:
         piece = bytes(size) if is_zeros else some(size)[:size]
         hasher.update(piece)
@@ -62,7 +64,7 @@ def test_levels_of_digests() -> None:
     for pattern in range(1, 1 << 5):
         for first in (0, 1, 2, 3, 7, 9, 27):
             for behind in (0, 1, 8, 9, 10, 26, 27, 28, 81, 90):
-                hasher, slabs = ContentHasher(), []
+                hasher, slabs = new_hasher(), []
                 runs = [
                     (first, True),
                     *((1, not pattern >> n & 1) for n in range(5)),
@@ -85,7 +87,7 @@ def test_zeros_of_each_size_have_another_digest() -> None:
     sizes += [size + 1 for size in sizes[2:]]
     found = set()
     for size in set(sizes):
-        hasher = ContentHasher()
+        hasher = new_hasher()
         hasher.add_zeros(size)  # a TiB at once
         found.add(hasher.finish())
     assert len(found) == len(set(sizes))
@@ -107,11 +109,11 @@ def test_a_slab_is_all_that_its_digest_is_of() -> None:
 @pytest.mark.parametrize("length", [0, -1, SLAB + 1])
 def test_a_slab_of_no_length_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match="Not a slab"):
-        ContentHasher().add_slab(bytes(32), length)
+        new_hasher().add_slab(bytes(32), length)
 
 
 def test_a_slab_lies_at_its_place() -> None:
-    hasher = ContentHasher()
+    hasher = new_hasher()
     hasher.update(b"x")
     with pytest.raises(ValueError, match="Not a slab"):
         hasher.add_slab(bytes(32), 5)
@@ -121,7 +123,7 @@ def test_nothing_follows_the_end() -> None:
     for end in (lambda it: it.add_slab(slab_digest(b"x"), 1), lambda it: it.finish()):
         for more in (lambda it: it.update(b"y"), lambda it: it.add_zeros(1),
                      lambda it: it.add_slab(slab_digest(b"y"), 1)):  # fmt: skip
-            hasher = ContentHasher()
+            hasher = new_hasher()
             end(hasher)
             with pytest.raises(ValueError, match=r"has ended|Not a slab"):
                 more(hasher)

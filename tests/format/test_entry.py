@@ -37,6 +37,7 @@ from ibtfs.format.entry import (
 )
 from ibtfs.format.extents import CONTENT_LIMIT
 from ibtfs.format.packing import pack
+from tests.support.plain import UNKEYED
 
 FILE, LINK = 0o100644, 0o120777
 STAMP = (b"name", FILE, 0, 0, 0, 1, 1, 1, 1)
@@ -213,7 +214,7 @@ def test_a_page_is_told_by_how_it_begins() -> None:
 def linked(count: int, *, size: int = 0, last: int = 0) -> list[Stamp]:
     """Rows of links after none of which a page ends by its name; *size* is that of each target."""
     names = (b"%08d" % n for n in itertools.count())
-    quiet = itertools.islice((name for name in names if not ends_page(name)), count)
+    quiet = itertools.islice((name for name in names if not ends_page(name, UNKEYED)), count)
     rows = [file_row(name, mode=LINK, size=size) for name in quiet]
     if last:
         rows[-1] = rows[-1][:SIZE] + (last,) + rows[-1][SIZE + 1 :]  # type: ignore[assignment]
@@ -232,12 +233,12 @@ def linked(count: int, *, size: int = 0, last: int = 0) -> list[Stamp]:
 )  # fmt: skip
 def test_rows_are_cut_into_pages_at_the_same_places(rows: list[Stamp], ends: list[int]) -> None:
     starts = [0, *ends[:-1]]
-    assert list(split_rows(rows)) == [slice(*pair) for pair in zip(starts, ends)]
+    assert list(split_rows(rows, UNKEYED)) == [slice(*pair) for pair in zip(starts, ends)]
 
 
 def test_only_links_weigh() -> None:
     rows = [file_row(one[NAME], size=1 << 30) for one in linked(200)]
-    assert list(split_rows(rows)) == [slice(0, 200)]
+    assert list(split_rows(rows, UNKEYED)) == [slice(0, 200)]
 
 
 def test_a_page_ends_after_one_name_in_a_thousand() -> None:
@@ -245,11 +246,11 @@ def test_a_page_ends_after_one_name_in_a_thousand() -> None:
     ending = [
         name for name in names if int.from_bytes(blake3(name).digest()[:2], "little") % 1024 == 0
     ]
-    assert list(filter(ends_page, names)) == ending
+    assert [name for name in names if ends_page(name, UNKEYED)] == ending
     assert 10 < len(ending) < 40
     rows = linked(100)
     rows[69] = file_row(ending[0])
-    assert list(split_rows(rows)) == [slice(0, 70), slice(70, 100)]
+    assert list(split_rows(rows, UNKEYED)) == [slice(0, 70), slice(70, 100)]
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_blocks_that_are_expected(size: int, blocks: int) -> None:
 
 PLAIN = Page((file_row(b"a"), file_row(b"b", mode=0o40755)), (7, (3, HASH)), {})
 TOKENS = [b"t" * 32, HASH]
-DIGEST = page_digest(PLAIN, TOKENS, {})
+DIGEST = page_digest(PLAIN, TOKENS, {}, UNKEYED)
 
 
 def test_a_digest_is_of_bytes_that_are_known() -> None:
@@ -270,9 +271,9 @@ def test_a_digest_is_of_bytes_that_are_known() -> None:
     hashed = blake3(pack((rows, [])), derive_key_context="ibtfs 2026 page").digest()
     assert hashed == DIGEST
     two = blake3(HASH + b"h" * 24, derive_key_context="ibtfs 2026 pages").digest()
-    assert pages_digest([HASH, b"h" * 24]) == two
+    assert pages_digest([HASH, b"h" * 24], UNKEYED) == two
     with pytest.raises(ValueError, match="the page's digest"):
-        pages_digest([HASH])
+        pages_digest([HASH], UNKEYED)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_a_digest_is_of_bytes_that_are_known() -> None:
 )  # fmt: skip
 def test_metadata_that_differ_make_another_digest(values: dict[str, Any]) -> None:
     other = PLAIN._replace(stamps=(row(**values), PLAIN.stamps[1]))
-    assert page_digest(other, TOKENS, {}) != DIGEST
+    assert page_digest(other, TOKENS, {}, UNKEYED) != DIGEST
 
 
 def test_what_tells_of_changes_alone_makes_no_other_digest() -> None:
@@ -289,13 +290,13 @@ def test_what_tells_of_changes_alone_makes_no_other_digest() -> None:
         stamps=(file_row(b"a", ctime=5, inode=9), PLAIN.stamps[1]), refs=(8, (4, HASH)),
         extras={0: {"f": 2, "g": 1}, 1: {"x": {}}},
     )  # fmt: skip
-    assert page_digest(moved, TOKENS, {}) == DIGEST
-    assert page_digest(PLAIN, TOKENS[::-1], {}) != DIGEST
+    assert page_digest(moved, TOKENS, {}, UNKEYED) == DIGEST
+    assert page_digest(PLAIN, TOKENS[::-1], {}, UNKEYED) != DIGEST
 
 
 def test_extras_that_count_make_another_digest() -> None:
     def digest(extras: dict[int, dict[str, Any]], digests: dict[int, bytes] | None = None) -> bytes:
-        return page_digest(PLAIN._replace(extras=extras), TOKENS, digests or {})
+        return page_digest(PLAIN._replace(extras=extras), TOKENS, digests or {}, UNKEYED)
 
     attributes = {b"user.b": b"1", b"user.a": b"2"}
     found = [

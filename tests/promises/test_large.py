@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from ibtfs.format.digests import ContentHasher, digest
 from ibtfs.format.frames import Frame
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
@@ -27,6 +26,8 @@ from ibtfs.store.repository import CACHE_BYTES, Repository
 from ibtfs.store.trees.directory import Directory as StoredDirectory
 from ibtfs.store.trees.paths import find_entry
 from ibtfs.store.writing.flatten import DEPTH_BOUND
+from tests.support.plain import digest
+from tests.support.plain import hasher as new_hasher
 from tests.support.realdata import mixed
 from tests.support.repositories import (
     Backup,
@@ -183,7 +184,7 @@ def test_a_sequential_read_unpacks_each_frame_once(
 ) -> None:
     repository, ref = big.content(generation)
     contents, size = Contents(repository), repository.archive(ref.archive).content(ref.number).size
-    hasher = ContentHasher()
+    hasher = new_hasher()
     for offset in range(0, size, step):
         hasher.update(contents.read(ref, offset, step))
     assert hasher.finish() == big.digests[generation]
@@ -207,7 +208,7 @@ def test_a_small_cache_is_kept_to(big: Big, read: Read) -> None:
     repository = Repository.open(big.repository.path, cache_bytes=4 * MIB)
     contents = Contents(repository)
     size = repository.archive(ref.archive).content(ref.number).size
-    hasher = ContentHasher()
+    hasher = new_hasher()
     for offset in range(0, size, MIB):
         hasher.update(contents.read(ref, offset, MIB))
     assert hasher.finish() == big.digests[-1]

@@ -20,7 +20,7 @@ from ibtfs.errors import (
 )
 from ibtfs.format.config import Config
 from ibtfs.store import layout
-from ibtfs.store import repository as repository_module
+from ibtfs.store.archives import readers as readers_module
 from ibtfs.store.lock import SHARED
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.bundled import BundledStorage
@@ -120,7 +120,7 @@ def test_it_is_there_or_another_one_is(repository: Repository, fast_path: Path) 
 def test_so_many_archives_are_kept_open(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, files: int, most: int
 ) -> None:
-    monkeypatch.setattr(repository_module.resource, "getrlimit", lambda _: (files, files))
+    monkeypatch.setattr(readers_module.resource, "getrlimit", lambda _: (files, files))
     opened = reopened(repository)
     first = opened.archive("20260101T000000Z_host_0123456789.0")
     for number in range(1, most):

@@ -9,7 +9,6 @@ from typing import Any
 
 from ibtfs.format import frames, tables
 from ibtfs.format.compression import Codec
-from ibtfs.format.digests import digest as digest_of
 from ibtfs.format.entry import (
     HASH_SIZE,
     XATTRS_REF,
@@ -26,6 +25,8 @@ from ibtfs.format.point import Point, Source
 from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef
+from tests.support.plain import UNKEYED
+from tests.support.plain import digest as digest_of
 
 SECOND = 1_000_000_000
 SOURCE = Source("host", b"/source", "source")
@@ -58,7 +59,7 @@ def page_of(writer: ArchiveWriter, rows: Mapping[bytes, StateRef | None]) -> tup
     )
     refs = tuple(s and (writer.packed(s.ref), s.digest[:HASH_SIZE]) for s in states)
     page = Page(stamps, refs, {})
-    return page, page_digest(page, [s and s.digest[:HASH_SIZE] for s in states], {})
+    return page, page_digest(page, [s and s.digest[:HASH_SIZE] for s in states], {}, UNKEYED)
 
 
 def folder(writer: ArchiveWriter, rows: Mapping[bytes, StateRef | None]) -> StateRef:
@@ -76,7 +77,7 @@ def paged_folder(
         page, digest = page_of(writer, rows)
         ref = writer.packed(writer.add_page(page))
         entries.append(PageEntry(ref, digest[:HASH_SIZE], len(rows), max(rows)))
-    digest = pages_digest([entry.digest for entry in entries])
+    digest = pages_digest([entry.digest for entry in entries], UNKEYED)
     return StateRef(writer.add_pages(entries), digest)
 
 
@@ -167,7 +168,9 @@ def chained(repository: Repository, levels: int = 6) -> Point:
             ref = writer.add_content(record)
         stamp = (b"file", FILE, 0, 0, FINE, SECOND, SECOND, 1, 1)
         page = Page((stamp,), (writer.packed(ref),), {})
-        root = StateRef(writer.add_page(page), page_digest(page, [digest_of(bytes(FINE))], {}))
+        root = StateRef(
+            writer.add_page(page), page_digest(page, [digest_of(bytes(FINE))], {}, UNKEYED)
+        )
     return commit(repository, root)
 
 
@@ -185,7 +188,7 @@ def with_xattrs(repository: Repository, packed: bytes) -> Point:
         number = writer.add_whole(LARGE, digest_of(packed), packed)
         stamp = (b"file", FILE, 0, 0, 0, SECOND, SECOND, 1, 1)
         page = Page((stamp,), (None,), {0: {XATTRS_REF: number}})
-        digest = page_digest(page, [None], {0: digest_of(packed)})
+        digest = page_digest(page, [None], {0: digest_of(packed)}, UNKEYED)
         root = StateRef(writer.add_page(page), digest)
     return commit(repository, root)
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.purge.run import PurgeOptions, PurgeResult, purge
-from ibtfs.format.digests import SLAB, digest, slab_digest
+from ibtfs.format.digests import SLAB
 from ibtfs.format.point import Point
 from ibtfs.store.contents.slabs import kept_of
 from ibtfs.store.repository import Repository
+from tests.support.plain import digest, slab_digest
 
 from . import Entry, differences, snapshot
 from .histories import History

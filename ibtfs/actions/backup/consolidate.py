@@ -69,7 +69,8 @@ def _rewritten(
         PageEntry(writer.packed(ref), digest[:HASH_SIZE], count, last)
         for ref, digest, count, last in written
     ]
-    return StateRef(writer.add_pages(listed), pages_digest([page.digest for page in listed]))
+    digest = pages_digest([page.digest for page in listed], writer.digests)
+    return StateRef(writer.add_pages(listed), digest)
 
 
 def _moved(entry: Entry, moved: _Moved) -> Entry:

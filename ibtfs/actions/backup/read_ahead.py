@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ibtfs.actions.source.chunks import ByteSource, Chunk
 from ibtfs.actions.source.holes import Piece
-from ibtfs.format.digests import SLAB, ContentHasher, slab_digest
+from ibtfs.format.digests import SLAB
 from ibtfs.store.writing.run import RunWriter
 
 
@@ -48,7 +48,8 @@ class ReadAhead:
 
     def __init__(self, source: ByteSource, writer: RunWriter, look: Callable[[Read], None]) -> None:
         self._source, self._writer, self._look = source, writer, look
-        self._hasher = ContentHasher()
+        self._digests = writer.digests
+        self._hasher = writer.digests.hasher()
         self.size = 0
 
     def finish(self) -> bytes:
@@ -83,7 +84,7 @@ class ReadAhead:
             return Read(start, chunk, [])
         read = Read(start, chunk, [])
         for _, slab in read.cut():
-            read.digests.append(slab_digest(slab))
+            read.digests.append(self._digests.slab(slab))
             self._hasher.add_slab(read.digests[-1], len(slab))
         self._look(read)
         return read

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ibtfs.actions.deltas.match import literal_bytes, match
 from ibtfs.errors import BaseDamaged, IntegrityError
-from ibtfs.format.digests import digest as digest_of
 from ibtfs.format.frames import LARGE, SMALL
 from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.format.rdelta import LITERAL, Match
@@ -27,7 +26,7 @@ def store_bytes(writer: RunWriter, data: bytes, old: Reference | None) -> tuple[
 
     *old* is the content that the same path had before, a base for a delta.
     """
-    digest = digest_of(data)
+    digest = writer.digests.content(data)
     base = _usable(writer, old)
     if old is not None and base is not None and (base.digest, base.size) == (digest, len(data)):
         return old, 0  # only touched: no need to look it up
@@ -79,7 +78,7 @@ def _matches(writer: RunWriter, data: bytes, base: Stored) -> list[Match] | None
     base is not read, of which a small one costs a frame of 1 MiB.
     """
     size = base.record.size
-    if len(data) > size and digest_of(memoryview(data)[:size]) == base.record.digest:
+    if len(data) > size and writer.digests.content(memoryview(data)[:size]) == base.record.digest:
         return [(0, 0, size), (LITERAL, size, len(data) - size)]
     try:
         bytes_of_base = writer.contents.read(base.ref, 0, size)

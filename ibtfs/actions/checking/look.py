@@ -18,7 +18,6 @@ from ibtfs.errors import (
     PointNotFound,
     StorageFailed,
 )
-from ibtfs.format.digests import ContentHasher
 from ibtfs.format.entry import HASH_SIZE, page_digest, pages_digest
 from ibtfs.format.frames import DATA_STREAMS
 from ibtfs.format.index import Reference
@@ -166,7 +165,8 @@ class Look:
         self._totals[ref] = max(total, self._totals.get(ref, 0))
         if not failures and all(digests):  # else some contents are damaged, and named
             few = len(digests) == 1
-            digest = digests[0] if few else pages_digest([d[:HASH_SIZE] for d in digests])
+            cut = [digest[:HASH_SIZE] for digest in digests]
+            digest = digests[0] if few else pages_digest(cut, self._contents.digests)
             if digest[:HASH_SIZE] == visit.state.digest[:HASH_SIZE]:
                 self._digests[ref] = digest
             else:
@@ -193,7 +193,7 @@ class Look:
                 digests.append(digest)
         if not all(digests):
             return b""
-        digest = page_digest(page.page, tokens, xattrs)
+        digest = page_digest(page.page, tokens, xattrs, self._contents.digests)
         if page.digest and page.digest != digest[:HASH_SIZE]:
             name = record_name(page.ref)
             raise FormatDamaged(f"{name}: does not have the digest that it should")
@@ -271,7 +271,7 @@ class Look:
     def _read(self, ref: Reference) -> None:
         """Read a content and compare its digest."""
         record = self._contents.record(ref)
-        hasher = ContentHasher()
+        hasher = self._contents.digests.hasher()
         kept: list[bytes] = []
         for start, length, is_hole in stretches(self._contents, ref, PIECE):
             if is_hole:

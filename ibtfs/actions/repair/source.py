@@ -86,7 +86,7 @@ def known_from_source(
                 known[ref] = VerifiedBytes(
                     lambda offset, size, path=path: read_from(path, offset, size),  # type: ignore[misc]
                     record.size, record.digest, os.fsdecode(path), beat,
-                    holes_in(path, record.size),
+                    repository.keys.digests, holes_in(path, record.size),
                 )  # fmt: skip
                 break
             except IntegrityError:

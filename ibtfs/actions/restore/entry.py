@@ -107,7 +107,7 @@ class EntryWriter:
 
         Threads read ahead: decompressing takes longer than writing and comparing together.
         """
-        hasher = ContentHasher()
+        hasher = self._contents.digests.hasher()
         sparse = is_sparse(entry)
         assert entry.content is not None  # file has dealt with empty files
         check_size(self._contents, entry)

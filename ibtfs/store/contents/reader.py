@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
 from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
-from ibtfs.format.digests import digest
+from ibtfs.format.digests import Digests
 from ibtfs.format.extents import ExtentMap
 from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.store.contents.fold import Level, fold, name_of, require_short
@@ -45,10 +45,14 @@ class Segment(NamedTuple):
 
 
 class Contents:
-    """Reads contents of a repository at any place; threads may share it."""
+    """Reads contents of a repository at any place; threads may share it.
+
+    *digests* is how they are told apart.
+    """
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
+        self.digests: Digests = repository.keys.digests
         self._chains: tuple[list[Level], ...] = ()
         self._era = repository.era
 
@@ -185,7 +189,7 @@ class Contents:
         if record.is_plain and not record.is_shell:
             try:
                 data = b"".join(self._payload(ref, record, 0, record.size))
-                if len(data) == size and digest(data) == record.digest:
+                if len(data) == size and self.digests.content(data) == record.digest:
                     return data
             except IntegrityError:
                 pass  # below, copies are tried
@@ -306,5 +310,5 @@ class Contents:
 
     def verify(self, ref: Reference, data: bytes, record: ContentRecord) -> None:
         """Raise FormatDamaged unless *data* is the content."""
-        if digest(data) != record.digest:
+        if self.digests.content(data) != record.digest:
             raise FormatDamaged(f"{name_of(ref)}: the bytes do not have the digest of the content")

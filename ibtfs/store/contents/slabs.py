@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged, ObjectMissing
-from ibtfs.format.digests import SLAB, ZERO_SLAB, slab_digest
+from ibtfs.format.digests import SLAB, ZERO_SLAB
 from ibtfs.format.frames import SLABS
 from ibtfs.format.index import DEPTH_LIMIT, ContentRecord, Reference
 from ibtfs.format.packing import expect_ints, pack, unpack_tuple
@@ -242,7 +242,7 @@ def read_slabs(contents: Contents, ref: Reference, size: int) -> SlabDigests:
             continue
         data = contents.read(ref, first, READ)
         for offset in range(0, len(data), SLAB):
-            digests.append(slab_digest(data[offset : offset + SLAB]))
+            digests.append(contents.digests.slab(data[offset : offset + SLAB]))
     return digests
 
 

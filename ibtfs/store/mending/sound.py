@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ibtfs.errors import IntegrityError
-from ibtfs.format.digests import ContentHasher
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.holes import stretches
 from ibtfs.store.contents.reader import Contents
@@ -18,7 +17,7 @@ PIECE = 1 << 20
 def is_sound(repository: Repository, ref: Reference, beat: Callable[[], None]) -> bool:
     """Whether the bytes of *ref*, from its own record alone, have its digest; a shell never is."""
     contents = Contents(repository)
-    hasher = ContentHasher()
+    hasher = contents.digests.hasher()
     try:
         record = contents.record(ref)
         if record.is_shell or not is_whole(repository, ref, record):

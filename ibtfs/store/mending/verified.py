@@ -9,7 +9,7 @@ from functools import partial
 from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged, IntegrityError
-from ibtfs.format.digests import ContentHasher
+from ibtfs.format.digests import Digests
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.holes import Stretch, holes
 from ibtfs.store.contents.reader import Contents
@@ -34,12 +34,13 @@ class VerifiedBytes:
         digest: bytes,
         what: str,
         beat: Callable[[], None],
+        digests: Digests,
         holes: Iterable[tuple[int, int]] = (),
     ) -> None:
         self._read, self.size, self.what = read, size, what
         self._digests: dict[int, bytes] = {}
         self._holes = list(_whole_chunks(holes, size))
-        whole = ContentHasher()
+        whole = digests.hasher()
         for start, length, is_hole in self.stretches():
             if is_hole:
                 whole.add_zeros(length)
@@ -117,6 +118,7 @@ def known_from_repository(
                 record.digest,
                 "the repository itself",
                 beat,
+                contents.digests,
                 holes_of(contents, ref),
             )
         except IntegrityError:
@@ -152,6 +154,7 @@ def known_from_other(
                                 record.digest,
                                 other.path_shown,
                                 beat,
+                                repository.keys.digests,
                                 holes_of(contents, Reference(archive_id, number)),
                             )
     return known

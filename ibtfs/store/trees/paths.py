@@ -7,7 +7,6 @@ import stat
 from collections.abc import Callable, Iterator
 
 from ibtfs.errors import EntryNotFound, FormatDamaged, IntegrityError, NotADirectory, NotAFile
-from ibtfs.format.digests import ContentHasher
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.contents.fold import name_of
@@ -93,7 +92,7 @@ def content_pieces(repository: Repository, entry: Entry) -> Iterator[bytes]:
         return
     contents = Contents(repository)
     check_size(contents, entry)
-    hasher = ContentHasher()
+    hasher = contents.digests.hasher()
     for offset in range(0, entry.size, PIECE):
         data = contents.read(entry.content, offset, min(PIECE, entry.size - offset))
         hasher.update(data)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ibtfs.errors import BaseDamaged, IntegrityError
-from ibtfs.format.digests import SLAB, ContentHasher
+from ibtfs.format.digests import SLAB, Digests
 from ibtfs.format.extents import (
     BASE,
     DONOR,
@@ -55,10 +55,10 @@ class _Part:
     *first* is the number of its first range.
     """
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, digests: Digests) -> None:
         self.first = first
         self.slabs = SlabDigests()
-        self._hasher = ContentHasher(self.slabs.append)
+        self._hasher = digests.hasher(self.slabs.append)
 
     def append(self, data: bytes | memoryview, digest: bytes | None) -> None:
         """Take note of *data*; *digest* is that of it as a slab, if it is known."""
@@ -99,7 +99,7 @@ class Draft:
     def _begin(self, stream: int) -> None:
         """Begin an empty payload in *stream* of the open archive."""
         self._stream, self._start = stream, self._writer.archive.position(stream)
-        self._part = _Part(len(self._builder.ranges))
+        self._part = _Part(len(self._builder.ranges), self._writer.digests)
         self.own = 0
 
     def rebase(self, base: Stored) -> None:

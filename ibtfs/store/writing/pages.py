@@ -36,7 +36,7 @@ def write_directory(
     *changed* has the rows that differ from *old*; all others are taken from there.  *taken* is
     added to: the rows of pages that stay where they are, by their archives.
     """
-    slices = list(split_rows(stamps))
+    slices = list(split_rows(stamps, writer.digests))
     if len(slices) == 1:
         page, digest = build_page(writer, _entries(stamps, changed, old))
         return StateRef(writer.add_page(page), digest)
@@ -47,7 +47,8 @@ def write_directory(
         if taken is not None and not writer.is_open(ref):
             taken[ref.archive] += len(part)
         listed.append(PageEntry(writer.packed(ref), digest, len(part), part[-1][NAME]))
-    return StateRef(writer.add_pages(listed), pages_digest([page.digest for page in listed]))
+    digest = pages_digest([page.digest for page in listed], writer.digests)
+    return StateRef(writer.add_pages(listed), digest)
 
 
 def _page(
@@ -101,7 +102,7 @@ def build_page(writer: RunWriter, entries: Sequence[Entry]) -> tuple[Page, bytes
                 extras[row][XATTRS_REF] = packed(entry.xattrs_content)
                 xattrs[row] = writer.digest_of(entry.xattrs_content)
     page = Page(tuple([entry[:9] for entry in entries]), tuple(refs), extras)
-    return page, page_digest(page, tokens, xattrs)
+    return page, page_digest(page, tokens, xattrs, writer.digests)
 
 
 def _special(entry: Entry) -> bytes | int | None:

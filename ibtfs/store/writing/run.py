@@ -56,6 +56,7 @@ class RunWriter:
         self.beat = beat
         self.repository, self.run_id, self.epoch = repository, run_id, epoch
         self.contents = Contents(repository)
+        self.digests = repository.keys.digests
         self.catalog = catalog
         self._codec, self._pool, self._damaged = codec, pool, damaged
         self._has_past = repository.has_archives()

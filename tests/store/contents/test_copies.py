@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
-from ibtfs.format.digests import digest
 from ibtfs.format.extents import BASE, HOLE, ZEROS
 from ibtfs.format.frames import LARGE, LITERALS, SMALL
 from ibtfs.format.index import ContentRecord, Reference
@@ -20,6 +19,7 @@ from ibtfs.store.contents.whole import is_whole, require_whole
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing.draft import Draft, Stored
 from tests.store.writing.test_draft import record_of, slabs_of, writing
+from tests.support.plain import digest
 from tests.support.repositories import create, reopened
 
 pytestmark = pytest.mark.damaged

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from ibtfs.format.digests import digest, slab_digest
 from ibtfs.format.extents import HOLE
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.contents.holes import Stretch, hole_end, holes, stretches
@@ -14,6 +13,7 @@ from ibtfs.store.contents.reader import Contents
 from ibtfs.store.contents.slabs import SlabDigests, kept_of, load_slabs
 from ibtfs.store.writing.draft import Draft
 from tests.store.writing.test_draft import record_of, writing
+from tests.support.plain import digest, slab_digest
 from tests.support.repositories import create, reopened
 
 MIB, TIB = 1 << 20, 1 << 40

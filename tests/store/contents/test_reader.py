@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ibtfs.errors import FormatDamaged
-from ibtfs.format.digests import SLAB, digest, slab_digest
+from ibtfs.format.digests import SLAB
 from ibtfs.format.extents import HOLE
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.fold import Level
@@ -18,6 +18,7 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory
 from ibtfs.store.writing.draft import Draft
 from tests.store.writing.test_draft import writing
+from tests.support.plain import digest, slab_digest
 from tests.support.repositories import back_up, create, reopened, the_point
 
 

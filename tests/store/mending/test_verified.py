@@ -8,6 +8,7 @@ from blake3 import blake3
 from ibtfs.errors import FormatDamaged
 from ibtfs.store.mending import verified
 from ibtfs.store.mending.verified import VerifiedBytes
+from tests.support.plain import UNKEYED
 
 DATA = bytes(range(10))
 
@@ -30,7 +31,7 @@ class Elsewhere:
         self.beats += 1
 
     def verified(self) -> VerifiedBytes:
-        return VerifiedBytes(self.read, 10, blake3(DATA).digest(), "the copy", self.beat)
+        return VerifiedBytes(self.read, 10, blake3(DATA).digest(), "the copy", self.beat, UNKEYED)
 
 
 @pytest.mark.parametrize("data", [b"", DATA[:-1], DATA + b"\0", b"x" + DATA[1:], DATA[:-1] + b"x"])

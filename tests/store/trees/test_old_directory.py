@@ -20,6 +20,7 @@ from ibtfs.store.trees.old_directory import (
     same_stamp,
 )
 from tests.support import hostile
+from tests.support.plain import UNKEYED
 from tests.support.repositories import back_up, create, reopened, the_point
 
 NAMES = [b"%03d" % number for number in range(300)]
@@ -49,7 +50,9 @@ def root(repository: Repository) -> StateRef:
                     PageEntry(writer.packed(ref), digest, rows, last)
                     for last, ref, digest, rows in sorted(entries)
                 ]
-                state = StateRef(writer.add_pages(listed), pages_digest([e.digest for e in listed]))
+                state = StateRef(
+                    writer.add_pages(listed), pages_digest([e.digest for e in listed], UNKEYED)
+                )
     hostile.commit(repository, state)
     return state
 

@@ -10,7 +10,6 @@ import pytest
 
 from ibtfs.actions.restore.entry import EntryWriter
 from ibtfs.errors import EntryNotFound, FormatDamaged, NotADirectory, NotAFile
-from ibtfs.format.digests import digest as digest_of
 from ibtfs.format.point import Point
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.repository import Repository
@@ -23,6 +22,7 @@ from ibtfs.store.trees.paths import (
     located,
     walk,
 )
+from tests.support.plain import digest as digest_of
 from tests.support.repositories import back_up, reopened, the_point
 from tests.support.trees import Symlink, make_tree
 

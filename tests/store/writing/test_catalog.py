@@ -15,8 +15,7 @@ from blake3 import blake3
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.format.compression import Codec
-from ibtfs.format.digests import SLAB, slab_digest
-from ibtfs.format.digests import digest as digest_of
+from ibtfs.format.digests import SLAB
 from ibtfs.store.archives.writer import compression_pool
 from ibtfs.store.contents.slabs import kept_of
 from ibtfs.store.repository import Repository
@@ -24,6 +23,8 @@ from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.draft import Draft
 from ibtfs.store.writing.run import RunWriter
 from tests.store.writing.test_draft import slabs_of, writing
+from tests.support.plain import digest as digest_of
+from tests.support.plain import slab_digest
 from tests.support.repositories import back_up, reopened, the_point
 from tests.support.trees import make_tree
 

@@ -13,7 +13,7 @@ import pytest
 
 import ibtfs
 from ibtfs.errors import BaseDamaged
-from ibtfs.format.digests import SLAB, digest, slab_digest
+from ibtfs.format.digests import SLAB
 from ibtfs.format.extents import BASE, HOLE, ZEROS
 from ibtfs.format.frames import LARGE, LITERALS, SLABS, SMALL, Codec
 from ibtfs.format.index import ContentRecord, Reference
@@ -28,6 +28,7 @@ from ibtfs.store.writing import flatten
 from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.draft import Draft, Stored
 from ibtfs.store.writing.run import RunWriter, holes_among
+from tests.support.plain import digest, slab_digest
 from tests.support.repositories import create, reopened
 
 KIB, MIB = 1 << 10, 1 << 20

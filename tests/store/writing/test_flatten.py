@@ -11,6 +11,7 @@ from ibtfs.errors import BaseDamaged, FormatDamaged
 from ibtfs.format.extents import BASE, DONOR, HOLE, OWN, ZEROS, Range
 from ibtfs.format.frames import LITERALS
 from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.format.keys import PlainKeys
 from ibtfs.store.contents.fold import CHAIN_LIMIT, require_short
 from ibtfs.store.contents.reader import Segment
 from ibtfs.store.writing.flatten import (
@@ -137,7 +138,7 @@ def test_a_map_has_no_more_ranges_than_the_format_allows() -> None:
 def test_an_archive_is_closed_by_size_age_or_contents(
     data: int, age: float, contents: int, due: bool
 ) -> None:
-    repository = cast(Any, SimpleNamespace(has_archives=lambda: False))
+    repository = cast(Any, SimpleNamespace(has_archives=lambda: False, keys=PlainKeys(bytes(16))))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ibtfs.store.writing.run.Contents", lambda _: None)
         nothing = cast(Any, None)

@@ -13,6 +13,7 @@ from ibtfs.store.trees.directory import Directory, Entry
 from ibtfs.store.trees.old_directory import OldDirectory
 from ibtfs.store.writing.pages import write_directory
 from tests.store.writing.test_draft import writing
+from tests.support.plain import UNKEYED
 from tests.support.repositories import create, reopened
 
 NAMES = [b"%05d" % number for number in range(6000)]
@@ -33,7 +34,7 @@ def entry(name: bytes, time: int = 7) -> Entry:
 
 def test_only_pages_that_changed_are_written(repository: Repository) -> None:
     stamps = [stamp(name) for name in NAMES]
-    pages = [len(stamps[part]) for part in split_rows(stamps)]
+    pages = [len(stamps[part]) for part in split_rows(stamps, UNKEYED)]
     assert len(pages) > 2
     taken: Counter[str] = Counter()
     with writing(repository) as writer:

@@ -33,6 +33,7 @@ from ibtfs.store.contents.slabs import SLAB, SLAB_DIGEST, head_digest, load_slab
 from ibtfs.store.naming import displayed_names
 from ibtfs.store.removal.marking import ArchiveMarks, Marking
 from ibtfs.store.trees.directory import decode_xattrs
+from tests.support.plain import UNKEYED
 from tests.support.readers.base import (
     ARCHIVE,
     CODEC,
@@ -169,7 +170,7 @@ def read_state(data: bytes) -> None:
     again = entry.encode_page(found)
     assert entry.decode_page(again, WHERE) == found
     assert entry.is_page_of(again, found.stamps)
-    entry.page_digest(found, found.refs, {})
+    entry.page_digest(found, found.refs, {}, UNKEYED)
     for extra in found.extras.values():
         acl.named_numbers(extra.get(entry.XATTRS, {}))
 
