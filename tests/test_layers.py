@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ibtfs"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
-    "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
+    "": ("errors", "format", "sealing", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
         "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
         "lock points damage_notes",
@@ -41,7 +41,7 @@ HOMES = {
     "msgpack": {"format.packing"},
     "zstandard": {"format.compression"},
     "librsync": {"format.rsync"},
-    "cryptography": {"format.sealing.primitives"},
+    "cryptography": {"sealing.primitives"},
     "zfec": {"format.erasure"},
     "pathspec": {"format.patterns"},
     "sqlite3": {"store.writing.catalog"},
@@ -50,7 +50,7 @@ HOMES = {
     "click": {"cli."},
     "rich": {"cli."},
     "dirtools2": {"toolkit", "toolkit."},
-    "blake3": {"toolkit.", "format.", "store.", "actions.", "view."},
+    "blake3": {"toolkit.", "format.", "sealing.", "store.", "actions.", "view."},
 }
 """Where an outside library may be imported; a name that ends in a point is a whole folder."""
 

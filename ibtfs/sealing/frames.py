@@ -23,7 +23,7 @@ from ibtfs.format.frames import (
     Frame,
     raw_limit,
 )
-from ibtfs.format.sealing.primitives import (
+from ibtfs.sealing.primitives import (
     TAG_SIZE,
     NotAuthentic,
     Suite,

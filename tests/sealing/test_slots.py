@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from ibtfs.errors import FormatDamaged, IbtfsError, UsageError
 from ibtfs.format.packing import pack
-from ibtfs.format.sealing import primitives, ring, slots
-from ibtfs.format.sealing.primitives import Suite, signer_public
-from ibtfs.format.sealing.ring import Label, Master, Secrets, decode_ring, encode_ring, open_ring
-from ibtfs.format.sealing.sheet import decode_sheet, encode_sheet
-from ibtfs.format.sealing.slots import (
+from ibtfs.sealing import primitives, ring, slots
+from ibtfs.sealing.primitives import Suite, signer_public
+from ibtfs.sealing.ring import Label, Master, Secrets, decode_ring, encode_ring, open_ring
+from ibtfs.sealing.sheet import decode_sheet, encode_sheet
+from ibtfs.sealing.slots import (
     FILE,
     PASSPHRASE,
     Slot,

@@ -17,7 +17,7 @@ from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
 from ibtfs.format.packing import pack, unpack_map
-from ibtfs.format.sealing.primitives import (
+from ibtfs.sealing.primitives import (
     KEY_SIZE,
     SIGNATURE_SIZE,
     WRAP_OVERHEAD,
@@ -31,7 +31,7 @@ from ibtfs.format.sealing.primitives import (
     verify,
     wrap,
 )
-from ibtfs.format.sealing.slots import (
+from ibtfs.sealing.slots import (
     CHECK_SIZE,
     KINDS,
     LABEL_LIMIT,

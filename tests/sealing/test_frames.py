@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ibtfs.errors import FormatDamaged, LimitExceeded
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import CONTENTS, FLAG_RUNS, FRAME_LIMIT, LARGE, SMALL, Address
-from ibtfs.format.sealing.frames import NONCE_SIZE, OVERHEAD, SealedFrames
-from ibtfs.format.sealing.primitives import Suite
+from ibtfs.sealing.frames import NONCE_SIZE, OVERHEAD, SealedFrames
+from ibtfs.sealing.primitives import Suite
 
 KEY, PUBLIC = bytes(range(32)), bytes(32)
 HERE = Address(SMALL, 5, 100)

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from ibtfs.format.sealing import primitives
-from ibtfs.format.sealing.primitives import NotAuthentic, Suite
+from ibtfs.sealing import primitives
+from ibtfs.sealing.primitives import NotAuthentic, Suite
 
 # D. McGrew and J. Viega, "The Galois/Counter Mode of Operation", test cases 13 and 14
 GCM = [

@@ -14,14 +14,14 @@ from typing import Any, Final, NamedTuple
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.packing import pack, unpack_map
-from ibtfs.format.sealing.primitives import (
+from ibtfs.sealing.primitives import (
     READER_PUBLIC_SIZE,
     READER_SEED_SIZE,
     SIGNER_PUBLIC_SIZE,
     reader_public,
     stretch,
 )
-from ibtfs.format.sealing.tree import SLOT, derive, keyed
+from ibtfs.sealing.tree import SLOT, derive, keyed
 
 PASSPHRASE: Final = "passphrase"
 FILE: Final = "file"
