@@ -105,10 +105,6 @@ def edit(path: Path, rng: random.Random) -> None:
         file.write(rng.randbytes(5000))
 
 
-together = pytest.mark.xdist_group("big file")
-"""Tests that share the 71 generations, which take long to make, run in one process."""
-
-
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Big]:
     place, rng = tmp_path_factory.mktemp("big"), random.Random(70)
@@ -129,7 +125,6 @@ def big(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Big]:
     shutil.rmtree(place)
 
 
-@together
 def test_the_bound_is_crossed_twice(big: Big) -> None:
     depths = []
     for generation in range(GENERATIONS + 1):
@@ -142,7 +137,6 @@ def test_the_bound_is_crossed_twice(big: Big) -> None:
     assert depths[DEPTH_BOUND : DEPTH_BOUND + 2] == [DEPTH_BOUND, 0]
 
 
-@together
 def test_deltas_are_small(big: Big) -> None:
     stored = [point.statistics["bytes_stored"] for point in big.points]
     edited = EDITS * 3800 + 5000
@@ -152,7 +146,6 @@ def test_deltas_are_small(big: Big) -> None:
     assert max(flattened) < 36 * edited  # the payloads beyond the 16 largest are written anew
 
 
-@together
 def test_every_generation_is_what_the_file_was(big: Big) -> None:
     """That their bytes have these digests is seen by check, when the repository is given up."""
     for generation, expected in enumerate(big.digests):
@@ -160,7 +153,6 @@ def test_every_generation_is_what_the_file_was(big: Big) -> None:
         assert repository.archive(ref.archive).content(ref.number).digest == expected
 
 
-@together
 @pytest.mark.parametrize("generation", [0, 31, 32, 33, 50, 64, 65, 66, 69, 70])
 def test_a_random_read_touches_few_frames(big: Big, generation: int, read: Read) -> None:
     rng = random.Random(generation)
@@ -175,7 +167,6 @@ def test_a_random_read_touches_few_frames(big: Big, generation: int, read: Read)
     assert read.raw_bytes / 20 <= 1200 * KIB
 
 
-@together
 @pytest.mark.parametrize("generation", [0, 32, 33, 65, 66, 70])
 @pytest.mark.parametrize("step", [128 * KIB, MIB])
 def test_a_sequential_read_unpacks_each_frame_once(
@@ -191,7 +182,6 @@ def test_a_sequential_read_unpacks_each_frame_once(
     assert read.largest_cache <= CACHE_BYTES
 
 
-@together
 def test_a_restore_unpacks_each_frame_once(big: Big, read: Read, tmp_path: Path) -> None:
     tally = restored(big.repository, big.points[-1], tmp_path / "back")
     assert tally.problems == []
@@ -201,7 +191,6 @@ def test_a_restore_unpacks_each_frame_once(big: Big, read: Read, tmp_path: Path)
     shutil.rmtree(tmp_path / "back")
 
 
-@together
 def test_a_small_cache_is_kept_to(big: Big, read: Read) -> None:
     _, ref = big.content(GENERATIONS)
     repository = Repository.open(big.repository.path, cache_bytes=4 * MIB)
@@ -215,7 +204,6 @@ def test_a_small_cache_is_kept_to(big: Big, read: Read) -> None:
     assert repository.cache.size <= 4 * MIB
 
 
-@together
 def test_instructions_are_read_without_the_data(big: Big, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening a file, and asking what it is, reads nothing of what deltas hold."""
 
