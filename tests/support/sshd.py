@@ -61,7 +61,7 @@ class Server:
             [SSHD, "-D", "-f", self._place / "sshd.conf", "-E", self._place / "log"],
             start_new_session=True,
         )
-        until = time.monotonic() + 20
+        until = time.monotonic() + 120
         while True:
             with suppress(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", self.port)).close()
