@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support")  # before it is imported
 
@@ -24,6 +25,10 @@ from ibtfs.actions.backup.run import BackupResult  # noqa: E402
 from ibtfs.store.repository import Repository  # noqa: E402
 from tests.support import CHECKOUT  # noqa: E402
 from tests.support.repositories import Backup, back_up, create, damages  # noqa: E402
+
+# a machine that has much to do is slow, and nothing is wrong
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 SLOW = (
     "promises/test_histories", "promises/test_large", "promises/test_damage",
@@ -68,6 +73,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return SLOW.index(name) if name in SLOW else len(SLOW)
 
     items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from tests.support.spreading import scheduling  # which needs pytest-xdist
+
+    return scheduling(config, log)
 
 
 @pytest.fixture

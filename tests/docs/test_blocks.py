@@ -97,7 +97,7 @@ class World:
         line = re.sub(r"(?<= )/(?= )", str(self.root), line)
         variables = {**environment(self.home, self.programs), "BACK": str(back)}
         return subprocess.run(
-            ["bash", "-o", "pipefail", "-c", line], cwd=self.home, env=variables, timeout=120,
+            ["bash", "-o", "pipefail", "-c", line], cwd=self.home, env=variables, timeout=240,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False,
         ).returncode  # fmt: skip
 

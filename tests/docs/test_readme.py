@@ -79,7 +79,7 @@ def walked(home: Path, steps: list[Step]) -> list[tuple[int, list[str]]]:
     with (home.parent / "output").open("w+") as output:
         # a file, not a pipe: what goes on in the background could hold that open
         subprocess.run(
-            ["bash", "-c", script], cwd=home, env=of_user(home), timeout=120, check=True,
+            ["bash", "-c", script], cwd=home, env=of_user(home), timeout=240, check=True,
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
         )  # fmt: skip
         output.seek(0)

@@ -155,10 +155,10 @@ def test_serving_within_threads_needs_no_signals(tmp_path: Path) -> None:
         target=serve, args=(view, bytes(place)), kwargs={"options": options, "on_ready": ready.set}
     )
     thread.start()
-    assert ready.wait(5)
+    assert ready.wait(60)
     try:
         assert run("cat", place / "point/odd").stdout == "odd"
     finally:
         background.unmount(bytes(place), lazy=True)
-        thread.join(5)
+        thread.join(60)
     assert not thread.is_alive()

@@ -112,7 +112,7 @@ def test_two_full_backups_at_once_need_nothing_older(
         (path / "own").write_bytes(rng.randbytes(50_000))
         back_up(repository, path)
     before = {*repository.archive_ids()}, {*repository.points.ids()}
-    barrier, look = threading.Barrier(2, timeout=30), backup_module.make_plan
+    barrier, look = threading.Barrier(2, timeout=120), backup_module.make_plan
 
     def together(*arguments: Any, **options: Any) -> Plan:
         plan = look(*arguments, **options)

@@ -131,7 +131,7 @@ def test_one_that_stays_away_is_told_and_ends_everything_soon(gate: Gate, tmp_pa
     with pytest.raises(StorageFailed):
         lease.is_in_place()
     lease.release()  # each is tried once more, and not for half a second
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     gate.is_shut = False
     assert storage.list("locks") == ["l"]
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_reached_at_all_is_told_at_once(gate: Gate, tmp_path: Pat
     began = time.monotonic()
     with pytest.raises(StorageFailed, match="not reached"):
         storage_behind(gate, tmp_path).list("")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 def test_a_server_that_answers_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ def test_ctrl_c_in_the_middle_of_a_request_ends_soon(storage: SftpStorage) -> No
     channel._out = Out()  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt), upload:
         upload.write(bytes(MIB))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     assert storage.list("archives", unfinished=True) == []
 
 
@@ -313,7 +313,7 @@ def test_connections_that_were_lost_leave_nothing_open(storage: SftpStorage, gat
     for _ in range(8):
         gate.cut()
         assert stored.read(0, 1) == b"1"
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while len(os.listdir("/proc/self/fd")) > before + 8:  # those of the gate may take a moment
         assert time.monotonic() < until, os.listdir("/proc/self/fd")
         time.sleep(0.05)
