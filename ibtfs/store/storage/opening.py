@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from ibtfs.store.storage.address import is_remote, sftp_address
+import os
+
+from ibtfs.store.storage.address import S3Address, address_of, is_remote
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.objects.asking import Asking
+from ibtfs.store.storage.objects.s3 import S3Client
+from ibtfs.store.storage.objects.storage import ObjectStorage
 from ibtfs.store.storage.sftp.channel import Channel, ssh_command
 from ibtfs.store.storage.sftp.client import SftpClient
 from ibtfs.store.storage.sftp.storage import SftpStorage
@@ -22,6 +27,9 @@ def storage_at(place: Place) -> FolderStorage:
         return place
     if not is_remote(place):
         return LocalStorage(place)
-    address = sftp_address(place)
+    address = address_of(place)
+    if isinstance(address, S3Address):
+        shown = os.fsdecode(place)
+        return ObjectStorage(place, Asking(S3Client(address, shown), shown))
     command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
