@@ -58,9 +58,7 @@ def address_of(place: bytes) -> SftpAddress | S3Address:
     if start == S3:
         return s3_address(place)
     if start != SFTP:
-        raise UsageError(
-            fx
-        )
+        raise UsageError(f"no storage is called {start.decode()}; sftp:// and s3:// are two")
     return sftp_address(place)
 
 
