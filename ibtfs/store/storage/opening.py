@@ -33,3 +33,8 @@ def storage_at(place: Place) -> FolderStorage:
         return ObjectStorage(place, Asking(S3Client(address, shown), shown))
     command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
+
+
+def is_bound_to_process(place: bytes) -> bool:
+    """Whether what speaks to *place* cannot go on in a process that is forked."""
+    return is_remote(place) and isinstance(address_of(place), S3Address)
