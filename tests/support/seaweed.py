@@ -107,7 +107,7 @@ class Seaweed:
         }
         with (self._place / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                # it ends with the tests, however they do
+                # it ends with the thread that started it, and so with the tests, however they do
                 ["setpriv", "--pdeathsig", "KILL", self._command, "-logtostderr=true", "server",
                  *(f"-{name}={port}" for name, port in ports.items()), *OPTIONS],
                 cwd=self._place, stdout=log, stderr=log,

@@ -120,9 +120,9 @@ class S3Client:
 
     def look(self, key: str) -> Found | None:
         """As ObjectClient says."""
+        store, path = self._store(), self._key(key)
         import obstore
 
-        store, path = self._store(), self._key(key)
         try:
             found = self._asked(lambda: obstore.head(store, path))
         except FileNotFoundError:
@@ -134,11 +134,10 @@ class S3Client:
 
     def read(self, key: str, offset: int, size: int) -> bytes:
         """As ObjectClient says."""
-        import obstore
-
         if size <= 0:
             return b""
         store, path = self._store(), self._key(key)
+        import obstore
 
         def work() -> bytes:
             try:
@@ -155,9 +154,9 @@ class S3Client:
 
     def names(self, folder: str) -> dict[str, Found | None]:
         """As ObjectClient says."""
+        store, path = self._store(), self._key(folder)
         import obstore
 
-        store, path = self._store(), self._key(folder)
         listed = self._asked(lambda: obstore.list_with_delimiter(store, path or None))
         self._has_bucket = True
         names: dict[str, Found | None] = {
@@ -171,9 +170,9 @@ class S3Client:
 
     def put(self, key: str, data: bytes) -> None:
         """As ObjectClient says."""
+        store, path = self._store(), self._key(key)
         import obstore
 
-        store, path = self._store(), self._key(key)
         self._written(lambda: obstore.put(store, path, data, use_multipart=False))
 
     def _written(self, work: Callable[[], object]) -> None:
@@ -184,9 +183,9 @@ class S3Client:
 
     def stream(self, key: str) -> S3Stream:
         """As ObjectClient says; what is begun is tried for 14 minutes."""
+        store, path = self._store(slow=True, patient=True), self._key(key)
         import obstore
 
-        store, path = self._store(slow=True, patient=True), self._key(key)
         writer = obstore.open_writer(
             store, path, buffer_size=self._part_bytes, max_concurrency=PARTS_AT_ONCE
         )
@@ -228,9 +227,9 @@ class S3Client:
 
     def _copied(self, key: str, new: str, before: _State) -> bool:
         """Copy an object; False if it is not there, and was not copied by an earlier try."""
+        store, old_path, new_path = self._store(slow=True), self._key(key), self._key(new)
         import obstore
 
-        store, old_path, new_path = self._store(slow=True), self._key(key), self._key(new)
         try:
             self._asked(lambda: obstore.copy(store, old_path, new_path))
         except FileNotFoundError:
@@ -240,9 +239,9 @@ class S3Client:
 
     def remove(self, key: str) -> None:
         """As ObjectClient says."""
+        store, path = self._store(), self._key(key)
         import obstore
 
-        store, path = self._store(), self._key(key)
         try:
             self._asked(lambda: obstore.delete(store, path))
         except FileNotFoundError:
