@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from tests.support.sshd import free_port
 
 KEY, SECRET = "ibtfs", "the-secret-of-the-tests"
@@ -97,7 +99,11 @@ class Seaweed:
                     raise
                 shutil.rmtree(self._place / "data")
         folder = f"http://127.0.0.1:{self._ports['filer']}/buckets/{BUCKET}/"
-        urllib.request.urlopen(urllib.request.Request(folder, method="POST")).close()
+        for method, name in (("POST", ""), ("PUT", "first"), ("DELETE", "first")):
+            # what is written first waits for volumes to be made
+            data = b"1" if method == "PUT" else None
+            request = urllib.request.Request(folder + name, data, method=method)
+            urllib.request.urlopen(request).close()
         self._is_made = True
 
     def _start(self) -> None:
@@ -143,6 +149,19 @@ class Seaweed:
             for part in ("master", "volume", "filer", "s3"):
                 with suppress(OSError):
                     os.unlink(f"/tmp/seaweedfs-{part}-grpc-{self._ports[f'{part}.grpc']}.sock")
+
+
+def aws_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str = "") -> None:
+    """Have the keys of S3 in the environment, and nothing else that AWS's tools know."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, "/nowhere/at/all")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    if endpoint:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
 
 
 def _command() -> str:

@@ -33,6 +33,7 @@ from tests.support.seaweed import (
     READER_SECRET,
     SECRET,
     Seaweed,
+    aws_environment,
     seaweed,
 )
 
@@ -45,27 +46,16 @@ ANSWER = (
 )
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
-    with seaweed(tmp_path_factory.mktemp("seaweed") / "s") as server:
-        yield server
-
-
 @pytest.fixture
-def gate(server: Seaweed) -> Iterator[HttpGate]:
-    gate = HttpGate(server.s3_port)
+def gate(weed: Seaweed) -> Iterator[HttpGate]:
+    gate = HttpGate(weed.s3_port)
     yield gate
     gate.close()
 
 
 @pytest.fixture(autouse=True)
-def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    aws_environment(monkeypatch)
 
 
 Made = Callable[..., S3Client]
@@ -138,8 +128,8 @@ def test_more_names_than_a_page_holds(client: S3Client) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["a b", "ä/ö", "a+b&c=d", "100%", "a%20b", "q?#", "it's"])
-def test_odd_prefixes(server: Seaweed, prefix: str) -> None:
-    one = S3Client(S3Address(BUCKET, f"odd/{prefix}", server.s3), "shown")
+def test_odd_prefixes(weed: Seaweed, prefix: str) -> None:
+    one = S3Client(S3Address(BUCKET, f"odd/{prefix}", weed.s3), "shown")
     one.put("f/a", b"hello")
     one.rename("f/a", "f/b", replace=False)
     assert list(one.names("f")) == ["b"]
@@ -147,8 +137,8 @@ def test_odd_prefixes(server: Seaweed, prefix: str) -> None:
     assert one.read("f/b", 1, 3) == b"ell"
 
 
-def test_a_bucket_without_a_prefix(server: Seaweed) -> None:
-    whole = S3Client(S3Address(BUCKET, "", server.s3), "shown")
+def test_a_bucket_without_a_prefix(weed: Seaweed) -> None:
+    whole = S3Client(S3Address(BUCKET, "", weed.s3), "shown")
     whole.put("top", b"1")
     assert whole.names("")["top"] == whole.look("top")
 
@@ -223,8 +213,8 @@ def test_a_stream_replaces_what_there_was(client: S3Client) -> None:
     assert client.read("s", 0, 3) == bytes(3)
 
 
-def test_an_object_has_so_many_parts_at_most(made: Made, server: Seaweed) -> None:
-    stream = made(server.s3, part_bytes=10).stream("s")
+def test_an_object_has_so_many_parts_at_most(made: Made, weed: Seaweed) -> None:
+    stream = made(weed.s3, part_bytes=10).stream("s")
     with pytest.raises(StorageFailed, match="more than 10000 parts"):
         stream.write(bytes(100_001))
     stream.abort()
@@ -312,12 +302,12 @@ REQUESTS: tuple[Callable[[S3Client], object], ...] = (
 """One of each kind."""
 
 
-def test_keys_that_are_wrong(made: Made, server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
-    made(server.s3).put("a", b"1")
+def test_keys_that_are_wrong(made: Made, weed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(weed.s3).put("a", b"1")
     for key, secret in ((KEY, "wrong-secret"), ("nobody", SECRET)):
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", key)
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
-        wrong = made(server.s3)
+        wrong = made(weed.s3)
         for ask in REQUESTS:
             with pytest.raises(StorageFailed, match=r"^shown: the server refuses access") as told:
                 ask(wrong)
@@ -326,22 +316,22 @@ def test_keys_that_are_wrong(made: Made, server: Seaweed, monkeypatch: pytest.Mo
             assert "\n" not in str(told.value)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", READER_SECRET)
-    reader = made(server.s3)
+    reader = made(weed.s3)
     assert reader.read("a", 0, 1) == b"1"
     with pytest.raises(StorageFailed, match="AccessDenied"):
         reader.put("b", b"1")
 
 
-def test_without_keys(made: Made, server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_keys(made: Made, weed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(StorageFailed, match="no keys for S3 were found"):
-        made(server.s3).names("")
+        made(weed.s3).names("")
 
 
-def test_a_bucket_that_is_not_there(made: Made, server: Seaweed) -> None:
+def test_a_bucket_that_is_not_there(made: Made, weed: Seaweed) -> None:
     for ask in REQUESTS:
         with pytest.raises(StorageFailed, match=r"^shown: there is no such bucket; make it first$"):
-            ask(made(server.s3, bucket="no-bucket"))
+            ask(made(weed.s3, bucket="no-bucket"))
 
 
 @pytest.mark.parametrize("status", [BUSY, MANY, 500, 408])
@@ -410,9 +400,9 @@ def test_a_stream_waits_for_its_server(
     assert list(client.names("")) == ["s"]
 
 
-def test_a_wait_can_be_interrupted(made: Made, server: Seaweed) -> None:
+def test_a_wait_can_be_interrupted(made: Made, weed: Seaweed) -> None:
     """By what a signal raises, as the waiting thread finds it."""
-    gate = HttpGate(server.s3_port)
+    gate = HttpGate(weed.s3_port)
     client = made(gate.url, part_bytes=PART)
     gate.refuse(BUSY, times=10_000)
     stream = client.stream("s")
@@ -476,10 +466,10 @@ def test_what_servers_say(text: str, kind: type[Exception], words: str) -> None:
 
 
 def test_the_library_may_be_missing(
-    made: Made, server: Seaweed, monkeypatch: pytest.MonkeyPatch
+    made: Made, weed: Seaweed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "obstore", None)
     monkeypatch.setitem(sys.modules, "obstore.store", None)
     for ask in REQUESTS:
         with pytest.raises(LibraryMissing, match=r"pip install 'ibtfs\[s3\]'"):
-            ask(made(server.s3))
+            ask(made(weed.s3))
