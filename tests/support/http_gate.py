@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -30,12 +31,14 @@ class HttpGate:
     """Passes each request on, by a connection of its own, unless something is to happen to it.
 
     *requests* are those that came.  What is to happen does so once for each call, to the next
-    request whose method is *method* and whose path has *part* in it; both may be empty.
+    request whose method is *method* and whose path has *part* in it; both may be empty.  Before
+    that, *spare* requests are let alone.  *delay* in seconds is added to each.
     """
 
     def __init__(self, behind: int) -> None:
         self._behind = behind
         self.requests: list[Request] = []
+        self.spare, self.delay = 0, 0.0
         self._lock = threading.Lock()
         self._faults: list[_Fault] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -104,6 +107,7 @@ class HttpGate:
         """Answer one request; whether the connection goes on."""
         method, path = request.partition(b"\r\n")[0].decode().split(" ")[:2]
         fault = self._happens(Request(method, path))
+        time.sleep(self.delay)
         action = fault.action if fault is not None else ""
         value = fault.value if fault is not None else 0
         if action == "refuse":
@@ -128,6 +132,9 @@ class HttpGate:
     def _happens(self, request: Request) -> _Fault | None:
         with self._lock:
             self.requests.append(request)
+            if self.spare > 0:
+                self.spare -= 1
+                return None
             for fault in self._faults:
                 if fault.method in {"", request.method} and fault.part in request.path:
                     self._faults.remove(fault)
