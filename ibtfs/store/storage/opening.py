@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ibtfs.errors import IbtfsError, LibraryMissing, StorageFailed, UsageError
 from ibtfs.store.storage.address import S3Address, address_of, is_remote
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
@@ -33,6 +34,12 @@ def storage_at(place: Place) -> FolderStorage:
         return ObjectStorage(place, Asking(S3Client(address, shown), shown))
     command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
+
+
+def raise_if_untold(place: bytes, error: IbtfsError) -> None:
+    """Raise *error* if it is all that is known of another machine: there may be a repository."""
+    if is_remote(place) and isinstance(error, (StorageFailed, LibraryMissing, UsageError)):
+        raise error
 
 
 def is_bound_to_process(place: bytes) -> bool:
