@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import threading
@@ -16,7 +15,6 @@ from ibtfs.errors import (
     NotARepository,
     ObjectExists,
     ObjectMissing,
-    ObjectUnreadable,
     RepositoryError,
     RepositoryExists,
     UnsupportedFormat,
@@ -104,9 +102,6 @@ class Repository:
         try:
             text = whole(place, layout.CONFIG, CONFIG_LIMIT)
         except IbtfsError as error:
-            refused = error.__cause__
-            if isinstance(refused, OSError) and refused.errno == errno.EIO:
-                raise ObjectUnreadable(f"{shown}/{error}") from error  # there may well be one
             raise_if_untold(place.root, error)
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
         config = decode_config(text, f"{shown}/{layout.CONFIG}")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
-from ibtfs.errors import IbtfsError, LibraryMissing, StorageFailed, UsageError
+from ibtfs.errors import IbtfsError, LibraryMissing, ObjectUnreadable, StorageFailed, UsageError
 from ibtfs.store.storage.address import S3Address, address_of, is_remote
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
@@ -37,7 +38,10 @@ def storage_at(place: Place) -> FolderStorage:
 
 
 def raise_if_untold(place: bytes, error: IbtfsError) -> None:
-    """Raise *error* if it is all that is known of another machine: there may be a repository."""
+    """Raise what *error* says, if it leaves open whether there is a repository at *place*."""
+    refused = error.__cause__
+    if isinstance(refused, OSError) and refused.errno == errno.EIO:
+        raise ObjectUnreadable(f"{os.fsdecode(place)}/{error}") from error
     if is_remote(place) and isinstance(error, (StorageFailed, LibraryMissing, UsageError)):
         raise error
 
