@@ -43,6 +43,7 @@ HOMES = {
     "librsync": {"format.rsync"},
     "zfec": {"format.erasure"},
     "pathspec": {"format.patterns"},
+    "obstore": {"store.storage.objects.s3"},
     "sqlite3": {"store.writing.catalog"},
     "mfusepy": {"fuse.fuse3."},
     "fuse": {"fuse.fuse2"},
@@ -179,6 +180,7 @@ def test_an_outside_library_has_a_home(library: str) -> None:
     assert {name for name in users if not inside(name, HOMES[library])} == set()
     if library in {
         "zfec",
+        "obstore",
         "mfusepy",
         "fuse",
         "msgpack",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import resource
 import threading
@@ -16,7 +15,6 @@ from ibtfs.errors import (
     NotARepository,
     ObjectExists,
     ObjectMissing,
-    ObjectUnreadable,
     RepositoryError,
     RepositoryExists,
     UnsupportedFormat,
@@ -34,7 +32,7 @@ from ibtfs.store.storage.address import is_remote
 from ibtfs.store.storage.base import TOKEN_DIGITS, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.machine import machine_name
-from ibtfs.store.storage.opening import Place, storage_at
+from ibtfs.store.storage.opening import Place, raise_if_untold, storage_at
 
 CACHE_BYTES = 48 << 20
 ARCHIVES_OPEN = 1024
@@ -104,9 +102,7 @@ class Repository:
         try:
             text = whole(place, layout.CONFIG, CONFIG_LIMIT)
         except IbtfsError as error:
-            refused = error.__cause__
-            if isinstance(refused, OSError) and refused.errno == errno.EIO:
-                raise ObjectUnreadable(f"{shown}/{error}") from error  # there may well be one
+            raise_if_untold(place.root, error)
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
         config = decode_config(text, f"{shown}/{layout.CONFIG}")
         storage = BundledStorage(place.shared_as(config.shared), config.id)

@@ -73,8 +73,13 @@ def test_failure_is_told(tmp_path: Path) -> None:
     def fail(_: Callable[[], None]) -> None:
         raise errors.RepositoryLocked("The repository is locked")
 
-    with pytest.raises(errors.MountError, match=r"^The repository is locked$"):
+    def trip(_: Callable[[], None]) -> None:
+        raise RuntimeError("tripped: over it")
+
+    with pytest.raises(errors.RepositoryLocked, match=r"^The repository is locked$"):
         background.run_in_background(fail)
+    with pytest.raises(errors.MountError, match=r"^tripped: over it$"):
+        background.run_in_background(trip)
     with pytest.raises(errors.MountError, match="unexpectedly"):
         background.run_in_background(lambda _: os._exit(3))
 
@@ -102,7 +107,7 @@ def test_failure_when_ready_unmounts(tmp_path: Path, binding: str) -> None:
     def run(_: Callable[[], None]) -> None:
         serve(view, bytes(place), options=options, on_ready=fail)
 
-    with pytest.raises(errors.MountError, match=r"^Nobody waits$"):
+    with pytest.raises(errors.LockLost, match=r"^Nobody waits$"):
         background.run_in_background(run)
     assert str(place) not in Path("/proc/self/mountinfo").read_text()
 

@@ -213,5 +213,5 @@ def test_what_cannot_be_reached_is_one_clear_line(
     missing = place.replace("/repository", "/none/repository")
     result = run("backup", source, missing, code=1)
     assert "does not exist" in result.stderr
-    result = run("list", "s3://bucket/x", code=2)
-    assert "no storage is called s3://" in result.stderr
+    result = run("list", "http://bucket/x", code=2)
+    assert "no storage is called http://" in result.stderr

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EVERYWHERE = ("local", "sftp")
+EVERYWHERE = ("local", "sftp", "s3")
 """All of them."""
 IN_A_FOLDER = ("local", "sftp")
 """Those that lie in a folder of this machine, which a test can look into and damage."""

@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import re
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes, urlsplit
 
 from ibtfs.errors import UsageError
 
 SFTP = b"sftp://"
+S3 = b"s3://"
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.-]*[0-9A-Za-z_.])?|\[[0-9A-Fa-f:.%a-z]+\]")
 _USER = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.@$-]*")
+_BUCKET = re.compile(r"[0-9A-Za-z](?:[0-9A-Za-z_-]|\.(?!\.)){1,61}[0-9A-Za-z]")
+_NOT_IN_PREFIX = re.compile(r"[\x00-\x1f\x7f\\]|(?:^|/)\.{0,2}(?:/|$)")
+PREFIX_BYTES = 800
+"""Of 1024 that a key may have; the rest is for the names in a repository."""
 _SHORT = re.compile(rb"([^/:]+)@([^/:\[]+|\[[^/\]]+\]):(.*)", re.DOTALL)
 
 
@@ -28,18 +33,39 @@ class SftpAddress(NamedTuple):
     path: bytes
 
 
+class S3Address(NamedTuple):
+    """The objects of *bucket* whose keys begin with *prefix*, which may be empty, and a slash.
+
+    *endpoint*, *region* and *profile* may be empty: what AWS's tools have for them.
+    """
+
+    bucket: str
+    prefix: str
+    endpoint: str = ""
+    region: str = ""
+    profile: str = ""
+
+
 def is_remote(place: bytes) -> bool:
     """Whether *place* names another machine, and not a path of this one."""
     return _SCHEME.match(place) is not None or _SHORT.fullmatch(place) is not None
 
 
+def address_of(place: bytes) -> SftpAddress | S3Address:
+    """What the address of another machine says.  Raises UsageError."""
+    scheme = _SCHEME.match(place)
+    start = scheme[0].lower() if scheme else SFTP
+    if start == S3:
+        return s3_address(place)
+    if start != SFTP:
+        raise UsageError(f"no storage is called {start.decode()}; sftp:// and s3:// are two")
+    return sftp_address(place)
+
+
 def sftp_address(place: bytes) -> SftpAddress:
     """What ``sftp://user@host:port/path`` or ``user@host:path`` says.  Raises UsageError."""
     shown = os.fsdecode(place)
-    scheme = _SCHEME.match(place)
-    if scheme and place[: scheme.end()].lower() != SFTP:
-        raise UsageError(f"{shown!r}: no storage is called {scheme[0].decode()}; sftp:// is one")
-    if scheme is None:
+    if _SCHEME.match(place) is None:
         return _short_address(place, shown)
     server, slash, path = place[len(SFTP) :].partition(b"/")
     user, _, rest = server.decode("ascii", "replace").rpartition("@")
@@ -74,3 +100,64 @@ def _checked(address: SftpAddress, shown: str) -> SftpAddress:
     if b"\0" in address.path:
         raise UsageError(f"{shown!r}: a path cannot hold a zero byte")
     return address._replace(path=address.path.rstrip(b"/"))
+
+
+def s3_address(place: bytes) -> S3Address:
+    """What ``s3://bucket/prefix?endpoint=URL&region=NAME&profile=NAME`` says.
+
+    Raises UsageError, which never shows what may be a secret.
+    """
+    text, _, query = place[len(S3) :].partition(b"?")
+    name, _, path = text.partition(b"/")
+    bucket = name.decode("ascii", "replace")
+    if "@" in bucket or ":" in bucket:
+        raise UsageError("s3://: keys do not belong into an address; see `ibtfs help remote`")
+    shown = f"s3://{bucket}"
+    if not _BUCKET.fullmatch(bucket):
+        raise UsageError(f"{shown!r}: {bucket!r} cannot be the name of a bucket")
+    try:
+        prefix = unquote_to_bytes(path).decode().strip("/")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{shown!r}: what follows is not text in UTF-8") from error
+    if (prefix and _NOT_IN_PREFIX.search(prefix)) or len(prefix.encode()) > PREFIX_BYTES:
+        raise UsageError(f"{shown!r}: {prefix!r} cannot be what keys begin with")
+    options = _options(query.decode("utf-8", "replace"), shown)
+    endpoint = options.get("endpoint", "").rstrip("/")
+    if endpoint:
+        check_endpoint(endpoint, shown)
+    return S3Address(
+        bucket, prefix, endpoint, options.get("region", ""), options.get("profile", "")
+    )
+
+
+def _options(query: str, shown: str) -> dict[str, str]:
+    """The options behind the question mark of an address."""
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in {"endpoint", "region", "profile"} or name in found or not value:
+            raise UsageError(
+                f"{shown!r}: {name!r} is not understood; "
+                "endpoint=URL, region=NAME and profile=NAME are, once each"
+            )
+        found[name] = value
+    if query and not found:
+        raise UsageError(f"{shown!r}: what follows the question mark is not understood")
+    return found
+
+
+def check_endpoint(endpoint: str, shown: str) -> None:
+    """Raise UsageError unless *endpoint*, of *shown*, may be the URL of a server."""
+    try:
+        url = urlsplit(endpoint)
+        is_fine = (
+            url.scheme in {"http", "https"}
+            and "@" not in endpoint  # a password would be shown, and is not used
+            and not url.query
+            and not url.fragment
+            and url.port != 0
+            and _HOST.fullmatch(url.netloc.rpartition(":")[0] if url.port else url.netloc)
+        )
+    except ValueError:
+        is_fine = False
+    if not is_fine:
+        raise UsageError(f"{shown!r}: its endpoint is not like https://HOST or http://HOST:PORT")

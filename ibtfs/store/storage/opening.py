@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from ibtfs.store.storage.address import is_remote, sftp_address
+import errno
+import os
+
+from ibtfs.errors import IbtfsError, LibraryMissing, ObjectUnreadable, StorageFailed, UsageError
+from ibtfs.store.storage.address import S3Address, address_of, is_remote
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.objects.asking import Asking
+from ibtfs.store.storage.objects.s3 import S3Client
+from ibtfs.store.storage.objects.storage import ObjectStorage
 from ibtfs.store.storage.sftp.channel import Channel, ssh_command
 from ibtfs.store.storage.sftp.client import SftpClient
 from ibtfs.store.storage.sftp.storage import SftpStorage
@@ -22,6 +29,23 @@ def storage_at(place: Place) -> FolderStorage:
         return place
     if not is_remote(place):
         return LocalStorage(place)
-    address = sftp_address(place)
+    address = address_of(place)
+    if isinstance(address, S3Address):
+        shown = os.fsdecode(place)
+        return ObjectStorage(place, Asking(S3Client(address, shown), shown))
     command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
+
+
+def raise_if_untold(place: bytes, error: IbtfsError) -> None:
+    """Raise what *error* says, if it leaves open whether there is a repository at *place*."""
+    refused = error.__cause__
+    if isinstance(refused, OSError) and refused.errno == errno.EIO:
+        raise ObjectUnreadable(f"{os.fsdecode(place)}/{error}") from error
+    if is_remote(place) and isinstance(error, (StorageFailed, LibraryMissing, UsageError)):
+        raise error
+
+
+def is_bound_to_process(place: bytes) -> bool:
+    """Whether what speaks to *place* cannot go on in a process that is forked."""
+    return is_remote(place) and isinstance(address_of(place), S3Address)

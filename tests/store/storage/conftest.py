@@ -10,6 +10,7 @@ import pytest
 
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.opening import storage_at
+from tests.support.seaweed import BUCKET, Seaweed, aws_environment, seaweed
 from tests.support.sshd import Server, served
 
 
@@ -17,6 +18,13 @@ from tests.support.sshd import Server, served
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for the tests of one process."""
     with served(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A server for the tests of one process."""
+    with seaweed(tmp_path_factory.mktemp("seaweed") / "s") as server:
         yield server
 
 
@@ -30,9 +38,16 @@ def _sftp(request: pytest.FixtureRequest, folder: Path) -> bytes:
     return b"sftp://127.0.0.1:%d%b" % (server.port, os.fsencode(folder))
 
 
+def _s3(request: pytest.FixtureRequest, folder: Path) -> bytes:
+    server: Seaweed = request.getfixturevalue("weed")
+    aws_environment(request.getfixturevalue("monkeypatch"), server.s3)
+    return f"s3://{BUCKET}/{folder.parent.name}/repository".encode()
+
+
 MADE: Mapping[str, Callable[[pytest.FixtureRequest, Path], bytes]] = {
     "local": _local,
     "sftp": _sftp,
+    "s3": _s3,
 }
 
 
