@@ -43,6 +43,7 @@ HOMES = {
     "librsync": {"format.rsync"},
     "zfec": {"format.erasure"},
     "pathspec": {"format.patterns"},
+    "urllib3": {"store.storage.objects.dav_http"},
     "sqlite3": {"store.writing.catalog"},
     "mfusepy": {"fuse.fuse3."},
     "fuse": {"fuse.fuse2"},
@@ -165,6 +166,7 @@ def test_an_outside_library_has_a_home(library: str) -> None:
     assert {name for name in users if not inside(name, HOMES[library])} == set()
     if library in {
         "zfec",
+        "urllib3",
         "mfusepy",
         "fuse",
         "msgpack",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from ibtfs.store.storage.address import is_remote, sftp_address
+import os
+
+from ibtfs.store.storage.address import dav_address, is_dav, is_remote, sftp_address
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.objects.asking import Asking
+from ibtfs.store.storage.objects.storage import ObjectStorage
 from ibtfs.store.storage.sftp.channel import Channel, ssh_command
 from ibtfs.store.storage.sftp.client import SftpClient
 from ibtfs.store.storage.sftp.storage import SftpStorage
@@ -16,12 +20,22 @@ Place = bytes | FolderStorage
 def storage_at(place: Place) -> FolderStorage:
     """The storage at *place*.
 
-    Nothing is looked at yet.  Raises UsageError if it is the address of nothing that there is.
+    Nothing is looked at yet.  Raises UsageError if it is the address of nothing that there is, and
+    LibraryMissing.
     """
     if not isinstance(place, bytes):
         return place
     if not is_remote(place):
         return LocalStorage(place)
+    if is_dav(place):
+        return _dav_storage(place)
     address = sftp_address(place)
     command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
+
+
+def _dav_storage(place: bytes) -> FolderStorage:
+    from ibtfs.store.storage.objects.dav import DavClient  # with a library of its own
+
+    address = dav_address(place)
+    return ObjectStorage(os.fsencode(address.shown), Asking(DavClient(address), address.shown))
