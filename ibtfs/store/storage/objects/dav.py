@@ -98,22 +98,31 @@ class DavClient:
                 to = urlsplit(reply.header("Location")).path
                 if to == f"{path}/":
                     return [Entry(parts_of(path), True, "", "", "")]
-            if reply.status != 207:
-                raise self._refusal(reply, key)
-            told, left = Entries(path.rstrip("/")), SAID_LIMIT
-            try:
-                while piece := reply.read(1 << 16):
-                    left -= len(piece)
-                    if left < 0:
-                        raise Malformed("XML without end")
-                    told.feed(piece)
-                entries = told.close()
-            except Malformed as error:
-                if not piece and not reply.has_length:
-                    raise NotReached("the connection ended") from error
-                raise self._wrong(key, error) from error
-            reply.end()
-            return entries
+            if reply.status == 207:
+                return self._entries(reply, path, key)
+            refusal = self._refusal(reply, key)
+        if reply.status == 400 and path.strip("/") and path.endswith("/"):
+            # so some say that it is a file
+            found = self._told(path.rstrip("/"), key, depth=0)
+            if found is None or not any(entry.is_folder for entry in found):
+                return None
+        raise refusal
+
+    def _entries(self, reply: Reply, path: str, key: str) -> list[Entry]:
+        told, left = Entries(path.rstrip("/")), SAID_LIMIT
+        try:
+            while piece := reply.read(1 << 16):
+                left -= len(piece)
+                if left < 0:
+                    raise Malformed("XML without end")
+                told.feed(piece)
+            entries = told.close()
+        except Malformed as error:
+            if not piece and not reply.has_length:
+                raise NotReached("the connection ended") from error
+            raise self._wrong(key, error) from error
+        reply.end()
+        return entries
 
     def read(self, key: str, offset: int, size: int) -> bytes:
         """As ObjectClient says."""
@@ -139,7 +148,9 @@ class DavClient:
             if reply.status == 200:
                 return self._from_whole(reply, key, offset, size), False
             found = _RANGE.fullmatch(reply.header("Content-Range").strip())
-            if found is None or int(found[1]) != offset or int(found[2]) < offset:
+            if found is None:
+                raise NotReached("it does not tell which range it gives")  # or its head was cut off
+            if int(found[1]) != offset or int(found[2]) < offset:
                 raise self._wrong(key, Malformed("another range than was asked for"))
             told = int(found[2]) + 1 - offset
             data = reply.read(min(told, size))
@@ -155,7 +166,7 @@ class DavClient:
         reply.skip(offset)
         data = reply.read(size)
         if len(data) < size and not reply.has_length:
-            raise self._wrong(key, Malformed("it does not tell where an object ends"))
+            raise NotReached("it does not tell where an object ends")  # or its head was cut off
         if reply.header("Content-Length") == str(offset + len(data)):
             reply.end()
         return data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import ssl
 import threading
@@ -30,6 +31,7 @@ PAUSE_LIMIT = 30.0
 """So long is not asked, at most, when the server says how long that should be."""
 CONNECTIONS = 32
 PIECE = 1 << 18
+logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # of heads that were cut off
 LOGIN_TRIES = 3
 
 

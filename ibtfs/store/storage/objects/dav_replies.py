@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from email.utils import parsedate_to_datetime
@@ -74,7 +75,10 @@ class Entry(NamedTuple):
             raise Malformed("it does not tell when a file was put") from error
         if size > SIZE_LIMIT or not 0 <= changed < 1 << 33:
             raise Malformed("a size or a time that cannot be")
-        return Found(size, int(changed) * 1_000_000_000, self.tag)
+        # Apache calls it a weak one within a second, and the end is what differs
+        tag = self.tag.removeprefix("W/").encode("utf-8", "surrogateescape")
+        digest = hashlib.blake2b(tag, digest_size=16).hexdigest() if tag else ""
+        return Found(size, int(changed) * 1_000_000_000, digest)
 
 
 def parts_of(path: str) -> tuple[str, ...]:
