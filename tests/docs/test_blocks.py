@@ -31,7 +31,7 @@ NOT_RUN = {
     "mounts": {"/media/disk/backups", "#", "[documents]"},
     "deltas": set(),
     "storage": {"repository/"},
-    "remote": set(),
+    "remote": {"machine"},  # a line of .netrc
     "space": set(),
     "performance": {"scripts/bench"},
     "comparison": set(),

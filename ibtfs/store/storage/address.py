@@ -57,11 +57,6 @@ def without_password(place: bytes) -> bytes:
     return _PASSWORD.sub(rb"\1@", place, count=1) if _SCHEME.match(place) else place
 
 
-def is_dav(place: bytes) -> bool:
-    """Whether *place* is the address of a folder that WebDAV leads to."""
-    return place.lower().startswith((DAV, DAVS))
-
-
 def dav_address(place: bytes) -> DavAddress:
     """What ``davs://user:password@host:port/path`` says.  Raises UsageError."""
     shown = os.fsdecode(without_password(place))
@@ -89,15 +84,21 @@ def _host_and_port(text: str, shown: str) -> tuple[str, int]:
     return host, int(port or 0)
 
 
+def address_of(place: bytes) -> SftpAddress | DavAddress:
+    """What the address of another machine says.  Raises UsageError."""
+    scheme = _SCHEME.match(place)
+    start = scheme[0].lower() if scheme else SFTP
+    if start in {DAV, DAVS}:
+        return dav_address(place)
+    if start != SFTP:
+        raise UsageError(f"no storage is called {start.decode()}; sftp:// and davs:// are some")
+    return sftp_address(place)
+
+
 def sftp_address(place: bytes) -> SftpAddress:
     """What ``sftp://user@host:port/path`` or ``user@host:path`` says.  Raises UsageError."""
     shown = os.fsdecode(without_password(place))
-    scheme = _SCHEME.match(place)
-    if scheme and place[: scheme.end()].lower() != SFTP:
-        raise UsageError(
-            f"{shown!r}: no storage is called {scheme[0].decode()}; sftp:// and davs:// are some"
-        )
-    if scheme is None:
+    if _SCHEME.match(place) is None:
         return _short_address(place, shown)
     server, slash, path = place[len(SFTP) :].partition(b"/")
     user, _, rest = server.decode("ascii", "replace").rpartition("@")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ibtfs.store.storage.address import dav_address, is_dav, is_remote, sftp_address
+from ibtfs.store.storage.address import DavAddress, address_of, is_remote
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.objects.asking import Asking
@@ -27,15 +27,14 @@ def storage_at(place: Place) -> FolderStorage:
         return place
     if not is_remote(place):
         return LocalStorage(place)
-    if is_dav(place):
-        return _dav_storage(place)
-    address = sftp_address(place)
+    address = address_of(place)
+    if isinstance(address, DavAddress):
+        return _dav_storage(address)
     command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
 
 
-def _dav_storage(place: bytes) -> FolderStorage:
+def _dav_storage(address: DavAddress) -> FolderStorage:
     from ibtfs.store.storage.objects.dav import DavClient  # with a library of its own
 
-    address = dav_address(place)
     return ObjectStorage(os.fsencode(address.shown), Asking(DavClient(address), address.shown))

@@ -20,7 +20,7 @@ from ibtfs.errors import (
     UsageError,
 )
 from ibtfs.store.storage import waiting
-from ibtfs.store.storage.address import dav_address, is_dav, is_remote
+from ibtfs.store.storage.address import DavAddress, address_of, dav_address, is_remote
 from ibtfs.store.storage.base import FolderStorage, whole
 from ibtfs.store.storage.objects import dav_stream
 from ibtfs.store.storage.objects.client import NotReached
@@ -642,7 +642,7 @@ def test_bytes_that_are_encoded_are_refused(said: tuple[DavClient, list[bytes]])
 def test_addresses(place: str, expected: tuple[bool, str, str, str, int, bytes, str]) -> None:
     found = dav_address(place.encode())
     assert is_remote(place.encode())
-    assert is_dav(place.encode())
+    assert isinstance(address_of(place.encode()), DavAddress)
     if expected[3]:
         assert (found.is_secure, found.user, found.password, found.host, found.port, found.path,
                 found.shown) == expected  # fmt: skip

@@ -50,6 +50,8 @@ def refusal(status: int, to: str, place: str) -> Exception:
     what = f"refuses it: {status}"
     if status in ELSEWHERE:
         what = f"says that it is elsewhere: {to[:200]!r}"
+    elif status == 413:
+        what = "takes nothing that is as large: 413 (Apache: see its LimitRequestBody)"
     elif status == 403:
         what = "forbids it"
     return StorageFailed(f"{place}: the server {what}")
