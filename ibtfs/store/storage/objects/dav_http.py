@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import ssl
@@ -31,6 +32,8 @@ PAUSE_LIMIT = 30.0
 """So long is not asked, at most, when the server says how long that should be."""
 CONNECTIONS = 32
 PIECE = 1 << 18
+SENT = 1 << 16
+"""Bytes that are sent at once: each may take as long as a connection, however slow the line is."""
 logging.getLogger("urllib3.connection").setLevel(logging.ERROR)  # of heads that were cut off
 LOGIN_TRIES = 3
 
@@ -147,7 +150,9 @@ class HttpServer:
         lines = {"User-Agent": "ibtfs", "Accept-Encoding": "identity", **headers}
         if method == "PUT" or size:
             lines["Content-Length"] = str(size)
-        if not isinstance(body, bytes):
+        if isinstance(body, bytes) and size > SENT:
+            body = io.BytesIO(body)
+        elif not isinstance(body, bytes):
             body.seek(0)
         is_written = method in {"PUT", "MOVE", "DELETE"}
         timeout = urllib3.Timeout(
@@ -192,11 +197,11 @@ class HttpServer:
         address = self._address
         if address.is_secure:
             return urllib3.HTTPSConnectionPool(
-                address.host, address.port or 443, maxsize=CONNECTIONS, blocksize=PIECE,
+                address.host, address.port or 443, maxsize=CONNECTIONS, blocksize=SENT,
                 ssl_context=ssl.create_default_context(),
             )  # fmt: skip
         return urllib3.HTTPConnectionPool(
-            address.host, address.port or 80, maxsize=CONNECTIONS, blocksize=PIECE
+            address.host, address.port or 80, maxsize=CONNECTIONS, blocksize=SENT
         )
 
 
