@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -28,7 +28,6 @@ PidFile {place}/pid
 ErrorLog {place}/log
 DefaultRuntimeDir {place}/run
 Mutex file:{place}/run
-{user}
 {modules}
 Listen 127.0.0.1:{port}
 DocumentRoot {folder}
@@ -66,6 +65,9 @@ NEEDED = (
 class DavServer:
     """A server whose files lie in *folder*; :attr:`tls_port` is 0 if it has none."""
 
+    privileges: Sequence[str] = ()
+    """What takes those away that it does not need."""
+
     def __init__(self, place: Path) -> None:
         self._place, self.port, self.tls_port = place, free_port(), 0
         self.folder = place / "files"
@@ -82,7 +84,7 @@ class DavServer:
             # a session of its own: what it has started goes with it
             self._process = subprocess.Popen(
                 # it ends with the tests, however they do
-                ["setpriv", "--pdeathsig", "KILL", *self.command()],
+                ["setpriv", *self.privileges, "--pdeathsig", "KILL", *self.command()],
                 start_new_session=True, stdin=subprocess.DEVNULL,
                 stdout=output, stderr=output,
             )  # fmt: skip
@@ -130,17 +132,18 @@ class Apache(DavServer):
         )  # fmt: skip
         (place / "conf").write_text(CONFIGURATION.format(
             place=place, folder=self.folder, port=self.port, tls_port=self.tls_port, realm=REALM,
-            user="User www-data\nGroup www-data" if os.geteuid() == 0 else "",
             modules="\n".join(
                 f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in NEEDED
             ),
         ))  # fmt: skip
         if os.geteuid() == 0:
             subprocess.run(["chown", "-R", "www-data:www-data", place], check=True)
+            self.privileges = ("--reuid", "www-data", "--regid", "www-data", "--clear-groups")
 
     def command(self) -> list[str | Path]:
         """As DavServer says."""
-        return [APACHE, "-DFOREGROUND", "-f", self._place / "conf"]
+        # one process, of many threads
+        return [APACHE, "-X", "-f", self._place / "conf"]
 
 
 class Rclone(DavServer):
