@@ -16,9 +16,9 @@ import pytest
 
 from tests.support import differences, snapshot
 from tests.support.commands import command, outside, run, run_json
+from tests.support.dav_gate import HttpGate
 from tests.support.dav_servers import Apache
 from tests.support.dav_servers import served as dav_served
-from tests.support.http_gate import HttpGate
 from tests.support.repositories import settle
 from tests.support.sshd import Gate, Server, served
 from tests.support.trees import make_tree

@@ -27,8 +27,8 @@ from ibtfs.store.storage.objects.client import NotReached
 from ibtfs.store.storage.objects.dav import DavClient
 from ibtfs.store.storage.objects.dav_replies import AHEAD_LIMIT, Entries, Malformed, parts_of
 from ibtfs.store.storage.opening import storage_at
+from tests.support.dav_gate import HttpGate
 from tests.support.dav_servers import PASSWORD, USER, Apache, DavServer
-from tests.support.http_gate import HttpGate
 
 MIB = 1 << 20
 ODD = ["ä", "a b", "%25+", "#?&;='\"", "[<>]", "~x", "a%2Fb", "\udcff"]
