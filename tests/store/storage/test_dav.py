@@ -7,7 +7,7 @@ import random
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -150,6 +150,25 @@ def test_names_tell_objects_from_folders_and_of_nothing_else(client: DavClient) 
         client.put("none/x", b"")
     with pytest.raises(StorageFailed):
         client.make_folder("x")
+
+
+def test_many_make_the_same_folder_at_once(client: DavClient) -> None:
+    wrong: list[Exception] = []
+
+    def make() -> None:
+        try:
+            for number in range(20):
+                client.make_folder(f"f{number}")
+        except Exception as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert len(client.names("")) == 20
 
 
 def test_a_name_is_given_to_what_is_there_where_nothing_has_it(client: DavClient) -> None:
@@ -322,7 +341,7 @@ def test_a_reply_that_is_cut_off_is_never_taken_for_all(client: DavClient, gate:
     client.put("x", data)
     for number in range(30):
         client.put(f"n{number}", b"")
-    asks = [
+    asks: list[tuple[Callable[[], object], object]] = [
         (lambda: client.read("x", 0, 1000), data),
         (lambda: client.look("x"), client.look("x")),
         (lambda: len(client.names("")), 31),

@@ -227,11 +227,12 @@ class DavClient:
     def make_folder(self, folder: str) -> None:
         """As ObjectClient says."""
         with self._server.asked("MKCOL", self._path(folder, is_folder=True)) as reply:
-            if reply.status not in {405, *ELSEWHERE}:
-                self._require(reply, folder, {200, 201, 204})
+            if reply.status in {200, 201, 204}:
+                reply.end()
                 return
             refusal = self._refusal(reply, folder)
-        if not self.has_folder(folder):
+        # what is there is not allowed, and forbidden if it was made just now
+        if not isinstance(refusal, StorageFailed) or not self.has_folder(folder):
             raise refusal
 
     def remove_folder(self, folder: str) -> None:
