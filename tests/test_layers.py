@@ -44,6 +44,7 @@ HOMES = {
     "zfec": {"format.erasure"},
     "pathspec": {"format.patterns"},
     "obstore": {"store.storage.objects.s3"},
+    "urllib3": {"store.storage.objects.dav_http"},
     "sqlite3": {"store.writing.catalog"},
     "mfusepy": {"fuse.fuse3."},
     "fuse": {"fuse.fuse2"},
@@ -181,6 +182,7 @@ def test_an_outside_library_has_a_home(library: str) -> None:
     if library in {
         "zfec",
         "obstore",
+        "urllib3",
         "mfusepy",
         "fuse",
         "msgpack",

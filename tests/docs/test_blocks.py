@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dav_servers import Apache, served
 from tests.support.documents import PAGES, environment, literal_blocks, make_program, make_programs
 
 DAY = 86_400
@@ -31,7 +32,7 @@ NOT_RUN = {
     "mounts": {"/media/disk/backups", "#", "[documents]"},
     "deltas": set(),
     "storage": {"repository/"},
-    "remote": {"export"},  # needs a bucket: see promises/test_s3
+    "remote": {"export", "machine"},  # needs a bucket: see promises/test_s3; a line of .netrc
     "space": set(),
     "performance": {"scripts/bench"},
     "comparison": set(),
@@ -90,11 +91,14 @@ class World:
         self.home = self.root / "home" / "me"
         self.repository = self.root / "media" / "disk" / "backups"
         self.mountpoint = self.root / "mnt" / "backups"
+        self.cloud = ""
+        """Where the folder of the manual's WebDAV server is."""
 
     def run(self, line: str, *, back: float = 0) -> int:
         """Run *line*, *back* seconds ago by the clock of ibtfs; its exit code."""
         line = re.sub(r"(?<![\w/.~])/(?=(?:media|mnt|srv|etc|sbin|home)\b)", f"{self.root}/", line)
         line = re.sub(r"(?<= )/(?= )", str(self.root), line)
+        line = re.sub(r"davs://(me@)?cloud\.example(:\d+)?/remote", self.cloud, line)
         variables = {**environment(self.home, self.programs), "BACK": str(back)}
         return subprocess.run(
             ["bash", "-o", "pipefail", "-c", line], cwd=self.home, env=variables, timeout=240,
@@ -181,11 +185,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[str]:
+    """A server by WebDAV."""
+    with served(Apache) as server:
+        yield server.address("").rstrip("/")
+
+
 @pytest.fixture
-def world(made: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+def world(made: Path, cloud: str) -> Iterator[World]:
     """A fresh copy of the world."""
     subprocess.run(["cp", "-a", made / "kept", made / "root"], check=True)
     new = World(made)
+    new.cloud = cloud
     yield new
     if os.path.ismount(new.mountpoint):
         assert new.run("ibtfs umount -q --lazy /mnt/backups") == 0

@@ -1,4 +1,4 @@
-"""Repositories on another machine, by a real sshd: each command does what it does in a folder."""
+"""Repositories on another machine, by real servers: each command does what it does in a folder."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ import pytest
 
 from tests.support import differences, snapshot
 from tests.support.commands import command, outside, run, run_json
+from tests.support.dav_gate import HttpGate
+from tests.support.dav_servers import Apache
+from tests.support.dav_servers import served as dav_served
 from tests.support.repositories import settle
 from tests.support.sshd import Gate, Server, served
 from tests.support.trees import make_tree
@@ -215,3 +218,99 @@ def test_what_cannot_be_reached_is_one_clear_line(
     assert "does not exist" in result.stderr
     result = run("list", "http://bucket/x", code=2)
     assert "no storage is called http://" in result.stderr
+
+
+# By WebDAV
+
+
+@pytest.fixture(scope="module")
+def apache() -> Iterator[Apache]:
+    with dav_served(Apache) as server:
+        assert isinstance(server, Apache)
+        yield server
+
+
+@pytest.fixture
+def http_gate(apache: Apache) -> Iterator[HttpGate]:
+    gate = HttpGate(apache.port)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def dav_place(http_gate: HttpGate) -> str:
+    return f"dav://127.0.0.1:{http_gate.port}/r{os.urandom(8).hex()}"
+
+
+def test_commands_by_webdav(dav_place: str, source: Path, tmp_path: Path) -> None:
+    run("init", "-q", dav_place)
+    trees = []
+    for number in range(3):
+        edit(source, number)
+        run("backup", "-q", source, dav_place)
+        trees.append(copied(source, tmp_path / f"tree{number}"))
+    listed = run_json("list", dav_place)["points"]
+    assert [one["full"] for one in listed] == [True, False, False]
+    points = [one["id"] for one in listed]
+    for point, tree in zip(points, trees):
+        assert_restored(dav_place, point, tree, tmp_path / "back")
+    assert run("cat", dav_place, points[1], "a").stdout_bytes == b"one\n" * 500
+    assert "new2" in run("ls", dav_place, points[2]).stdout
+    run("tag", "add", "-q", dav_place, "kept", points[0])
+    run("tag", "remove", "-q", dav_place, "kept", points[0])
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    assert outside("mount", "-q", dav_place, mountpoint).returncode == 0
+    try:
+        subprocess.run(
+            ["cp", "-a", f"{mountpoint}/source/latest/.", tmp_path / "copied"], check=True
+        )
+    finally:
+        assert outside("umount", mountpoint).returncode == 0
+    for name in ("a", "large", "sub/b", "new2"):
+        assert (tmp_path / "copied" / name).read_bytes() == (source / name).read_bytes()
+    assert run_json("check", "--read-data", dav_place)["damages"] == []
+    run("forget", "-q", dav_place, points[1])
+    run("prune", "-q", dav_place)
+    for number in (0, 2):
+        assert_restored(dav_place, points[number], trees[number], tmp_path / "back")
+    assert run_json("check", "--read-data", dav_place)["damages"] == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_backups_by_webdav_go_on_whatever_the_network_does(
+    dav_place: str, source: Path, tmp_path: Path, http_gate: HttpGate, seed: int
+) -> None:
+    rng = random.Random(seed)
+    for number in range(3):
+        edit(source, number)
+        http_gate.cut_after(rng.randrange(2000, 20_000))
+        http_gate.swallow(methods=[rng.choice(["MOVE", "PUT", "DELETE"])])
+        http_gate.refuse(2, rng.choice([500, 503]), methods=[rng.choice(["PUT", "MOVE"])])
+        run("backup", "-q", source, dav_place)
+        http_gate.cut_after(rng.randrange(2000, 200_000))
+        assert_restored(dav_place, "latest", source, tmp_path / "back")
+    assert http_gate.cuts >= 5
+    assert run_json("check", "--read-data", dav_place)["damages"] == []
+
+
+def test_a_password_is_not_shown(apache: Apache, source: Path, tmp_path: Path) -> None:
+    place = f"dav://me:SECRET@127.0.0.1:{apache.port}/basic/r"
+    result = run("backup", source, place, code=1)
+    assert "refuses the user or the password" in result.stderr
+    assert result.stderr.count("\n") == 1
+    shown = result.stderr
+    shown += run("list", place.replace("/basic/r", "/none"), code=10).stderr
+    shown += run("list", place.replace(":SECRET@127", ":SECRET@1 27"), code=2).stderr
+    assert "SECRET" not in shown
+    made = f"dav://me:SECRET@127.0.0.1:{apache.port}/r{os.urandom(8).hex()}"  # asks for none
+    shown = run("backup", source, made).stderr + run("list", made).stdout
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    assert outside("mount", "-q", made, mountpoint).returncode == 0
+    try:
+        assert (mountpoint / "source/latest/a").read_bytes() == (source / "a").read_bytes()
+        shown += Path("/proc/mounts").read_text()
+    finally:
+        assert outside("umount", mountpoint).returncode == 0
+    assert "SECRET" not in shown

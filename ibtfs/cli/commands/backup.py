@@ -82,7 +82,9 @@ def command(
     outcome, before = Outcome(created), repo.points.all()
     if not as_json:
         if created and not quiet:
-            say(f"Made the repository {shown(repository)}")
+            from ibtfs.store.storage.address import without_password
+
+            say(f"Made the repository {shown(without_password(repository))}")
         tell_damaged(before.damaged)
     for source in wanted:
         reporter = Reporter(

@@ -52,5 +52,7 @@ def command(
     if as_json:
         emit_json({**json_bytes(repository, "repository"), "id": made.id.hex(), "exit_code": 0})
     elif not quiet:
-        say(f"Made the repository {shown(repository)}")
+        from ibtfs.store.storage.address import without_password
+
+        say(f"Made the repository {shown(without_password(repository))}")
     return 0

@@ -6,7 +6,7 @@ import errno
 import os
 
 from ibtfs.errors import IbtfsError, LibraryMissing, ObjectUnreadable, StorageFailed, UsageError
-from ibtfs.store.storage.address import S3Address, address_of, is_remote
+from ibtfs.store.storage.address import DavAddress, S3Address, address_of, is_remote
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.objects.asking import Asking
@@ -23,7 +23,8 @@ Place = bytes | FolderStorage
 def storage_at(place: Place) -> FolderStorage:
     """The storage at *place*.
 
-    Nothing is looked at yet.  Raises UsageError if it is the address of nothing that there is.
+    Nothing is looked at yet.  Raises UsageError if it is the address of nothing that there is, and
+    LibraryMissing.
     """
     if not isinstance(place, bytes):
         return place
@@ -33,6 +34,8 @@ def storage_at(place: Place) -> FolderStorage:
     if isinstance(address, S3Address):
         shown = os.fsdecode(place)
         return ObjectStorage(place, Asking(S3Client(address, shown), shown))
+    if isinstance(address, DavAddress):
+        return _dav_storage(address)
     command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
 
@@ -49,3 +52,9 @@ def raise_if_untold(place: bytes, error: IbtfsError) -> None:
 def is_bound_to_process(place: bytes) -> bool:
     """Whether what speaks to *place* cannot go on in a process that is forked."""
     return is_remote(place) and isinstance(address_of(place), S3Address)
+
+
+def _dav_storage(address: DavAddress) -> FolderStorage:
+    from ibtfs.store.storage.objects.dav import DavClient  # with a library of its own
+
+    return ObjectStorage(os.fsencode(address.shown), Asking(DavClient(address), address.shown))
