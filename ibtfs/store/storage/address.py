@@ -9,15 +9,15 @@ from urllib.parse import unquote_to_bytes
 
 from ibtfs.errors import UsageError
 
-SFTP = b"sftp://"
+SFTP, SSH = b"sftp://", b"ssh://"
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.-]*[0-9A-Za-z_.])?|\[[0-9A-Fa-f:.%a-z]+\]")
 _USER = re.compile(r"[0-9A-Za-z_][0-9A-Za-z_.@$-]*")
 _SHORT = re.compile(rb"([^/:]+)@([^/:\[]+|\[[^/\]]+\]):(.*)", re.DOTALL)
 
 
-class SftpAddress(NamedTuple):
-    """A folder that SFTP leads to; *user* may be empty, *port* 0: what ssh has for them.
+class SshAddress(NamedTuple):
+    """A folder that SSH leads to; *user* may be empty, *port* 0: what ssh has for them.
 
     A *path* that does not begin with a slash lies in the home directory of the user.
     """
@@ -33,15 +33,23 @@ def is_remote(place: bytes) -> bool:
     return _SCHEME.match(place) is not None or _SHORT.fullmatch(place) is not None
 
 
-def sftp_address(place: bytes) -> SftpAddress:
-    """What ``sftp://user@host:port/path`` or ``user@host:path`` says.  Raises UsageError."""
+def is_served(place: bytes) -> bool:
+    """Whether *place* is served by an ibtfs there, and not by SFTP."""
+    return place[: len(SSH)].lower() == SSH
+
+
+def ssh_address(place: bytes) -> SshAddress:
+    """What ``sftp://user@host:port/path`` or ``user@host:path`` says, or the same by ``ssh://``.
+
+    Raises UsageError.
+    """
     shown = os.fsdecode(place)
     scheme = _SCHEME.match(place)
-    if scheme and place[: scheme.end()].lower() != SFTP:
+    if scheme and place[: scheme.end()].lower() not in (SFTP, SSH):
         raise UsageError(f"{shown!r}: no storage is called {scheme[0].decode()}; sftp:// is one")
     if scheme is None:
         return _short_address(place, shown)
-    server, slash, path = place[len(SFTP) :].partition(b"/")
+    server, slash, path = place[scheme.end() :].partition(b"/")
     user, _, rest = server.decode("ascii", "replace").rpartition("@")
     host, _, port = rest.partition("]:") if rest.startswith("[") else rest.partition(":")
     host = f"{host}]" if rest.startswith("[") and "]:" in rest else host
@@ -50,20 +58,20 @@ def sftp_address(place: bytes) -> SftpAddress:
     path = unquote_to_bytes(path)
     home = path == b"~" or path.startswith(b"~/")
     return _checked(
-        SftpAddress(user, host, int(port or 0), path[2:] if home else slash + path), shown
+        SshAddress(user, host, int(port or 0), path[2:] if home else slash + path), shown
     )
 
 
-def _short_address(place: bytes, shown: str) -> SftpAddress:
+def _short_address(place: bytes, shown: str) -> SshAddress:
     found = _SHORT.fullmatch(place)
     if found is None:
         raise UsageError(f"{shown!r} does not name another machine")
     user, host = (part.decode("ascii", "replace") for part in found.groups()[:2])
     path = found[3][2:] if found[3].startswith(b"~/") else found[3]
-    return _checked(SftpAddress(user, host, 0, path), shown)
+    return _checked(SshAddress(user, host, 0, path), shown)
 
 
-def _checked(address: SftpAddress, shown: str) -> SftpAddress:
+def _checked(address: SshAddress, shown: str) -> SshAddress:
     """*address*, unless it is none: what begins with a dash would be an option of ssh."""
     if not _HOST.fullmatch(address.host):
         raise UsageError(f"{shown!r}: {address.host!r} cannot be the name of a machine")

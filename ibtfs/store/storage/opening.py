@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ibtfs.store.storage.address import is_remote, sftp_address
+from ibtfs.store.storage.address import is_remote, ssh_address
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.sftp.channel import Channel, ssh_command
@@ -22,6 +22,6 @@ def storage_at(place: Place) -> FolderStorage:
         return place
     if not is_remote(place):
         return LocalStorage(place)
-    address = sftp_address(place)
+    address = ssh_address(place)
     command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
