@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -38,7 +39,8 @@ class Server:
         (place / "sshd.conf").write_text("\n".join([
             f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {place}/host",
             f"AuthorizedKeysFile {place}/known_users", "StrictModes no", "UsePAM no",
-            "PidFile none", "MaxStartups 100", "Subsystem sftp internal-sftp", "",
+            "PidFile none", "MaxStartups 100", "Subsystem sftp internal-sftp",
+            f"SetEnv PATH={Path(sys.executable).parent}:/usr/bin:/bin", "",
         ]))  # fmt: skip
         self.path = f"{place}/bin:{os.environ['PATH']}"
         ssh = place / "bin/ssh"

@@ -35,7 +35,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["local", "sftp"])
+@pytest.fixture(params=["local", "sftp", "ssh"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Where a repository may be made: in this folder, or in it by a server."""
     folder = os.fsencode(tmp_path / "repository")
@@ -43,7 +43,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         return folder
     server: Server = request.getfixturevalue("server")
     monkeypatch.setenv("PATH", server.path)
-    return b"sftp://127.0.0.1:%d%b" % (server.port, folder)
+    return b"%b://127.0.0.1:%d%b" % (request.param.encode(), server.port, folder)
 
 
 @pytest.fixture
