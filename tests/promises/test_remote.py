@@ -1,4 +1,5 @@
-"""Repositories on another machine, by a real sshd, with and without an ibtfs there: each command does what it does in a folder."""
+"""Repositories on another machine, by a real sshd, with an ibtfs there or without: each command
+does what it does in a folder."""
 
 from __future__ import annotations
 

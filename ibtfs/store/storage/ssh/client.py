@@ -59,9 +59,11 @@ class StoreClient(Reconnecting[StoreChannel]):
         except OSError as error:
             raise StorageFailed(f"{self.shown}: not reached: {error.strerror}") from error
 
-    def ask(self, verb: str, *words: Any, patient: bool = True) -> wire.Message:
-        """The reply to a request, which bears to be repeated.  Raises as :meth:`does`."""
-        return self.does(lambda channel: replied(channel.ask(verb, *words)), patient=patient)
+    def ask(self, verb: str, *words: Any, patient: bool = True) -> None:
+        """Have something done, which bears to be repeated.  Raises as :meth:`does`."""
+        self.does(
+            lambda channel: wire.values_of(replied(channel.ask(verb, *words))), patient=patient
+        )
 
     def values(self, types: tuple[type, ...], verb: str, *words: Any) -> tuple[Any, ...]:
         """The values, of these *types*, of the reply to a request.  Raises as :meth:`does`."""

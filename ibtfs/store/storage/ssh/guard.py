@@ -66,9 +66,8 @@ def may_put(name: str, facts: Facts, now: float) -> str:
     top, _, rest = name.partition("/")
     owner, _, base = rest.partition("/")
     if name == layout.CONFIG:
-        used = (facts.names(folder) for folder in ("", layout.ARCHIVES, layout.POINTS))
-        there, archives, points = used
-        is_used = layout.CONFIG in there or archives or points
+        folders = (layout.ARCHIVES, layout.BUNDLES, layout.POINTS)
+        is_used = layout.CONFIG in facts.names("") or any(map(facts.names, folders))
         return f"{APPENDS}, and there is a repository" if is_used else ""
     if top == layout.POINTS and POINT_ID.match(owner) and not base:
         return _may_come(owner, facts, now)

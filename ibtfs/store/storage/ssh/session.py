@@ -25,10 +25,6 @@ Answer = tuple[tuple[Any, ...], bytes]
 NOTHING: Answer = ((), b"")
 
 
-class Refused(StorageFailed):
-    """The server does not do that for this client."""
-
-
 class Verb(NamedTuple):
     """A verb: the types of its arguments, which of them are names, and what does it."""
 
@@ -141,7 +137,7 @@ class Session:
     def _unless(self, name: str, reason: str) -> None:
         if reason:
             log.warning("refused %r: %s", name, reason)
-            raise Refused(f"{name}: refused: {reason}")
+            raise StorageFailed(f"{name}: refused: {reason}")
 
     # Objects
 

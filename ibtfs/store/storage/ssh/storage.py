@@ -143,7 +143,7 @@ class StoreStorage:
 
     def lease(self, name: str, token: str) -> StoreLease:
         """As Leases says."""
-        self.client.ask("lease", self.shared, name, token, True)
+        self.client.ask_for(bool, "lease", self.shared, name, token, True)
         self.client.leases[name] = (token, self.shared)
         return StoreLease(self.client, name)
 
@@ -161,7 +161,7 @@ class StoreStorage:
         try:
             if self.client.ask_for(bool, "held", name):
                 return True
-            self.client.ask("token", name)
+            self.token(name)
         except ObjectMissing:
             return False
         return None

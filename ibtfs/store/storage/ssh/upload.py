@@ -67,7 +67,7 @@ class StoreUpload:
         self._sent = 0
         self._replies: deque[Future[wire.Message]] = deque()
         self._syncs: deque[tuple[int, Future[wire.Message]]] = deque()
-        self._was_begun = self._was_finished = False
+        self._was_begun = self._was_finished = self._is_named = False
         self._is_open = True
         self._do(self._opened)
 
@@ -86,10 +86,11 @@ class StoreUpload:
             try:
                 replied(channel.ask("resume", *words, self._settled))
             except ObjectMissing:
+                self._is_named = self._was_finished and self._is_this(channel)
                 # never made anew if it was there: somebody took its owner for dead
-                if self._was_begun or self._was_finished:
+                if self._was_begun and not self._is_named:
                     raise
-                is_first = True
+                is_first = not self._is_named
         self._put = channel.ask("put", *words) if is_first else None
         self._asked = self._settled
         self._channel = channel
@@ -147,6 +148,7 @@ class StoreUpload:
         """Let go of what is durable."""
         end, future = self._syncs[0]
         replied(future)
+        self._was_begun = True
         self._syncs.popleft()
         self._settled = end
         while self._kept and self._kept[0].offset + len(self._kept[0].data) <= end:
@@ -168,6 +170,9 @@ class StoreUpload:
         """Give the part its name; it has it already if the reply that said so was lost."""
         is_again = self._was_finished
         try:
+            self._opened(channel)
+            if self._is_named:
+                return
             self._send(channel)
             self._was_finished = True
             future = channel.ask("finish", self._number, self.size)
@@ -180,8 +185,7 @@ class StoreUpload:
                 raise
             replied(channel.ask("abort", *self._place))  # servers name first, and then remove
         except ObjectMissing:
-            if not (is_again and self._is_this(channel)):
-                raise LockLost(LOST) from None
+            raise LockLost(LOST) from None
 
     def _is_this(self, channel: StoreChannel) -> bool:
         """Whether the name is that of what was put here, durably from then on.
