@@ -31,7 +31,7 @@ NOT_RUN = {
     "mounts": {"/media/disk/backups", "#", "[documents]"},
     "deltas": set(),
     "storage": {"repository/"},
-    "remote": {"command=\"ibtfs"},  # a line of authorized_keys
+    "remote": {'command="ibtfs'},  # a line of authorized_keys
     "space": set(),
     "performance": {"scripts/bench"},
     "comparison": set(),
@@ -45,8 +45,8 @@ STAND_INS = {
     "pg_dump": "echo 'CREATE TABLE shelf (book text);'",
     "jq": "exec cat",
     "ssh": 'cd "$HOME"; for last; do :; done\n'
-           'case "$last" in *serve-store*) exec sh -c "$last";; esac\n'
-           "exec /usr/lib/openssh/sftp-server",
+    'case "$last" in *serve-store*) exec sh -c "$last";; esac\n'
+    "exec /usr/lib/openssh/sftp-server",
 }
 
 
