@@ -24,7 +24,7 @@ from ibtfs.store.storage.ssh.session import Session
 
 THREADS = 16
 WAITING_BYTES = 32 << 20
-WAITING_REQUESTS = 2000
+WAITING_REQUESTS = 500
 END_SECONDS = 30.0
 _CHUNK = 1 << 18
 log = logging.getLogger(__name__)

@@ -31,7 +31,9 @@ from ibtfs.store.storage.pipe import ConnectionLost, Malformed
 MAGIC, VERSION = "ibtfs store", 1
 APPEND_ONLY, WRITE_ONLY = "append-only", "write-only"
 HELLO, PING = "hello", "ping"
-HEAD_LIMIT, DATA_LIMIT = 0xFFFF, 1 << 20
+HEAD_LIMIT, DATA_LIMIT = 16 << 10, 1 << 20
+WORDS = 12
+"""Values in a head at most; none of them holds others."""
 SIZES = 6
 PIECE = 256 << 10
 """Bytes that are read or written by one request: many are on their way at once."""
@@ -94,7 +96,7 @@ def received(read: Callable[[int], bytes]) -> Message | None:
     if len(sizes) < SIZES:
         return None
     size, head_size = int.from_bytes(sizes[:4], "big"), int.from_bytes(sizes[4:], "big")
-    if not head_size <= size <= head_size + DATA_LIMIT:
+    if head_size > HEAD_LIMIT or not head_size <= size <= head_size + DATA_LIMIT:
         raise Malformed(f"a message of {size} bytes")
     body = read(size)
     if len(body) < size:
@@ -105,6 +107,8 @@ def received(read: Callable[[int], bytes]) -> Message | None:
         raise Malformed(str(error)) from error
     if type(head[0]) is not int or type(head[1]) is not str or head[0] < 0:
         raise Malformed("a message without a number")
+    if len(head) > WORDS or {tuple, dict} & set(map(type, head)):
+        raise Malformed("a message of too much")
     return Message(head, body[head_size:])
 
 
