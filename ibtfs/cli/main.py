@@ -49,6 +49,7 @@ COMMANDS = {
     "protect": _Lazy("protect", "Add parity, by which damage up to a share heals."),
     "check": _Lazy("check", "Check a repository for damage."),
     "repair": _Lazy("repair", "Take what is damaged from a copy of the repository."),
+    "serve-store": _Lazy("serve_store", "Serve a repository to an ibtfs on another machine."),
     "help": _Lazy("help", "Show a page of the manual, or the help of a command."),
 }
 

@@ -1,4 +1,4 @@
-"""Repositories on another machine, by real servers: each command does what it does in a folder."""
+"""Repositories on other machines, by real servers: each command does what it does in a folder."""
 
 from __future__ import annotations
 
@@ -52,10 +52,17 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture(params=["sftp", "ssh"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    """How the other machine is spoken to: by SFTP, or with an ibtfs there."""
+    kind: str = request.param
+    return kind
+
+
 @pytest.fixture
-def place(gate: Gate, tmp_path: Path) -> str:
+def place(scheme: str, gate: Gate, tmp_path: Path) -> str:
     """Where the repository is to be made; it lies in this folder, too."""
-    return f"sftp://127.0.0.1:{gate.port}{tmp_path}/repository"
+    return f"{scheme}://127.0.0.1:{gate.port}{tmp_path}/repository"
 
 
 def edit(source: Path, number: int) -> None:

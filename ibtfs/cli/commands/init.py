@@ -43,8 +43,8 @@ def command(
     """Make a new, empty repository.
 
     REPO is a folder that does not exist or is empty; its parent must exist. It may lie on another
-    machine: sftp://USER@HOST/PATH. `ibtfs backup` makes a repository at first use, so this is
-    needed only for the options.
+    machine: sftp://USER@HOST/PATH, or ssh:// if ibtfs is there. `ibtfs backup` makes a repository
+    at first use, so this is needed only for the options.
     """
     from ibtfs.store.repository import Repository
 

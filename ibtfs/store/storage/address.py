@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlsplit
 
 from ibtfs.errors import UsageError
 
-SFTP = b"sftp://"
+SFTP, SSH = b"sftp://", b"ssh://"
 S3 = b"s3://"
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*)://")
 _HOST = re.compile(r"[0-9A-Za-z_](?:[0-9A-Za-z_.-]*[0-9A-Za-z_.])?|\[[0-9A-Fa-f:.%a-z]+\]")
@@ -24,8 +24,8 @@ _PASSWORD = re.compile(rb"([^:]*://[^/:@]*):[^/]*@")
 _SHORT = re.compile(rb"([^/:]+)@([^/:\[]+|\[[^/\]]+\]):(.*)", re.DOTALL)
 
 
-class SftpAddress(NamedTuple):
-    """A folder that SFTP leads to; *user* may be empty, *port* 0: what ssh has for them.
+class SshAddress(NamedTuple):
+    """A folder that SSH leads to; *user* may be empty, *port* 0: what ssh has for them.
 
     A *path* that does not begin with a slash lies in the home directory of the user.
     """
@@ -102,7 +102,7 @@ def _host_and_port(text: str, shown: str) -> tuple[str, int]:
     return host, int(port or 0)
 
 
-def address_of(place: bytes) -> SftpAddress | S3Address | DavAddress:
+def address_of(place: bytes) -> SshAddress | S3Address | DavAddress:
     """What the address of another machine says.  Raises UsageError."""
     scheme = _SCHEME.match(place)
     start = scheme[0].lower() if scheme else SFTP
@@ -110,35 +110,44 @@ def address_of(place: bytes) -> SftpAddress | S3Address | DavAddress:
         return s3_address(place)
     if start in {DAV, DAVS}:
         return dav_address(place)
-    if start != SFTP:
-        known = "sftp://, s3:// and davs:// are some"
+    if start not in {SFTP, SSH}:
+        known = "sftp://, ssh://, s3:// and davs:// are some"
         raise UsageError(f"no storage is called {start.decode()}; {known}")
-    return sftp_address(place)
+    return ssh_address(place)
 
 
-def sftp_address(place: bytes) -> SftpAddress:
-    """What ``sftp://user@host:port/path`` or ``user@host:path`` says.  Raises UsageError."""
+def is_served(place: bytes) -> bool:
+    """Whether *place* is served by an ibtfs there, and not by SFTP."""
+    return place[: len(SSH)].lower() == SSH
+
+
+def ssh_address(place: bytes) -> SshAddress:
+    """What ``sftp://user@host:port/path`` or ``user@host:path`` says, or the same by ``ssh://``.
+
+    Raises UsageError.
+    """
     shown = os.fsdecode(without_password(place))
-    if _SCHEME.match(place) is None:
+    scheme = _SCHEME.match(place)
+    if scheme is None:
         return _short_address(place, shown)
-    server, slash, path = place[len(SFTP) :].partition(b"/")
+    server, slash, path = place[scheme.end() :].partition(b"/")
     user, _, rest = server.decode("ascii", "replace").rpartition("@")
     host, port = _host_and_port(rest, shown)
     path = unquote_to_bytes(path)
     home = path == b"~" or path.startswith(b"~/")
-    return _checked(SftpAddress(user, host, port, path[2:] if home else slash + path), shown)
+    return _checked(SshAddress(user, host, port, path[2:] if home else slash + path), shown)
 
 
-def _short_address(place: bytes, shown: str) -> SftpAddress:
+def _short_address(place: bytes, shown: str) -> SshAddress:
     found = _SHORT.fullmatch(place)
     if found is None:
         raise UsageError(f"{shown!r} does not name another machine")
     user, host = (part.decode("ascii", "replace") for part in found.groups()[:2])
     path = found[3][2:] if found[3].startswith(b"~/") else found[3]
-    return _checked(SftpAddress(user, host, 0, path), shown)
+    return _checked(SshAddress(user, host, 0, path), shown)
 
 
-def _checked(address: SftpAddress, shown: str) -> SftpAddress:
+def _checked(address: SshAddress, shown: str) -> SshAddress:
     """*address*, unless it is none: what begins with a dash would be an option of ssh."""
     if not _HOST.fullmatch(address.host):
         raise UsageError(f"{shown!r}: {address.host!r} cannot be the name of a machine")

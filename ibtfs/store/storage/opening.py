@@ -6,7 +6,13 @@ import errno
 import os
 
 from ibtfs.errors import IbtfsError, LibraryMissing, ObjectUnreadable, StorageFailed, UsageError
-from ibtfs.store.storage.address import DavAddress, S3Address, address_of, is_remote
+from ibtfs.store.storage.address import (
+    DavAddress,
+    S3Address,
+    address_of,
+    is_remote,
+    is_served,
+)
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.objects.asking import Asking
@@ -15,6 +21,9 @@ from ibtfs.store.storage.objects.storage import ObjectStorage
 from ibtfs.store.storage.sftp.channel import Channel, ssh_command
 from ibtfs.store.storage.sftp.client import SftpClient
 from ibtfs.store.storage.sftp.storage import SftpStorage
+from ibtfs.store.storage.ssh.channel import StoreChannel, served_command
+from ibtfs.store.storage.ssh.client import StoreClient
+from ibtfs.store.storage.ssh.storage import StoreStorage
 
 Place = bytes | FolderStorage
 """Where a repository lies: an absolute path, the address of another machine, or its storage."""
@@ -36,6 +45,10 @@ def storage_at(place: Place) -> FolderStorage:
         return ObjectStorage(place, Asking(S3Client(address, shown), shown))
     if isinstance(address, DavAddress):
         return _dav_storage(address)
+    if is_served(place):
+        served, shown = served_command(address), os.fsdecode(place)
+        client = StoreClient(lambda secret: StoreChannel(served, secret, address.path), shown)
+        return StoreStorage(place, address, client)
     command = ssh_command(address)
     return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
 

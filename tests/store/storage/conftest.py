@@ -49,10 +49,10 @@ def _local(_: pytest.FixtureRequest, folder: Path) -> bytes:
     return os.fsencode(folder)
 
 
-def _sftp(request: pytest.FixtureRequest, folder: Path) -> bytes:
+def _by_ssh(request: pytest.FixtureRequest, folder: Path) -> bytes:
     server: Server = request.getfixturevalue("sshd")
     request.getfixturevalue("monkeypatch").setenv("PATH", server.path)
-    return b"sftp://127.0.0.1:%d%b" % (server.port, os.fsencode(folder))
+    return f"{request.param}://127.0.0.1:{server.port}{folder}".encode()
 
 
 def _s3(request: pytest.FixtureRequest, folder: Path) -> bytes:
@@ -68,7 +68,8 @@ def _dav(request: pytest.FixtureRequest, _: Path) -> bytes:
 
 MADE: Mapping[str, Callable[[pytest.FixtureRequest, Path], bytes]] = {
     "local": _local,
-    "sftp": _sftp,
+    "sftp": _by_ssh,
+    "ssh": _by_ssh,
     "s3": _s3,
     "apache": _dav,
     "rclone": _dav,

@@ -15,9 +15,9 @@ import pytest
 
 from ibtfs.errors import ObjectExists, ObjectMissing, StorageFailed, UsageError
 from ibtfs.store.leftovers import FENCED
-from ibtfs.store.storage.address import SftpAddress, is_remote, sftp_address
+from ibtfs.store.storage import reconnecting
+from ibtfs.store.storage.address import SshAddress, is_remote, ssh_address
 from ibtfs.store.storage.base import is_unfinished, whole
-from ibtfs.store.storage.sftp import client as client_module
 from ibtfs.store.storage.sftp import files
 from ibtfs.store.storage.sftp.channel import Channel, ConnectionLost, ssh_command
 from ibtfs.store.storage.sftp.client import SftpClient
@@ -37,14 +37,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def gate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setenv("PATH", server.path)
-    monkeypatch.setattr(client_module, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(reconnecting, "FIRST_WAIT", 0.01)
     gate = Gate(server.port)
     yield gate
     gate.close()
 
 
 def storage_behind(gate: Gate, folder: Path, retry_seconds: float = 30) -> SftpStorage:
-    address = SftpAddress("", "127.0.0.1", gate.port, os.fsencode(folder))
+    address = SshAddress("", "127.0.0.1", gate.port, os.fsencode(folder))
     client = SftpClient(lambda: Channel(ssh_command(address)), retry_seconds)
     return SftpStorage(b"sftp://here", address, client)
 
@@ -155,7 +155,7 @@ def test_a_server_that_answers_nonsense(tmp_path: Path, monkeypatch: pytest.Monk
         (tmp_path / "ssh").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "ssh").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        client = SftpClient(lambda: Channel(ssh_command(SftpAddress("", "x", 0, b"/x"))))
+        client = SftpClient(lambda: Channel(ssh_command(SshAddress("", "x", 0, b"/x"))))
         with pytest.raises(OSError, match=text):
             client.again(lambda channel: client.look(channel, b"/x"))
 
@@ -362,7 +362,7 @@ def test_folders_that_are_missing_are_made(storage: SftpStorage, tmp_path: Path)
 )
 def test_addresses(place: bytes, expected: tuple[str, str, int, bytes]) -> None:
     assert is_remote(place)
-    assert sftp_address(place) == expected
+    assert ssh_address(place) == expected
 
 
 @pytest.mark.parametrize("place", [b"/a@b:c", b"./a@b:c", b"a", b"host:path", b"a/sftp://x/y"])
@@ -379,4 +379,4 @@ def test_paths_of_this_machine(place: bytes) -> None:
 )  # fmt: skip
 def test_what_is_no_address_is_refused(place: bytes) -> None:
     with pytest.raises(UsageError):
-        sftp_address(place)
+        ssh_address(place)

@@ -18,7 +18,7 @@ from ibtfs.errors import (
     RepositoryExists,
 )
 from ibtfs.store.layout import CONFIG, FOLDERS
-from ibtfs.store.storage.address import SftpAddress
+from ibtfs.store.storage.address import SshAddress
 from ibtfs.store.storage.base import (
     UNFINISHED,
     drop_unfinished,
@@ -44,7 +44,7 @@ class SftpStorage(SftpVolume):
     """
 
     def __init__(
-        self, root: bytes, address: SftpAddress, client: SftpClient, *, shared: bool = False
+        self, root: bytes, address: SshAddress, client: SftpClient, *, shared: bool = False
     ) -> None:
         super().__init__(root, address, client)
         self._shared = shared

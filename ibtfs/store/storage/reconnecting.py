@@ -1,0 +1,103 @@
+"""Connections that are made anew when they are lost, and what was under way done again."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from ibtfs.store.storage.pipe import ConnectionLost, Malformed, PipeChannel
+
+RETRY_SECONDS = 15 * 60
+"""So long a connection that was lost is tried again: a router may be started anew meanwhile."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+Result = TypeVar("Result")
+Channel = TypeVar("Channel", bound=PipeChannel[Any])
+
+
+class Reconnecting(Generic[Channel]):
+    """What *connect* leads to; threads may share it.
+
+    What goes wrong is raised as OSError, with ENOTCONN if there is no connection.  One that was
+    lost is made anew, and :meth:`again` repeats what was under way, for *retry_seconds*; after that
+    each is tried once.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Channel], retry_seconds: float = RETRY_SECONDS
+    ) -> None:
+        self._connect, self._retry_seconds = connect, retry_seconds
+        self._gave_up = False
+        self._lock = threading.Lock()
+        self._channel: Channel | None = None
+        self._was_there = False
+        self._close: weakref.finalize[..., Any] | None = None
+
+    def channel(self) -> Channel:
+        """The connection, made if there is none.  Raises ConnectionLost."""
+        with self._lock:
+            channel = self._channel
+            if channel is not None and channel.owner != os.getpid():
+                channel.leave()
+                self._drop(channel)
+                channel, self._was_there = None, False
+            if channel is None:
+                channel = self._connect()
+                try:
+                    self._settle(channel)
+                except BaseException:
+                    channel.close()
+                    raise
+                self._channel = channel
+                self._close = weakref.finalize(self, channel.close)
+                self._was_there = True
+            return channel
+
+    def _settle(self, channel: Channel) -> None:
+        """Do what a new connection needs before it is used."""
+
+    def _drop(self, channel: Channel) -> None:
+        if self._channel is channel:
+            self._channel = None
+            if self._close is not None:
+                self._close.detach()
+
+    def lost(self, channel: Channel) -> None:
+        """Give up a connection that failed."""
+        with self._lock:
+            if self._channel is channel:
+                self._drop(channel)
+                channel.close()
+
+    def again(self, work: Callable[[Channel], Result], *, patient: bool = True) -> Result:
+        """What *work* gives, with another connection if one is lost; it must bear to be repeated.
+
+        Unless *patient*, that is tried once, and at once.  Raises OSError.
+        """
+        wait, lost_at = FIRST_WAIT, 0.0
+        while True:
+            channel = None
+            try:
+                channel = self.channel()
+                result = work(channel)
+                self._gave_up = False
+                return result
+            except Malformed as error:
+                if channel is not None:
+                    self.lost(channel)
+                raise OSError(errno.EPROTO, f"the server answers wrongly: {error}") from error
+            except ConnectionLost as error:
+                if channel is not None:
+                    self.lost(channel)
+                is_first, lost_at = not lost_at, lost_at or time.monotonic()
+                self._gave_up |= time.monotonic() - lost_at > self._retry_seconds
+                may_wait = patient and not self._gave_up
+                if not self._was_there or not (may_wait or (is_first and channel is not None)):
+                    raise OSError(errno.ENOTCONN, error.strerror) from error
+            if may_wait:
+                time.sleep(wait)
+                wait = min(2 * wait, LONGEST_WAIT)
