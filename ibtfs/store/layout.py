@@ -19,6 +19,8 @@ FORGOTTEN: Final = "forgotten"
 PROTECTION: Final = "protection"
 FOLDERS: Final = (ARCHIVES, BUNDLES, DAMAGED, FORGOTTEN, LOCKS, POINTS, PROTECTION, TAGS)
 """The folders that every repository has."""
+NESTED: Final = (ARCHIVES, TAGS)
+"""Those that have folders in them."""
 
 DATA, SIGS, INDEX = "data", "sigs", "index"
 KINDS: Final = (DATA, SIGS, INDEX)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EVERYWHERE = ("local", "sftp", "ssh", "s3", "apache", "rclone")
+EVERYWHERE = ("local", "sftp", "ssh", "s3", "apache", "rclone", "weed-dav")
 """All of them."""
 IN_A_FOLDER = ("local", "sftp", "ssh")
 """Those that lie in a folder of this machine, which a test can look into and damage."""

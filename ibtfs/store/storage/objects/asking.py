@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -17,7 +18,7 @@ class Asking:
 
     def __init__(self, client: ObjectClient, shown: str, seconds: float = RETRY_SECONDS) -> None:
         self.client, self.shown = client, shown
-        self._waiting = Waiting(shown, seconds)
+        self._waiting, self._seconds = Waiting(shown, seconds), seconds
         self._was_reached = False
 
     def again(self, work: Callable[[], Result], *, patient: bool = True) -> Result:
@@ -26,12 +27,15 @@ class Asking:
         Unless *patient*, and before the server was ever reached, it is not waited for.  Raises
         StorageFailed if it is not reached, and whatever else *work* raises.
         """
-        is_again = False
+        is_again, began = False, 0.0
         while True:
             try:
                 result = work()
             except NotReached as error:
+                began = began or time.monotonic()
+                # others may be answered meanwhile, and this never
                 may_wait = patient and self._was_reached
+                may_wait = may_wait and time.monotonic() - began <= self._seconds
                 if may_wait and self._waiting.wait(str(error)):
                     continue
                 if self._was_reached and not may_wait and not is_again:

@@ -154,7 +154,7 @@ class HttpServer:
             body = io.BytesIO(body)
         elif not isinstance(body, bytes):
             body.seek(0)
-        is_written = method in {"PUT", "MOVE", "DELETE"}
+        is_written = method == "MOVE" or size > SENT  # what is small is there at once, or never
         timeout = urllib3.Timeout(
             connect=CONNECT_SECONDS, read=WRITTEN_SECONDS if is_written else ANSWER_SECONDS
         )

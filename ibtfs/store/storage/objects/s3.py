@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from ibtfs.errors import IbtfsError, LibraryMissing, ObjectExists, ObjectMissing
+from ibtfs.errors import IbtfsError, LibraryMissing, ObjectExists, ObjectMissing, StorageFailed
 from ibtfs.store.storage.address import S3Address
 from ibtfs.store.storage.objects.aws import Settings, settings_of
 from ibtfs.store.storage.objects.client import Found
@@ -206,7 +207,8 @@ class S3Client:
             if self._renaming.get(step) is not COPIED:
                 self._copy(key, new, replace)
                 self._renaming[step] = COPIED
-            self.remove(key)
+            with contextlib.suppress(StorageFailed):  # who may not remove leaves what means nothing
+                self.remove(key)
         except IbtfsError:
             self._renaming.pop(step, None)
             raise
