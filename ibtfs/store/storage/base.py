@@ -313,12 +313,20 @@ def whole(storage: Storage, name: str, limit: int) -> bytes:
         return stored.read(0, stored.size)
 
 
-def drop_unfinished(storage: Storage, token: str) -> None:
-    """Remove all uploads of *storage* that were begun under *token*.  Raises StorageFailed."""
+def unfinished_of(storage: Storage, token: str) -> list[str]:
+    """All uploads of *storage* that were begun under *token*.  Raises StorageFailed."""
     folders = ["", *FOLDERS]
     for folder in FOLDERS:
         folders += [f"{folder}/{name}" for name in storage.list(folder)]
-    for folder in folders:
-        for name in storage.list(folder, unfinished=True):
-            if is_unfinished(name) and token_of(name) == token:
-                storage.delete(f"{folder}/{name}" if folder else name)
+    return [
+        f"{folder}/{name}" if folder else name
+        for folder in folders
+        for name in storage.list(folder, unfinished=True)
+        if is_unfinished(name) and token_of(name) == token
+    ]
+
+
+def drop_unfinished(storage: Storage, token: str) -> None:
+    """Remove all uploads of *storage* that were begun under *token*.  Raises StorageFailed."""
+    for name in unfinished_of(storage, token):
+        storage.delete(name)

@@ -69,12 +69,15 @@ class ObjectClient(Protocol):
         """
         ...
 
-    def names(self, folder: str) -> list[str]:
-        """The names in *folder*, of objects and of folders; none if there is no such folder."""
+    def names(self, folder: str) -> dict[str, Found | None]:
+        """The names in *folder*, of objects and, with None, of folders; empty if there is none."""
         ...
 
     def put(self, key: str, data: bytes) -> None:
-        """Have *data* there, whole, in place of what there was.  For a MiB at most."""
+        """Have *data* there, whole, in place of what there was.  For a MiB at most.
+
+        Raises ObjectMissing if the folder is missing, where there are such things.
+        """
         ...
 
     def stream(self, key: str) -> ObjectStream:

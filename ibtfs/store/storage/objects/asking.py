@@ -1,0 +1,43 @@
+"""Requests that are repeated until the server answers, and what then goes wrong in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from ibtfs.errors import StorageFailed
+from ibtfs.store.storage.objects.client import NotReached, ObjectClient
+from ibtfs.store.storage.waiting import RETRY_SECONDS, Waiting
+
+Result = TypeVar("Result")
+
+
+class Asking:
+    """Asks *client*, which messages call *shown*; threads may share it."""
+
+    def __init__(self, client: ObjectClient, shown: str, seconds: float = RETRY_SECONDS) -> None:
+        self.client, self.shown = client, shown
+        self._waiting = Waiting(shown, seconds)
+        self._was_reached = False
+
+    def again(self, work: Callable[[], Result], *, patient: bool = True) -> Result:
+        """What *work* gives, which bears to be repeated.
+
+        Unless *patient*, and before the server was ever reached, it is not waited for.  Raises
+        StorageFailed if it is not reached, and whatever else *work* raises.
+        """
+        is_again = False
+        while True:
+            try:
+                result = work()
+            except NotReached as error:
+                may_wait = patient and self._was_reached
+                if may_wait and self._waiting.wait(str(error)):
+                    continue
+                if self._was_reached and not may_wait and not is_again:
+                    is_again = True
+                    continue
+                raise StorageFailed(f"{self.shown}: not reached: {error}") from error
+            self._was_reached = True
+            self._waiting.succeeded()
+            return result

@@ -1,0 +1,160 @@
+"""An object being put: under another name until its owner's leases were seen, then renamed."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Protocol
+
+from ibtfs.errors import IbtfsError, LockLost, ObjectExists, ObjectMissing, StorageFailed
+from ibtfs.store.storage.base import LOST
+from ibtfs.store.storage.leases import LeaseBook
+from ibtfs.store.storage.objects.asking import Asking
+from ibtfs.store.storage.objects.client import Found, NotReached, ObjectStream
+
+SMALL = 1 << 20
+"""Bytes that are put by one request, which can be repeated; what is larger is a stream."""
+COMPARED = 64 << 10
+"""Of an object that may be this one, so many bytes are compared, and its size."""
+
+
+class Place(Protocol):
+    """What an upload needs of its storage; ObjectStorage says what each does."""
+
+    asking: Asking
+    leases: LeaseBook
+
+    def look(self, name: str) -> Found | None:
+        """What an object is."""
+        ...
+
+    def make_folders_above(self, name: str) -> None:
+        """Make the folders that an object is to lie in."""
+        ...
+
+    def changed(self, name: str) -> None:
+        """An object came or went."""
+        ...
+
+
+class ObjectUpload:
+    """An object being put, as Upload says; *in_place* of what has its name, or as a new one.
+
+    *direct*: it may have its name before the leases were seen, for nothing is done by it alone.
+    Used by one thread.
+    """
+
+    def __init__(
+        self, storage: Place, name: str, *, in_place: bool = False, direct: bool = False
+    ) -> None:
+        self._storage, self.name, self._in_place = storage, name, in_place
+        self._client, self._asking = storage.asking.client, storage.asking
+        self._direct = direct
+        folder, slash, base = name.rpartition("/")
+        self._part = name if direct else f"{folder}{slash}{storage.leases.part_name(base)}"
+        self.size = 0
+        self._begins = bytearray()
+        self._held = bytearray()
+        self._stream: ObjectStream | None = None
+        self._is_open, self._was_named = True, False
+
+    def _put(self, data: bytes) -> None:
+        """Have *data* under the name of the part."""
+        for is_last in (False, True):
+            try:
+                self._asking.again(lambda: self._client.put(self._part, data))
+            except ObjectMissing:
+                if is_last:
+                    raise
+                self._storage.make_folders_above(self.name)
+            else:
+                return
+
+    def write(self, data: bytes | memoryview) -> None:
+        """As Upload says."""
+        self._begins += data[: max(COMPARED - len(self._begins), 0)]
+        self.size += len(data)
+        self._held += data
+        if len(self._held) > SMALL:
+            if self._stream is None:
+                self._storage.make_folders_above(self.name)
+                self._stream = self._client.stream(self._part)
+            self._send(self._stream)
+
+    def _send(self, stream: ObjectStream) -> None:
+        held, self._held = bytes(self._held), bytearray()
+        try:
+            stream.write(held)
+        except NotReached as error:
+            raise self._lost(error) from error
+
+    def _lost(self, error: NotReached) -> StorageFailed:
+        return StorageFailed(f"{self._asking.shown}: lost while writing {self.name}: {error}")
+
+    def finish(self) -> None:
+        """As Upload says."""
+        if self._direct:
+            self._storage.leases.require()
+            if self._storage.look(self.name) is not None:
+                self.abort()
+                raise ObjectExists(f"{self.name}: is there already")
+        self._arrive()
+        if not self._direct:
+            # whoever breaks a lock removes it first, and then what was begun under it: either the
+            # lock is missed here, or the part is found by him, and missed when it is renamed
+            self._storage.leases.require()
+            self._asking.again(self._name)
+        self._is_open = False
+        self._storage.changed(self.name)
+
+    def _arrive(self) -> None:
+        stream = self._stream
+        if stream is None:
+            self._put(bytes(self._held))
+            return
+        self._send(stream)
+        try:
+            stream.finish()
+        except NotReached as error:
+            raise self._lost(error) from error
+
+    def _name(self) -> None:
+        """Give the part its name; it has it already if the reply that said so was lost."""
+        is_again, self._was_named = self._was_named, True
+        try:
+            self._client.rename(self._part, self.name, replace=self._in_place)
+        except ObjectExists:
+            if not (is_again and self._is_this()):
+                raise ObjectExists(f"{self.name}: is there already") from None
+            self._client.remove(self._part)
+        except ObjectMissing:
+            if not (is_again and self._is_this()):
+                raise LockLost(LOST) from None
+
+    def _is_this(self) -> bool:
+        """Whether what has the name is what was put here."""
+        found = self._client.look(self.name)
+        if found is None or found.size != self.size:
+            return False
+        return self._client.read(self.name, 0, len(self._begins)) == self._begins
+
+    def abort(self) -> None:
+        """As Upload says."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        if self._stream is not None:
+            self._stream.abort()
+        if self._direct:
+            return
+        try:
+            self._asking.again(lambda: self._client.remove(self._part), patient=False)
+        except IbtfsError:
+            pass  # the server is not reached: what was begun is found later
+
+    def __enter__(self) -> ObjectUpload:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        self.abort()
