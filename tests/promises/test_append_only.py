@@ -228,10 +228,11 @@ def test_a_point_that_would_hide_others_or_steer_what_stays(
     with pytest.raises(IbtfsError, match=REFUSED):
         attacker.put(*manifest(repository, **changes))
     assert repository.points.ids() == ids
-    attacker.put(*manifest(repository))  # and one that does not
+    good = manifest(repository)
+    attacker.put(*good)  # one that does not
     assert len(repository.points.ids()) == len(ids) + 1
     with pytest.raises(IbtfsError, match="is there already"):
-        attacker.put(*manifest(repository))
+        attacker.put(*good)
 
 
 def test_a_manifest_that_is_none(repository: Repository, attacker: Attacker) -> None:
