@@ -50,7 +50,7 @@ def storage_at(place: Place) -> FolderStorage:
         client = StoreClient(lambda secret: StoreChannel(served, secret, address.path), shown)
         return StoreStorage(place, address, client)
     command = ssh_command(address)
-    return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
+    return SftpStorage(place, address, SftpClient(lambda: Channel(command), os.fsdecode(place)))
 
 
 def raise_if_untold(place: bytes, error: IbtfsError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import threading
 import time
@@ -11,10 +12,16 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from ibtfs.store.storage.pipe import ConnectionLost, Malformed, PipeChannel
+from ibtfs.store.storage.waiting import (
+    FIRST_WAIT,
+    LONGEST_WAIT,
+    NOT_REACHED,
+    QUIET_TRIES,
+    REACHED,
+    RETRY_SECONDS,
+)
 
-RETRY_SECONDS = 15 * 60
-"""So long a connection that was lost is tried again: a router may be started anew meanwhile."""
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
+log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Channel = TypeVar("Channel", bound=PipeChannel[Any])
 
@@ -24,13 +31,14 @@ class Reconnecting(Generic[Channel]):
 
     What goes wrong is raised as OSError, with ENOTCONN if there is no connection.  One that was
     lost is made anew, and :meth:`again` repeats what was under way, for *retry_seconds*; after that
-    each is tried once.
+    each is tried once.  That it is waited is told, of what *shown* names.
     """
 
     def __init__(
-        self, connect: Callable[[], Channel], retry_seconds: float = RETRY_SECONDS
+        self, connect: Callable[[], Channel], shown: str, retry_seconds: float = RETRY_SECONDS
     ) -> None:
-        self._connect, self._retry_seconds = connect, retry_seconds
+        self._connect, self.shown, self._retry_seconds = connect, shown, retry_seconds
+        self._told = False
         self._gave_up = False
         self._lock = threading.Lock()
         self._channel: Channel | None = None
@@ -78,13 +86,14 @@ class Reconnecting(Generic[Channel]):
 
         Unless *patient*, that is tried once, and at once.  Raises OSError.
         """
-        wait, lost_at = FIRST_WAIT, 0.0
+        wait, lost_at, tries = FIRST_WAIT, 0.0, 0
         while True:
             channel = None
             try:
                 channel = self.channel()
                 result = work(channel)
                 self._gave_up = False
+                self._tell_reached()
                 return result
             except Malformed as error:
                 if channel is not None:
@@ -98,6 +107,19 @@ class Reconnecting(Generic[Channel]):
                 may_wait = patient and not self._gave_up
                 if not self._was_there or not (may_wait or (is_first and channel is not None)):
                     raise OSError(errno.ENOTCONN, error.strerror) from error
+                tries += 1
+                if may_wait and tries == QUIET_TRIES:
+                    self._tell_waiting(error)
             if may_wait:
                 time.sleep(wait)
                 wait = min(2 * wait, LONGEST_WAIT)
+
+    def _tell_waiting(self, error: ConnectionLost) -> None:
+        if not self._told:
+            self._told, minutes = True, round(self._retry_seconds / 60)
+            log.warning(NOT_REACHED, self.shown, error.strerror, minutes)
+
+    def _tell_reached(self) -> None:
+        if self._told:
+            self._told = False
+            log.warning(REACHED, self.shown)

@@ -11,6 +11,8 @@ RETRY_SECONDS = 15 * 60
 """So long a server is tried again: a router may be started anew meanwhile."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 QUIET_TRIES = 3
+NOT_REACHED = "%s is not reached (%s); it is tried again for %d minutes"
+REACHED = "%s is reached again"
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +37,7 @@ class Waiting:
             told, self._lost_at, self._tries = self._told, 0.0, 0
             self._told = self._gave_up = False
         if told:
-            log.warning("%s is reached again", self._shown)
+            log.warning(REACHED, self._shown)
 
     def wait(self, why: str) -> bool:
         """Wait before the next try, as *why* makes necessary; False if there is to be none.
@@ -54,7 +56,6 @@ class Waiting:
             pause = min(FIRST_WAIT * 2 ** min(self._tries - 1, 10), LONGEST_WAIT)
         if tell:
             minutes = round(self._seconds / 60)
-            text = "%s is not reached (%s); it is tried again for %d minutes"
-            log.warning(text, self._shown, why, minutes)
+            log.warning(NOT_REACHED, self._shown, why, minutes)
         time.sleep(pause * random.uniform(0.75, 1.0))
         return True

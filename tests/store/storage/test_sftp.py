@@ -45,7 +45,7 @@ def gate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 def storage_behind(gate: Gate, folder: Path, retry_seconds: float = 30) -> SftpStorage:
     address = SshAddress("", "127.0.0.1", gate.port, os.fsencode(folder))
-    client = SftpClient(lambda: Channel(ssh_command(address)), retry_seconds)
+    client = SftpClient(lambda: Channel(ssh_command(address)), "sftp://here", retry_seconds)
     return SftpStorage(b"sftp://here", address, client)
 
 
@@ -155,7 +155,7 @@ def test_a_server_that_answers_nonsense(tmp_path: Path, monkeypatch: pytest.Monk
         (tmp_path / "ssh").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "ssh").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        client = SftpClient(lambda: Channel(ssh_command(SshAddress("", "x", 0, b"/x"))))
+        client = SftpClient(lambda: Channel(ssh_command(SshAddress("", "x", 0, b"/x"))), "sftp://x")
         with pytest.raises(OSError, match=text):
             client.again(lambda channel: client.look(channel, b"/x"))
 

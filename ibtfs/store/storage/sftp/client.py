@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from ibtfs.store.storage.base import Space
-from ibtfs.store.storage.reconnecting import RETRY_SECONDS, Reconnecting
+from ibtfs.store.storage.reconnecting import Reconnecting
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel, ConnectionLost, Reply
 from ibtfs.store.storage.sftp.replies import (
@@ -24,6 +24,7 @@ from ibtfs.store.storage.sftp.replies import (
     refusal,
 )
 from ibtfs.store.storage.sftp.wire import Attributes, number, string
+from ibtfs.store.storage.waiting import RETRY_SECONDS
 
 PIECE = 32 << 10
 """What every server takes and gives at once."""
@@ -50,13 +51,13 @@ class _Limits(NamedTuple):
 class SftpClient(Reconnecting[Channel]):
     """The files that *connect* leads to; threads may share it.
 
-    Paths are bytes.  What goes wrong is raised as OSError.
+    Paths are bytes; messages call it *shown*.  What goes wrong is raised as OSError.
     """
 
     def __init__(
-        self, connect: Callable[[], Channel], retry_seconds: float = RETRY_SECONDS
+        self, connect: Callable[[], Channel], shown: str, retry_seconds: float = RETRY_SECONDS
     ) -> None:
-        super().__init__(connect, retry_seconds)
+        super().__init__(connect, shown, retry_seconds)
         self._limits = _Limits()
 
     def _settle(self, channel: Channel) -> None:

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from ibtfs.errors import StorageFailed
 from ibtfs.store.storage.pipe import ConnectionLost, Malformed
-from ibtfs.store.storage.reconnecting import RETRY_SECONDS, Reconnecting
+from ibtfs.store.storage.reconnecting import Reconnecting
 from ibtfs.store.storage.ssh import wire
 from ibtfs.store.storage.ssh.channel import Connect, StoreChannel
+from ibtfs.store.storage.waiting import RETRY_SECONDS
 
 Result = TypeVar("Result")
 SECRET_BYTES = 16
@@ -32,8 +33,7 @@ class StoreClient(Reconnecting[StoreChannel]):
 
     def __init__(self, connect: Connect, shown: str, retry_seconds: float = RETRY_SECONDS) -> None:
         secret = os.urandom(SECRET_BYTES)
-        super().__init__(lambda: connect(secret), retry_seconds)
-        self.shown = shown
+        super().__init__(lambda: connect(secret), shown, retry_seconds)
         self.leases: dict[str, tuple[str, bool]] = {}
         self._file_numbers = itertools.count(1)
 
