@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,10 @@ def test_mounting_again_after_a_crash(mounting: Mounting, binding: str) -> None:
     mounted = mounting(options)
     os.kill(mounted.pid, signal.SIGKILL)
     mounted.wait_for_end()
+    with suppress(FileNotFoundError):
+        while len(os.listdir(f"/proc/{mounted.pid}/task")) > 1:  # they end after its first one
+            time.sleep(0.01)
+    time.sleep(0.1)
     assert answer(mounted.path) == errno.ENOTCONN
     again = mounting(options)
     assert (again.point / "odd").read_bytes() == b"odd"
