@@ -25,6 +25,7 @@ from ibtfs.actions.backup.run import BackupResult  # noqa: E402
 from ibtfs.store.repository import Repository  # noqa: E402
 from tests.support import CHECKOUT  # noqa: E402
 from tests.support.repositories import Backup, back_up, create, damages  # noqa: E402
+from tests.support.spreading import scheduling  # noqa: E402
 
 # a machine that has much to do is slow, and nothing is wrong
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -79,8 +80,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     if config.getvalue("dist") != "loadgroup":
         return None
-    from tests.support.spreading import scheduling  # which needs pytest-xdist
-
     return scheduling(config, log)
 
 

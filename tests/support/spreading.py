@@ -6,7 +6,6 @@ from functools import cache
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 from tests.support import CHECKOUT
 
@@ -14,7 +13,7 @@ from tests.support import CHECKOUT
 @cache
 def shares(module: str) -> bool:
     """Whether the tests of a module share what is made once for all of them."""
-    return 'scope="module"' in (CHECKOUT / module).read_text()
+    return '(scope="module"' in (CHECKOUT / module).read_text()
 
 
 def unit_of(test: str) -> str:
@@ -26,12 +25,12 @@ def unit_of(test: str) -> str:
     return module if shares(module) else test
 
 
-class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+def scheduling(config: pytest.Config, log: Any) -> Any:
     """Gives out units: those of many tests first, then single tests in their order."""
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-    def _split_scope(self, nodeid: str) -> str:
-        return unit_of(nodeid)
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            return unit_of(nodeid)
 
-
-def scheduling(config: pytest.Config, log: Any) -> Scheduling:
     return Scheduling(config, log)
