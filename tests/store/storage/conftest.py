@@ -66,6 +66,11 @@ def _dav(request: pytest.FixtureRequest, _: Path) -> bytes:
     return os.fsencode(server.address(secrets.token_hex(8)))
 
 
+def _weed_dav(request: pytest.FixtureRequest, folder: Path) -> bytes:
+    server: Seaweed = request.getfixturevalue("weed")
+    return f"dav://127.0.0.1:{server.webdav_port}/{folder.parent.name}".encode()
+
+
 MADE: Mapping[str, Callable[[pytest.FixtureRequest, Path], bytes]] = {
     "local": _local,
     "sftp": _by_ssh,
@@ -73,6 +78,7 @@ MADE: Mapping[str, Callable[[pytest.FixtureRequest, Path], bytes]] = {
     "s3": _s3,
     "apache": _dav,
     "rclone": _dav,
+    "weed-dav": _weed_dav,
 }
 
 
