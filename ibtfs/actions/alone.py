@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from ibtfs.actions.observer import Observer
 from ibtfs.errors import RepositoryLocked
-from ibtfs.store.layout import LOCKS
 from ibtfs.store.lock import EXCLUSIVE, Lock
 from ibtfs.store.repository import Repository
 
@@ -46,9 +45,9 @@ def alone(
 
 def _wait_for_others(repository: Repository, lock: Lock) -> None:
     """Until other locks are there than now, or for some seconds."""
-    before, until = repository.storage.list(LOCKS), time.monotonic() + AGAIN_SECONDS
+    before, until = repository.locks(), time.monotonic() + AGAIN_SECONDS
     while True:
         time.sleep(PAUSE_SECONDS)
         lock.refresh()
-        if time.monotonic() > until or repository.storage.list(LOCKS) != before:
+        if time.monotonic() > until or repository.locks() != before:
             return

@@ -177,6 +177,10 @@ class Repository:
         self.forget_read()
         return lock
 
+    def locks(self) -> list[str]:
+        """The names of the locks that are there."""
+        return self.storage.list(layout.LOCKS)
+
     @property
     def era(self) -> int:
         """Goes up when what was found out before may not hold any more."""

@@ -94,7 +94,7 @@ def test_check_finds_a_reference_to_an_older_epoch(
     backup_of(source)
     find = Catalog._find
     monkeypatch.setattr(Catalog, "_find", lambda self, *what: find(self, *what[:2], 0))
-    monkeypatch.setattr(RunWriter, "allows", lambda *_: True)
+    monkeypatch.setattr(RunWriter, "_may_refer", lambda *_: True)
     result = backup_of(source, full=True)
     assert result.tally.counts["bytes_added"] == 0
     assert any("older epoch" in line for line in damages(repository, read_data=False))

@@ -16,7 +16,7 @@ import pytest
 from ibtfs.errors import ObjectExists, ObjectMissing, StorageFailed, UsageError
 from ibtfs.store.leftovers import FENCED
 from ibtfs.store.storage import reconnecting
-from ibtfs.store.storage.address import SshAddress, is_remote, ssh_address
+from ibtfs.store.storage.address import SshAddress, address_of, is_remote, ssh_address
 from ibtfs.store.storage.base import is_unfinished, whole
 from ibtfs.store.storage.sftp import files
 from ibtfs.store.storage.sftp.channel import Channel, ConnectionLost, ssh_command
@@ -372,11 +372,11 @@ def test_paths_of_this_machine(place: bytes) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    [b"sftp://", b"sftp:///a", b"sftp://host", b"sftp://host/", b"sftp://host/~", b"s3://a/b",
+    [b"sftp://", b"sftp:///a", b"sftp://host", b"sftp://host/", b"sftp://host/~", b"s4://a/b",
      b"sftp://-oProxyCommand=x/a", b"me@-oProxyCommand=x:a", b"-x@host:a", b"sftp://host:0/a",
      b"sftp://host:x/a", b"sftp://host:70000/a", b"sftp://a b/c", b"me@host:",
-     b"sftp://host/a%00b", b"sftp://ho\xffst/a", b"sftp://[::1/a", b"S3://a/b"],
+     b"sftp://host/a%00b", b"sftp://ho\xffst/a", b"sftp://[::1/a", b"S4://a/b"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(place: bytes) -> None:
     with pytest.raises(UsageError):
-        ssh_address(place)
+        address_of(place)
