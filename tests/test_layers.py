@@ -23,8 +23,8 @@ ORDER = {
     "store": (
         "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
         "lock points damage_notes",
-        "repository", "copied_points", "contents absent_points protection", "trees", "leftovers writing removal",
-        "mending",
+        "repository", "copied_points", "contents absent_points protection", "trees",
+        "leftovers writing removal", "mending",
     ),
     "actions": (
         "observer owners", "source deltas damages alone", "checking",

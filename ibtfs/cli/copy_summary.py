@@ -20,7 +20,8 @@ from ibtfs.cli.points import tell_damaged
 from ibtfs.cli.progress import json_problems
 
 if TYPE_CHECKING:
-    from ibtfs.actions.copy.run import Copied, CopyResult
+    from ibtfs.actions.copy.run import CopyResult
+    from ibtfs.actions.copy.work import Copied
     from ibtfs.actions.forget.run import Forgotten
     from ibtfs.errors import IbtfsError
     from ibtfs.format.point import Point

@@ -15,9 +15,12 @@ from ibtfs.store.trees.old_directory import OldDirectory, load_old
 
 
 class Twin(NamedTuple):
-    """A directory of the point that was copied last: its state there, *theirs*, and *ours* here."""
+    """A directory of the point that was copied last: its state there, *theirs*, and *ours* here.
 
-    theirs: StateRef
+    Without the former, what is there may be something else.
+    """
+
+    theirs: StateRef | None
     ours: StateRef
 
 
@@ -25,9 +28,10 @@ class Twin(NamedTuple):
 class Folder:
     """The folder *row* of the other repository, at *path*.
 
-    *theirs* is what it was in the point that was copied last, there, and *ours* here; both or
-    neither.  *stamps* are those of the rows that are to be stored, *changed* the rows that are not
-    as *ours* has them, *folders* those that are still to be entered, *gaps* what cannot be read.
+    *theirs* is what it was in the point that was copied last, there, and *ours* here: never the
+    former alone.  *stamps* are those of the rows that are to be stored, *changed* the rows that are
+    not as *ours* has them, *folders* those that are still to be entered, *gaps* what cannot be
+    read.
     """
 
     row: Entry
@@ -49,8 +53,9 @@ class Folder:
         found = cls(row, path, Directory(source, row.state.ref))
         if twin is not None:
             theirs, ours = load_old(source, twin.theirs), load_old(target, twin.ours)
-            if theirs and ours and theirs.is_readable and ours.is_readable:
-                found.theirs, found.ours = theirs, ours
+            if ours is not None and ours.is_readable:
+                found.ours = ours
+                found.theirs = theirs if theirs is not None and theirs.is_readable else None
         return found
 
     def below(self, name: bytes) -> bytes:
@@ -83,9 +88,9 @@ class Folder:
     def twin_of(self, name: bytes) -> Twin | None:
         """The directory *name* as it was in the point that was copied last."""
         was, here = self.was(name), self.is_here(name)
-        if was is None or here is None or was.state is None or here.state is None:
+        if here is None or here.state is None:
             return None
-        return Twin(was.state, here.state)
+        return Twin(was.state if was is not None else None, here.state)
 
     def missed(self) -> list[bytes]:
         """The names here that may be among those that cannot be read, in order."""
@@ -102,7 +107,7 @@ class Folder:
     def was_moved(self) -> bool:
         """Whether its state was written anew there, whatever is in it."""
         state, theirs = self.row.state, self.theirs
-        return theirs is None or state is None or theirs.state.ref != state.ref
+        return theirs is not None and state is not None and theirs.state.ref != state.ref
 
     def all_rows(self) -> dict[bytes, Entry]:
         """Its rows as they are here, if nothing has changed.  Raises IntegrityError."""

@@ -51,10 +51,14 @@ def _whole(point_id: str) -> str:
 
 
 class Twins(NamedTuple):
-    """A point that is in both repositories: as it is there, and here."""
+    """A point that is in both repositories: as it is there, and here.
+
+    *doubtful* are the paths at which it may be another here; None if that is not known.
+    """
 
     theirs: Point
     ours: Point
+    doubtful: frozenset[bytes] | None = frozenset()
 
 
 @dataclass
@@ -78,11 +82,17 @@ class Survey:
     incomplete: dict[str, list[Point]] = field(default_factory=dict)
     named: frozenset[str] = frozenset()
 
-    def twins(self) -> list[Twins]:
-        """The points that are in both repositories, in the order that they have there."""
+    def twins(self) -> dict[str, Twins]:
+        """The points that are in both repositories, by id; also those that are incomplete here."""
         mine = {point.id: point for point in self.here.points}
-        found = [Twins(one, mine[one.id]) for one in self.there.points if one.id in mine]
-        return [twins for twins in found if is_same_point(*twins)]
+        found: dict[str, Twins] = {}
+        for one in self.there.points:
+            here, copies = mine.get(one.id), self.incomplete.get(one.id)
+            if here is not None and is_same_point(one, here):
+                found[one.id] = Twins(one, here)
+            elif here is None and copies:
+                found[one.id] = Twins(one, copies[-1], None)
+        return found
 
 
 def survey(source: Repository, target: Repository, choice: Choice, now: datetime) -> Survey:

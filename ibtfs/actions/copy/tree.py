@@ -27,17 +27,19 @@ from ibtfs.store.writing.run import RunWriter
 class TreeCopy:
     """Copies one tree of *source* with *writer*; used once, by one thread.
 
-    What is *lost* here is not built upon.  *unread* says how many entries could not be read.
+    What is *lost* here is not built upon.  *doubtful* are the paths, and the folders above them,
+    that may be others here than they were there in the point that was copied last.  *unread* are
+    these of this tree.
     """
 
     def __init__(
         self, source: Repository, writer: RunWriter, contents: ContentCopier, tally: Tally,
-        lost: Losses,
+        lost: Losses, doubtful: Container[bytes] = (),
     ) -> None:  # fmt: skip
         self._source, self._writer, self._contents = source, writer, contents
-        self._tally, self._lost = tally, lost
+        self._tally, self._lost, self._doubtful = tally, lost, doubtful
         self._trail = Trail()
-        self.unread = 0
+        self.unread: set[bytes] = set()
 
     def copy(self, root: Entry, twin: Twin | None) -> StateRef:
         """Store the tree of which *root* is the row; its state here.
@@ -46,8 +48,8 @@ class TreeCopy:
         tree has, IntegrityError if what is here of *twin* is damaged, StorageFull, StorageFailed.
         """
         assert root.state is not None  # a root is a directory
-        if self._is_same(root.state, twin):
-            return twin.ours  # type: ignore[union-attr]  # else it is not the same
+        if twin is not None and self._is_same(root.state, twin, b""):
+            return twin.ours
         self._allowance = Allowance(self._source, root.state)
         try:
             stack = [self._enter(root, b"", twin, 0)]
@@ -67,9 +69,11 @@ class TreeCopy:
                 return state
             self._take_folder(stack[-1], folder.row, state)
 
-    def _is_same(self, state: StateRef, twin: Twin | None) -> bool:
-        """Whether a directory is known to be here already, with all that is below it."""
-        return twin is not None and twin.theirs.ref == state.ref and not self._lost
+    def _is_same(self, state: StateRef, twin: Twin, path: bytes) -> bool:
+        """Whether the directory at *path* is known to be here, with all that is below it."""
+        theirs = twin.theirs
+        is_same = theirs is not None and theirs.ref == state.ref
+        return is_same and not self._lost and path not in self._doubtful
 
     def _enter(self, row: Entry, path: bytes, twin: Twin | None, depth: int) -> Folder:
         """Open a folder and store what is not a folder in it.
@@ -80,7 +84,8 @@ class TreeCopy:
         self._writer.beat()
         self._trail.enter(depth, row.state.ref, path)
         folder = Folder.opened(self._source, self._writer.repository, row, path, twin)
-        known: Container[Reference] = () if self._lost else folder.old_pages()
+        is_sure = not self._lost and path not in self._doubtful
+        known: Container[Reference] = folder.old_pages() if is_sure else ()
         inside: list[Entry] = []
         for page in folder.pages():
             self._allowance.spend(len(page.page.stamps))
@@ -115,12 +120,11 @@ class TreeCopy:
 
     def _file(self, folder: Folder, row: Entry) -> None:
         """Store what is not a folder, unless it is as it was."""
-        here = folder.is_here(row.name)
-        if here is not None and folder.was(row.name) == row and self._is_sound(here):
+        here, path = folder.is_here(row.name), folder.below(row.name)
+        if here is not None and folder.was(row.name) == row and self._is_sound(here, path):
             folder.stamps.append(row.stamp)
             self._tally.observer.progress(1, 0)
             return
-        path = folder.below(row.name)
         try:
             content = row.content
             if content is not None:
@@ -138,9 +142,10 @@ class TreeCopy:
             self._writer.close_archive()
         self._writer.beat()
 
-    def _is_sound(self, here: Entry) -> bool:
+    def _is_sound(self, here: Entry, path: bytes) -> bool:
         """Whether what a row leads to is there still, as far as its record tells."""
         lost = here.content in self._lost or here.xattrs_content in self._lost
+        lost = lost or path in self._doubtful
         return not lost and self._writer.knows(here.content, here.xattrs_content)
 
     def _dressed(self, row: Entry, here: Entry | None, path: bytes) -> Entry:
@@ -157,7 +162,7 @@ class TreeCopy:
         """Enter the folder *row* in *folder*; None if there is nothing to be done in it."""
         twin, path = folder.twin_of(row.name), folder.below(row.name)
         assert row.state is not None  # who calls has looked
-        if twin is not None and self._is_same(row.state, twin):
+        if twin is not None and self._is_same(row.state, twin, path):
             self._take_folder(folder, row, twin.ours)
             return None
         try:
@@ -198,5 +203,7 @@ class TreeCopy:
             folder.take(flagged(here, KEPT), here)
 
     def _problem(self, path: bytes, message: str) -> None:
-        self.unread += 1
         self._tally.problem(path, message)
+        while path not in self.unread:
+            self.unread.add(path)
+            path = path.rpartition(b"/")[0]
