@@ -34,8 +34,8 @@ SLOW = (
 
 IN_MEMORY = (
     "actions/copy", "actions/deltas", "actions/forget", "actions/prune", "actions/purge",
-    "actions/repair", "actions/stats", "actions/test_check", "cli/", "store/contents", "store/mending",
-    "store/removal", "store/trees", "store/writing", "view/",
+    "actions/repair", "actions/stats", "actions/test_check", "cli/", "store/contents",
+    "store/mending", "store/removal", "store/trees", "store/writing", "view/",
 )  # fmt: skip
 """What is not about the disk: thousands of syncs would be waited for."""
 

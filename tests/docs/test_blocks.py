@@ -32,6 +32,7 @@ NOT_RUN = {
     "deltas": set(),
     "storage": {"repository/"},
     "remote": set(),
+    "copying": set(),
     "space": set(),
     "performance": {"scripts/bench"},
     "comparison": set(),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ibtfs.errors import IntegrityError
-from ibtfs.format.entry import NAME, Stamp
+from ibtfs.format.entry import NAME, XATTRS_REF, Stamp
 from ibtfs.format.index import Reference
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory, Entry, Gap, StateRef, StoredPage, child_path
@@ -22,6 +22,14 @@ class Twin(NamedTuple):
 
     theirs: StateRef | None
     ours: StateRef
+
+
+def plain(row: Entry | None) -> Entry | None:
+    """*row* without the number by which one archive knows its extended attributes."""
+    if row is None or XATTRS_REF not in row.extras:
+        return row
+    extras = {key: value for key, value in row.extras.items() if key != XATTRS_REF}
+    return row._replace(extras=extras)
 
 
 @dataclass
@@ -73,11 +81,11 @@ class Folder:
 
     def was(self, name: bytes) -> Entry | None:
         """What *name* was in the point that was copied last, there."""
-        return self.theirs.find(name) if self.theirs is not None else None
+        return plain(self.theirs.find(name)) if self.theirs is not None else None
 
     def is_here(self, name: bytes) -> Entry | None:
         """What *name* was in the point that was copied last, here."""
-        return self.ours.find(name) if self.ours is not None else None
+        return plain(self.ours.find(name)) if self.ours is not None else None
 
     def take(self, row: Entry, here: Entry | None) -> None:
         """Have *row* be stored; *here* is what was stored of it the last time."""

@@ -10,7 +10,7 @@ from collections.abc import Container
 
 from ibtfs.actions.backup.entry import flagged
 from ibtfs.actions.copy.contents import ContentCopier, unreadable
-from ibtfs.actions.copy.folder import Folder, Twin
+from ibtfs.actions.copy.folder import Folder, Twin, plain
 from ibtfs.actions.observer import Tally
 from ibtfs.errors import IntegrityError, SourceError
 from ibtfs.format.entry import FLAGS, HASH_SIZE, KEPT, NAME, NOT_READ
@@ -106,12 +106,13 @@ class TreeCopy:
         inside = []
         for number in range(len(page.page.stamps)):
             try:
-                row = page.entry(number)
+                row = plain(page.entry(number))
             except IntegrityError as error:
                 name = page.page.stamps[number][NAME]
                 self._problem(folder.below(name), str(unreadable(error)))
                 self._keep(folder, folder.is_here(name))
                 continue
+            assert row is not None  # it was read
             if row.state is not None:
                 inside.append(row)
             else:
@@ -120,8 +121,9 @@ class TreeCopy:
 
     def _file(self, folder: Folder, row: Entry) -> None:
         """Store what is not a folder, unless it is as it was."""
-        here, path = folder.is_here(row.name), folder.below(row.name)
-        if here is not None and folder.was(row.name) == row and self._is_sound(here, path):
+        here, path, was = folder.is_here(row.name), folder.below(row.name), folder.was(row.name)
+        is_sound = here is not None and was is not None and self._is_sound(here, path)
+        if is_sound and was == row:
             folder.stamps.append(row.stamp)
             self._tally.observer.progress(1, 0)
             return
@@ -129,7 +131,8 @@ class TreeCopy:
             content = row.content
             if content is not None:
                 base = here.content if here is not None else None
-                content = self._contents.copy(content, row.size, base)
+                is_same = is_sound and was is not None and was.content == content
+                content = base if is_same else self._contents.copy(content, row.size, base)
         except SourceError as error:
             self._problem(path, str(error))
             self._keep(folder, here)
