@@ -103,7 +103,7 @@ def test_wrong_usage(repo: Path, other: Path, tmp_path: Path) -> None:
         ((repo, repo / "inside"), "lies inside"),
     ):
         assert told in run("copy", *words, code=2).stderr
-    assert "not an ibtfs repository" in run("copy", tmp_path / "none", other, code=10).stderr
+    assert "No such repository" in run("copy", tmp_path / "none", other, code=10).stderr
     assert not (repo / "inside").exists()
 
 
@@ -123,6 +123,4 @@ def test_damage_is_told_and_mended_later(repo: Path, other: Path, tmp_path: Path
     shutil.copytree(tmp_path / "sound", repo)
     run("copy", repo, other)
     assert ids(other) == ids(repo)
-    assert os.listdir(other / "points") == os.listdir(repo / "points") or sorted(
-        os.listdir(other / "points")
-    ) == sorted(os.listdir(repo / "points"))
+    assert sorted(os.listdir(other / "points")) == sorted(os.listdir(repo / "points"))
