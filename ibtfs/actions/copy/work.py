@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -24,7 +24,7 @@ from ibtfs.actions.copy.survey import (
 )
 from ibtfs.actions.copy.tree import TreeCopy
 from ibtfs.actions.observer import Observer, Tally
-from ibtfs.errors import IbtfsError, IntegrityError, ObjectExists
+from ibtfs.errors import IbtfsError, IntegrityError, ObjectExists, UsageError
 from ibtfs.format.compression import Codec
 from ibtfs.format.point import Point
 from ibtfs.store.copied_points import CopiedPoints
@@ -182,6 +182,8 @@ class Work:
         points = self._target.points
         writer.close_archive()
         self._tag(point.id, made.id)
+        for other in made.replaces:
+            self._add_tags(made.id, points.tags(other))
         if writer.stored_bytes:
             points.expect_none(writer.run_id)  # the point has another id than its archives
         writer.settle()
@@ -222,11 +224,14 @@ class Work:
     def _tag(self, point_id: str, here: str, *, only_these: bool = False) -> None:
         points = self._target.points
         wanted, present = self._source.points.tags(point_id), points.tags(here)
-        for tag in set(wanted).difference(present):
-            with suppress(ObjectExists):
-                points.add_tag(here, tag)
+        self._add_tags(here, set(wanted).difference(present))
         for tag in set(present).difference(wanted) if only_these else ():
             points.remove_tag(here, tag)
+
+    def _add_tags(self, point_id: str, tags: Iterable[str]) -> None:
+        for tag in tags:
+            with suppress(ObjectExists, UsageError):  # the latter: no file name of a tag
+                self._target.points.add_tag(point_id, tag)
 
     def _protect(self, run_id: str) -> None:
         """Write parity for what was written, if that is wanted: the point is there already."""

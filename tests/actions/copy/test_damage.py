@@ -116,8 +116,12 @@ def test_what_cannot_be_read_is_told_and_comes_when_it_was_repaired(
     assert [one.here for one in again.copied] == [None] * 3
     assert sum(one.tally.counts["bytes_added"] for one in again.copied) == 0
     assert reopened(made.target).points.ids() == before
+    reopened(made.target).points.add_tag(before[0], "by hand")
     made.heal()
     copied_well(made.repository, made.target)
+    assert sum("by hand" in made.target.points.tags(one.id) for one in made.points) == 1
+    for one in made.points:
+        made.target.points.remove_tag(one.id, "by hand")
     made.assert_healed()
 
 
