@@ -29,14 +29,12 @@ if TYPE_CHECKING:
 
 
 class CopyReport:
-    """What a copy from *there* to *here* came to; *created*: the latter was made for it.
+    """What a copy from *there* to what lies at *here* came to; *created*: that was made for it.
 
     *gone* are the points that are, or were, to be removed, *removal* is what became of that.
     """
 
-    def __init__(
-        self, there: Repository, here: Repository, *, created: bool, dry_run: bool
-    ) -> None:
+    def __init__(self, there: Repository, here: bytes, *, created: bool, dry_run: bool) -> None:
         self._there, self._here, self._created, self._dry_run = there, here, created, dry_run
         self.result: CopyResult | None = None
         self.gone: list[Point] = []
@@ -65,7 +63,7 @@ class CopyReport:
         """Print it; with *quiet* only what went wrong."""
         done = self._done
         if self._created and not quiet:
-            say(f"Made the repository {shown(self._here.path)}")
+            say(f"Made the repository {shown(self._here)}")
         tell_damaged(done.found.there.damaged)
         if not quiet:
             self._tell_points()
@@ -133,7 +131,7 @@ class CopyReport:
         done, found = self._done, self._done.found
         answer: dict[str, Any] = {
             **json_bytes(self._there.path, "from"),
-            **json_bytes(self._here.path, "to"),
+            **json_bytes(self._here, "to"),
             "created": self._created,
             "dry_run": self._dry_run,
             "points": [self._row(one) for one in done.copied],

@@ -26,7 +26,6 @@ class CopyOptions:
     """
 
     choice: Choice = field(default_factory=Choice)
-    dry_run: bool = False
     same_tags: bool = False
     cache: bytes = b""
 
@@ -58,14 +57,7 @@ def copy(
     What goes wrong once points are being copied ends in the result.  Raises UsageError,
     PointNotFound, PointDamaged, RepositoryLocked, IbtfsError before.
     """
-    if source.id == target.id:
-        raise UsageError(
-            "Both are the same repository, or one is a copy of the other's files: those are kept "
-            "alike by rsync, and mended by ibtfs repair --from"
-        )
-    if options.dry_run:
-        found = survey(source, target, options.choice, datetime.now())
-        return CopyResult(found, failed=dict(found.refused))
+    _require_two(source, target)
     target.require_writable()
     with (
         _kept(source, observer) as beat_there,
@@ -91,6 +83,23 @@ def copy(
         except IbtfsError as error:
             result.error = error
     return result
+
+
+def foresee(source: Repository, target: Repository | None, choice: Choice) -> CopyResult:
+    """What a copy would do; *target* None is one that is not made yet.  Raises as :func:`copy`."""
+    if target is not None:
+        _require_two(source, target)
+    found = survey(source, target, choice, datetime.now())
+    return CopyResult(found, failed=dict(found.refused))
+
+
+def _require_two(source: Repository, target: Repository) -> None:
+    """Raise UsageError if both are one."""
+    if source.id == target.id:
+        raise UsageError(
+            "Both are the same repository, or one is a copy of the other's files: those are kept "
+            "alike by rsync, and mended by ibtfs repair --from"
+        )
 
 
 @contextmanager

@@ -34,9 +34,14 @@ class Choice:
         return not (self.words or self.sources or self.tags)
 
 
+def short_id(point_id: str) -> str:
+    """What ids of incomplete copies of a point begin with."""
+    return point_id[:ID_LIMIT]
+
+
 def incomplete_id(point_id: str, digits: str) -> str:
     """The id of a copy of a point of which something could not be read; *digits* are 8, random."""
-    return f"{point_id[:ID_LIMIT]}-incomplete-{digits}"
+    return f"{short_id(point_id)}-incomplete-{digits}"
 
 
 def is_incomplete(point_id: str) -> bool:
@@ -45,7 +50,7 @@ def is_incomplete(point_id: str) -> bool:
 
 
 def _whole(point_id: str) -> str:
-    """The id of the point of which *point_id* is an incomplete copy, or itself."""
+    """The short id of the point of which *point_id* is an incomplete copy, or itself."""
     found = _INCOMPLETE.match(point_id)
     return found[1] if found else point_id
 
@@ -67,7 +72,7 @@ class Survey:
 
     *wanted* are the points to be copied, oldest first; *already* those that are here, *declined*
     those that were removed here on purpose; *refused* says why others cannot be copied, by id.
-    *incomplete* are copies here that lack something, by the id of the point there; *named* ids were
+    *incomplete* are copies here that lack something, by the short id of the point; *named* ids were
     asked for by name.
     """
 
@@ -87,7 +92,7 @@ class Survey:
         mine = {point.id: point for point in self.here.points}
         found: dict[str, Twins] = {}
         for one in self.there.points:
-            here, copies = mine.get(one.id), self.incomplete.get(one.id)
+            here, copies = mine.get(one.id), self.incomplete.get(short_id(one.id))
             if here is not None and is_same_point(one, here):
                 found[one.id] = Twins(one, here)
             elif here is None and copies:
@@ -95,46 +100,55 @@ class Survey:
         return found
 
 
-def survey(source: Repository, target: Repository, choice: Choice, now: datetime) -> Survey:
-    """What of *source* is to be copied to *target*.
+def survey(source: Repository, target: Repository | None, choice: Choice, now: datetime) -> Survey:
+    """What of *source* is to be copied to *target*; None is one that is not made yet.
 
     *now* is as of select_point.  Raises PointNotFound, UsageError, PointDamaged, StorageFailed.
     """
-    there, here = source.points.all(), target.points.all()
-    came = CopiedPoints(target).of(source.id)
-    found = Survey(there, here, came, frozenset(target.points.forgotten()))
-    for point in here.points:
+    there = source.points.all()
+    if target is None:
+        found = Survey(there, PointList([], {}), frozenset(), frozenset())
+    else:
+        came = CopiedPoints(target).of(source.id)
+        found = Survey(there, target.points.all(), came, frozenset(target.points.forgotten()))
+    for point in found.here.points:
         if is_incomplete(point.id):
             found.incomplete.setdefault(_whole(point.id), []).append(point)
     chosen = _chosen(source, there, choice, now)
     if choice.words:
         found.named = frozenset(point.id for point in chosen)
-    mine = {point.id: point for point in here.points}
-    gone = {_whole(point_id) for point_id in found.forgotten.difference(mine)}
-    hidden = {point_id for point in here.points for point_id in point.replaces}
+    mine = {point.id: point for point in found.here.points}
+    removed = _removed(found)
     for point in sorted(chosen, key=lambda point: point.order):
-        short, raw = point.id[:ID_LIMIT], source.points.get(point.id)  # as it calls itself
-        if point.id in here.damaged:
-            found.refused[point.id] = (
-                f"{point.id}: is there, but its manifest is damaged ({here.damaged[point.id]}); "
-                "forget it there by this id, then copy it by name"
-            )
-        elif point.id in mine:
-            if is_same_point(point, mine[point.id]):
-                found.already.append(raw)
-            else:
-                found.refused[point.id] = f"{point.id}: is there, and is another point"
-        elif point.id in hidden and point.id not in found.named:
-            found.declined.append(raw)  # its place was taken there, by a purge
-        elif (
-            {point.id, short} & gone
-            and short not in found.incomplete
-            and point.id not in found.named
-        ):
+        raw, here = source.points.get(point.id), mine.get(point.id)  # raw: as it calls itself
+        if here is not None and is_same_point(point, here):
+            found.already.append(raw)
+        elif here is not None or point.id in found.here.damaged:
+            found.refused[point.id] = _refusal(point, found)
+        elif short_id(point.id) in removed and point.id not in found.named:
             found.declined.append(raw)
         else:
             found.wanted.append(raw)
     return found
+
+
+def _removed(found: Survey) -> set[str]:
+    """The points that were removed here on purpose, or have another in their place: a purge did."""
+    present = {point.id for point in found.here.points}
+    gone = {_whole(point_id) for point_id in found.forgotten - present}
+    hidden = {point_id for one in found.here.points for point_id in one.replaces}
+    return set(map(short_id, gone | hidden)).difference(found.incomplete)
+
+
+def _refusal(point: Point, found: Survey) -> str:
+    """Why *point*, whose id is here already, cannot be copied."""
+    error = found.here.damaged.get(point.id)
+    if error is None:
+        return f"{point.id}: is there, and is another point"
+    return (
+        f"{point.id}: is there, but its manifest is damaged ({error}); forget it there by this id, "
+        "then copy it by name"
+    )
 
 
 def is_same_point(there: Point, here: Point) -> bool:
@@ -168,14 +182,10 @@ def sequence_here(point: Point, found: Survey) -> int:
     """
     identity = point.source.identity
     mine = [one for one in found.here.points if one.source.identity == identity]
-    known = {one.id: one for one in found.there.points}
-    before = [one for one in mine if one.id in known and known[one.id].order < point.order]
-    before += [
-        one
-        for whole, copies in found.incomplete.items()
-        for one in copies
-        if whole in known and known[whole].order < point.order
-    ]
+    known = {one.id for one in found.there.points}
+    earlier = {one.id for one in found.there.points if one.order < point.order}
+    before = [one for one in mine if one.id in earlier]
+    before += [one for name in earlier for one in found.incomplete.get(short_id(name), ())]
     others = [
         one for one in mine
         if one.id not in known and one.id not in found.came and not is_incomplete(one.id)
@@ -216,7 +226,7 @@ def gone_there(source: Repository, target: Repository) -> list[Point]:
     def ids(point: Point) -> set[str]:
         return {_whole(point_id) for point_id in (point.id, *point.replaces)}
 
-    kept = {point_id[:ID_LIMIT] for point_id in there} | there
+    kept = there.union(map(short_id, there))
     return [
         point
         for point in target.points.all().points
@@ -231,7 +241,7 @@ def forget_notes(source: Repository, target: Repository) -> None:
     """
     notes = CopiedPoints(target)
     there, here = set(source.points.ids()), set(target.points.ids())
-    kept = there | {point_id[:ID_LIMIT] for point_id in there}
+    kept = there.union(map(short_id, there))
     for point_id in notes.of(source.id):
         if point_id not in here and _whole(point_id) not in kept:
             notes.drop(source.id, point_id)

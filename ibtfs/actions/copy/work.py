@@ -21,6 +21,7 @@ from ibtfs.actions.copy.survey import (
     incomplete_id,
     is_incomplete,
     sequence_here,
+    short_id,
 )
 from ibtfs.actions.copy.tree import TreeCopy
 from ibtfs.actions.observer import Observer, Tally
@@ -153,7 +154,7 @@ class Work:
 
     def _made(self, point: Point, state: StateRef, tally: Tally) -> Point:
         """The manifest of the copy of *point*."""
-        copies = self._found.incomplete.get(point.id, [])
+        copies = self._found.incomplete.get(short_id(point.id), [])
         made = replace(
             point, sequence=sequence_here(point, self._found), state=state.ref, digest=state.digest,
             display=display_here(point, self._found.here.points),
@@ -217,9 +218,9 @@ class Work:
         self._twins[point.id] = twins
         self._found.here.points.append(made)
         self._found.here.points.sort(key=lambda one: one.order)
-        self._found.incomplete.pop(point.id, None)
+        self._found.incomplete.pop(short_id(point.id), None)
         if made.id != point.id:
-            self._found.incomplete[point.id] = [made]
+            self._found.incomplete[short_id(point.id)] = [made]
 
     def _tag(self, point_id: str, here: str, *, only_these: bool = False) -> None:
         points = self._target.points

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -16,7 +17,7 @@ from ibtfs.cli.output import complain, printable, say, shown
 from ibtfs.cli.points import POINT_HELP
 from ibtfs.cli.progress import Reporter
 from ibtfs.cli.words import Name, RepositoryPlace, Tag
-from ibtfs.errors import IbtfsError, NotARepository
+from ibtfs.errors import IbtfsError
 
 if TYPE_CHECKING:
     from ibtfs.format.point import Point
@@ -62,7 +63,7 @@ def command(
     verbose: bool,
 ) -> int:  # fmt: skip
     """Run the command; see HELP."""
-    from ibtfs.actions.copy.run import CopyOptions, copy
+    from ibtfs.actions.copy.run import CopyOptions, copy, foresee
     from ibtfs.actions.copy.survey import Choice, gone_there
     from ibtfs.store.repository import Repository
 
@@ -72,19 +73,25 @@ def command(
     if mirror and not choice.is_all:
         raise click.UsageError("--mirror is for all points: no POINT, --source or --tag beside it")
     there = Repository.open(source, cache_folder=cache_folder())
-    here, created = _target(there, target, dry_run=dry_run)
-    report = CopyReport(there, here, created=created, dry_run=dry_run)
-    report.gone = gone_there(there, here) if mirror else []
+    here = _target(target)
+    created = here is None and not dry_run
+    if created:
+        here = _made(there, target)
+    report = CopyReport(there, target, created=created, dry_run=dry_run)
+    report.gone = gone_there(there, here) if mirror and here is not None else []
     if report.gone and not yes and not dry_run:
         _ask(report.gone, can_ask=not as_json and sys.stdin.isatty())
-    options = CopyOptions(choice, dry_run, mirror, cache_folder())
-    with Reporter(quiet=quiet, verbose=verbose, as_json=as_json) as reporter:
-        result = copy(there, here, options, reporter)
-    report.result, report.notes = result, reporter.notes
-    if report.gone and not dry_run:
-        _remove(report, here)
+    if here is None or dry_run:
+        report.result = foresee(there, here, choice)
+    else:
+        options = CopyOptions(choice, mirror, cache_folder())
+        with Reporter(quiet=quiet, verbose=verbose, as_json=as_json) as reporter:
+            report.result = copy(there, here, options, reporter)
+        report.notes = reporter.notes
+        if report.gone:
+            _remove(report, here)
+        here.points.remember()
     there.points.remember()
-    here.points.remember()
     if as_json:
         report.emit()
     else:
@@ -92,27 +99,28 @@ def command(
     return report.exit_code
 
 
-def _target(there: Repository, path: bytes, *, dry_run: bool) -> tuple[Repository, bool]:
-    """The repository that is copied to, and whether it was made: as *there*, but for its id."""
-    import os
+def _target(path: bytes) -> Repository | None:
+    """The repository that is copied to; None if it is not there yet."""
+    from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import storage_at
 
+    place = storage_at(path)
+    if not place.has_repository():
+        return None
+    return Repository.open(place, cache_folder=cache_folder())
+
+
+def _made(there: Repository, path: bytes) -> Repository:
+    """The repository that is copied to, made as *there* is, but for its id."""
     from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import storage_at
 
     place, inside = storage_at(path), there.local_path
-    if place.has_repository():
-        return Repository.open(place, cache_folder=cache_folder()), False
-    if dry_run:
-        raise NotARepository(
-            f"There is no repository {shown(path)} yet: all that is chosen would be copied"
-        )
     if inside is not None and os.path.realpath(path).startswith(os.path.realpath(inside) + b"/"):
         raise click.UsageError(f"TO {shown(path)} lies inside the repository FROM")
     place.check_new()
-    made = Repository.create(
-        place, os.urandom(16), shared=there.config.shared, level=there.config.level
-    )
-    return made, True
+    config = there.config
+    return Repository.create(place, os.urandom(16), shared=config.shared, level=config.level)
 
 
 def _ask(gone: Sequence[Point], *, can_ask: bool) -> None:

@@ -120,8 +120,8 @@ def test_what_cannot_be_read_is_told_and_comes_when_it_was_repaired(
     made.heal()
     copied_well(made.repository, made.target)
     assert sum("by hand" in made.target.points.tags(one.id) for one in made.points) == 1
-    for one in made.points:
-        made.target.points.remove_tag(one.id, "by hand")
+    for point in made.points:
+        made.target.points.remove_tag(point.id, "by hand")
     made.assert_healed()
 
 

@@ -51,7 +51,9 @@ def test_one_point_and_json(repo: Path, other: Path) -> None:
 
 
 def test_a_dry_run_copies_nothing(repo: Path, other: Path) -> None:
-    assert "no repository" in run("copy", "-n", repo, other, code=10).stderr
+    told = run("copy", "-n", repo, other).stdout
+    assert told.count("Would copy documents ") == 2
+    assert not other.exists()
     run("init", other)
     told = run("copy", "--dry-run", repo, other).stdout
     assert told.count("Would copy documents ") == 2
@@ -124,3 +126,16 @@ def test_damage_is_told_and_mended_later(repo: Path, other: Path, tmp_path: Path
     run("copy", repo, other)
     assert ids(other) == ids(repo)
     assert sorted(os.listdir(other / "points")) == sorted(os.listdir(repo / "points"))
+
+
+def test_what_was_purged_there_does_not_come_back(repo: Path, other: Path) -> None:
+    run("copy", repo, other)
+    run("purge", "--yes", other, "a.txt")
+    after = ids(other)
+    assert set(after).isdisjoint(ids(repo))
+    assert run_json("copy", repo, other)["declined"] == ids(repo)
+    assert run_json("copy", "--mirror", repo, other)["removed"] == []
+    run("prune", other)
+    assert run_json("copy", repo, other)["declined"] == ids(repo)
+    assert ids(other) == after
+    run("check", "--read-data", other)
