@@ -39,9 +39,9 @@ SLOW = (
 """Modules whose tests come first: at the end others would have nothing to do beside a long one."""
 
 IN_MEMORY = (
-    "actions/deltas", "actions/forget", "actions/prune", "actions/purge", "actions/repair",
-    "actions/stats", "actions/test_check", "cli/", "store/contents", "store/mending",
-    "store/removal", "store/trees", "store/writing", "view/",
+    "actions/copy", "actions/deltas", "actions/forget", "actions/prune", "actions/purge",
+    "actions/repair", "actions/stats", "actions/test_check", "cli/", "store/contents",
+    "store/mending", "store/removal", "store/trees", "store/writing", "view/",
 )  # fmt: skip
 """What is not about the disk: thousands of syncs would be waited for."""
 

@@ -23,12 +23,12 @@ ORDER = {
     "store": (
         "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
         "lock points damage_notes",
-        "repository", "contents absent_points protection", "trees", "leftovers writing removal",
-        "mending",
+        "repository", "copied_points", "contents absent_points protection", "trees",
+        "leftovers writing removal", "mending",
     ),
     "actions": (
         "observer owners", "source deltas damages alone", "checking",
-        "backup restore check compare_live prune stats forget protect", "purge repair",
+        "backup restore check compare_live prune stats forget protect", "purge repair copy",
     ),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),
 }  # fmt: skip

@@ -33,6 +33,7 @@ NOT_RUN = {
     "deltas": set(),
     "storage": {"repository/"},
     "remote": {"export", "machine"},  # needs a bucket: see promises/test_s3; a line of .netrc
+    "copying": set(),
     "space": set(),
     "performance": {"scripts/bench"},
     "comparison": set(),
@@ -120,6 +121,11 @@ class World:
             copy = self.root / line.partition(" --from ")[2].partition(" ")[0].lstrip("/")
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(self.repository, copy)
+        if "ibtfs copy" in line:
+            (self.root / "media" / "other").mkdir(exist_ok=True)
+            self.run("ibtfs tag add -q /media/disk/backups monthly documents/latest")
+            if "--mirror" in line:
+                assert self.run("ibtfs copy -q /media/disk/backups /media/other/backups") == 0
         if "ibtfs init" in line:
             shutil.rmtree(self.repository, ignore_errors=True)
         elif "ibtfs mount" in line and mounted:
