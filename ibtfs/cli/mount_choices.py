@@ -97,11 +97,10 @@ class Mounting:
     def mount_options(self, repository: bytes) -> MountOptions:
         """What they say of the repository at the path *repository*."""
         from ibtfs.fuse import MountOptions
-        from ibtfs.store.storage.address import without_password
 
         return MountOptions(
             allow_other=self.allow_other,
-            fsname=os.fsdecode(without_password(repository)),
+            fsname=os.fsdecode(repository),
             xattrs=not self.no_xattrs,
             nonempty=self.nonempty,
             noexec=self.noexec,

@@ -311,7 +311,13 @@ def test_a_password_is_not_shown(apache: Apache, source: Path, tmp_path: Path) -
     shown += run("list", place.replace(":SECRET@127", ":SECRET@1 27"), code=2).stderr
     assert "SECRET" not in shown
     made = f"dav://me:SECRET@127.0.0.1:{apache.port}/r{os.urandom(8).hex()}"  # asks for none
-    shown = run("backup", source, made).stderr + run("list", made).stdout
+    shown += run("backup", "--dry-run", source, made, code=10).stderr
+    for words in (["backup", source, made], ["backup", "--json", source, made], ["list", made],
+                  ["check", made], ["init", "--json", f"{made}i"], ["init", f"{made}j"],
+                  ["copy", made, f"{made}k"], ["copy", "--json", made, f"{made}l"],
+                  ["copy", "--dry-run", "--json", made, f"{made}m"]):  # fmt: skip
+        done = run(*words)
+        shown += done.stderr + done.stdout
     mountpoint = tmp_path / "mnt"
     mountpoint.mkdir()
     assert outside("mount", "-q", made, mountpoint).returncode == 0

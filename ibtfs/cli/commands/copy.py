@@ -66,6 +66,7 @@ def command(
     from ibtfs.actions.copy.run import CopyOptions, copy, foresee
     from ibtfs.actions.copy.survey import Choice, gone_there
     from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import storage_at
 
     choice = Choice(words, sources, tags)
     if words and (sources or tags):
@@ -77,7 +78,7 @@ def command(
     created = here is None and not dry_run
     if created:
         here = _made(there, target)
-    report = CopyReport(there, target, created=created, dry_run=dry_run)
+    report = CopyReport(there, storage_at(target).root, created=created, dry_run=dry_run)
     report.gone = gone_there(there, here) if mirror and here is not None else []
     if report.gone and not yes and not dry_run:
         _ask(report.gone, can_ask=not as_json and sys.stdin.isatty())

@@ -50,9 +50,7 @@ def command(
 
     made = Repository.create(repository, os.urandom(16), shared=shared, level=level)
     if as_json:
-        emit_json({**json_bytes(repository, "repository"), "id": made.id.hex(), "exit_code": 0})
+        emit_json({**json_bytes(made.path, "repository"), "id": made.id.hex(), "exit_code": 0})
     elif not quiet:
-        from ibtfs.store.storage.address import without_password
-
-        say(f"Made the repository {shown(without_password(repository))}")
+        say(f"Made the repository {shown(made.path)}")
     return 0

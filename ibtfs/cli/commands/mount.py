@@ -99,7 +99,7 @@ class _Mount:
         repo = Repository.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
         view_options = choices.view_options(repo)._replace(for_others=mounting.allow_other)
         process.check_mountpoint(mountpoint, repo.local_path, nonempty=mounting.nonempty)
-        self._options = mounting.mount_options(repository)
+        self._options = mounting.mount_options(repo.path)
         self._repository, self._mountpoint = repo, mountpoint
         self._view = RepositoryView(repo, view_options)
         # counted before: the mounted tree is another process's by then

@@ -5,6 +5,7 @@ How requests and replies look on the wire is for those that build upon it.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import errno
 import io
@@ -52,7 +53,7 @@ def ssh_words(address: SshAddress) -> list[str]:
     return words
 
 
-class PipeChannel(Generic[Reply]):
+class PipeChannel(abc.ABC, Generic[Reply]):
     """A connection made by *command*; threads may share it.  Raises ConnectionLost."""
 
     def __init__(self, command: Sequence[str]) -> None:
@@ -98,9 +99,9 @@ class PipeChannel(Generic[Reply]):
         thread.start()
         return found
 
+    @abc.abstractmethod
     def _next(self) -> tuple[int, Reply] | None:
         """The next reply, and the number of its request; None at the end.  Raises Malformed."""
-        raise NotImplementedError
 
     def _end(self, what: str) -> ConnectionLost:
         """Give the connection up; the error that says so, with what ssh said last."""

@@ -3,25 +3,15 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import threading
-import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from ibtfs.store.storage.pipe import ConnectionLost, Malformed, PipeChannel
-from ibtfs.store.storage.waiting import (
-    FIRST_WAIT,
-    LONGEST_WAIT,
-    NOT_REACHED,
-    QUIET_TRIES,
-    REACHED,
-    RETRY_SECONDS,
-)
+from ibtfs.store.storage.waiting import RETRY_SECONDS, Waiting
 
-log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 Channel = TypeVar("Channel", bound=PipeChannel[Any])
 
@@ -37,9 +27,8 @@ class Reconnecting(Generic[Channel]):
     def __init__(
         self, connect: Callable[[], Channel], shown: str, retry_seconds: float = RETRY_SECONDS
     ) -> None:
-        self._connect, self.shown, self._retry_seconds = connect, shown, retry_seconds
-        self._told = False
-        self._gave_up = False
+        self._connect, self.shown = connect, shown
+        self._waiting = Waiting(shown, retry_seconds)
         self._lock = threading.Lock()
         self._channel: Channel | None = None
         self._was_there = False
@@ -86,40 +75,23 @@ class Reconnecting(Generic[Channel]):
 
         Unless *patient*, that is tried once, and at once.  Raises OSError.
         """
-        wait, lost_at, tries = FIRST_WAIT, 0.0, 0
-        while True:
-            channel = None
-            try:
-                channel = self.channel()
-                result = work(channel)
-                self._gave_up = False
-                self._tell_reached()
-                return result
-            except Malformed as error:
-                if channel is not None:
-                    self.lost(channel)
-                raise OSError(errno.EPROTO, f"the server answers wrongly: {error}") from error
-            except ConnectionLost as error:
-                if channel is not None:
-                    self.lost(channel)
-                is_first, lost_at = not lost_at, lost_at or time.monotonic()
-                self._gave_up |= time.monotonic() - lost_at > self._retry_seconds
-                may_wait = patient and not self._gave_up
-                if not self._was_there or not (may_wait or (is_first and channel is not None)):
-                    raise OSError(errno.ENOTCONN, error.strerror) from error
-                tries += 1
-                if may_wait and tries == QUIET_TRIES:
-                    self._tell_waiting(error)
-            if may_wait:
-                time.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
-
-    def _tell_waiting(self, error: ConnectionLost) -> None:
-        if not self._told:
-            self._told, minutes = True, round(self._retry_seconds / 60)
-            log.warning(NOT_REACHED, self.shown, error.strerror, minutes)
-
-    def _tell_reached(self) -> None:
-        if self._told:
-            self._told = False
-            log.warning(REACHED, self.shown)
+        is_first = True
+        with self._waiting.request() as tries:
+            while True:
+                channel = None
+                try:
+                    channel = self.channel()
+                    return work(channel)
+                except Malformed as error:
+                    if channel is not None:
+                        self.lost(channel)
+                    raise OSError(errno.EPROTO, f"the server answers wrongly: {error}") from error
+                except ConnectionLost as error:
+                    if channel is not None:
+                        self.lost(channel)
+                    # one that ended since it was used last is no reason to wait
+                    retry = self._was_there and patient and tries.wait(str(error.strerror))
+                    if not retry and not (self._was_there and is_first and channel is not None):
+                        tries.in_vain()
+                        raise OSError(errno.ENOTCONN, error.strerror) from error
+                    is_first = False

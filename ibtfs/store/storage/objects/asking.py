@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -18,30 +17,26 @@ class Asking:
 
     def __init__(self, client: ObjectClient, shown: str, seconds: float = RETRY_SECONDS) -> None:
         self.client, self.shown = client, shown
-        self._waiting, self._seconds = Waiting(shown, seconds), seconds
+        self._waiting = Waiting(shown, seconds)
         self._was_reached = False
 
     def again(self, work: Callable[[], Result], *, patient: bool = True) -> Result:
         """What *work* gives, which bears to be repeated.
 
-        Unless *patient*, and before the server was ever reached, it is not waited for.  Raises
-        StorageFailed if it is not reached, and whatever else *work* raises.
+        Unless *patient* it is repeated once, and at once; not at all before the server was ever
+        reached.  Raises StorageFailed if it is not reached, and whatever else *work* raises.
         """
-        is_again, began = False, 0.0
-        while True:
-            try:
-                result = work()
-            except NotReached as error:
-                began = began or time.monotonic()
-                # others may be answered meanwhile, and this never
-                may_wait = patient and self._was_reached
-                may_wait = may_wait and time.monotonic() - began <= self._seconds
-                if may_wait and self._waiting.wait(str(error)):
-                    continue
-                if self._was_reached and not may_wait and not is_again:
-                    is_again = True
-                    continue
-                raise StorageFailed(f"{self.shown}: not reached: {error}") from error
-            self._was_reached = True
-            self._waiting.succeeded()
-            return result
+        is_first = True
+        with self._waiting.request() as tries:
+            while True:
+                try:
+                    result = work()
+                except NotReached as error:
+                    retry = tries.wait(str(error)) if self._was_reached and patient else is_first
+                    if not (self._was_reached and retry):
+                        tries.in_vain()
+                        raise StorageFailed(f"{self.shown}: not reached: {error}") from error
+                    is_first = False
+                else:
+                    self._was_reached = True
+                    return result

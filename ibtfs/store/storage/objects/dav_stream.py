@@ -53,13 +53,14 @@ class DavStream:
 
     def finish(self) -> None:
         """As ObjectStream says."""
-        with self._file as file:
+        with self._file as file, self._waiting.request() as tries:
             while True:
                 try:
                     self._put(cast(BinaryIO, file))
                     return
                 except NotReached as error:
-                    if not self._waiting.wait(str(error)):
+                    if not tries.wait(str(error)):
+                        tries.in_vain()
                         raise
 
     def _put(self, file: BinaryIO) -> None:
@@ -69,7 +70,6 @@ class DavStream:
             # an empty folder may have been swept while this was written
             self._client.make_folder(self._key.rpartition("/")[0])
             self._client.put_whole(self._key, file, self._size)
-        self._waiting.succeeded()
 
     def abort(self) -> None:
         """As ObjectStream says."""

@@ -80,7 +80,7 @@ class ObjectStorage:
 
     def __init__(self, root: bytes, asking: Asking) -> None:
         self.root, self.asking = root, asking
-        self.leases = LeaseBook()
+        self.leases: LeaseBook[ObjectLease] = LeaseBook()
         self._listings = Listings(lambda folder: asking.again(lambda: asking.client.names(folder)))
 
     def shared_as(self, shared: bool) -> ObjectStorage:
@@ -149,6 +149,18 @@ class ObjectStorage:
             upload.write(data)
             upload.finish()
 
+    def put_whole(self, name: str, data: bytes) -> None:
+        """Have *data*, which is not much, under *name*, and the folders above it."""
+        for is_last in (False, True):
+            try:
+                self.asking.again(lambda: self.asking.client.put(name, data))
+            except ObjectMissing:
+                if is_last:
+                    raise
+                self.make_folders_above(name)
+            else:
+                return
+
     def open(self, name: str) -> RemoteObject:
         """As Storage says."""
         found = self.look(name)
@@ -196,7 +208,8 @@ class ObjectStorage:
     def lease(self, name: str, token: str) -> ObjectLease:
         """As Leases says."""
         try:
-            self._put_lease(name)
+            self.put_whole(name, LEASE)
+            self.changed(name)
             lease = ObjectLease(self, name, token)
             self.leases.add(lease)
         except BaseException:
@@ -204,17 +217,6 @@ class ObjectStorage:
                 self.drop(name)  # it may be there already, and nobody would refresh it
             raise
         return lease
-
-    def _put_lease(self, name: str) -> None:
-        for is_last in (False, True):
-            try:
-                self.asking.again(lambda: self.asking.client.put(name, LEASE))
-                break
-            except ObjectMissing:
-                if is_last:
-                    raise
-                self.make_folders_above(name)
-        self.changed(name)
 
     def release(self, lease: ObjectLease) -> None:
         """*lease* is given back: what is put does not depend on it any more."""
@@ -240,7 +242,7 @@ class ObjectStorage:
 
     def is_held(self, name: str) -> bool | None:
         """As Leases says: of others it cannot be told, but that what is not there is not held."""
-        if any(name == lease.beat for lease in self.leases if isinstance(lease, ObjectLease)):
+        if any(name == lease.beat for lease in self.leases):
             return True
         return False if self.look(name) is None else None
 

@@ -10,6 +10,7 @@ from ibtfs.store.storage.base import LOST
 from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.objects.asking import Asking
 from ibtfs.store.storage.objects.client import Found, NotReached, ObjectStream
+from ibtfs.store.storage.objects.lease import ObjectLease
 
 SMALL = 1 << 20
 """Bytes that are put by one request, which can be repeated; what is larger is a stream."""
@@ -21,10 +22,14 @@ class Place(Protocol):
     """What an upload needs of its storage; ObjectStorage says what each does."""
 
     asking: Asking
-    leases: LeaseBook
+    leases: LeaseBook[ObjectLease]
 
     def look(self, name: str) -> Found | None:
         """What an object is."""
+        ...
+
+    def put_whole(self, name: str, data: bytes) -> None:
+        """Put what is not much under a name."""
         ...
 
     def make_folders_above(self, name: str) -> None:
@@ -57,18 +62,6 @@ class ObjectUpload:
         self._arrived = -1
         self._stream: ObjectStream | None = None
         self._is_open, self._was_named = True, False
-
-    def _put(self, data: bytes) -> None:
-        """Have *data* under the name of the part."""
-        for is_last in (False, True):
-            try:
-                self._asking.again(lambda: self._client.put(self._part, data))
-            except ObjectMissing:
-                if is_last:
-                    raise
-                self._storage.make_folders_above(self.name)
-            else:
-                return
 
     def write(self, data: bytes | memoryview) -> None:
         """As Upload says."""
@@ -112,7 +105,7 @@ class ObjectUpload:
     def _put_part(self) -> None:
         """Put all that was written, which is not much."""
         if len(self._held) <= SMALL:
-            self._put(bytes(self._held))
+            self._storage.put_whole(self._part, bytes(self._held))
             self._arrived = self.size
 
     def _arrive(self) -> None:

@@ -49,7 +49,7 @@ class SftpStorage(SftpVolume):
         super().__init__(root, address, client)
         self._shared = shared
         self._files = OpenFiles(self)
-        self.leases = LeaseBook()
+        self.leases: LeaseBook[SftpLease] = LeaseBook()
 
     @property
     def mode(self) -> int:

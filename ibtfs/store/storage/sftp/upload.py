@@ -19,6 +19,7 @@ from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel, Reply
 from ibtfs.store.storage.sftp.client import Handle, SftpClient
+from ibtfs.store.storage.sftp.lease import SftpLease
 from ibtfs.store.storage.sftp.replies import done
 
 KEPT = 8 << 20
@@ -32,7 +33,7 @@ class Place(Protocol):
     """What an upload needs of its storage; SftpStorage says what each does."""
 
     client: SftpClient
-    leases: LeaseBook
+    leases: LeaseBook[SftpLease]
 
     @property
     def mode(self) -> int:
