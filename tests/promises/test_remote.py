@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import threading
@@ -14,14 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import differences, snapshot
 from tests.support.commands import command, outside, run, run_json
 from tests.support.dav_gate import HttpGate
 from tests.support.dav_servers import Apache
 from tests.support.dav_servers import served as dav_served
-from tests.support.repositories import settle
+from tests.support.remote import (
+    assert_restored,
+    assert_two_machines_at_once,
+    assert_whole,
+    copied,
+    edit,
+    make_source,
+)
 from tests.support.sshd import Gate, Server, served
-from tests.support.trees import make_tree
 
 MIB = 1 << 20
 
@@ -42,14 +46,7 @@ def gate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "source"
-    make_tree(folder, {
-        "a": b"one\n" * 500, "sub": {"b": os.urandom(70_000)}, "large": os.urandom(5 * MIB),
-        "empty": b"",
-    })  # fmt: skip
-    os.symlink("a", folder / "link")
-    settle()
-    return folder
+    return make_source(tmp_path / "source")
 
 
 @pytest.fixture(params=["sftp", "ssh"])
@@ -63,25 +60,6 @@ def scheme(request: pytest.FixtureRequest) -> str:
 def place(scheme: str, gate: Gate, tmp_path: Path) -> str:
     """Where the repository is to be made; it lies in this folder, too."""
     return f"{scheme}://127.0.0.1:{gate.port}{tmp_path}/repository"
-
-
-def edit(source: Path, number: int) -> None:
-    with (source / "large").open("r+b") as file:
-        file.seek(number * 300_000)
-        file.write(os.urandom(2000))
-    (source / f"new{number}").write_bytes(os.urandom(9000))
-    settle()
-
-
-def assert_restored(place: str, point: str, expected: Path, target: Path) -> None:
-    run("restore", "-q", place, point, target)
-    assert differences(snapshot(target), snapshot(expected)) == []
-    shutil.rmtree(target)
-
-
-def copied(source: Path, target: Path) -> Path:
-    subprocess.run(["cp", "-a", source, target], check=True)
-    return target
 
 
 def test_every_command(place: str, source: Path, tmp_path: Path) -> None:
@@ -196,18 +174,11 @@ def test_a_backup_that_is_killed_leaves_nothing_that_the_next_one_cannot_use(
     gate.delay = 0
     assert run_json("list", place)["points"] == []
     run("backup", "-q", source, place)
-    assert_restored(place, "latest", source, tmp_path / "back")
-    assert run_json("check", "--read-data", place)["damages"] == []
+    assert_whole(place, "latest", source, tmp_path / "back")
 
 
 def test_two_machines_at_once(place: str, source: Path, tmp_path: Path) -> None:
-    other = copied(source, tmp_path / "other")
-    run("init", "-q", place)
-    both = [subprocess.Popen(command("backup", "-q", "--host", host, path, place))
-            for host, path in (("one", source), ("two", other))]  # fmt: skip
-    assert [process.wait(240) for process in both] == [0, 0]
-    assert run_json("check", "--read-data", place)["damages"] == []
-    assert sorted(one["host"] for one in run_json("list", place)["points"]) == ["one", "two"]
+    assert_two_machines_at_once(place, source, copied(source, tmp_path / "other"))
 
 
 def test_what_cannot_be_reached_is_one_clear_line(

@@ -15,12 +15,18 @@ import pytest
 
 from ibtfs.store.storage.address import S3Address
 from ibtfs.store.storage.objects.s3 import S3Client
-from tests.support import differences, snapshot
 from tests.support.commands import command, outside, run, run_json
 from tests.support.http_gate import BUSY, MANY, HttpGate
+from tests.support.remote import (
+    assert_restored,
+    assert_two_machines_at_once,
+    assert_whole,
+    copied,
+    edit,
+    make_source,
+)
 from tests.support.repositories import settle
 from tests.support.seaweed import BUCKET, KEY, SECRET, Seaweed, aws_environment, seaweed
-from tests.support.trees import make_tree
 
 MIB = 1 << 20
 
@@ -41,14 +47,7 @@ def gate(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpGate]
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "source"
-    make_tree(folder, {
-        "a": b"one\n" * 500, "sub": {"b": os.urandom(70_000)}, "large": os.urandom(5 * MIB),
-        "empty": b"",
-    })  # fmt: skip
-    os.symlink("a", folder / "link")
-    settle()
-    return folder
+    return make_source(tmp_path / "source")
 
 
 @pytest.fixture
@@ -61,25 +60,6 @@ def place(gate: HttpGate, tmp_path: Path) -> str:
 def objects(server: Seaweed, tmp_path: Path, gate: HttpGate) -> S3Client:
     """What lies there."""
     return S3Client(S3Address(BUCKET, f"{tmp_path.name}/repository", server.s3), "there")
-
-
-def edit(source: Path, number: int) -> None:
-    with (source / "large").open("r+b") as file:
-        file.seek(number * 300_000)
-        file.write(os.urandom(2000))
-    (source / f"new{number}").write_bytes(os.urandom(9000))
-    settle()
-
-
-def assert_restored(place: str, point: str, expected: Path, target: Path) -> None:
-    run("restore", "-q", place, point, target)
-    assert differences(snapshot(target), snapshot(expected)) == []
-    shutil.rmtree(target)
-
-
-def copied(source: Path, target: Path) -> Path:
-    subprocess.run(["cp", "-a", source, target], check=True)
-    return target
 
 
 def found(objects: S3Client, ending: str, folder: str = "archives") -> str:
@@ -201,8 +181,7 @@ def test_backups_through_a_bad_network(
         gate.spare = 4  # a server that was never reached is not waited for
         run("backup", "-q", source, place)
         gate.forget()
-        assert_restored(place, "latest", source, tmp_path / "back")
-    assert run_json("check", "--read-data", place)["damages"] == []
+        assert_whole(place, "latest", source, tmp_path / "back")
 
 
 def test_a_server_that_is_killed_during_a_backup(
@@ -247,18 +226,11 @@ def test_a_backup_that_is_killed_leaves_nothing_that_the_next_one_cannot_use(
     gate.delay = 0
     assert run_json("list", place)["points"] == []
     run("backup", "-q", source, place)
-    assert_restored(place, "latest", source, tmp_path / "back")
-    assert run_json("check", "--read-data", place)["damages"] == []
+    assert_whole(place, "latest", source, tmp_path / "back")
 
 
 def test_two_machines_at_once(place: str, source: Path, tmp_path: Path) -> None:
-    other = copied(source, tmp_path / "other")
-    run("init", "-q", place)
-    both = [subprocess.Popen(command("backup", "-q", "--host", host, path, place))
-            for host, path in (("one", source), ("two", other))]  # fmt: skip
-    assert [process.wait(60) for process in both] == [0, 0]
-    assert run_json("check", "--read-data", place)["damages"] == []
-    assert sorted(one["host"] for one in run_json("list", place)["points"]) == ["one", "two"]
+    assert_two_machines_at_once(place, source, copied(source, tmp_path / "other"))
 
 
 def test_what_goes_wrong_is_one_clear_line(

@@ -15,7 +15,7 @@ import pytest
 
 from ibtfs.errors import ObjectExists, ObjectMissing, StorageFailed, UsageError
 from ibtfs.store.leftovers import FENCED
-from ibtfs.store.storage import reconnecting
+from ibtfs.store.storage import waiting
 from ibtfs.store.storage.address import SshAddress, address_of, is_remote, ssh_address
 from ibtfs.store.storage.base import is_unfinished, whole
 from ibtfs.store.storage.sftp import files
@@ -37,7 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def gate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setenv("PATH", server.path)
-    monkeypatch.setattr(reconnecting, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(waiting, "FIRST_WAIT", 0.01)
     gate = Gate(server.port)
     yield gate
     gate.close()

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from ibtfs.errors import IbtfsError, LockLost, ObjectExists, ObjectMissing, StorageFailed
 from ibtfs.format.packing import pack
 from ibtfs.store.leftovers import FENCED
-from ibtfs.store.storage import reconnecting
+from ibtfs.store.storage import waiting
 from ibtfs.store.storage.address import is_remote, is_served, ssh_address
 from ibtfs.store.storage.base import is_unfinished, token_of, whole
 from ibtfs.store.storage.pipe import ConnectionLost
@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
 @pytest.fixture
 def gate(server: Sshd, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setenv("PATH", server.path)
-    monkeypatch.setattr(reconnecting, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(waiting, "FIRST_WAIT", 0.01)
     gate = Gate(server.port)
     yield gate
     gate.close()
@@ -79,7 +79,7 @@ def made(storage: StoreStorage) -> StoreStorage:
 @pytest.fixture
 def near(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StoreStorage:
     """A server that is started without ssh."""
-    monkeypatch.setattr(reconnecting, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(waiting, "FIRST_WAIT", 0.01)
     return made(storage_by(words_of(tmp_path / "repository"), tmp_path / "repository"))
 
 
@@ -487,7 +487,7 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 def test_a_server_that_answers_wrongly_is_one_line(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reconnecting, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(waiting, "FIRST_WAIT", 0.01)
     replies = [message(0, "", 1, ""), *(HOSTILE[kind](number) for number in range(1, 9))]
     (tmp_path / "said").write_bytes(b"".join(replies))
     command = ["sh", "-c", f"cat {tmp_path}/said; cat > /dev/null & sleep 0.4"]
