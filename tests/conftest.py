@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest.register_assert_rewrite("tests.support")  # before it is imported
 
@@ -24,6 +25,11 @@ from ibtfs.actions.backup.run import BackupResult  # noqa: E402
 from ibtfs.store.repository import Repository  # noqa: E402
 from tests.support import CHECKOUT  # noqa: E402
 from tests.support.repositories import Backup, back_up, create, damages  # noqa: E402
+from tests.support.spreading import scheduling  # noqa: E402
+
+# a machine that has much to do is slow, and nothing is wrong
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 
 SLOW = (
     "promises/test_histories", "promises/test_large", "promises/test_damage",
@@ -33,9 +39,9 @@ SLOW = (
 """Modules whose tests come first: at the end others would have nothing to do beside a long one."""
 
 IN_MEMORY = (
-    "actions/deltas", "actions/forget", "actions/prune", "actions/purge", "actions/repair",
-    "actions/stats", "actions/test_check", "cli/", "store/contents", "store/mending",
-    "store/removal", "store/trees", "store/writing", "view/",
+    "actions/copy", "actions/deltas", "actions/forget", "actions/prune", "actions/purge",
+    "actions/repair", "actions/stats", "actions/test_check", "cli/", "store/contents",
+    "store/mending", "store/removal", "store/trees", "store/writing", "view/",
 )  # fmt: skip
 """What is not about the disk: thousands of syncs would be waited for."""
 
@@ -68,6 +74,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return SLOW.index(name) if name in SLOW else len(SLOW)
 
     items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    return scheduling(config, log)
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from ibtfs.store.repository import Repository
 
 WAIT_SECONDS = 600.0
 PAUSE_SECONDS = 1.0
+AGAIN_SECONDS = 10.0
+"""So long nothing is tried as long as the same locks are there: the try itself is a lock."""
 
 
 @contextmanager
@@ -36,7 +38,16 @@ def alone(
             if not told:
                 observer.note(f"{error}: waiting")
                 told = True
-        time.sleep(PAUSE_SECONDS)
-        lock.refresh()
+        _wait_for_others(repository, lock)
     with exclusive:
         yield exclusive
+
+
+def _wait_for_others(repository: Repository, lock: Lock) -> None:
+    """Until other locks are there than now, or for some seconds."""
+    before, until = repository.locks(), time.monotonic() + AGAIN_SECONDS
+    while True:
+        time.sleep(PAUSE_SECONDS)
+        lock.refresh()
+        if time.monotonic() > until or repository.locks() != before:
+            return

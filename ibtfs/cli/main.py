@@ -40,6 +40,7 @@ COMMANDS = {
     "tag": _Lazy("tag", "Tag backup points, take tags away, or list them."),
     "undo": _Lazy("undo", "Take back the last backup of a source."),
     "forget": _Lazy("forget", "Remove backup points: those named, or those that no rule keeps."),
+    "copy": _Lazy("copy", "Copy backup points into another repository."),
     "delta": _Lazy("delta", "Write the difference of two versions of a file for rdiff."),
     "mount": _Lazy("mount", "Show all backup points as ordinary, read-only folders."),
     "umount": _Lazy("umount", "Take a mounted repository away."),
@@ -49,6 +50,7 @@ COMMANDS = {
     "protect": _Lazy("protect", "Add parity, by which damage up to a share heals."),
     "check": _Lazy("check", "Check a repository for damage."),
     "repair": _Lazy("repair", "Take what is damaged from a copy of the repository."),
+    "serve-store": _Lazy("serve_store", "Serve a repository to an ibtfs on another machine."),
     "help": _Lazy("help", "Show a page of the manual, or the help of a command."),
 }
 

@@ -13,6 +13,7 @@ TOPICS = {
     "removal": "manual/removal.rst",
     "storage": "manual/storage.rst",
     "remote": "manual/remote.rst",
+    "copying": "manual/copying.rst",
     "space": "manual/space.rst",
     "format": "format/FORMAT.rst",
     "performance": "manual/performance.rst",

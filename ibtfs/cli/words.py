@@ -45,13 +45,13 @@ class RepositoryPlace(LocalPath):
         self, value: str | bytes, param: click.Parameter | None, ctx: click.Context | None
     ) -> bytes:
         """*value* as bytes."""
-        from ibtfs.store.storage.address import is_remote, sftp_address
+        from ibtfs.store.storage.address import address_of, is_remote
 
         place = os.fsencode(value)
         if not is_remote(place):
             return super().convert(value, param, ctx)
         try:
-            sftp_address(place)
+            address_of(place)
         except UsageError as error:
             self.fail(str(error), param, ctx)
         return place

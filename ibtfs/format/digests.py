@@ -7,6 +7,7 @@ repository all digests are keyed, but for that of a slab of zeros, which has non
 from __future__ import annotations
 
 import functools
+import hmac
 import struct
 from collections.abc import Callable
 
@@ -34,6 +35,13 @@ class Digests:
     def __init__(self, key: bytes = b"") -> None:
         self._key = key
         self._hash = functools.partial(blake3, key=key) if key else blake3
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both give equal things equal digests."""
+        return isinstance(other, Digests) and hmac.compare_digest(self._key, other._key)
+
+    def __hash__(self) -> int:
+        return hash(self.plain(b""))
 
     def plain(self, data: bytes | memoryview) -> bytes:
         """The 32 bytes of *data*, whatever it is."""

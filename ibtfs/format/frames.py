@@ -32,10 +32,12 @@ HEADER, CONTENTS, STATES, MAPS = 16, 17, 18, 19
 SLABS, SIGNATURES = 32, 33
 MANIFEST = 48
 BUNDLE = 49
+NOTE = 50
 STREAMS = {
     TABLE: "table", SMALL: "small", LARGE: "large", LITERALS: "literals", HEADER: "header",
     CONTENTS: "contents", STATES: "states", MAPS: "maps", SLABS: "slabs",
     SIGNATURES: "signatures", MANIFEST: "manifest", BUNDLE: "bundle",
+    NOTE: "note",
 }  # fmt: skip
 DATA_STREAMS = (SMALL, LARGE, LITERALS)
 RECORD_STREAMS = (CONTENTS, STATES, MAPS)
@@ -105,18 +107,6 @@ def decode_frame(key: bytes, address: Address, data: bytes, where: str) -> Frame
     if flags & ~FLAG_RUNS:
         raise UnsupportedFormat(f"{where}: flags {flags} are not known here: upgrade ibtfs")
     return Frame(decompress(codec, stored, raw_size, where), flags)
-
-
-def frame_flags(data: bytes) -> int:
-    """The flags in the head of a frame, which *data* begins with; not verified; 0 if cut short."""
-    flags: int = _HEAD.unpack_from(data)[3] if len(data) >= HEAD_SIZE else 0
-    return flags
-
-
-def frame_raw_size(data: bytes) -> int:
-    """The raw size in the head of a frame, likewise."""
-    size: int = _HEAD.unpack_from(data)[4] if len(data) >= HEAD_SIZE else 0
-    return size
 
 
 _RUN_COUNT = struct.Struct("<I")

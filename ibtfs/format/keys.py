@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.digests import Digests
 from ibtfs.format.frames import Address, Frame, decode_frame, encode_frame, object_key
@@ -15,6 +16,19 @@ class Frames(Protocol):
     @property
     def public(self) -> bytes:
         """The 32-byte key of what is no frame, and secret to nobody: of trailers."""
+        ...
+
+    @property
+    def envelope(self) -> bytes:
+        """What the object has in clear for who is to find their key; empty: nothing is sealed."""
+        ...
+
+    def padding(self, size: int) -> bytes:
+        """What an object of *size* bytes gets in addition, so that its size tells little."""
+        ...
+
+    def mark(self, data: bytes) -> int:
+        """What tells a frame, stored as *data*, from all others; at most 63 bits."""
         ...
 
     def encode(
@@ -41,8 +55,15 @@ class Keys(Protocol):
         """How contents and directory states are told apart."""
         ...
 
-    def frames(self, name: str) -> Frames:
-        """Those of the object *name*, without its generation."""
+    def new_frames(self, name: str) -> Frames:
+        """Those of the object *name*, without its generation, which is to be written."""
+        ...
+
+    def frames(self, name: str, envelope: bytes) -> Frames:
+        """Those of the object *name*, without its generation, which has this *envelope*.
+
+        Raises FormatDamaged, UnsupportedFormat.
+        """
         ...
 
 
@@ -58,6 +79,19 @@ class PlainFrames:
     def public(self) -> bytes:
         """As Frames says."""
         return self._key
+
+    @property
+    def envelope(self) -> bytes:
+        """As Frames says."""
+        return b""
+
+    def padding(self, size: int) -> bytes:
+        """As Frames says."""
+        return b""
+
+    def mark(self, data: bytes) -> int:
+        """As Frames says."""
+        return 0
 
     def encode(
         self, address: Address, raw: bytes | memoryview, codec: Codec, *, flags: int = 0
@@ -84,6 +118,12 @@ class PlainKeys:
         """As Keys says."""
         return self._repository
 
-    def frames(self, name: str) -> PlainFrames:
+    def new_frames(self, name: str) -> PlainFrames:
         """As Keys says."""
         return PlainFrames(object_key(self._repository, name))
+
+    def frames(self, name: str, envelope: bytes) -> PlainFrames:
+        """As Keys says."""
+        if envelope:
+            raise FormatDamaged(f"{name}: is sealed, and the repository is not")
+        return self.new_frames(name)

@@ -16,9 +16,10 @@ from blake3 import blake3
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Extras, Stamp, check_extra, check_root
-from ibtfs.format.frames import MANIFEST, Address
+from ibtfs.format.frames import MANIFEST
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.keys import Keys
+from ibtfs.format.objects import decode_object, encode_object
 from ibtfs.format.packing import pack, unpack_map
 
 NUMBER_LIMIT = 1 << 40
@@ -159,12 +160,15 @@ def encode_point(point: Point, name: str, keys: Keys, codec: Codec) -> bytes:
         **({"suffix": point.suffix} if point.suffix else {}),
         **({"replaces": point.replaces} if point.replaces else {}),
     }
-    return keys.frames(name).encode(Address(MANIFEST, 0, 1), pack(values), codec)
+    return encode_object(keys, name, MANIFEST, pack(values), codec)
 
 
 def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
-    """The manifest of *point_id*, stored as the object *name*.  Raises FormatDamaged."""
-    raw = keys.frames(name).decode(Address(MANIFEST, 0, 1), data, name).raw
+    """The manifest of *point_id*, stored as the object *name*.
+
+    Raises FormatDamaged, UnsupportedFormat.
+    """
+    raw = decode_object(keys, name, MANIFEST, data, name)
     values = unpack_map(raw, name)
     for field_name, (kind, is_good) in _FIELDS.items():
         value = values.get(field_name)

@@ -152,8 +152,8 @@ def run_in_background(serve: Serve, *, log_path: bytes = os.devnull.encode()) ->
 
     *serve* gets a function to call then.  Must be called before there are any threads.  The
     process has its own session, ``/`` as its working directory (so paths must be absolute), and
-    *log_path* for what it says on stderr once it is ready.  Raises MountError with the message
-    of what ended it before that.
+    *log_path* for what it says on stderr once it is ready.  Raises what ended it before that, if
+    it is an error of ibtfs, and MountError with its message otherwise.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -167,7 +167,16 @@ def run_in_background(serve: Serve, *, log_path: bytes = os.devnull.encode()) ->
         os.waitpid(child, 0)
         said = pipe.read()
     if said != _READY:
-        raise errors.MountError(said.decode(errors="replace") or "The mount ended unexpectedly")
+        kind, _, message = said.decode(errors="replace").partition(":")
+        raise _error_of(kind)(message or "The mount ended unexpectedly")
+
+
+def _error_of(kind: str) -> type[errors.IbtfsError]:
+    """The error that is called *kind*, if it is one that a message makes."""
+    found = getattr(errors, kind, None)
+    if isinstance(found, type) and issubclass(found, errors.IbtfsError):
+        return found
+    return errors.MountError
 
 
 def _begin_daemon(serve: Serve, pipe: int, log_path: bytes) -> NoReturn:
@@ -200,7 +209,8 @@ def _daemon(serve: Serve, pipe: int, log_path: bytes) -> int:
             log.error("The mount ended", exc_info=error)
         else:
             line = " ".join(str(error).split()) or repr(error)
-            os.write(pipe, line.encode(errors="backslashreplace"))
+            said = f"{type(error).__name__}:{line}"
+            os.write(pipe, said.encode(errors="backslashreplace"))
         return 1
     finally:
         logging.shutdown()

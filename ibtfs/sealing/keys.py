@@ -81,7 +81,7 @@ class SealedKeys:
     def is_mark(self, mark: str, kind: str, subject: str) -> bool:
         """Whether *mark* was made by who has a key of this repository."""
         known = (self._mark(one.secret, kind, subject) for one in self._secrets.masters.values())
-        return any([hmac.compare_digest(mark.encode(), one.encode()) for one in known])
+        return max(hmac.compare_digest(mark.encode(), one.encode()) for one in known)
 
     def _mark(self, secret: bytes, kind: str, subject: str) -> str:
         parts = (part.encode("utf-8", "surrogateescape") for part in (kind, subject))

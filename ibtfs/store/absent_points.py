@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from ibtfs.errors import IntegrityError
 from ibtfs.store import layout
-from ibtfs.store.points import PointList
+from ibtfs.store.copied_points import CopiedPoints
+from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.repository import Repository
 
 
@@ -84,6 +85,13 @@ def _began(run: str) -> str:
     return run.partition("_")[0]
 
 
+def _lost(repository: Repository, found: PointList, copied: frozenset[str]) -> set[str]:
+    """Of the points that were *copied* here those that nobody removed on purpose, and are gone."""
+    known = {point.id for point in found.points}.union(found.damaged, replaced_ids(found.points))
+    gone = {name for name in copied - known if not repository.points.has(name)}
+    return gone.difference(repository.points.forgotten()) if gone else gone
+
+
 def missing_points(repository: Repository, found: PointList) -> list[str]:
     """A line for each trace of a point that is not there."""
     # those that are there are only about to be removed, or were when somebody was cut off
@@ -97,7 +105,13 @@ def missing_points(repository: Repository, found: PointList) -> list[str]:
         "it was removed by hand, or is lost"
         for parent, child in absent.parents.items()
     ]
-    if absent.others:
+    copied = CopiedPoints(repository).all()
+    told += [
+        f"{layout.point(point_id)}: was copied here and is not there: it was removed by hand, or "
+        "is lost; ibtfs copy copies it again"
+        for point_id in sorted(_lost(repository, found, copied))
+    ]
+    if absent.others and not copied:  # those that were copied bring numbers of their own
         points = "a point that is" if absent.others == 1 else f"{absent.others:,} points that are"
         told.append(
             f"{layout.POINTS}/: the numbers of the others tell of {points} not there: removed by "

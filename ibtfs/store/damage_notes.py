@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable
 
 from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
+from ibtfs.format.compression import Codec
+from ibtfs.format.frames import NOTE
 from ibtfs.format.index import Reference, is_archive_id
+from ibtfs.format.keys import Keys
+from ibtfs.format.objects import decode_object, encode_object
+from ibtfs.format.packing import expect_ints, pack, unpack_map
 from ibtfs.store import layout
 from ibtfs.store.storage.base import Storage, whole
 
@@ -24,8 +28,8 @@ NOTE_CONTENTS = 50_000
 class DamageNotes:
     """The notes of one repository; threads may share it."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, keys: Keys, codec: Codec) -> None:
+        self._storage, self._keys, self._codec = storage, keys, codec
 
     def contents(self) -> frozenset[Reference]:
         """The contents that were noted; a note that cannot be read is told to the log."""
@@ -37,7 +41,7 @@ class DamageNotes:
             for name in sorted(new):
                 where = layout.damage_note(name)
                 try:
-                    found.update(_decode_note(whole(self._storage, where, NOTE_LIMIT), where))
+                    found.update(self._read(where))
                 except ObjectMissing:
                     continue
                 except IntegrityError as error:
@@ -50,7 +54,7 @@ class DamageNotes:
         for number, name in enumerate(names):
             where = layout.damage_note(name)
             try:
-                noted = _decode_note(whole(self._storage, where, NOTE_LIMIT), where)
+                noted = self._read(where)
             except IntegrityError as error:
                 log.warning("A note of damage cannot be read: %s", error)
                 continue
@@ -67,16 +71,17 @@ class DamageNotes:
             rows: dict[str, list[int]] = {}
             for archive, number in ordered[first : first + NOTE_CONTENTS]:
                 rows.setdefault(archive, []).append(number)
-            text = json.dumps({"contents": rows}) + "\n"
-            self._storage.put_new(layout.damage_note(f"{note_id}-{part}"), text.encode())
+            name = layout.damage_note(f"{note_id}-{part}")
+            data = encode_object(self._keys, name, NOTE, pack({"contents": rows}), self._codec)
+            self._storage.put_new(name, data)
 
-
-def _decode_note(text: bytes, where: str) -> list[Reference]:
-    try:
-        rows = json.loads(text)["contents"].items()
-        noted = [Reference(archive, number) for archive, numbers in rows for number in numbers]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FormatDamaged(f"{where}: not readable ({error!r})") from error
-    if not all(is_archive_id(ref.archive) and type(ref.number) is int for ref in noted):
-        raise FormatDamaged(f"{where}: does not name contents")
-    return noted
+    def _read(self, name: str) -> list[Reference]:
+        data = whole(self._storage, name, NOTE_LIMIT)
+        rows = unpack_map(decode_object(self._keys, name, NOTE, data, name), name).get("contents")
+        if type(rows) is not dict or not all(map(is_archive_id, rows)):
+            raise FormatDamaged(f"{name}: does not name contents")
+        return [
+            Reference(archive, number)
+            for archive, numbers in rows.items()
+            for number in expect_ints(numbers, name)
+        ]

@@ -16,9 +16,12 @@ TAGS: Final = "tags"
 LOCKS: Final = "locks"
 DAMAGED: Final = "damaged"
 FORGOTTEN: Final = "forgotten"
+COPIED: Final = "copied"
 PROTECTION: Final = "protection"
-FOLDERS: Final = (ARCHIVES, BUNDLES, DAMAGED, FORGOTTEN, LOCKS, POINTS, PROTECTION, TAGS)
+FOLDERS: Final = (ARCHIVES, BUNDLES, COPIED, DAMAGED, FORGOTTEN, LOCKS, POINTS, PROTECTION, TAGS)
 """The folders that every repository has."""
+NESTED: Final = (ARCHIVES, TAGS)
+"""Those that have folders in them."""
 
 DATA, SIGS, INDEX = "data", "sigs", "index"
 KINDS: Final = (DATA, SIGS, INDEX)
@@ -29,6 +32,7 @@ REMOVED: Final = "removed"
 
 
 _BUNDLE_ID = re.compile(r"[0-9a-f]{16}\Z")
+_COPIED = re.compile(r"([0-9a-f]{32})-([0-9A-Za-z][0-9A-Za-z_-]{7,119})\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
 
 
@@ -164,6 +168,17 @@ def lock(name: str) -> str:
 def forgotten(point_id: str) -> str:
     """What says that a backup point was removed on purpose."""
     return f"{FORGOTTEN}/{point_id}"
+
+
+def copied(repository: bytes, point_id: str) -> str:
+    """What says that a backup point was copied here from another repository."""
+    return f"{COPIED}/{repository.hex()}-{point_id}"
+
+
+def parse_copied(name: str) -> tuple[bytes, str] | None:
+    """The repository and the point that *name*, as the folder lists it, says; None if none."""
+    found = _COPIED.match(name)
+    return (bytes.fromhex(found[1]), found[2]) if found else None
 
 
 def damage_note(name: str) -> str:

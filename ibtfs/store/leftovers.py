@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ibtfs.errors import StorageFailed
+from ibtfs.errors import StorageFailed, StorageFull
 from ibtfs.store import layout
 from ibtfs.store.absent_points import may_have_been
 from ibtfs.store.lock import Lock, parse_holder
@@ -132,7 +132,7 @@ class _Leaver:
             return
         try:
             self._storage.delete(name)
-        except StorageFailed as error:
+        except (StorageFailed, StorageFull) as error:
             self.failed(error)
         else:
             self.removed.add(name)
@@ -147,7 +147,7 @@ class _Leaver:
             if name.startswith(folder) and not is_unfinished(name)
         ]
 
-    def failed(self, error: StorageFailed) -> None:
+    def failed(self, error: StorageFailed | StorageFull) -> None:
         """Take note that something could not be removed."""
         if str(error) not in self.failures:
             self.failures.append(str(error))

@@ -69,8 +69,8 @@ class Lock:
         self._keeper = threading.Thread(target=self._keep, name="ibtfs-lock", daemon=True)
         self._lease: Lease | None = storage.lease(layout.lock(self.name), token)
         try:
+            self._keeper.start()  # before others are looked at: that takes long far away
             self._refuse_others(clean)
-            self._keeper.start()
         except BaseException:
             self.release()
             raise
@@ -125,9 +125,10 @@ class Lock:
         if lease is None or self._lost or _now() - self._refreshed > STALE_SECONDS:
             self._lost = True
             return False
+        now = _now()  # when it was asked for: the answer may come much later
         with contextlib.suppress(OSError):  # verify tells whether it is still there
             lease.refresh()
-            self._refreshed = _now()
+            self._refreshed = now
         return True
 
     def refresh(self) -> None:
@@ -165,13 +166,16 @@ class Lock:
         """Whether any other lock may be in use; one of another machine is, for a day."""
         self.verify()  # by its time the age of the others is told
         for name in self._storage.list(layout.LOCKS):
-            if name == self.name or name in self._beside or parse_holder(name) is None:
+            holder = parse_holder(name)
+            if name == self.name or name in self._beside or holder is None:
                 continue
             held = None
             if self.is_of_same_machine(name):
                 held = self._storage.is_held(layout.lock(name))
             if held or (held is None and self._age(name) < FOREIGN_SECONDS):
                 return True
+            if held is None:
+                self._break(name, holder)  # who counts it no more must not let it finish anything
         return False
 
     def release(self) -> None:

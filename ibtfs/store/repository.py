@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 from collections.abc import Collection, Container, Iterable, Mapping
 
@@ -12,11 +11,11 @@ from ibtfs.errors import (
     NotARepository,
     ObjectExists,
     ObjectMissing,
-    ObjectUnreadable,
     RepositoryError,
     RepositoryExists,
     UnsupportedFormat,
 )
+from ibtfs.format.compression import Codec
 from ibtfs.format.config import CONFIG_LIMIT, LEVEL, Config, decode_config, encode_config
 from ibtfs.format.index import is_archive_id
 from ibtfs.format.keys import Keys, PlainKeys
@@ -32,7 +31,7 @@ from ibtfs.store.storage.address import is_remote
 from ibtfs.store.storage.base import TOKEN_DIGITS, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.machine import machine_name
-from ibtfs.store.storage.opening import Place, storage_at
+from ibtfs.store.storage.opening import Place, raise_if_untold, storage_at
 
 CACHE_BYTES = 48 << 20
 
@@ -57,7 +56,7 @@ class Repository:
         self.cache = ByteCache(cache_bytes)
         self.keys: Keys = PlainKeys(config.id)
         self.points = Points(storage, config, self.keys, cache_folder)
-        self.damage = DamageNotes(storage)
+        self.damage = DamageNotes(storage, self.keys, Codec(config.level))
         self._readers = Readers(storage, self.keys, self.cache)
         self._worked_ns = 0
 
@@ -97,9 +96,7 @@ class Repository:
         try:
             text = whole(place, layout.CONFIG, CONFIG_LIMIT)
         except IbtfsError as error:
-            refused = error.__cause__
-            if isinstance(refused, OSError) and refused.errno == errno.EIO:
-                raise ObjectUnreadable(f"{shown}/{error}") from error  # there may well be one
+            raise_if_untold(place.root, error)
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
         config = decode_config(text, f"{shown}/{layout.CONFIG}")
         storage = BundledStorage(place.shared_as(config.shared), config.id)
@@ -173,6 +170,10 @@ class Repository:
         lock = Lock(self.storage, kind, host=host, process=own, token=token, beside=beside)
         self.forget_read()
         return lock
+
+    def locks(self) -> list[str]:
+        """The names of the locks that are there."""
+        return self.storage.list(layout.LOCKS)
 
     @property
     def era(self) -> int:

@@ -19,8 +19,8 @@ This page is made from the commands themselves; ``ibtfs COMMAND --help`` and ``i
 say the same of one. What POINT, MOMENT and PATH mean: `ibtfs help points <points.rst>`_.
 
 ``--debug`` before the command, or the variable ``IBTFS_DEBUG=1``, shows what happens and where an
-error comes from. With ``--json`` a command (all but ``cat``) prints one JSON object, also when it
-fails. ``mount.ibtfs``, for fstab: `ibtfs help mounts <mounts.rst>`_."""
+error comes from. With ``--json`` a command (all but ``cat`` and ``serve-store``) prints one JSON
+object, also when it fails. ``mount.ibtfs``, for fstab: `ibtfs help mounts <mounts.rst>`_."""
 SIGNALS = """\
 A command that is ended by a signal other than Ctrl-C gives 128 and the number of the signal. One
 whose reader goes away ends without a word and gives 141, as git does (a shell tells it only with

@@ -24,7 +24,7 @@ def test_help_of_every_command(name: str) -> None:
     examples = shown.split("\nExamples:\n")[1].splitlines()
     assert any(f"ibtfs {name}" in line for line in examples)
     assert all(line.startswith("  ") for line in examples)
-    assert "REPO" in shown or name in {"umount", "help"}
+    assert "REPO" in shown or name in {"umount", "help", "copy", "serve-store"}
     # the section of options holds nothing but options
     assert re.search(r"^Output:\n(  -|$)", shown, re.MULTILINE) is not None
 

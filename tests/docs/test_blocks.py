@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dav_servers import Apache, served
 from tests.support.documents import PAGES, environment, literal_blocks, make_program, make_programs
 
 DAY = 86_400
@@ -31,7 +32,8 @@ NOT_RUN = {
     "mounts": {"/media/disk/backups", "#", "[documents]"},
     "deltas": set(),
     "storage": {"repository/"},
-    "remote": set(),
+    "remote": {"export", "machine"},  # needs a bucket: see promises/test_s3; a line of .netrc
+    "copying": set(),
     "space": set(),
     "performance": {"scripts/bench"},
     "comparison": set(),
@@ -44,7 +46,9 @@ STAND_INS = {
     "sudo": 'exec "$@"',
     "pg_dump": "echo 'CREATE TABLE shelf (book text);'",
     "jq": "exec cat",
-    "ssh": 'cd "$HOME" && exec /usr/lib/openssh/sftp-server',
+    "ssh": 'cd "$HOME"; for last; do :; done\n'
+    'case "$last" in *serve-store*) exec sh -c "$last";; esac\n'
+    "exec /usr/lib/openssh/sftp-server",
 }
 
 
@@ -90,14 +94,17 @@ class World:
         self.home = self.root / "home" / "me"
         self.repository = self.root / "media" / "disk" / "backups"
         self.mountpoint = self.root / "mnt" / "backups"
+        self.cloud = ""
+        """Where the folder of the manual's WebDAV server is."""
 
     def run(self, line: str, *, back: float = 0) -> int:
         """Run *line*, *back* seconds ago by the clock of ibtfs; its exit code."""
         line = re.sub(r"(?<![\w/.~])/(?=(?:media|mnt|srv|etc|sbin|home)\b)", f"{self.root}/", line)
         line = re.sub(r"(?<= )/(?= )", str(self.root), line)
+        line = re.sub(r"davs://(me@)?cloud\.example(:\d+)?/remote", self.cloud, line)
         variables = {**environment(self.home, self.programs), "BACK": str(back)}
         return subprocess.run(
-            ["bash", "-o", "pipefail", "-c", line], cwd=self.home, env=variables, timeout=120,
+            ["bash", "-o", "pipefail", "-c", line], cwd=self.home, env=variables, timeout=240,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=False,
         ).returncode  # fmt: skip
 
@@ -114,6 +121,11 @@ class World:
             copy = self.root / line.partition(" --from ")[2].partition(" ")[0].lstrip("/")
             shutil.rmtree(copy, ignore_errors=True)
             shutil.copytree(self.repository, copy)
+        if "ibtfs copy" in line:
+            (self.root / "media" / "other").mkdir(exist_ok=True)
+            self.run("ibtfs tag add -q /media/disk/backups monthly documents/latest")
+            if "--mirror" in line:
+                assert self.run("ibtfs copy -q /media/disk/backups /media/other/backups") == 0
         if "ibtfs init" in line:
             shutil.rmtree(self.repository, ignore_errors=True)
         elif "ibtfs mount" in line and mounted:
@@ -181,11 +193,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[str]:
+    """A server by WebDAV."""
+    with served(Apache) as server:
+        yield server.address("").rstrip("/")
+
+
 @pytest.fixture
-def world(made: Path, request: pytest.FixtureRequest) -> Iterator[World]:
+def world(made: Path, cloud: str) -> Iterator[World]:
     """A fresh copy of the world."""
     subprocess.run(["cp", "-a", made / "kept", made / "root"], check=True)
     new = World(made)
+    new.cloud = cloud
     yield new
     if os.path.ismount(new.mountpoint):
         assert new.run("ibtfs umount -q --lazy /mnt/backups") == 0

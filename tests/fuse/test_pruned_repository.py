@@ -18,7 +18,7 @@ from tests.support.removal import forget, pruned
 from tests.support.repositories import back_up, create, damages, dated, reopened, settle, the_point
 from tests.support.trees import make_tree
 
-SECONDS = 10
+SECONDS = 60
 
 
 @pytest.fixture

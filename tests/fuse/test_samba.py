@@ -47,7 +47,7 @@ class Share:
         done = subprocess.run(
             ["smbclient", "-N", "-p", str(self._port), "-s", f"{self._place}/smb.conf",
              "//127.0.0.1/documents", "-c", command],
-            capture_output=True, text=True, check=False, timeout=30, cwd=self._place,
+            capture_output=True, text=True, check=False, timeout=240, cwd=self._place,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -82,7 +82,7 @@ def shared(place: Path, folder: Path, lines: list[str]) -> Iterator[Share]:
         command, stdin=subprocess.DEVNULL, cwd=place, start_new_session=True
     ) as server:
         try:
-            until = time.monotonic() + 20
+            until = time.monotonic() + 120
             while True:
                 try:
                     socket.create_connection(("127.0.0.1", port)).close()

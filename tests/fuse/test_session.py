@@ -14,7 +14,7 @@ from ibtfs.fuse.signals import ending_signals
 def work():
     time.sleep(0.2)
     signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
-    time.sleep(60)
+    time.sleep(600)
 
 events = SimpleQueue()
 with ending_signals(lambda *_: events.put("signal")):
@@ -25,5 +25,5 @@ with ending_signals(lambda *_: events.put("signal")):
 
 def test_a_signal_that_another_thread_is_given_ends_the_wait() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True,
-                          timeout=30, check=False)  # fmt: skip
+                          timeout=240, check=False)  # fmt: skip
     assert (done.stdout, done.stderr) == ("signal\n", "")

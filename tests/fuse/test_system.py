@@ -144,7 +144,7 @@ def test_the_units_of_the_manual_are_right(place: Path) -> None:
         (place / name).write_text(text.replace("/usr/local/bin/ibtfs", f"{place}/ibtfs"))
     result = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", *(place / name for name in units)],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     said = [line for line in result.stderr.splitlines() if any(name in line for name in units)]
     assert (result.returncode, said) == (0, [])

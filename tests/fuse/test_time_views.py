@@ -24,11 +24,13 @@ def endless_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def listed_soon(folder: Path, expected: list[str]) -> None:
-    """Within a second *folder* holds just that; the kernel keeps what changes for 20 ms."""
-    deadline = time.monotonic() + 1
-    while True:
+    """At one of 50 looks *folder* holds just that; the kernel keeps what changes for 20 ms.
+
+    They take a second, or longer where the machine has much to do.
+    """
+    for _ in range(50):
         found = sorted(os.listdir(folder)) if folder.exists() else []
-        if found == expected or time.monotonic() > deadline:
+        if found == expected:
             break
         time.sleep(0.02)
     assert found == expected
@@ -67,7 +69,7 @@ def test_views_follow_the_points(
 
 def run(*words: object) -> str:
     return subprocess.run(
-        [str(word) for word in words], check=True, capture_output=True, text=True, timeout=60
+        [str(word) for word in words], check=True, capture_output=True, text=True, timeout=240
     ).stdout
 
 

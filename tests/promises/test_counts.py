@@ -68,7 +68,6 @@ UNCOUNTED = frozenset({
     "gettid", "madvise", "mmap", "mprotect", "mremap", "munmap", "rseq", "rt_sigaction",
     "rt_sigprocmask", "sched_yield", "set_robust_list", "total",
 })  # fmt: skip
-pytestmark = pytest.mark.xdist_group("counts")
 SHOW = os.environ.get("IBTFS_TEST_COUNTS") == "show"
 VERBS = ("first backup", "unchanged backup", "restore")
 Counts = dict[tuple[str, str], float]

@@ -18,7 +18,7 @@ from ibtfs.store.repository import Repository
 from tests.support import damage
 from tests.support.damage import GOOD, Damage, Examiner, Sample, frames_of
 
-EVERY = 389
+EVERY = 787
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_every_byte_of_the_configuration(examiner: Examiner) -> None:
 def test_files_damaged(examiner: Examiner, kind: str) -> None:
     chosen = [item for item in damage.other_damages(examiner.sample) if item.kind == kind]
     assert chosen
-    step = max(1, len(chosen) // 10)
+    step = max(1, len(chosen) // 6)
     assert bad_outcomes(examiner, iter(chosen[::step])) == []
 
 

@@ -190,7 +190,7 @@ def numbers_of(scene: Scene, name: str) -> list[int]:
 def test_an_error_of_the_disk_fails_the_run(small: Scene, call: str, error: str) -> None:
     numbers = numbers_of(small, call)
     assert numbers
-    failing(small, call, error, numbers[:: -(-len(numbers) // 6)])
+    failing(small, call, error, numbers[:: -(-len(numbers) // 4)])
 
 
 @pytest.mark.parametrize(("call", "error"), [("fsync", "EIO"), ("write", "ENOSPC")])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.faulty import FAULTS, Scene, examine
+from tests.support.faulty import ENOSPC, FAULTS, Scene, examine
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -20,3 +20,10 @@ def test_a_fault_at_some_steps_loses_nothing(
         met += 1
         number += 7
     assert met > 1
+
+
+def test_a_donor_gives_its_payload_though_what_it_copied_from_is_gone(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk lets archives go before the record of the donor can say so."""
+    assert examine(Scene(fast_path, seed=110), monkeypatch, ENOSPC, 19, again=3)

@@ -59,7 +59,7 @@ class Shown(NamedTuple):
 
 def run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
     words = [os.fsencode(c) if isinstance(c, (bytes, Path)) else str(c) for c in command]
-    return subprocess.run(words, capture_output=True, check=False, timeout=60, cwd=cwd)
+    return subprocess.run(words, capture_output=True, check=False, timeout=240, cwd=cwd)
 
 
 def quiet(*command: object, cwd: Path | None = None) -> bytes:

@@ -13,24 +13,43 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.store.contents.fold import CHAIN_LIMIT
 from ibtfs.store.repository import Repository
 from tests.support import hostile
-from tests.support.commands import outside
+from tests.support.commands import in_process, outside
 from tests.support.mounts import mounted
 from tests.support.repositories import reopened
 from tests.support.trees import make_tree
 
 MEMORY = 1 << 30
+PART = 4
+"""How many times smaller chains may be where it takes long, and the memory that they may take."""
+
+IN_PART = f"""
+from ibtfs.store.contents import fold
+fold.CHAIN_LIMIT //= {PART}
+from ibtfs.cli.main import main
+main()
+"""
 
 pytestmark = pytest.mark.damaged
 
 
-def bounded() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+def bounded(memory: int = MEMORY) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
 
 def bounded_run(*words: object) -> subprocess.CompletedProcess[bytes]:
-    done = outside(*words, preexec_fn=bounded)
+    return proper(outside(*words, preexec_fn=bounded))
+
+
+def bounded_run_in_part(*words: object) -> subprocess.CompletedProcess[bytes]:
+    """Run a command that takes no longer chains than a part of what they may be."""
+    program = [sys.executable, "-c", IN_PART]
+    return proper(in_process(program, *words, preexec_fn=lambda: bounded(MEMORY // PART)))
+
+
+def proper(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[bytes]:
     assert b"Traceback" not in done.stderr
     assert b"Unexpected" not in done.stderr
     assert b"Out of memory" not in done.stderr
@@ -206,19 +225,20 @@ def test_a_frame_table_takes_no_more_memory_than_one_may(
 def test_a_chain_takes_no_more_memory_than_one_may(
     tmp_path: Path, repository: Repository, command: str
 ) -> None:
-    hostile.chained(repository)
+    hostile.chained(repository, CHAIN_LIMIT // 4 // PART)
     words: dict[str, list[object]] = {
         "cat": ["latest", "file"], "check": [], "restore": ["latest", tmp_path / "out"]
     }  # fmt: skip
-    done = bounded_run(command, repository.path, *words[command])
+    done = bounded_run_in_part(command, repository.path, *words[command])
     assert done.returncode == (3 if command == "restore" else 1)
     assert b"its chain has more ranges than it may" in done.stderr
 
 
 def test_a_chain_of_as_many_ranges_as_one_may_have_is_read(repository: Repository) -> None:
-    hostile.chained(repository, levels=2)
-    done = bounded_run("cat", repository.path, "latest", "file")
-    assert (done.returncode, done.stdout) == (0, bytes(hostile.FINE))
+    fine = CHAIN_LIMIT // 4 // PART
+    hostile.chained(repository, fine, levels=2)
+    done = bounded_run_in_part("cat", repository.path, "latest", "file")
+    assert (done.returncode, done.stdout) == (0, bytes(fine))
 
 
 # A few hundred kilobytes that would take minutes

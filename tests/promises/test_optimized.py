@@ -24,6 +24,15 @@ from tests.support.damage import GOOD
 from tests.support.trees import Hardlink, Sparse, Symlink, make_tree
 
 ASSERTS = {
+    "actions/copy/contents.py": ["stored.ref is not None"],
+    "actions/copy/folder.py": ["row.state is not None"],
+    "actions/copy/tree.py": [
+        "root.state is not None",
+        "row.state is not None",
+        "row.state is not None",
+        "row is not None",
+    ],
+    "cli/copy_summary.py": ["self.result is not None"],
     "actions/purge/states.py": ["cut is not None", "folder.state is not None"],
     "actions/restore/entry.py": ["entry.content is not None"],
     "store/archives/file.py": ["upload is not None"],

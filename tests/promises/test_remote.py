@@ -1,10 +1,9 @@
-"""Repositories on another machine, by a real sshd: each command does what it does in a folder."""
+"""Repositories on other machines, by real servers: each command does what it does in a folder."""
 
 from __future__ import annotations
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 import threading
@@ -14,11 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import differences, snapshot
 from tests.support.commands import command, outside, run, run_json
-from tests.support.repositories import settle
+from tests.support.dav_gate import HttpGate
+from tests.support.dav_servers import Apache
+from tests.support.dav_servers import served as dav_served
+from tests.support.remote import (
+    assert_restored,
+    assert_two_machines_at_once,
+    assert_whole,
+    copied,
+    edit,
+    make_source,
+)
 from tests.support.sshd import Gate, Server, served
-from tests.support.trees import make_tree
 
 MIB = 1 << 20
 
@@ -39,39 +46,20 @@ def gate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "source"
-    make_tree(folder, {
-        "a": b"one\n" * 500, "sub": {"b": os.urandom(70_000)}, "large": os.urandom(5 * MIB),
-        "empty": b"",
-    })  # fmt: skip
-    os.symlink("a", folder / "link")
-    settle()
-    return folder
+    return make_source(tmp_path / "source")
+
+
+@pytest.fixture(params=["sftp", "ssh"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    """How the other machine is spoken to: by SFTP, or with an ibtfs there."""
+    kind: str = request.param
+    return kind
 
 
 @pytest.fixture
-def place(gate: Gate, tmp_path: Path) -> str:
+def place(scheme: str, gate: Gate, tmp_path: Path) -> str:
     """Where the repository is to be made; it lies in this folder, too."""
-    return f"sftp://127.0.0.1:{gate.port}{tmp_path}/repository"
-
-
-def edit(source: Path, number: int) -> None:
-    with (source / "large").open("r+b") as file:
-        file.seek(number * 300_000)
-        file.write(os.urandom(2000))
-    (source / f"new{number}").write_bytes(os.urandom(9000))
-    settle()
-
-
-def assert_restored(place: str, point: str, expected: Path, target: Path) -> None:
-    run("restore", "-q", place, point, target)
-    assert differences(snapshot(target), snapshot(expected)) == []
-    shutil.rmtree(target)
-
-
-def copied(source: Path, target: Path) -> Path:
-    subprocess.run(["cp", "-a", source, target], check=True)
-    return target
+    return f"{scheme}://127.0.0.1:{gate.port}{tmp_path}/repository"
 
 
 def test_every_command(place: str, source: Path, tmp_path: Path) -> None:
@@ -148,7 +136,7 @@ def test_a_mount_goes_on_when_its_server_comes_back(
         assert (first / "sub/b").read_bytes() == (source / "sub/b").read_bytes()
         edit(source, 1)
         run("backup", "-q", source, place)
-        until = time.monotonic() + 30
+        until = time.monotonic() + 120
         while not (mountpoint / "source/latest/new1").exists():
             assert time.monotonic() < until
             time.sleep(0.2)
@@ -177,7 +165,7 @@ def test_a_backup_that_is_killed_leaves_nothing_that_the_next_one_cannot_use(
     run("init", "-q", place)
     gate.delay = 0.02
     killed = subprocess.Popen(command("backup", "-q", source, place))
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while not any((tmp_path / "repository/archives").rglob("*.part")):
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -186,18 +174,11 @@ def test_a_backup_that_is_killed_leaves_nothing_that_the_next_one_cannot_use(
     gate.delay = 0
     assert run_json("list", place)["points"] == []
     run("backup", "-q", source, place)
-    assert_restored(place, "latest", source, tmp_path / "back")
-    assert run_json("check", "--read-data", place)["damages"] == []
+    assert_whole(place, "latest", source, tmp_path / "back")
 
 
 def test_two_machines_at_once(place: str, source: Path, tmp_path: Path) -> None:
-    other = copied(source, tmp_path / "other")
-    run("init", "-q", place)
-    both = [subprocess.Popen(command("backup", "-q", "--host", host, path, place))
-            for host, path in (("one", source), ("two", other))]  # fmt: skip
-    assert [process.wait(60) for process in both] == [0, 0]
-    assert run_json("check", "--read-data", place)["damages"] == []
-    assert sorted(one["host"] for one in run_json("list", place)["points"]) == ["one", "two"]
+    assert_two_machines_at_once(place, source, copied(source, tmp_path / "other"))
 
 
 def test_what_cannot_be_reached_is_one_clear_line(
@@ -213,5 +194,107 @@ def test_what_cannot_be_reached_is_one_clear_line(
     missing = place.replace("/repository", "/none/repository")
     result = run("backup", source, missing, code=1)
     assert "does not exist" in result.stderr
-    result = run("list", "s3://bucket/x", code=2)
-    assert "no storage is called s3://" in result.stderr
+    result = run("list", "http://bucket/x", code=2)
+    assert "no storage is called http://" in result.stderr
+
+
+# By WebDAV
+
+
+@pytest.fixture(scope="module")
+def apache() -> Iterator[Apache]:
+    with dav_served(Apache) as server:
+        assert isinstance(server, Apache)
+        yield server
+
+
+@pytest.fixture
+def http_gate(apache: Apache) -> Iterator[HttpGate]:
+    gate = HttpGate(apache.port)
+    yield gate
+    gate.close()
+
+
+@pytest.fixture
+def dav_place(http_gate: HttpGate) -> str:
+    return f"dav://127.0.0.1:{http_gate.port}/r{os.urandom(8).hex()}"
+
+
+def test_commands_by_webdav(dav_place: str, source: Path, tmp_path: Path) -> None:
+    run("init", "-q", dav_place)
+    trees = []
+    for number in range(3):
+        edit(source, number)
+        run("backup", "-q", source, dav_place)
+        trees.append(copied(source, tmp_path / f"tree{number}"))
+    listed = run_json("list", dav_place)["points"]
+    assert [one["full"] for one in listed] == [True, False, False]
+    points = [one["id"] for one in listed]
+    for point, tree in zip(points, trees):
+        assert_restored(dav_place, point, tree, tmp_path / "back")
+    assert run("cat", dav_place, points[1], "a").stdout_bytes == b"one\n" * 500
+    assert "new2" in run("ls", dav_place, points[2]).stdout
+    run("tag", "add", "-q", dav_place, "kept", points[0])
+    run("tag", "remove", "-q", dav_place, "kept", points[0])
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    assert outside("mount", "-q", dav_place, mountpoint).returncode == 0
+    try:
+        subprocess.run(
+            ["cp", "-a", f"{mountpoint}/source/latest/.", tmp_path / "copied"], check=True
+        )
+    finally:
+        assert outside("umount", mountpoint).returncode == 0
+    for name in ("a", "large", "sub/b", "new2"):
+        assert (tmp_path / "copied" / name).read_bytes() == (source / name).read_bytes()
+    assert run_json("check", "--read-data", dav_place)["damages"] == []
+    run("forget", "-q", dav_place, points[1])
+    run("prune", "-q", dav_place)
+    for number in (0, 2):
+        assert_restored(dav_place, points[number], trees[number], tmp_path / "back")
+    assert run_json("check", "--read-data", dav_place)["damages"] == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_backups_by_webdav_go_on_whatever_the_network_does(
+    dav_place: str, source: Path, tmp_path: Path, http_gate: HttpGate, seed: int
+) -> None:
+    rng = random.Random(seed)
+    for number in range(3):
+        edit(source, number)
+        http_gate.cut_after(rng.randrange(2000, 20_000))
+        http_gate.swallow(methods=[rng.choice(["MOVE", "PUT", "DELETE"])])
+        http_gate.refuse(2, rng.choice([500, 503]), methods=[rng.choice(["PUT", "MOVE"])])
+        run("backup", "-q", source, dav_place)
+        http_gate.cut_after(rng.randrange(2000, 200_000))
+        assert_restored(dav_place, "latest", source, tmp_path / "back")
+    assert http_gate.cuts >= 5
+    assert run_json("check", "--read-data", dav_place)["damages"] == []
+
+
+def test_a_password_is_not_shown(apache: Apache, source: Path, tmp_path: Path) -> None:
+    place = f"dav://me:SECRET@127.0.0.1:{apache.port}/basic/r"
+    result = run("backup", source, place, code=1)
+    assert "refuses the user or the password" in result.stderr
+    assert result.stderr.count("\n") == 1
+    shown = result.stderr
+    shown += run("list", place.replace("/basic/r", "/none"), code=10).stderr
+    shown += run("list", place.replace(":SECRET@127", ":SECRET@1 27"), code=2).stderr
+    assert "SECRET" not in shown
+    made = f"dav://me:SECRET@127.0.0.1:{apache.port}/r{os.urandom(8).hex()}"  # asks for none
+    shown += run("backup", "--dry-run", source, made, code=10).stderr
+    for words in (["backup", source, made], ["backup", "--json", source, made], ["list", made],
+                  ["check", made], ["init", "--json", f"{made}i"], ["init", f"{made}j"],
+                  ["copy", made, f"{made}k"], ["copy", "--json", made, f"{made}l"],
+                  ["copy", "--dry-run", "--json", made, f"{made}m"]):  # fmt: skip
+        done = run(*words)
+        shown += done.stderr + done.stdout
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    assert outside("mount", "-q", made, mountpoint).returncode == 0
+    try:
+        assert (mountpoint / "source/latest/a").read_bytes() == (source / "a").read_bytes()
+        shown += Path("/proc/mounts").read_text()
+    finally:
+        assert outside("umount", mountpoint).returncode == 0
+    assert "SECRET" not in shown

@@ -97,7 +97,7 @@ def test_what_is_no_file_makes_nobody_wait(repository: Repository, name: str, co
     os.mkfifo(path)
     done = subprocess.run(
         [sys.executable, "-m", "ibtfs", command, os.fsdecode(repository.path)],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     if name.startswith("damaged"):
         return

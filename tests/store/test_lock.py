@@ -33,7 +33,7 @@ def test_a_lock_is_kept_fresh_while_a_run_waits(
     with Lock(repository.storage, SHARED, host="here", process=1, token="0" * 8) as held:
         path = on_disk(repository.storage, f"locks/{held.name}")
         os.utime(path, (1, 1))
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while os.stat(path).st_mtime < 2 and time.monotonic() < deadline:
             time.sleep(0.02)
         assert os.stat(path).st_mtime > 2
@@ -144,12 +144,10 @@ def test_another_machine_may_be_at_work_for_a_day_and_a_dead_process_not(
         assert own.others_at_work()
         os.utime(on_disk(repository.storage, f"locks/{far}"), (1, 1))
         assert not own.others_at_work()
+        # who is not counted any more is to finish nothing, should he only have slept
         own.remove_dead(pytest.fail)
-        assert repository.storage.list("locks") == sorted([far, own.name])
-        os.rename(
-            on_disk(repository.storage, f"locks/{far}"),
-            on_disk(repository.storage, "locks/no lock"),
-        )
+        assert repository.storage.list("locks") == [own.name]
+        repository.storage.put_new("locks/no lock", b"")
         assert not own.others_at_work()
 
 
@@ -190,7 +188,7 @@ def test_a_process_that_ends_with_a_lock_does_not_wait_for_it(repository: Reposi
         "held = Repository.open(sys.argv[1].encode()).lock('shared'); raise SystemExit(5)"
     )
     path = os.fsdecode(repository.path)
-    done = subprocess.run([sys.executable, "-c", code, path], check=False, timeout=30)
+    done = subprocess.run([sys.executable, "-c", code, path], check=False, timeout=240)
     assert done.returncode == 5
     assert len(repository.storage.list("locks")) == 1
     with repository.lock(EXCLUSIVE) as own:

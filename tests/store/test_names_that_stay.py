@@ -93,7 +93,7 @@ def at_once(repository: Repository, points: list[Point], monkeypatch: pytest.Mon
     look = Points._others
 
     def others(self: Points, point_id: str) -> tuple[list[Point], list[str]]:
-        written.wait(timeout=30)
+        written.wait(timeout=120)
         return look(self, point_id)
 
     monkeypatch.setattr(Points, "_others", others)

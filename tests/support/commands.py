@@ -16,6 +16,7 @@ from ibtfs.cli.main import cli
 
 ODD = b"odd \xff\n\x1b[31m"
 Run = Callable[..., Result]
+PATIENCE = 240
 
 
 def run(*words: object, code: int = 0, stdin: bytes | None = None) -> Result:
@@ -42,7 +43,17 @@ def command(*words: object) -> list[str]:
 
 def outside(*words: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
     """Run a command in a process of its own."""
-    return subprocess.run(command(*words), capture_output=True, check=False, timeout=60, **options)
+    return in_process(command(), *words, **options)
+
+
+def in_process(
+    program: list[str], *words: object, **options: Any
+) -> subprocess.CompletedProcess[bytes]:
+    """Run *program*; it is stopped only when it hangs, however busy the machine is."""
+    texts = [_text(word) for word in words]
+    return subprocess.run(
+        [*program, *texts], capture_output=True, check=False, timeout=PATIENCE, **options
+    )
 
 
 def _text(word: object) -> str:

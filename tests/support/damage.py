@@ -46,7 +46,7 @@ from .views import Known, Tree, WrongRead, viewed
 
 Files = dict[str, bytes]
 KIB = 1 << 10
-SECONDS = 20
+SECONDS = 60
 MEMORY_BYTES = 3 << 30
 
 LOWERED: list[tuple[Any, str, Any]] = [

@@ -142,41 +142,38 @@ def laborious(repository: Repository, folders: int = 3000, pages: int = 20_000) 
         commit(repository, root, sequence)
 
 
-FINE = 1_000_000
-"""Ranges of one byte, as many as a map may have."""
-
-
-def fine_parts(shift: int) -> Iterator[bytes]:
-    """The parts of a map that copies each byte from *shift* further on in the base."""
-    for first in range(0, FINE, PART_RANGES):
-        count = min(PART_RANGES, FINE - first)
+def fine_parts(size: int, shift: int) -> Iterator[bytes]:
+    """The parts of a map of *size* ranges, each one byte from *shift* further on in the base."""
+    for first in range(0, size, PART_RANGES):
+        count = min(PART_RANGES, size - first)
         deltas = [0 if first else shift, *[0] * (count - 1)]
         yield pack((first, [1] * count, [BASE] * count, deltas))
 
 
-def chained(repository: Repository, levels: int = 6) -> Point:
-    """A file of a megabyte, whose chain has a million ranges a level."""
+def chained(repository: Repository, fine: int, levels: int = 6) -> Point:
+    """A file whose chain has *fine* ranges a level, each of a byte."""
     with archive(repository, 0) as writer:
-        size = FINE + levels
+        size = fine + levels
         ref = Reference(writer.id, writer.add_whole(LARGE, digest_of(bytes(size)), bytes(size)))
         for depth in range(1, levels + 1):
-            parts = [writer._records[MAPS].append(body) for body in _lengthened(levels - depth)]
+            size -= 1
+            parts = [writer._records[MAPS].append(body) for body in _lengthened(fine, size - fine)]
             record = ContentRecord(
-                digest_of(bytes(FINE + levels - depth)), FINE + levels - depth, LITERALS, 0, 0,
+                digest_of(bytes(size)), size, LITERALS, 0, 0,
                 depth=depth, base=ref, map_first=parts[0], map_parts=len(parts),
             )  # fmt: skip
             ref = writer.add_content(record)
-        stamp = (b"file", FILE, 0, 0, FINE, SECOND, SECOND, 1, 1)
+        stamp = (b"file", FILE, 0, 0, fine, SECOND, SECOND, 1, 1)
         page = Page((stamp,), (writer.packed(ref),), {})
         root = StateRef(
-            writer.add_page(page), page_digest(page, [digest_of(bytes(FINE))], {}, UNKEYED)
+            writer.add_page(page), page_digest(page, [digest_of(bytes(fine))], {}, UNKEYED)
         )
     return commit(repository, root)
 
 
-def _lengthened(more: int) -> Iterator[bytes]:
-    """Parts of a map of FINE + *more* bytes, the last range of which is the longer one."""
-    *parts, last = fine_parts(1)
+def _lengthened(fine: int, more: int) -> Iterator[bytes]:
+    """Parts of a map of *fine* + *more* bytes, the last range of which is the longer one."""
+    *parts, last = fine_parts(fine, 1)
     begin, lengths, codes, deltas = unpack(last, "")
     yield from parts
     yield pack((begin, [*lengths[:-1], 1 + more], codes, deltas))

@@ -14,6 +14,7 @@ import stat
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import msgpack
@@ -205,10 +206,20 @@ class Content:
     start: int
     length: int
     depth: int = 0
-    base: Content | None = None
-    donors: tuple[Content, ...] = ()
+    base_ref: int | None = None
+    donor_refs: tuple[int, ...] = ()
     extents: Extents | None = None
     slabs: int = -1
+
+    @cached_property
+    def base(self) -> Content | None:
+        """What it copies from; gone, perhaps, if nothing of it but its payload is needed."""
+        return None if self.base_ref is None else self.archive.referred(self.base_ref)
+
+    @cached_property
+    def donors(self) -> tuple[Content, ...]:
+        """Those whose payloads it takes bytes from."""
+        return tuple(map(self.archive.referred, self.donor_refs))
 
     def payload(self, start: int, end: int) -> bytes:
         """Bytes of what it added to its archive."""
@@ -327,15 +338,15 @@ class Archive:
             if len(values) > 5:
                 depth, base, donors, first, parts, slabs = values[5:11]
                 content.depth, content.slabs = depth, slabs
-                content.base = None if base is None else self.referred(base)
-                content.donors = tuple(map(self.referred, donors))
+                content.base_ref, content.donor_refs = base, tuple(donors)
                 if parts:
                     numbers = range(first, first + parts)
                     bodies = [self.file("index").record(STREAMS["maps"], n) for n in numbers]
                     content.extents = decode_map(bodies, content.size)
             expect(content.extents is not None or content.length == content.size, "plain content")
             if content.digest == SHELL:
-                expect(not (content.base or content.donors or content.slabs >= 0), "a shell")
+                alone = content.base_ref is None and not content.donor_refs
+                expect(alone and content.slabs < 0, "a shell")
             self._contents[number] = content
         return self._contents[number]
 

@@ -156,7 +156,8 @@ class Machine:
         if self.trees:
             most = self._rng.choice((0, 1000, 50_000))
             written = pruned(self.repository, max_rewrite=most).written
-            assert written <= most * 11 // 10, self.log  # it is told before it is compressed
+            # it is told before it is compressed
+            assert written <= most * 11 // 10, (written, most, self.log)
 
     def protect(self) -> None:
         """Protect it, by another share, or no more."""

@@ -42,7 +42,7 @@ def mounted(
         subprocess.run(["umount", str(mountpoint)], check=False) if os.geteuid() == 0 else None
         if mountpoint.is_mount():
             background.unmount(place, lazy=True)
-        _wait_for_end(int(started.read_text()), seconds=10)
+        _wait_for_end(int(started.read_text()), seconds=60)
 
 
 def _wait_for_end(process: int, seconds: float) -> None:
@@ -113,5 +113,5 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         encoding="latin-1",
         check=False,
-        timeout=20,
+        timeout=240,
     )

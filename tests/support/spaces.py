@@ -59,5 +59,5 @@ def run_privately(
     return subprocess.run(
         ["unshare", "--mount", "sh", "-c", PROLOGUE + script],
         cwd=place, env={**os.environ, "PYTHONPATH": str(CHECKOUT), **(environment or {})},
-        capture_output=True, text=True, errors="surrogateescape", check=False, timeout=120,
+        capture_output=True, text=True, errors="surrogateescape", check=False, timeout=240,
     )  # fmt: skip

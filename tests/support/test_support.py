@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from tests.support import Entry, differences, realdata, snapshot
 from tests.support.histories import History
+from tests.support.spreading import unit_of
 from tests.support.trees import (
     AFTER_2106,
     BEFORE_1970,
@@ -290,3 +291,14 @@ def test_real_data_in_small(tmp_path: Path) -> None:
     assert {"base sha256", "disk sha256", "log size"} <= found
     assert disk.stat().st_blocks * 512 < disk.stat().st_size
     subprocess.run([realdata._tool("e2fsck"), "-fn", disk], check=True, capture_output=True)
+
+
+# How tests are spread
+
+
+def test_tests_that_share_something_go_to_one_process() -> None:
+    large = "tests/promises/test_large.py"
+    assert unit_of(f"{large}::test_deltas_are_small") == large
+    assert unit_of(f"{large}::test_a_random_read_touches_few_frames[0]") == large
+    alone = "tests/format/test_frames.py::test_anything[a::b]"
+    assert unit_of(alone) == alone

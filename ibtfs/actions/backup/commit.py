@@ -77,6 +77,7 @@ def commit(
     size = repository.points.manifest_size(replace(point, statistics=statistics))
     statistics["bytes_stored"] += size  # the manifest counts as stored
     point = replace(point, statistics=statistics)
+    repository.require_there()  # and not another one in its place by now
     lock.verify()
     point = repository.points.commit(point)
     tally.counts["bytes_stored"] += repository.points.manifest_size(point)

@@ -119,7 +119,8 @@ def decide(
         told = decision.plan.damages
         decision = work.decided(mark_points(repository, roots), frozen)
         decision.plan.damages[:0] = told
-        frozen |= decision.unfit
+        # what would have gone as a whole may be one of those that are written anew now
+        frozen |= decision.unfit | _beyond(decision, max_rewrite)
     return decision
 
 

@@ -24,6 +24,7 @@ from ibtfs.errors import (
     StorageFull,
 )
 from ibtfs.format.index import Reference
+from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
 from ibtfs.store.protection.keeping import Protection
@@ -308,6 +309,8 @@ class Pruner:
             repository.damage.trim(os.urandom(8).hex(), self._is_there)
             self._protect()  # while it is told which points were removed on purpose
             left = {run_of(name) for name in repository.archive_ids()}
+            # of those that were copied here it is remembered: they are not to come again
+            left |= CopiedPoints(repository).all()
             for point_id in repository.points.forgotten():
                 # of one that is there, somebody is about to remove it
                 if point_id not in left and not repository.points.has(point_id):

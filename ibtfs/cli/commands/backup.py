@@ -82,7 +82,7 @@ def command(
     outcome, before = Outcome(created), repo.points.all()
     if not as_json:
         if created and not quiet:
-            say(f"Made the repository {shown(repository)}")
+            say(f"Made the repository {shown(repo.path)}")
         tell_damaged(before.damaged)
     for source in wanted:
         reporter = Reporter(
@@ -183,8 +183,8 @@ def _repository(
         return Repository.open(place, cache_folder=options.cache), False
     if options.tree.dry_run:
         raise NotARepository(
-            f"There is no repository {shown(path)} yet to compare with: a first backup would make "
-            "it and store everything"
+            f"There is no repository {shown(place.root)} yet to compare with: a first backup would "
+            "make it and store everything"
         )
     place.check_new()
     if not options.stdin_name and not any(map(os.path.lexists, sources)):

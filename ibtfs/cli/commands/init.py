@@ -43,14 +43,14 @@ def command(
     """Make a new, empty repository.
 
     REPO is a folder that does not exist or is empty; its parent must exist. It may lie on another
-    machine: sftp://USER@HOST/PATH. `ibtfs backup` makes a repository at first use, so this is
-    needed only for the options.
+    machine: sftp://USER@HOST/PATH, or ssh:// if ibtfs is there. `ibtfs backup` makes a repository
+    at first use, so this is needed only for the options.
     """
     from ibtfs.store.repository import Repository
 
     made = Repository.create(repository, os.urandom(16), shared=shared, level=level)
     if as_json:
-        emit_json({**json_bytes(repository, "repository"), "id": made.id.hex(), "exit_code": 0})
+        emit_json({**json_bytes(made.path, "repository"), "id": made.id.hex(), "exit_code": 0})
     elif not quiet:
-        say(f"Made the repository {shown(repository)}")
+        say(f"Made the repository {shown(made.path)}")
     return 0

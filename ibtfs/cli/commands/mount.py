@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
+import mmap
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import click
 
@@ -21,9 +21,6 @@ from ibtfs.cli.mount_choices import Choices, Mounting
 from ibtfs.cli.mount_log import logging_work
 from ibtfs.cli.output import counted, emit_json, json_bytes, say, shown
 from ibtfs.cli.words import LocalPath
-
-if TYPE_CHECKING:
-    from ibtfs.view.tree import RepositoryView
 
 EXAMPLES = """
     ibtfs mount /media/disk/backups /mnt/backups
@@ -53,50 +50,86 @@ def command(
     rebuilt as they are read; new backup points appear by themselves. Returns when the mount is
     ready, which goes on in the background until `ibtfs umount`.
     """
-    from ibtfs.fuse import process, serve
-    from ibtfs.store.repository import Repository
-    from ibtfs.view.tree import RepositoryView
-    from ibtfs.view.upkeep import Upkeep
+    from ibtfs.fuse import process
+    from ibtfs.store.storage.opening import is_bound_to_process
 
-    copies = cache_folder(make=False)
-    repo = Repository.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
-    view_options = choices.view_options(repo)._replace(for_others=mounting.allow_other)
-    process.check_mountpoint(mountpoint, repo.local_path, nonempty=mounting.nonempty)
-    mount_options = mounting.mount_options(repository)
-    view = RepositoryView(repo, view_options)
-    announce = _Announcement(view, mountpoint, mounting.foreground, quiet, as_json)
+    announce = _Announcement(mountpoint, mounting.foreground, quiet, as_json)
 
-    def work(on_ready: Callable[[], None]) -> None:
-        gc.freeze()  # what is there now stays, and need not be looked at again and again
-        repo.require_there()  # by a connection of this process, before anybody waits for it
-        with Upkeep(repo):
-            serve(view, mountpoint, options=mount_options, on_ready=on_ready)
+    def opened() -> _Mount:
+        return _Mount(repository, mountpoint, mounting, choices)
 
     if mounting.foreground:
-        work(announce)
+        mount = opened()
+        mount.serve(lambda: announce(mount.points))
+    elif is_bound_to_process(repository):
+        points = mmap.mmap(-1, 8)  # also seen here
+        process.run_in_background(logging_work(_opening(opened, points), mounting.log_file))
+        announce(int.from_bytes(points[:], "big"))
     else:
-        process.run_in_background(logging_work(work, mounting.log_file))
-        announce()
+        mount = opened()
+        process.run_in_background(logging_work(mount.serve, mounting.log_file))
+        announce(mount.points)
     return 0
 
 
-class _Announcement:
-    """Tells, when it is called, that the mount is ready."""
+def _opening(
+    opened: Callable[[], _Mount], points: mmap.mmap
+) -> Callable[[Callable[[], None]], None]:
+    """What opens a mount and serves it, all in one process; the number of *points* is told."""
+
+    def work(on_ready: Callable[[], None]) -> None:
+        mount = opened()
+        points[:] = mount.points.to_bytes(8, "big")
+        mount.serve(on_ready)
+
+    return work
+
+
+class _Mount:
+    """A repository, opened to be mounted; *points* is how many backup points are seen."""
 
     def __init__(
-        self, view: RepositoryView, mountpoint: bytes, foreground: bool, quiet: bool, as_json: bool
+        self, repository: bytes, mountpoint: bytes, mounting: Mounting, choices: Choices
     ) -> None:
+        from ibtfs.fuse import process
+        from ibtfs.store.repository import Repository
+        from ibtfs.view.tree import RepositoryView
+
+        copies = cache_folder(make=False)
+        repo = Repository.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
+        view_options = choices.view_options(repo)._replace(for_others=mounting.allow_other)
+        process.check_mountpoint(mountpoint, repo.local_path, nonempty=mounting.nonempty)
+        self._options = mounting.mount_options(repo.path)
+        self._repository, self._mountpoint = repo, mountpoint
+        self._view = RepositoryView(repo, view_options)
         # counted before: the mounted tree is another process's by then
-        self._points = sum(len(timeline.points) for timeline in view.sources().values())
+        self.points = sum(len(timeline.points) for timeline in self._view.sources().values())
+
+    def serve(self, on_ready: Callable[[], None]) -> None:
+        """Mount it, and serve it until it is unmounted."""
+        from ibtfs.fuse import serve
+        from ibtfs.view.upkeep import Upkeep
+
+        gc.freeze()  # what is there now stays, and need not be looked at again and again
+        # by a connection of this process, before anybody waits for it
+        self._repository.require_there()
+        with Upkeep(self._repository):
+            serve(self._view, self._mountpoint, options=self._options, on_ready=on_ready)
+
+
+class _Announcement:
+    """Tells, when it is called with the number of its points, that the mount is ready."""
+
+    def __init__(self, mountpoint: bytes, foreground: bool, quiet: bool, as_json: bool) -> None:
         self._mountpoint, self._foreground = mountpoint, foreground
         self._quiet, self._as_json = quiet, as_json
 
-    def __call__(self) -> None:
+    def __call__(self, points: int) -> None:
         if self._as_json:
             place = json_bytes(self._mountpoint, "mountpoint")
-            emit_json({**place, "points": self._points, "exit_code": 0})
+            emit_json({**place, "points": points, "exit_code": 0})
         elif not self._quiet:
-            say(_ready(self._mountpoint, self._points, foreground=self._foreground))
+            say(_ready(self._mountpoint, points, foreground=self._foreground))
             sys.stdout.flush()
 
 

@@ -11,14 +11,12 @@ from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     FLAG_RUNS,
-    HEAD_SIZE,
     TABLE,
     TABLE_LIMIT,
     Address,
     Frame,
     Runs,
-    frame_flags,
-    frame_raw_size,
+    object_key,
 )
 from ibtfs.format.keys import Keys
 from ibtfs.format.tables import (
@@ -33,33 +31,36 @@ from ibtfs.format.tables import (
 from ibtfs.store.storage.base import Storage, StoredObject, Upload
 
 FRAMES_IN_FLIGHT = 8
+HEAD_LIMIT = 64
+"""More than what a frame has, sealed or not, beside what is stored."""
 
 
 class FrameFileReader:
     """The frames of one stored file; table and open file are one object.
 
     Threads may share it.  *name* is the object's name without generation, *stored* the open file;
-    as an attribute, *name* is how messages name it.  *behind*: so many bytes lie behind its end,
-    where nothing should.
+    as an attribute, *name* is how messages name it.  *frames* is how its frames are stored.
+    *behind*: so many bytes lie behind its end, where nothing should.
     """
 
     def __init__(self, keys: Keys, name: str, stored: StoredObject) -> None:
         self.name = stored.shown
         self.generation = int(stored.name.rpartition(".")[2])
         self._stored = stored
-        self._frames = keys.frames(name)
-        trailer, end = self._find_end(keys.repository)
+        trailer, end = self._find_end(keys.repository, object_key(keys.repository, name))
         self.behind = stored.size - end
-        if trailer.table_size > TABLE_LIMIT + HEAD_SIZE:
+        if trailer.table_size > TABLE_LIMIT + HEAD_LIMIT:
             raise FormatDamaged(f"{self.name}: a frame table beyond the limits of the format")
-        table = stored.read(trailer.table_offset, trailer.table_size)
-        address = Address(TABLE, trailer.table_offset, 1)
-        raw = self._frames.decode(address, table, f"{self.name}: frame table").raw
-        self.tables = decode_table(raw, end, f"{self.name}: frame table")
+        offset, size, before = trailer
+        data = stored.read(offset - before, before + size)
+        self.frames = keys.frames(name, data[:before])
+        where = f"{self.name}: frame table"
+        raw = self.frames.decode(Address(TABLE, offset, 1), data[before:], where).raw
+        self.tables = decode_table(raw, end, self.generation, where)
 
-    def _find_end(self, repository: bytes) -> End:
+    def _find_end(self, repository: bytes, key: bytes) -> End:
         """Where the file ends; bytes that something appended to it do no harm."""
-        size, key = self._stored.size, self._frames.public
+        size = self._stored.size
         try:
             return find_end(key, repository, self._tail(TRAILER_SIZE), size, self.name)
         except FormatDamaged:
@@ -80,9 +81,13 @@ class FrameFileReader:
         address = Address(stream, table.starts[row], table.counts[row])
         data = self._stored.read(table.offsets[row], table.sizes[row])
         where = f"{self.name}: frame at {table.offsets[row]}"
-        frame = self._frames.decode(address, data, where)
-        if stream < TABLE + 16 and not frame.flags & FLAG_RUNS and len(frame.raw) != address.length:
-            raise FormatDamaged(f"{where}: holds {len(frame.raw)} bytes, not {address.length}")
+        if self.frames.mark(data) != table.marks[row]:
+            raise FormatDamaged(f"{where}: is not the one that the frame table tells of")
+        frame = self.frames.decode(address, data, where)
+        is_cut, runs = bool(frame.flags & FLAG_RUNS), table.runs[row]
+        expected = runs if is_cut else address.length
+        if (stream < TABLE + 16 and len(frame.raw) != expected) or is_cut != bool(runs):
+            raise FormatDamaged(f"{where}: holds {len(frame.raw)} bytes, not {expected}")
         return frame
 
     def verify(self, beat: Callable[[], object] = lambda: None) -> None:
@@ -105,16 +110,12 @@ class FrameFileReader:
         return Runs(frame.raw, self.table(stream).counts[row], self.name)
 
     def has_runs(self, stream: int, row: int) -> bool:
-        """Whether the frame in *row* lost some of its bytes, as its head says; not verified."""
-        if self.generation == 1:
-            return False
-        head = self._stored.read(self.tables[stream].offsets[row], HEAD_SIZE)
-        return bool(frame_flags(head) & FLAG_RUNS)
+        """Whether the frame in *row* lost some of its bytes, as the table says."""
+        return bool(self.tables[stream].runs[row])
 
-    def raw_size(self, stream: int, row: int) -> int:
-        """How many bytes the frame in *row* has before compression; not verified."""
-        head = self._stored.read(self.tables[stream].offsets[row], HEAD_SIZE)
-        return frame_raw_size(head)
+    def encoded_size(self, address: Address, raw: bytes, codec: Codec, *, flags: int = 0) -> int:
+        """How many bytes a frame of *raw* would have in this file."""
+        return len(self.frames.encode(address, raw, codec, flags=flags))
 
     def stored_frame(self, stream: int, row: int) -> bytes:
         """The frame in *row* as it is stored; verified by :meth:`frame` alone."""
@@ -168,7 +169,7 @@ class FrameFileWriter:
         pool: concurrent.futures.Executor,
     ) -> None:
         self._storage, self._name, self._codec, self._pool = storage, name, codec, pool
-        self._repository, self._frames = keys.repository, keys.frames(name)
+        self._repository, self._frames = keys.repository, keys.new_frames(name)
         self._upload: Upload | None = None
         self.may_be_named = False
         self._pending: deque[_Pending] = deque()
@@ -197,7 +198,8 @@ class FrameFileWriter:
         upload = self._upload
         assert upload is not None  # set by add, which alone fills _pending
         table = self._tables.setdefault(address.stream, StreamTable())
-        table.add(address.start, address.length, upload.size, len(data))
+        mark = self._frames.mark(data)
+        table.add(address.start, address.length, upload.size, len(data), mark=mark)
         upload.write(data)
 
     def finish(self) -> int:

@@ -42,9 +42,10 @@ class FileRewriter:
         generation: int = 0,
     ) -> None:
         self._before, self._codec, self._repository = old, codec, keys.repository
-        self._frames = keys.frames(name)
+        self._frames = keys.new_frames(name) if old is None else old.frames
         self._tables: dict[int, StreamTable] = {}
-        self._upload = storage.put(f"{name}.{generation or self._old.generation + 1}")
+        self._generation = generation or self._old.generation + 1
+        self._upload = storage.put(f"{name}.{self._generation}")
 
     @property
     def _old(self) -> FrameFileReader:
@@ -57,20 +58,29 @@ class FileRewriter:
     def __exit__(self, *_: object) -> None:
         self._upload.abort()
 
-    def _put(self, address: Address, data: bytes) -> None:
+    def _put(self, address: Address, raw: bytes | memoryview, *, flags: int = 0) -> None:
+        """Write a frame of *raw* anew."""
+        data = self._frames.encode(address, raw, self._codec, flags=flags)
+        self._add(address, data, len(raw) if flags else 0, self._frames.mark(data))
+
+    def _add(self, address: Address, data: bytes, runs: int, mark: int) -> None:
         table = self._tables.setdefault(address.stream, StreamTable())
-        table.add(address.start, address.length, self._upload.size, len(data))
+        size = self._upload.size
+        table.add(address.start, address.length, size, len(data), runs=runs, mark=mark)
         self._upload.write(data)
 
     def copy(self, stream: int, row: int) -> None:
         """Take over a frame of the old file as it is, damaged or not."""
         table = self._old.table(stream)
         address = Address(stream, table.starts[row], table.counts[row])
-        self._put(address, self._old.stored_frame(stream, row))
+        self._add(address, self._old.stored_frame(stream, row), table.runs[row], table.marks[row])
 
-    def put_stored(self, address: Address, data: bytes) -> None:
-        """Write a frame that is stored like this elsewhere."""
-        self._put(address, data)
+    def copy_from(self, other: FrameFileReader, stream: int, row: int, other_row: int) -> None:
+        """Take over, in place of a frame of the old file, the same one of the file *other*."""
+        table = self._old.table(stream)
+        address = Address(stream, table.starts[row], table.counts[row])
+        data = other.stored_frame(stream, other_row)
+        self._add(address, data, table.runs[row], table.marks[row])
 
     def copy_all(self, stream: int) -> None:
         """Take over all frames of a stream."""
@@ -92,7 +102,7 @@ class FileRewriter:
 
     def _put_records(self, stream: int, first: int, bodies: list[bytes | None]) -> None:
         address = Address(stream, first, len(bodies))
-        self._put(address, self._frames.encode(address, pack_bodies(bodies), self._codec))
+        self._put(address, pack_bodies(bodies))
 
     def keep_records(
         self, stream: int, kept: Sequence[int], replaced: Mapping[int, bytes] | None = None
@@ -147,7 +157,7 @@ class FileRewriter:
         if raw is None:
             self.copy(address.stream, row)
         elif raw:
-            self._put(address, self._frames.encode(address, raw, self._codec, flags=FLAG_RUNS))
+            self._put(address, raw, flags=FLAG_RUNS)
 
     def put_payload(self, address: Address, pieces: Sequence[tuple[int, bytes]]) -> None:
         """Write a frame of a data stream of *pieces*, their addresses and bytes, in order."""
@@ -161,10 +171,9 @@ class FileRewriter:
             end = start + len(data)
         whole = [(start, memoryview(b"".join(parts))) for start, parts in runs]
         if len(whole) == 1 and len(whole[0][1]) == address.length:
-            self._put(address, self._frames.encode(address, whole[0][1], self._codec))
+            self._put(address, whole[0][1])
         elif whole:
-            raw = pack_runs(whole)
-            self._put(address, self._frames.encode(address, raw, self._codec, flags=FLAG_RUNS))
+            self._put(address, pack_runs(whole), flags=FLAG_RUNS)
 
     def add_header(self, stream: int, body: bytes) -> None:
         """Add the one record of a stream."""
@@ -176,8 +185,9 @@ class FileRewriter:
         Raises ObjectExists, LockLost, StorageFull, StorageFailed.
         """
         end = encode_end(
-            self._frames, self._repository, self._tables, self._upload.size, self._codec
-        )
+            self._frames, self._repository, self._tables, self._upload.size, self._codec,
+            generation=self._generation,
+        )  # fmt: skip
         self._upload.write(end)
         self._upload.finish()
         return self._upload.size

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged, IntegrityError, NotARepository, ObjectMissing
 from ibtfs.format.compression import Codec
-from ibtfs.format.frames import Address
 from ibtfs.format.point import decode_point
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
@@ -205,54 +204,59 @@ class Copy:
         here = self._repository.archive(archive_id).file(kind)
         there = self._other.archive(archive_id).file(kind)
         taken = {
-            (stream, row): data
+            (stream, row): place
             for stream, table in here.tables.items()
             for row in range(len(table.starts))
-            if (data := self._same_frame(here, there, stream, row))
+            if (place := self._same_frame(here, there, stream, row)) >= 0
         }
         if taken:
-            self._rewrite(archive_id, kind, here, taken)
+            self._rewrite(archive_id, kind, (here, there), taken)
         return len(taken)
 
     def _same_frame(
         self, here: FrameFileReader, there: FrameFileReader, stream: int, row: int
-    ) -> bytes:
-        """The frame of the copy that a damaged one was; nothing if there is none."""
+    ) -> int:
+        """The row of the frame of the copy that a damaged one was; -1 if there is none."""
         self._beat()
         try:
             here.frame(stream, row)
-            return b""
+            return -1
         except FormatDamaged:
-            start, other = here.table(stream).starts[row], there.table(stream)
-        place = other.find(start)
-        if place < 0 or other.starts[place] != start:
-            return b""
-        data = there.stored_frame(stream, place)
-        if other.counts[place] != here.table(stream).counts[row]:
-            return b""
-        if data[:CHECKSUM] != here.stored_frame(stream, row)[:CHECKSUM]:
-            return b""
+            ours, other = here.table(stream), there.table(stream)
+        place = other.find(ours.starts[row])
+        if place < 0 or other.starts[place] != ours.starts[row]:
+            return -1
+        if (other.counts[place], other.runs[place]) != (ours.counts[row], ours.runs[row]):
+            return -1
+        if other.marks[place] != ours.marks[row] or (
+            # marks tell sealed frames apart, checksums those that are not
+            not ours.marks[row]
+            and there.stored_frame(stream, place)[:CHECKSUM]
+            != here.stored_frame(stream, row)[:CHECKSUM]
+        ):
+            return -1
         try:
             there.frame(stream, place)
         except IntegrityError:
-            return b""
-        return data
+            return -1
+        return place
 
     def _rewrite(
-        self, archive_id: str, kind: str, old: FrameFileReader, taken: dict[tuple[int, int], bytes]
-    ) -> None:
+        self, archive_id: str, kind: str, files: tuple[FrameFileReader, FrameFileReader],
+        taken: dict[tuple[int, int], int],
+    ) -> None:  # fmt: skip
+        old, other = files
         repository = self._repository
         name = layout.archive_object(archive_id, kind)
         codec = Codec(repository.config.level)
         with FileRewriter(repository.storage, repository.keys, name, old, codec) as file:
             for stream, table in old.tables.items():
                 for row in range(len(table.starts)):
-                    data = taken.get((stream, row))
-                    if data is None:
+                    place = taken.get((stream, row))
+                    if place is None:
                         file.copy(stream, row)
                     else:
-                        address = Address(stream, table.starts[row], table.counts[row])
-                        file.put_stored(address, data)
+                        file.copy_from(other, stream, row, place)
             file.finish()
         Sweeper(repository).drop_earlier(archive_id)
         repository.forget_read()

@@ -99,6 +99,7 @@ class Bundler:
             self._units.append(held.unit)
             if not held.live:
                 self._units.pop()
+                self._lock.verify()
                 yield Bundled(freed=self._delete(held.name))
             elif self._is_worn(held):
                 yield self._put_together([held.unit])
@@ -225,6 +226,7 @@ class Bundler:
         try:
             for unit in units:
                 if unit.bundle:
+                    self._lock.verify()  # else others may have taken the new one for dead
                     freed += self._delete(unit.bundle)
             freed += self._drop_twice(archives)
         except StorageFailed as error:

@@ -42,18 +42,22 @@ def held_in_bundles(storage: BundledStorage) -> list[Held]:
     """What each bundle that can be read holds, in order of name.
 
     A file counts if it is of the newest generation, and its archive was not removed.  Of files that
-    lie in two bundles one counts, that in the larger bundle: after a crash that is the new one.
+    lie in two bundles one counts, that in the bundle that was made last: whoever made it goes on to
+    remove the other one, perhaps much later, so that nobody may take the new one for dead.
     """
     bundles = storage.bundles.all()
     folders = set(storage.list_folder(layout.ARCHIVES))
-    ranks = {bundle.name: (len(bundle.directory.archives), bundle.name) for bundle in bundles}
+    ranks = {
+        bundle.name: (storage.made(bundle.name), len(bundle.directory.archives), bundle.name)
+        for bundle in bundles
+    }
     newest = dict(all_generations(storage, storage.bundles.archives()))
 
     def counts(bundle: Bundle, archive_id: str, kind: int, generation: int) -> bool:
         if newest.get(archive_id, {}).get(layout.KINDS[kind]) != generation:
             return False
         return all(
-            ranks.get(place.bundle.name, (0, "")) <= ranks[bundle.name]
+            ranks.get(place.bundle.name, (0, 0, "")) <= ranks[bundle.name]
             for place in storage.bundles.places(archive_id)
             if (place.member.kind, place.member.generation) == (kind, generation)
         )

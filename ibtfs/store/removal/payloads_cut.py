@@ -12,14 +12,13 @@ from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
-from ibtfs.format.frames import DATA_STREAMS, FLAG_RUNS, Address, Runs, encode_frame
+from ibtfs.format.frames import DATA_STREAMS, FLAG_RUNS, Address, Runs
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.rewriter import rest_of, within
 from ibtfs.store.removal.needed import Ranges
 
 MEASURED = 32
 """Frames of a file that are compressed to see what they come to; up to 32 MiB."""
-ANY_KEY = bytes(32)
 """For frames that are not stored."""
 
 
@@ -90,8 +89,7 @@ def _losing(
                 if file.has_runs(stream, row):
                     left = file.payload_frame(stream, row) if exact else None
                     runs = left.runs if isinstance(left, Runs) else None
-                    raw_size = file.raw_size(stream, row)
-                    there = raw_size if runs is None else sum(size for _, size, _ in runs)
+                    there = table.runs[row] if runs is None else sum(size for _, size, _ in runs)
                 if there > kept:
                     address = Address(stream, start, count)
                     yield _Frame(address, row, place, table.sizes[row], there - kept, there)
@@ -107,4 +105,4 @@ def _rest_size(file: FrameFileReader, frame: _Frame, ranges: Ranges, codec: Code
         return frame.size
     if raw is None:
         return frame.size
-    return len(encode_frame(ANY_KEY, frame.address, raw, codec, flags=FLAG_RUNS)) if raw else 0
+    return file.encoded_size(frame.address, raw, codec, flags=FLAG_RUNS) if raw else 0

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ibtfs.format.compression import Codec
-from ibtfs.format.frames import STREAMS, Address, encode_frame
+from ibtfs.format.frames import STREAMS, Address
 from ibtfs.format.packing import pack_bodies, unpack_bodies
 from ibtfs.store.archives.file import FrameFileReader
-from ibtfs.store.removal.payloads_cut import ANY_KEY, Loss
+from ibtfs.store.removal.payloads_cut import Loss
 from ibtfs.store.removal.shares import HEAD
 
 MEASURED_FIRST, MEASURED_OF = 16, 4
@@ -54,8 +54,9 @@ def _stream_freed(file: FrameFileReader, stream: int, kept: Numbers, codec: Code
         shares += share
         if parts < MEASURED_FIRST or parts % MEASURED_OF == 0:
             rest = [body if flag else None for body, flag in zip(bodies, flags)]
-            frame = encode_frame(ANY_KEY, Address(stream, start, count), pack_bodies(rest), codec)
-            measured += table.sizes[row] - len(frame)
+            address = Address(stream, start, count)
+            size = file.encoded_size(address, pack_bodies(rest), codec)
+            measured += table.sizes[row] - size
             measured_shares += share
         parts += 1
     if parts:

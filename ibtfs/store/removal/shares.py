@@ -97,9 +97,7 @@ class DataFile:
         rate = self._rates.get((stream, row))
         if rate is None:
             table = self._file.table(stream)
-            there = table.counts[row]
-            if self._file.generation > 1 and self._file.has_runs(stream, row):
-                there = self._file.raw_size(stream, row)
+            there = table.runs[row] or table.counts[row]
             rate = self._rates[stream, row] = table.sizes[row] / max(there, 1)
         return rate
 

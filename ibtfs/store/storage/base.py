@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import ObjectUnreadable
-from ibtfs.store.layout import FOLDERS
+from ibtfs.store.layout import FOLDERS, NESTED
 
 UNFINISHED = ".part"
 """How the names of uploads end: objects that are not whole yet."""
@@ -316,7 +316,7 @@ def whole(storage: Storage, name: str, limit: int) -> bytes:
 def unfinished_of(storage: Storage, token: str) -> list[str]:
     """All uploads of *storage* that were begun under *token*.  Raises StorageFailed."""
     folders = ["", *FOLDERS]
-    for folder in FOLDERS:
+    for folder in NESTED:
         folders += [f"{folder}/{name}" for name in storage.list(folder)]
     return [
         f"{folder}/{name}" if folder else name

@@ -228,7 +228,7 @@ class Bundles:
         """The directory at the beginning of a bundle.  Raises FormatDamaged, ObjectUnreadable."""
         ends = Ends(self._repository, stored.name, f"{stored.name}: directory at the beginning")
         data = stored.read(0, FIRST_BYTES)
-        offset, size = ends.trailer(data[:TRAILER_SIZE], stored.size, is_label=True)
+        offset, size, _ = ends.trailer(data[:TRAILER_SIZE], stored.size, is_label=True)
         if offset + size > len(data):
             data += stored.read(len(data), offset + size - len(data))
         return ends.directory(data[offset : offset + size])
@@ -237,7 +237,7 @@ class Bundles:
         """The directory at the end of a bundle, likewise."""
         ends = Ends(self._repository, stored.name, f"{stored.name}: directory at the end")
         data = stored.read(max(stored.size - TRAILER_SIZE, 0), TRAILER_SIZE)
-        offset, size = ends.trailer(data, stored.size, is_label=False)
+        offset, size, _ = ends.trailer(data, stored.size, is_label=False)
         return ends.directory(stored.read(offset, size))
 
     def damages(self) -> dict[str, list[str]]:

@@ -42,6 +42,7 @@ class FileLease:
         self._descriptor = os.open(part, flags, 0o600, dir_fd=self._folder)
         try:
             self._flock()
+            self._fill()
             rename_new(self._folder, part, self._name)
             sync_names(self._folder)
         except BaseException:
@@ -49,6 +50,9 @@ class FileLease:
                 self._unlink(name)
             os.close(self._descriptor)
             raise
+
+    def _fill(self) -> None:
+        """Write what its owner wants to find there; nothing."""
 
     def _unlink(self, name: str) -> None:
         """Remove *name* if it is this lease."""

@@ -1,10 +1,10 @@
-"""The leases of one owner on another machine: what he puts is begun and finished under them."""
+"""The leases of one owner: what he puts is begun and finished under them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from ibtfs.errors import LockLost
 from ibtfs.store.storage.base import LOST, TOKEN_DIGITS, UNFINISHED
@@ -20,20 +20,23 @@ class TokenLease(Protocol):
         ...
 
 
-class LeaseBook:
+Held = TypeVar("Held", bound=TokenLease)
+
+
+class LeaseBook(Generic[Held]):
     """The leases that an owner has; threads may share it."""
 
     def __init__(self) -> None:
-        self._leases: list[TokenLease] = []
+        self._leases: list[Held] = []
 
-    def __iter__(self) -> Iterator[TokenLease]:
+    def __iter__(self) -> Iterator[Held]:
         return iter(list(self._leases))
 
-    def add(self, lease: TokenLease) -> None:
+    def add(self, lease: Held) -> None:
         """*lease* was taken."""
         self._leases.append(lease)
 
-    def remove(self, lease: TokenLease) -> None:
+    def remove(self, lease: Held) -> None:
         """*lease* is given back: what is put does not depend on it any more."""
         self._leases.remove(lease)
 

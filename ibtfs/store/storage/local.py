@@ -14,18 +14,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from ibtfs.errors import LockLost, NotARepository, ObjectUnreadable, RepositoryError
+from ibtfs.errors import NotARepository, ObjectUnreadable, RepositoryError
 from ibtfs.store.layout import FOLDERS
 from ibtfs.store.storage.base import (
-    LOST,
-    TOKEN_DIGITS,
-    UNFINISHED,
     StoredObject,
     drop_unfinished,
     is_unfinished,
 )
 from ibtfs.store.storage.durable import failed, sync_folder, sync_names
 from ibtfs.store.storage.lease import FileLease
+from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.place import check_place, exists, is_repository
 from ibtfs.store.storage.upload import LocalUpload
 from ibtfs.store.storage.volume import LocalVolume
@@ -90,7 +88,7 @@ class LocalStorage(LocalVolume):
     def __init__(self, root: bytes, *, shared: bool = False) -> None:
         super().__init__(root)
         self._shared = shared
-        self._leases: list[FileLease] = []
+        self._leases: LeaseBook[FileLease] = LeaseBook()
 
     def shared_as(self, shared: bool) -> LocalStorage:
         """As FolderStorage says."""
@@ -276,7 +274,7 @@ class LocalStorage(LocalVolume):
         folder = self.opened_folder(place, make=True)
         try:
             lease = FileLease(folder, base, token, self._leases.remove)
-            self._leases.append(lease)
+            self._leases.add(lease)
             return lease
         except OSError as error:
             os.close(folder)
@@ -287,14 +285,11 @@ class LocalStorage(LocalVolume):
 
     def part_name(self, base: str) -> str:
         """What an upload of *base* is called before it is finished."""
-        token = self._leases[-1].token if self._leases else os.urandom(TOKEN_DIGITS // 2).hex()
-        return f"{base}.{token}{os.urandom(4).hex()}{UNFINISHED}"
+        return self._leases.part_name(base)
 
     def require_leases(self) -> None:
         """Raise LockLost unless all leases that were taken are in place."""
-        for lease in self._leases:
-            if not lease.is_in_place():
-                raise LockLost(LOST)
+        self._leases.require()
 
     def drop_unfinished(self, token: str) -> None:
         """As Leases says."""

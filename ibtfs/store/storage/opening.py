@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from ibtfs.store.storage.address import is_remote, sftp_address
+import errno
+import os
+
+from ibtfs.errors import IbtfsError, LibraryMissing, ObjectUnreadable, StorageFailed, UsageError
+from ibtfs.store.storage.address import S3Address, address_of, is_remote
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.local import LocalStorage
-from ibtfs.store.storage.sftp.channel import Channel, ssh_command
-from ibtfs.store.storage.sftp.client import SftpClient
-from ibtfs.store.storage.sftp.storage import SftpStorage
 
 Place = bytes | FolderStorage
 """Where a repository lies: an absolute path, the address of another machine, or its storage."""
@@ -16,12 +17,27 @@ Place = bytes | FolderStorage
 def storage_at(place: Place) -> FolderStorage:
     """The storage at *place*.
 
-    Nothing is looked at yet.  Raises UsageError if it is the address of nothing that there is.
+    Nothing is looked at yet.  Raises UsageError if it is the address of nothing that there is, and
+    LibraryMissing.
     """
     if not isinstance(place, bytes):
         return place
     if not is_remote(place):
         return LocalStorage(place)
-    address = sftp_address(place)
-    command = ssh_command(address)
-    return SftpStorage(place, address, SftpClient(lambda: Channel(command)))
+    from ibtfs.store.storage.remote import remote_storage  # with much that a folder does without
+
+    return remote_storage(place)
+
+
+def raise_if_untold(place: bytes, error: IbtfsError) -> None:
+    """Raise what *error* says, if it leaves open whether there is a repository at *place*."""
+    refused = error.__cause__
+    if isinstance(refused, OSError) and refused.errno == errno.EIO:
+        raise ObjectUnreadable(f"{os.fsdecode(place)}/{error}") from error
+    if is_remote(place) and isinstance(error, (StorageFailed, LibraryMissing, UsageError)):
+        raise error
+
+
+def is_bound_to_process(place: bytes) -> bool:
+    """Whether what speaks to *place* cannot go on in a process that is forked."""
+    return is_remote(place) and isinstance(address_of(place), S3Address)

@@ -5,6 +5,7 @@ A reader who has no patience left gets what is known by then; the next one goes 
 
 from __future__ import annotations
 
+import abc
 import stat
 import threading
 from collections.abc import Iterator, Sequence
@@ -95,7 +96,7 @@ class Past:
         return self._mode & (0o700 if self._private else 0o777)
 
 
-class _DistinctPages:
+class _DistinctPages(abc.ABC):
     """Takes in the pages of directory states one by one, equal ones once; threads may share it.
 
     *failures* are those of states that cannot be read.
@@ -151,8 +152,9 @@ class _DistinctPages:
                 return False
         return True
 
+    @abc.abstractmethod
     def _take(self, point: Point, page: StoredPage) -> None:
-        raise NotImplementedError
+        """Take in a page that *point* has."""
 
 
 class Ever(_DistinctPages):

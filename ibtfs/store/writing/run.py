@@ -132,18 +132,29 @@ class RunWriter:
             self._current = None
 
     def allows(self, ref: Reference) -> bool:
-        """Whether this run may refer to *ref*: not damaged, and of no earlier epoch."""
+        """Whether this run may refer to *ref*: not damaged, and of no earlier epoch.
+
+        Its archive is then one that has to be there, with all its files, when the run commits.
+        """
+        return self._may_refer(ref) and self._adopt(ref.archive)
+
+    def _may_refer(self, ref: Reference) -> bool:
         if ref in self._damaged:
             return False
         try:
-            archive = self.repository.archive(ref.archive)
-            allowed = archive.header.epoch >= self.epoch
-            if allowed and ref.archive not in self.adopted:
-                self._read[ref.archive] = archive.generation
-                self.adopted.add(ref.archive)
+            return self.repository.archive(ref.archive).header.epoch >= self.epoch
         except IntegrityError:
             return False
-        return allowed
+
+    def _adopt(self, archive_id: str) -> bool:
+        """Build upon an archive; False if it cannot be read any more."""
+        if archive_id not in self.adopted:
+            try:
+                self._read[archive_id] = self.repository.archive(archive_id).generation
+            except IntegrityError:
+                return False
+            self.adopted.add(archive_id)
+        return True
 
     def find(self, digest: bytes, size: int) -> Reference | None:
         """A content that is stored already, its record, bases and donors read and compared."""
@@ -164,13 +175,14 @@ class RunWriter:
 
     def usable(self, ref: Reference) -> ContentRecord | None:
         """The record of *ref* if this run may build upon it and all that it needs is there."""
-        if not self.allows(ref):
+        if not self._may_refer(ref):
             return None
         try:
             record = self.contents.record(ref)
         except IntegrityError:
             return None
-        return record if is_whole(self.repository, ref, record) else None
+        is_there = is_whole(self.repository, ref, record) and self._adopt(ref.archive)
+        return record if is_there else None
 
     def holes_of(self, ref: Reference) -> Holes:
         """Where the holes of a content are: equal ones may have other holes."""

@@ -11,6 +11,8 @@ import pytest
 
 from ibtfs.actions.backup import entry as store_file
 from ibtfs.actions.source.chunks import Chunk, FileSource
+from ibtfs.errors import RepositoryError
+from ibtfs.format.config import Config, encode_config
 from ibtfs.format.entry import NAME, Stamp
 from ibtfs.store.repository import Repository
 from ibtfs.store.writing import run as run_writer
@@ -77,3 +79,38 @@ def test_the_parts_of_a_large_file_are_adopted(
     result = back_up(repository, source)
     assert result.tally.counts["bytes_added"] <= 6 * MIB
     assert_comes_back(repository, the_point(result), snapshot(source), tmp_path)
+
+
+def test_an_archive_without_its_data_is_not_built_upon(
+    source: Path, repository: Repository, tmp_path: Path
+) -> None:
+    """An index may come late, when the data were swept; each run would fail at its commit."""
+    (source / "file").write_bytes(random.Random(1).randbytes(300_000))
+    first = the_point(back_up(repository, source))
+    (archive,) = reopened(repository).archive_ids()
+    repository.storage.delete(f"points/{first.id}")
+    repository.storage.delete(f"archives/{archive}/data.1")
+    again = the_point(back_up(repository, source))
+    assert_comes_back(repository, again, snapshot(source), tmp_path)
+    repository.remove(archive)  # what is left of it is damage, and not this run's
+
+
+def test_another_repository_in_the_place_of_this_one_gets_no_point(
+    source: Path, repository: Repository, monkeypatch: Patch
+) -> None:
+    """Two may have made one there at once, and the later configuration counts."""
+    back_up(repository, source)
+    (source / "new").write_bytes(b"new")
+    settle = run_writer.RunWriter.settle
+    config = Path(os.fsdecode(repository.path)) / "ibtfs.json"
+    mine = config.read_bytes()
+
+    def replaced(writer: run_writer.RunWriter) -> None:
+        settle(writer)
+        config.write_bytes(encode_config(Config(os.urandom(16))))
+
+    monkeypatch.setattr(run_writer.RunWriter, "settle", replaced)
+    with pytest.raises(RepositoryError, match="is another repository by now"):
+        back_up(repository, source)
+    config.write_bytes(mine)
+    assert len(reopened(repository).points.ids()) == 1

@@ -416,14 +416,14 @@ def test_beside_a_backup_that_builds_upon_the_point_that_goes(
 
     def waiting(self: TreeBackup, *args: object, **options: object) -> object:
         begun.set()
-        assert go_on.wait(30)
+        assert go_on.wait(120)
         return store(self, *args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TreeBackup, "store", waiting)
     made: list[Point] = []
     run = threading.Thread(target=lambda: made.append(the_point(back_up(repository, source))))
     run.start()
-    assert begun.wait(30)
+    assert begun.wait(120)
     forgotten = forget(repository, *(point.id for point in points[1:]))
     go_on.set()
     run.join()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.store import layout
+from ibtfs.store.removal.held import held_in_bundles
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalObject
 from tests.support import snapshot
@@ -166,4 +168,29 @@ def test_a_disk_that_runs_full_while_a_bundle_is_written(
     gc.collect()  # what is still open keeps its room
     assert put_together(repository, SOON).bundled == 2  # in the room of what went
     assert len(content(repository, points[2], b"file")) == 1_800_000
+    assert_whole(repository)
+
+
+def test_of_two_bundles_with_the_same_files_the_one_made_last_counts(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """Whoever made it goes on to remove the other one, and may have slept for hours before."""
+    made = make_versions(repository, tmp_path / "source", 6)
+    put_together(repository)
+    (old,) = bundles(repository)
+    os.utime(old, (1_700_000_000, 1_700_000_000))
+    kept = tmp_path / "kept"
+    shutil.copy2(old, kept)
+    for point, _ in made[:2]:
+        reopened(repository).points.remove(point.id)
+    put_together(repository, all_of_it=True)
+    (new,) = bundles(repository)
+    assert new != old
+    shutil.copy2(kept, old)  # as if it was not removed yet
+    held = {one.name: one for one in held_in_bundles(reopened(repository).storage)}
+    assert held[f"bundles/{old.name}"].archives > held[f"bundles/{new.name}"].archives
+    assert set(held[f"bundles/{old.name}"].live).isdisjoint(held[f"bundles/{new.name}"].live)
+    assert held[f"bundles/{new.name}"].dead == 0
+    put_together(repository)  # by another one, before the first wakes up and removes the old one
+    old.unlink(missing_ok=True)
     assert_whole(repository)

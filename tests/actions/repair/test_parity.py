@@ -40,13 +40,13 @@ HEALS: tuple[Damage, ...] = (flips, zeroed_page, cut_short, appended)
 KINDS = ("data.1", "sigs.1", "index.1", "point", "parity", "points parity")
 
 
-def made(path: Path) -> tuple[Repository, list[str]]:
+def made(path: Path, small: int = 30) -> tuple[Repository, list[str]]:
     """A repository with archives of all kinds of files, protected in between; its points."""
     source = path / "source"
     source.mkdir()
     repository = create(path / "repository")
     make_tree(source, {"large": os.urandom(500_000), "small": b"12345"})
-    make_tree(source, {f"n{number}": os.urandom(99) for number in range(80)})
+    make_tree(source, {f"n{number}": os.urandom(99) for number in range(small)})
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(archive_writer, "INSIDE_INDEX", 100)
         patch.setattr(store_file, "MEMORY_LIMIT", 64 << 10)
@@ -85,7 +85,7 @@ def test_sidecars_are_written_by_backups_from_then_on(fast_path: Path) -> None:
 
 
 def test_what_prune_writes_anew_is_protected(fast_path: Path) -> None:
-    repository, ids = made(fast_path)
+    repository, ids = made(fast_path, small=80)
     source = fast_path / "source"
     for number in range(40):
         (source / f"n{number}").unlink()

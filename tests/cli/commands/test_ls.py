@@ -40,7 +40,7 @@ def test_names_in_a_pipe_are_as_they_are(repo: Path) -> None:
 
 def test_names_on_a_terminal_are_printable(repo: Path) -> None:
     reading, terminal = pty.openpty()
-    subprocess.run(command("ls", repo, "latest"), stdout=terminal, check=True, timeout=60)
+    subprocess.run(command("ls", repo, "latest"), stdout=terminal, check=True, timeout=240)
     os.close(terminal)
     shown = os.read(reading, 1 << 16)
     os.close(reading)

@@ -45,7 +45,7 @@ def run(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run ``ibtfs`` in a process of its own; it must end with *code*."""
     result = subprocess.run(
         command(*words), capture_output=True, text=True, errors="surrogateescape", check=False,
-        timeout=60, env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+        timeout=240, env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
     )  # fmt: skip
     assert result.returncode == code, result.stderr
     return result

@@ -43,7 +43,7 @@ def test_mount_in_the_foreground(number: int, repo: Path, tmp_path: Path) -> Non
         assert answer == {"mountpoint": str(mountpoint), "points": 2, "exit_code": 0}
         assert os.listdir(mountpoint) == ["documents"]
         process.send_signal(number)
-        _, told = process.communicate(timeout=30)
+        _, told = process.communicate(timeout=240)
     assert (process.returncode, told) == (0, b"")
     assert not os.path.ismount(mountpoint)
 

@@ -66,7 +66,7 @@ def answered(repo: Path, answer: bytes) -> tuple[int, str]:
     mine, theirs = os.openpty()
     os.write(mine, answer + b"\n")
     done = subprocess.run(
-        command("purge", repo, "a.txt"), stdin=theirs, capture_output=True, check=False, timeout=60
+        command("purge", repo, "a.txt"), stdin=theirs, capture_output=True, check=False, timeout=240
     )
     os.close(mine)
     os.close(theirs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.opening import storage_at
+from tests.support import dav_servers
+from tests.support.dav_servers import Apache, DavServer, Rclone
+from tests.support.seaweed import BUCKET, Seaweed, aws_environment, seaweed
 from tests.support.sshd import Server, served
 
 
@@ -20,19 +24,61 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="package")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A server for the tests of one process."""
+    with seaweed(tmp_path_factory.mktemp("seaweed") / "s") as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def apache() -> Iterator[DavServer]:
+    """A server for the tests of one process."""
+    with dav_servers.served(Apache) as server:
+        yield server
+
+
+@pytest.fixture(scope="package")
+def rclone() -> Iterator[DavServer]:
+    """A server for the tests of one process."""
+    with dav_servers.served(Rclone) as server:
+        yield server
+
+
 def _local(_: pytest.FixtureRequest, folder: Path) -> bytes:
     return os.fsencode(folder)
 
 
-def _sftp(request: pytest.FixtureRequest, folder: Path) -> bytes:
+def _by_ssh(request: pytest.FixtureRequest, folder: Path) -> bytes:
     server: Server = request.getfixturevalue("sshd")
     request.getfixturevalue("monkeypatch").setenv("PATH", server.path)
-    return b"sftp://127.0.0.1:%d%b" % (server.port, os.fsencode(folder))
+    return f"{request.param}://127.0.0.1:{server.port}{folder}".encode()
+
+
+def _s3(request: pytest.FixtureRequest, folder: Path) -> bytes:
+    server: Seaweed = request.getfixturevalue("weed")
+    aws_environment(request.getfixturevalue("monkeypatch"), server.s3)
+    return f"s3://{BUCKET}/{folder.parent.name}/repository".encode()
+
+
+def _dav(request: pytest.FixtureRequest, _: Path) -> bytes:
+    server: DavServer = request.getfixturevalue(request.param)
+    return os.fsencode(server.address(secrets.token_hex(8)))
+
+
+def _weed_dav(request: pytest.FixtureRequest, folder: Path) -> bytes:
+    server: Seaweed = request.getfixturevalue("weed")
+    return f"dav://127.0.0.1:{server.webdav_port}/{folder.parent.name}".encode()
 
 
 MADE: Mapping[str, Callable[[pytest.FixtureRequest, Path], bytes]] = {
     "local": _local,
-    "sftp": _sftp,
+    "sftp": _by_ssh,
+    "ssh": _by_ssh,
+    "s3": _s3,
+    "apache": _dav,
+    "rclone": _dav,
+    "weed-dav": _weed_dav,
 }
 
 

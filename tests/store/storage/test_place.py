@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,3 +47,13 @@ def test_nor_is_a_disk_that_is_not_plugged_in(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match="unplugged"):
         check_place(os.fsencode(tmp_path / "disk" / "repository"))
     assert not exists(os.fsencode(tmp_path / "disk"))
+
+
+def test_a_folder_is_opened_without_what_other_machines_take() -> None:
+    """Each command would pay for it, and most repositories lie in a folder."""
+    script = "import sys, ibtfs.store.repository, ibtfs.store.storage.opening\n"
+    script += "print(*(n for n in sys.modules if n.startswith('ibtfs.store.storage.')))"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    found = {name.split(".")[3] for name in done.stdout.decode().split()}
+    assert "local" in found
+    assert not found & {"objects", "pipe", "reconnecting", "remote", "sftp", "ssh", "waiting"}

@@ -15,9 +15,9 @@ import pytest
 
 from ibtfs.errors import ObjectExists, ObjectMissing, StorageFailed, UsageError
 from ibtfs.store.leftovers import FENCED
-from ibtfs.store.storage.address import SftpAddress, is_remote, sftp_address
+from ibtfs.store.storage import waiting
+from ibtfs.store.storage.address import SshAddress, address_of, is_remote, ssh_address
 from ibtfs.store.storage.base import is_unfinished, whole
-from ibtfs.store.storage.sftp import client as client_module
 from ibtfs.store.storage.sftp import files
 from ibtfs.store.storage.sftp.channel import Channel, ConnectionLost, ssh_command
 from ibtfs.store.storage.sftp.client import SftpClient
@@ -37,15 +37,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def gate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setenv("PATH", server.path)
-    monkeypatch.setattr(client_module, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(waiting, "FIRST_WAIT", 0.01)
     gate = Gate(server.port)
     yield gate
     gate.close()
 
 
 def storage_behind(gate: Gate, folder: Path, retry_seconds: float = 30) -> SftpStorage:
-    address = SftpAddress("", "127.0.0.1", gate.port, os.fsencode(folder))
-    client = SftpClient(lambda: Channel(ssh_command(address)), retry_seconds)
+    address = SshAddress("", "127.0.0.1", gate.port, os.fsencode(folder))
+    client = SftpClient(lambda: Channel(ssh_command(address)), "sftp://here", retry_seconds)
     return SftpStorage(b"sftp://here", address, client)
 
 
@@ -131,7 +131,7 @@ def test_one_that_stays_away_is_told_and_ends_everything_soon(gate: Gate, tmp_pa
     with pytest.raises(StorageFailed):
         lease.is_in_place()
     lease.release()  # each is tried once more, and not for half a second
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     gate.is_shut = False
     assert storage.list("locks") == ["l"]
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_reached_at_all_is_told_at_once(gate: Gate, tmp_path: Pat
     began = time.monotonic()
     with pytest.raises(StorageFailed, match="not reached"):
         storage_behind(gate, tmp_path).list("")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
 
 
 def test_a_server_that_answers_nonsense(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_server_that_answers_nonsense(tmp_path: Path, monkeypatch: pytest.Monk
         (tmp_path / "ssh").write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / "ssh").chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-        client = SftpClient(lambda: Channel(ssh_command(SftpAddress("", "x", 0, b"/x"))))
+        client = SftpClient(lambda: Channel(ssh_command(SshAddress("", "x", 0, b"/x"))), "sftp://x")
         with pytest.raises(OSError, match=text):
             client.again(lambda channel: client.look(channel, b"/x"))
 
@@ -266,7 +266,7 @@ def test_ctrl_c_in_the_middle_of_a_request_ends_soon(storage: SftpStorage) -> No
     channel._out = Out()  # type: ignore[assignment]
     with pytest.raises(KeyboardInterrupt), upload:
         upload.write(bytes(MIB))
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 20
     assert storage.list("archives", unfinished=True) == []
 
 
@@ -313,7 +313,7 @@ def test_connections_that_were_lost_leave_nothing_open(storage: SftpStorage, gat
     for _ in range(8):
         gate.cut()
         assert stored.read(0, 1) == b"1"
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while len(os.listdir("/proc/self/fd")) > before + 8:  # those of the gate may take a moment
         assert time.monotonic() < until, os.listdir("/proc/self/fd")
         time.sleep(0.05)
@@ -362,7 +362,7 @@ def test_folders_that_are_missing_are_made(storage: SftpStorage, tmp_path: Path)
 )
 def test_addresses(place: bytes, expected: tuple[str, str, int, bytes]) -> None:
     assert is_remote(place)
-    assert sftp_address(place) == expected
+    assert ssh_address(place) == expected
 
 
 @pytest.mark.parametrize("place", [b"/a@b:c", b"./a@b:c", b"a", b"host:path", b"a/sftp://x/y"])
@@ -372,11 +372,11 @@ def test_paths_of_this_machine(place: bytes) -> None:
 
 @pytest.mark.parametrize(
     "place",
-    [b"sftp://", b"sftp:///a", b"sftp://host", b"sftp://host/", b"sftp://host/~", b"s3://a/b",
+    [b"sftp://", b"sftp:///a", b"sftp://host", b"sftp://host/", b"sftp://host/~", b"s4://a/b",
      b"sftp://-oProxyCommand=x/a", b"me@-oProxyCommand=x:a", b"-x@host:a", b"sftp://host:0/a",
      b"sftp://host:x/a", b"sftp://host:70000/a", b"sftp://a b/c", b"me@host:",
-     b"sftp://host/a%00b", b"sftp://ho\xffst/a", b"sftp://[::1/a", b"S3://a/b"],
+     b"sftp://host/a%00b", b"sftp://ho\xffst/a", b"sftp://[::1/a", b"S4://a/b"],
 )  # fmt: skip
 def test_what_is_no_address_is_refused(place: bytes) -> None:
     with pytest.raises(UsageError):
-        sftp_address(place)
+        address_of(place)

@@ -23,21 +23,20 @@ class Asking:
     def again(self, work: Callable[[], Result], *, patient: bool = True) -> Result:
         """What *work* gives, which bears to be repeated.
 
-        Unless *patient*, and before the server was ever reached, it is not waited for.  Raises
-        StorageFailed if it is not reached, and whatever else *work* raises.
+        Unless *patient* it is repeated once, and at once; not at all before the server was ever
+        reached.  Raises StorageFailed if it is not reached, and whatever else *work* raises.
         """
-        is_again = False
-        while True:
-            try:
-                result = work()
-            except NotReached as error:
-                may_wait = patient and self._was_reached
-                if may_wait and self._waiting.wait(str(error)):
-                    continue
-                if self._was_reached and not may_wait and not is_again:
-                    is_again = True
-                    continue
-                raise StorageFailed(f"{self.shown}: not reached: {error}") from error
-            self._was_reached = True
-            self._waiting.succeeded()
-            return result
+        is_first = True
+        with self._waiting.request() as tries:
+            while True:
+                try:
+                    result = work()
+                except NotReached as error:
+                    retry = tries.wait(str(error)) if self._was_reached and patient else is_first
+                    if not (self._was_reached and retry):
+                        tries.in_vain()
+                        raise StorageFailed(f"{self.shown}: not reached: {error}") from error
+                    is_first = False
+                else:
+                    self._was_reached = True
+                    return result

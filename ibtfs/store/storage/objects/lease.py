@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ibtfs.errors import IbtfsError, StorageFailed
+from ibtfs.errors import IbtfsError
 from ibtfs.store.storage.base import TOKEN_DIGITS, UNFINISHED
 from ibtfs.store.storage.objects.client import Found
 
@@ -74,5 +74,5 @@ class ObjectLease:
         for name in (self.name, self.beat):
             try:
                 self._storage.drop(name)
-            except StorageFailed:
-                pass  # the server is not reached: it will be found too old
+            except IbtfsError:
+                pass  # the server is not reached, or refuses: it will be found too old

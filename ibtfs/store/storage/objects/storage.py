@@ -34,6 +34,8 @@ from ibtfs.store.storage.objects.listings import Listings, Names
 from ibtfs.store.storage.objects.upload import ObjectUpload
 
 UNKNOWN = 1 << 40
+LEASE = b"\n"
+"""What a lease holds: of what is empty some servers do not tell when it was put."""
 COPY_SECONDS = 10.0
 """A server that was already copying a small object to its name has done so after this time."""
 COPY_BYTES = 10_000_000
@@ -76,15 +78,14 @@ class ObjectStorage:
     Threads may share it.
     """
 
-    def __init__(self, root: bytes, asking: Asking, *, copy_seconds: float = COPY_SECONDS) -> None:
+    def __init__(self, root: bytes, asking: Asking) -> None:
         self.root, self.asking = root, asking
-        self.leases = LeaseBook()
-        self._copy_seconds = copy_seconds
+        self.leases: LeaseBook[ObjectLease] = LeaseBook()
         self._listings = Listings(lambda folder: asking.again(lambda: asking.client.names(folder)))
 
     def shared_as(self, shared: bool) -> ObjectStorage:
         """As FolderStorage says; who may write, the server decides."""
-        return ObjectStorage(self.root, self.asking, copy_seconds=self._copy_seconds)
+        return ObjectStorage(self.root, self.asking)
 
     # The place
 
@@ -134,6 +135,8 @@ class ObjectStorage:
         """As Storage says."""
         file = layout.parse_archive_file(name)
         is_new = bool(layout.archive_of(name)) and file is not None and file.generation == 1
+        # by its index an archive comes into being: that nobody does who lost his lock
+        is_new = is_new and file is not None and file.kind != layout.INDEX
         return ObjectUpload(self, name, direct=is_new and self.asking.client.copies_to_rename)
 
     def replace(self, name: str) -> ObjectUpload:
@@ -145,6 +148,18 @@ class ObjectStorage:
         with self.put(name) as upload:
             upload.write(data)
             upload.finish()
+
+    def put_whole(self, name: str, data: bytes) -> None:
+        """Have *data*, which is not much, under *name*, and the folders above it."""
+        for is_last in (False, True):
+            try:
+                self.asking.again(lambda: self.asking.client.put(name, data))
+            except ObjectMissing:
+                if is_last:
+                    raise
+                self.make_folders_above(name)
+            else:
+                return
 
     def open(self, name: str) -> RemoteObject:
         """As Storage says."""
@@ -167,8 +182,12 @@ class ObjectStorage:
         client = self.asking.client
         self.asking.again(lambda: client.remove(name))
         self.changed(name)
-        self._drop_folder(name)
-        self._drop_folder(name.rpartition("/")[0])
+        above = name.rpartition("/")[0]
+        if above in layout.NESTED:
+            self._drop_folder(name)
+        elif above.startswith(f"{layout.ARCHIVES}/"):
+            # others may be putting something into any other one: ids of archives never return
+            self._drop_folder(above)
 
     def drop(self, name: str) -> None:
         """Remove *name*, without waiting for the server.  Raises StorageFailed."""
@@ -180,26 +199,23 @@ class ObjectStorage:
         self._listings.forget(name.partition("/")[0])
 
     def _drop_folder(self, name: str) -> None:
-        """Remove the folder *name* if it is empty, unless it is one at the top."""
-        if "/" in name:
-            with contextlib.suppress(IbtfsError):  # it harms nobody
-                self.asking.again(lambda: self.asking.client.remove_folder(name), patient=False)
+        """Remove the folder *name* if it is empty."""
+        with contextlib.suppress(IbtfsError):  # it harms nobody
+            self.asking.again(lambda: self.asking.client.remove_folder(name), patient=False)
 
     # Leases
 
     def lease(self, name: str, token: str) -> ObjectLease:
         """As Leases says."""
-        for is_last in (False, True):
-            try:
-                self.asking.again(lambda: self.asking.client.put(name, b""))
-                break
-            except ObjectMissing:
-                if is_last:
-                    raise
-                self.make_folders_above(name)
-        self.changed(name)
-        lease = ObjectLease(self, name, token)
-        self.leases.add(lease)
+        try:
+            self.put_whole(name, LEASE)
+            self.changed(name)
+            lease = ObjectLease(self, name, token)
+            self.leases.add(lease)
+        except BaseException:
+            with contextlib.suppress(IbtfsError):
+                self.drop(name)  # it may be there already, and nobody would refresh it
+            raise
         return lease
 
     def release(self, lease: ObjectLease) -> None:
@@ -207,8 +223,8 @@ class ObjectStorage:
         self.leases.remove(lease)
 
     def put_beat(self, name: str) -> None:
-        """Put the empty object *name*, there or not.  Raises StorageFailed."""
-        self.asking.again(lambda: self.asking.client.put(name, b""), patient=False)
+        """Put the object *name*, there or not.  Raises StorageFailed."""
+        self.asking.again(lambda: self.asking.client.put(name, LEASE), patient=False)
 
     def drop_unfinished(self, token: str) -> None:
         """As Leases says; what a server may be about to copy is waited for."""
@@ -221,12 +237,12 @@ class ObjectStorage:
         ]
         for name in names:
             self.delete(name)
-        if sizes and self.asking.client.copies_to_rename:
-            time.sleep(self._copy_seconds + max(sizes) / COPY_BYTES)
+        if sizes:  # also where renaming is said to be one step: who knows what lies behind
+            time.sleep(COPY_SECONDS + max(sizes) / COPY_BYTES)
 
     def is_held(self, name: str) -> bool | None:
         """As Leases says: of others it cannot be told, but that what is not there is not held."""
-        if any(name == lease.beat for lease in self.leases if isinstance(lease, ObjectLease)):
+        if any(name == lease.beat for lease in self.leases):
             return True
         return False if self.look(name) is None else None
 

@@ -10,6 +10,7 @@ from ibtfs.store.storage.base import LOST
 from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.objects.asking import Asking
 from ibtfs.store.storage.objects.client import Found, NotReached, ObjectStream
+from ibtfs.store.storage.objects.lease import ObjectLease
 
 SMALL = 1 << 20
 """Bytes that are put by one request, which can be repeated; what is larger is a stream."""
@@ -21,10 +22,14 @@ class Place(Protocol):
     """What an upload needs of its storage; ObjectStorage says what each does."""
 
     asking: Asking
-    leases: LeaseBook
+    leases: LeaseBook[ObjectLease]
 
     def look(self, name: str) -> Found | None:
         """What an object is."""
+        ...
+
+    def put_whole(self, name: str, data: bytes) -> None:
+        """Put what is not much under a name."""
         ...
 
     def make_folders_above(self, name: str) -> None:
@@ -54,26 +59,17 @@ class ObjectUpload:
         self.size = 0
         self._begins = bytearray()
         self._held = bytearray()
+        self._arrived = -1
         self._stream: ObjectStream | None = None
         self._is_open, self._was_named = True, False
-
-    def _put(self, data: bytes) -> None:
-        """Have *data* under the name of the part."""
-        for is_last in (False, True):
-            try:
-                self._asking.again(lambda: self._client.put(self._part, data))
-            except ObjectMissing:
-                if is_last:
-                    raise
-                self._storage.make_folders_above(self.name)
-            else:
-                return
 
     def write(self, data: bytes | memoryview) -> None:
         """As Upload says."""
         self._begins += data[: max(COMPARED - len(self._begins), 0)]
         self.size += len(data)
         self._held += data
+        if self._stream is None and self._arrived < 0 and not self._direct:
+            self._put_part()  # others see what is about to be named
         if len(self._held) > SMALL:
             if self._stream is None:
                 self._storage.make_folders_above(self.name)
@@ -106,10 +102,17 @@ class ObjectUpload:
         self._is_open = False
         self._storage.changed(self.name)
 
+    def _put_part(self) -> None:
+        """Put all that was written, which is not much."""
+        if len(self._held) <= SMALL:
+            self._storage.put_whole(self._part, bytes(self._held))
+            self._arrived = self.size
+
     def _arrive(self) -> None:
         stream = self._stream
         if stream is None:
-            self._put(bytes(self._held))
+            if self._arrived != self.size:
+                self._put_part()
             return
         self._send(stream)
         try:
@@ -129,6 +132,15 @@ class ObjectUpload:
         except ObjectMissing:
             if not (is_again and self._is_this()):
                 raise LockLost(LOST) from None
+        if not self._client.copies_to_rename:
+            self._require_whole()
+
+    def _require_whole(self) -> None:
+        """See that nothing that was sent before and given up has changed what has the name now."""
+        found = self._client.look(self.name)
+        if found is None or found.size != self.size:
+            self._client.remove(self.name)
+            raise StorageFailed(f"{self.name}: is not as long as what was put: the server erred")
 
     def _is_this(self) -> bool:
         """Whether what has the name is what was put here."""

@@ -1,30 +1,18 @@
-"""A connection: ssh, requests that are on their way, and a thread that takes the replies."""
+"""A connection that speaks SFTP: requests, and the replies to them."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import io
-import itertools
-import os
 import struct
-import subprocess
-import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import BinaryIO, NamedTuple, cast
+from typing import NamedTuple
 
-from ibtfs.store.storage.address import SftpAddress
+from ibtfs.store.storage.address import SshAddress
+from ibtfs.store.storage.pipe import ConnectionLost, PipeChannel, ssh_words
 from ibtfs.store.storage.sftp import wire
 
-CONNECT_SECONDS = 20
-SAID_BYTES = 4096
-_QUIET = ("sh", "-c", 'trap "" INT; exec "$@"', "sh")
-"""Ctrl-C is for ibtfs, which gives its lock back by this connection."""
-
-
-class ConnectionLost(ConnectionError):
-    """The connection ended: the same request may be sent by another one."""
+__all__ = ["Channel", "ConnectionLost", "Reply", "ssh_command"]
 
 
 class Reply(NamedTuple):
@@ -34,98 +22,36 @@ class Reply(NamedTuple):
     fields: wire.Fields
 
 
-def ssh_command(address: SftpAddress) -> list[str]:
+def ssh_command(address: SshAddress) -> list[str]:
     """What connects to *address*: OpenSSH's ssh, so all that its configuration says holds."""
-    words = [
-        "ssh",
-        "-o",
-        f"ConnectTimeout={CONNECT_SECONDS}",
-        "-o",
-        "ServerAliveInterval=15",
-        "-o",
-        "ServerAliveCountMax=4",
-    ]
-    if address.port:
-        words += ["-p", str(address.port)]
-    if address.user:
-        words += ["-l", address.user]
-    return [*words, "-s", "--", address.host.strip("[]"), "sftp"]
+    return [*ssh_words(address), "-s", "--", address.host.strip("[]"), "sftp"]
 
 
-class Channel:
+class Channel(PipeChannel[Reply]):
     """A connection made by *command*; threads may share it.
 
     *extensions* are those of the server, and their versions.  Raises ConnectionLost.
     """
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._said = b""
-        try:
-            self._process = subprocess.Popen(
-                [*_QUIET, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )  # fmt: skip
-        except OSError as error:
-            raise ConnectionLost(errno.ENOTCONN, f"{command[0]}: {error.strerror}") from error
-        self._out = cast(BinaryIO, self._process.stdin)
-        self._in = cast(BinaryIO, self._process.stdout)
-        self._beside = cast(io.BufferedReader, self._process.stderr)
-        self._listening = threading.Thread(target=self._listen, name="ibtfs-ssh", daemon=True)
-        self._listening.start()
-        self.owner = os.getpid()
-        self._numbers = itertools.count(1)
-        # two: while one thread waits for the other side to take what it writes, replies go on
-        self._lock, self._writing = threading.Lock(), threading.Lock()
-        self._waiting: dict[int, Future[Reply]] = {}
-        self._is_open = True
-        self._is_read = False
-        self.extensions = self._greet()
-        self._is_read = True
-        thread = threading.Thread(target=self._take_replies, name="ibtfs-sftp", daemon=True)
-        thread.start()
+        super().__init__(command)
+        self.extensions = self._begin(self._greet, "no SFTP of version 3 there")
 
     def _greet(self) -> dict[bytes, bytes]:
-        try:
-            with contextlib.suppress(BrokenPipeError):  # it may have said why, all the same
-                self._out.write(struct.pack(">IBI", 5, wire.INIT, wire.VERSION))
-                self._out.flush()
-            data = self._packet()
-            if not data:
-                raise self._end("no connection")
-            fields = wire.Fields(data[1:])
-            if data[0] != wire.VERSION_REPLY or fields.number() < wire.VERSION:
-                raise wire.Malformed("another version")
-            found = {}
-            while not fields.is_at_end:
-                name = fields.string()
-                found[name] = fields.string()
-        except ConnectionLost:
-            raise
-        except OSError as error:
-            raise self._end("no connection") from error
-        except wire.Malformed as error:
-            raise self._end("no SFTP of version 3 there") from error
-        except BaseException:
-            self.close()
-            raise
+        with contextlib.suppress(BrokenPipeError):  # it may have said why, all the same
+            self._out.write(struct.pack(">IBI", 5, wire.INIT, wire.VERSION))
+            self._out.flush()
+        data = self._packet()
+        if not data:
+            raise self._end("no connection")
+        fields = wire.Fields(data[1:])
+        if data[0] != wire.VERSION_REPLY or fields.number() < wire.VERSION:
+            raise wire.Malformed("another version")
+        found = {}
+        while not fields.is_at_end:
+            name = fields.string()
+            found[name] = fields.string()
         return found
-
-    def _end(self, what: str) -> ConnectionLost:
-        """Give the connection up; the error that says so, with what ssh said last."""
-        self._process.kill()
-        self._process.wait()
-        self._listening.join(CONNECT_SECONDS)
-        lines = [line.strip() for line in self._said.decode(errors="replace").splitlines()]
-        said = [line for line in lines if line]
-        self.close()
-        return ConnectionLost(errno.ENOTCONN, f"{what} ({said[-1]})" if said else what)
-
-    def _listen(self) -> None:
-        """Keep the last of what ssh and the server say beside."""
-        with contextlib.suppress(OSError, ValueError):
-            while data := self._beside.read1(SAID_BYTES):
-                self._said = (self._said + data)[-SAID_BYTES:]
-        self._beside.close()
 
     def _packet(self) -> bytes:
         """The next packet; none at the end.  Raises wire.Malformed."""
@@ -138,66 +64,13 @@ class Channel:
         data = self._in.read(size)
         return data if len(data) == size else b""
 
-    def _take_replies(self) -> None:
-        """Give each reply to whoever waits for it, until the connection ends."""
-        try:
-            with contextlib.suppress(OSError, ValueError, wire.Malformed):
-                while data := self._packet():
-                    with self._lock:
-                        future = self._waiting.pop(int.from_bytes(data[1:5], "big"), None)
-                    if future is not None:
-                        future.set_result(Reply(data[0], wire.Fields(data[5:])))
-        finally:
-            with self._lock:
-                self._is_open = False
-                waiting, self._waiting = self._waiting, {}
-            for future in waiting.values():
-                future.set_exception(ConnectionLost(errno.ENOTCONN, "the connection ended"))
-            self._in.close()  # by who reads it: nobody else can
+    def _next(self) -> tuple[int, Reply] | None:
+        data = self._packet()
+        if not data:
+            return None
+        return int.from_bytes(data[1:5], "big"), Reply(data[0], wire.Fields(data[5:]))
 
     def send(self, kind: int, *parts: bytes | memoryview) -> Future[Reply]:
         """Send a request; its reply comes later.  Raises ConnectionLost."""
-        future: Future[Reply] = Future()
         size = 5 + sum(map(len, parts))
-        with self._writing:
-            request = next(self._numbers) & 0xFFFFFFFF
-            with self._lock:
-                if not self._is_open:
-                    raise ConnectionLost(errno.ENOTCONN, "the connection ended")
-                self._waiting[request] = future
-            try:
-                self._out.write(struct.pack(">IBI", size, kind, request))
-                for part in parts:
-                    self._out.write(part)
-                self._out.flush()
-            except BaseException as error:
-                # also where Ctrl-C left half of a request: nothing may follow it
-                with self._lock:
-                    self._waiting.pop(request, None)
-                    self._is_open = False
-                if not isinstance(error, (OSError, ValueError)):
-                    raise
-                raise ConnectionLost(errno.ENOTCONN, "the connection ended") from error
-        return future
-
-    def close(self) -> None:
-        """End it, in the process that made it."""
-        if self.owner != os.getpid():
-            return
-        self._is_open = False
-        self._process.kill()
-        self._process.wait()
-        with contextlib.suppress(OSError):  # what was not sent yet
-            self._out.close()
-        if not self._is_read:
-            self._in.close()
-
-    def leave(self) -> None:
-        """Let go, in a forked process, of a connection that its parent goes on with.
-
-        What is closed here is closed there, too, and ssh would outlive both otherwise.
-        """
-        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for stream in (self._out, self._in, self._beside):
-            os.dup2(nothing, stream.fileno(), inheritable=False)
-        os.close(nothing)
+        return self._sent(lambda request: [struct.pack(">IBI", size, kind, request), *parts])

@@ -7,14 +7,12 @@ import errno
 import os
 import stat
 import struct
-import threading
-import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from ibtfs.store.storage.base import Space
+from ibtfs.store.storage.reconnecting import Reconnecting
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel, ConnectionLost, Reply
 from ibtfs.store.storage.sftp.replies import (
@@ -26,10 +24,8 @@ from ibtfs.store.storage.sftp.replies import (
     refusal,
 )
 from ibtfs.store.storage.sftp.wire import Attributes, number, string
+from ibtfs.store.storage.waiting import RETRY_SECONDS
 
-RETRY_SECONDS = 15 * 60
-"""So long a connection that was lost is tried again: a router may be started anew meanwhile."""
-FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 PIECE = 32 << 10
 """What every server takes and gives at once."""
 LIST_AHEAD = 4
@@ -38,7 +34,6 @@ MOST = 1 << 40
 NAMES_LIMIT = 10_000_000
 _LIMITS, _SYNC, _SPACE = b"limits@openssh.com", b"fsync@openssh.com", b"statvfs@openssh.com"
 _REPLACE, _LINK = b"posix-rename@openssh.com", b"hardlink@openssh.com"
-Result = TypeVar("Result")
 
 
 class Handle(NamedTuple):
@@ -53,55 +48,20 @@ class _Limits(NamedTuple):
     write: int = PIECE
 
 
-class SftpClient:
+class SftpClient(Reconnecting[Channel]):
     """The files that *connect* leads to; threads may share it.
 
-    Paths are bytes.  What goes wrong is raised as OSError, with ENOTCONN if there is no connection.
-    One that was lost is made anew, and :meth:`again` repeats what was under way, for
-    *retry_seconds*; after that each is tried once.
+    Paths are bytes; messages call it *shown*.  What goes wrong is raised as OSError.
     """
 
     def __init__(
-        self, connect: Callable[[], Channel], retry_seconds: float = RETRY_SECONDS
+        self, connect: Callable[[], Channel], shown: str, retry_seconds: float = RETRY_SECONDS
     ) -> None:
-        self._connect, self._retry_seconds = connect, retry_seconds
-        self._gave_up = False
-        self._lock = threading.Lock()
-        self._channel: Channel | None = None
+        super().__init__(connect, shown, retry_seconds)
         self._limits = _Limits()
-        self._was_there = False
-        self._close: weakref.finalize[..., SftpClient] | None = None
 
-    # The connection
-
-    def channel(self) -> Channel:
-        """The connection, made if there is none.  Raises ConnectionLost."""
-        with self._lock:
-            channel = self._channel
-            if channel is not None and channel.owner != os.getpid():
-                channel.leave()
-                self._drop(channel)
-                channel, self._was_there = None, False
-            if channel is None:
-                channel = self._connect()
-                self._channel = channel
-                self._close = weakref.finalize(self, channel.close)
-                self._limits = self._asked_limits(channel)
-                self._was_there = True
-            return channel
-
-    def _drop(self, channel: Channel) -> None:
-        if self._channel is channel:
-            self._channel = None
-            if self._close is not None:
-                self._close.detach()
-
-    def lost(self, channel: Channel) -> None:
-        """Give up a connection that failed."""
-        with self._lock:
-            if self._channel is channel:
-                self._drop(channel)
-                channel.close()
+    def _settle(self, channel: Channel) -> None:
+        self._limits = self._asked_limits(channel)
 
     def _asked_limits(self, channel: Channel) -> _Limits:
         if channel.extensions.get(_LIMITS) != b"1":
@@ -114,35 +74,6 @@ class SftpClient:
             max(PIECE, min(read, wire.PACKET_LIMIT >> 2)),
             max(PIECE, min(write, wire.PACKET_LIMIT >> 2)),
         )
-
-    def again(self, work: Callable[[Channel], Result], *, patient: bool = True) -> Result:
-        """What *work* gives, with another connection if one is lost; it must bear to be repeated.
-
-        Unless *patient*, that is tried once, and at once.  Raises OSError.
-        """
-        wait, lost_at = FIRST_WAIT, 0.0
-        while True:
-            channel = None
-            try:
-                channel = self.channel()
-                result = work(channel)
-                self._gave_up = False
-                return result
-            except wire.Malformed as error:
-                if channel is not None:
-                    self.lost(channel)
-                raise OSError(errno.EPROTO, f"the server answers wrongly: {error}") from error
-            except ConnectionLost as error:
-                if channel is not None:
-                    self.lost(channel)
-                is_first, lost_at = not lost_at, lost_at or time.monotonic()
-                self._gave_up |= time.monotonic() - lost_at > self._retry_seconds
-                may_wait = patient and not self._gave_up
-                if not self._was_there or not (may_wait or (is_first and channel is not None)):
-                    raise OSError(errno.ENOTCONN, error.strerror) from error
-            if may_wait:
-                time.sleep(wait)
-                wait = min(2 * wait, LONGEST_WAIT)
 
     # Files
 

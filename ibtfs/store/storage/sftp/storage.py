@@ -18,14 +18,13 @@ from ibtfs.errors import (
     RepositoryExists,
 )
 from ibtfs.store.layout import CONFIG, FOLDERS
-from ibtfs.store.storage.address import SftpAddress
+from ibtfs.store.storage.address import SshAddress
 from ibtfs.store.storage.base import (
-    LOST,
-    TOKEN_DIGITS,
     UNFINISHED,
     drop_unfinished,
     is_unfinished,
 )
+from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel
 from ibtfs.store.storage.sftp.client import SftpClient
@@ -45,12 +44,12 @@ class SftpStorage(SftpVolume):
     """
 
     def __init__(
-        self, root: bytes, address: SftpAddress, client: SftpClient, *, shared: bool = False
+        self, root: bytes, address: SshAddress, client: SftpClient, *, shared: bool = False
     ) -> None:
         super().__init__(root, address, client)
         self._shared = shared
         self._files = OpenFiles(self)
-        self._leases: list[SftpLease] = []
+        self.leases: LeaseBook[SftpLease] = LeaseBook()
 
     @property
     def mode(self) -> int:
@@ -221,12 +220,12 @@ class SftpStorage(SftpVolume):
             else:
                 break
         lease = SftpLease(self, name, token)
-        self._leases.append(lease)
+        self.leases.add(lease)
         return lease
 
     def release(self, lease: SftpLease) -> None:
         """*lease* is given back: what is put does not depend on it any more."""
-        self._leases.remove(lease)
+        self.leases.remove(lease)
 
     def touch(self, name: str) -> None:
         """Make *name*, which is empty, young by the server's clock.  Raises OSError."""
@@ -236,17 +235,6 @@ class SftpStorage(SftpVolume):
             self.client.close(self.client.open(channel, self.path(name), flags)).result()
 
         self.client.again(work, patient=False)
-
-    def part_name(self, base: str) -> str:
-        """What an upload of *base* is called before it is finished."""
-        token = self._leases[-1].token if self._leases else os.urandom(TOKEN_DIGITS // 2).hex()
-        return f"{base}.{token}{os.urandom(4).hex()}{UNFINISHED}"
-
-    def require_leases(self) -> None:
-        """Raise LockLost unless all leases that were taken are in place."""
-        for lease in list(self._leases):
-            if not lease.is_in_place():
-                raise LockLost(LOST)
 
     def drop_unfinished(self, token: str) -> None:
         """As Leases says."""

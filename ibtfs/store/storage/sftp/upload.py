@@ -15,9 +15,11 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from ibtfs.errors import LockLost, ObjectExists, ObjectMissing, StorageFailed, StorageFull
 from ibtfs.store.storage.base import LOST, Space
+from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel, Reply
 from ibtfs.store.storage.sftp.client import Handle, SftpClient
+from ibtfs.store.storage.sftp.lease import SftpLease
 from ibtfs.store.storage.sftp.replies import done
 
 KEPT = 8 << 20
@@ -31,6 +33,7 @@ class Place(Protocol):
     """What an upload needs of its storage; SftpStorage says what each does."""
 
     client: SftpClient
+    leases: LeaseBook[SftpLease]
 
     @property
     def mode(self) -> int:
@@ -51,14 +54,6 @@ class Place(Protocol):
 
     def drop_folder(self, name: str) -> None:
         """Remove a folder if it is empty."""
-        ...
-
-    def part_name(self, base: str) -> str:
-        """The name under which an upload of *base* is begun."""
-        ...
-
-    def require_leases(self) -> None:
-        """Raise LockLost unless the owner's leases are in place."""
         ...
 
     def space(self) -> Space:
@@ -84,7 +79,7 @@ class SftpUpload:
     ) -> None:
         self._storage, self.name, self._in_place = storage, name, in_place
         self._folder, _, base = name.rpartition("/")
-        part = part or storage.part_name(base)
+        part = part or storage.leases.part_name(base)
         self._part = f"{self._folder}/{part}" if self._folder else part
         self._client = storage.client
         self.size = 0
@@ -184,7 +179,7 @@ class SftpUpload:
     def finish(self) -> None:
         """As Upload says."""
         self._do(self._end)
-        self._storage.require_leases()
+        self._storage.leases.require()
         self._do(self._name)
         self._is_open = False
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from ibtfs.errors import StorageFailed
-from ibtfs.store.storage.address import SftpAddress
+from ibtfs.store.storage.address import SshAddress
 from ibtfs.store.storage.base import ObjectToken, Space
 from ibtfs.store.storage.durable import failed
 from ibtfs.store.storage.sftp.channel import Channel
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 class SftpVolume:
     """The folder at *address*; *root* is that as it was given.  Volume says what its methods do."""
 
-    def __init__(self, root: bytes, address: SftpAddress, client: SftpClient) -> None:
+    def __init__(self, root: bytes, address: SshAddress, client: SftpClient) -> None:
         self.root, self.address, self.client = root, address, client
         self._seen: dict[str, tuple[int, float]] = {}
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from ibtfs.store.storage import pipe
+
 VERSION = 3
 INIT, VERSION_REPLY = 1, 2
 OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT = 3, 4, 5, 6, 7, 8, 9
@@ -23,7 +25,7 @@ PACKET_LIMIT = 1 << 20
 """A reply is never longer: OpenSSH's are 256 KiB at most."""
 
 
-class Malformed(Exception):
+class Malformed(pipe.Malformed):
     """The other side does not speak SFTP."""
 
 

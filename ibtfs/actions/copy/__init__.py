@@ -1,0 +1,1 @@
+"""Copying backup points of one repository into another."""

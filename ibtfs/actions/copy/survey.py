@@ -1,0 +1,247 @@
+"""What there is to be copied: the points of one repository held against those of another."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from ibtfs.actions.forget.run import sole_point
+from ibtfs.errors import PointNotFound, UsageError
+from ibtfs.format.point import Point
+from ibtfs.store.copied_points import CopiedPoints
+from ibtfs.store.naming import of_source
+from ibtfs.store.points import PointList
+from ibtfs.store.repository import Repository
+
+ID_LIMIT = 96
+_INCOMPLETE = re.compile(r"(.+)-incomplete-[0-9a-f]{8}\Z")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which points are meant: those that *words* name; else all, of *sources* and with *tags*."""
+
+    words: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    tags: Sequence[str] = ()
+
+    @property
+    def is_all(self) -> bool:
+        """Whether nothing was said, so that all are meant."""
+        return not (self.words or self.sources or self.tags)
+
+
+def short_id(point_id: str) -> str:
+    """What ids of incomplete copies of a point begin with."""
+    return point_id[:ID_LIMIT]
+
+
+def incomplete_id(point_id: str, digits: str) -> str:
+    """The id of a copy of a point of which something could not be read; *digits* are 8, random."""
+    return f"{short_id(point_id)}-incomplete-{digits}"
+
+
+def is_incomplete(point_id: str) -> bool:
+    """Whether *point_id* is that of an incomplete copy."""
+    return _INCOMPLETE.match(point_id) is not None
+
+
+def _whole(point_id: str) -> str:
+    """The short id of the point of which *point_id* is an incomplete copy, or itself."""
+    found = _INCOMPLETE.match(point_id)
+    return found[1] if found else point_id
+
+
+class Twins(NamedTuple):
+    """A point that is in both repositories: as it is there, and here.
+
+    *doubtful* are the paths at which it may be another here; None if that is not known.
+    """
+
+    theirs: Point
+    ours: Point
+    doubtful: frozenset[bytes] | None = frozenset()
+
+
+@dataclass
+class Survey:
+    """What is *there*, in the repository that is copied from, and what is *here*.
+
+    *wanted* are the points to be copied, oldest first; *already* those that are here, *declined*
+    those that were removed here on purpose; *refused* says why others cannot be copied, by id.
+    *incomplete* are copies here that lack something, by the short id of the point; *named* ids were
+    asked for by name.
+    """
+
+    there: PointList
+    here: PointList
+    came: frozenset[str]
+    forgotten: frozenset[str]
+    wanted: list[Point] = field(default_factory=list)
+    already: list[Point] = field(default_factory=list)
+    declined: list[Point] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+    incomplete: dict[str, list[Point]] = field(default_factory=dict)
+    named: frozenset[str] = frozenset()
+
+    def twins(self) -> dict[str, Twins]:
+        """The points that are in both repositories, by id; also those that are incomplete here."""
+        mine = {point.id: point for point in self.here.points}
+        found: dict[str, Twins] = {}
+        for one in self.there.points:
+            here, copies = mine.get(one.id), self.incomplete.get(short_id(one.id))
+            if here is not None and is_same_point(one, here):
+                found[one.id] = Twins(one, here)
+            elif here is None and copies:
+                found[one.id] = Twins(one, copies[-1], None)
+        return found
+
+
+def survey(source: Repository, target: Repository | None, choice: Choice, now: datetime) -> Survey:
+    """What of *source* is to be copied to *target*; None is one that is not made yet.
+
+    *now* is as of select_point.  Raises PointNotFound, UsageError, PointDamaged, StorageFailed.
+    """
+    there = source.points.all()
+    if target is None:
+        found = Survey(there, PointList([], {}), frozenset(), frozenset())
+    else:
+        came = CopiedPoints(target).of(source.id)
+        found = Survey(there, target.points.all(), came, frozenset(target.points.forgotten()))
+    for point in found.here.points:
+        if is_incomplete(point.id):
+            found.incomplete.setdefault(_whole(point.id), []).append(point)
+    chosen = _chosen(source, there, choice, now)
+    if choice.words:
+        found.named = frozenset(point.id for point in chosen)
+    mine = {point.id: point for point in found.here.points}
+    removed = _removed(found)
+    for point in sorted(chosen, key=lambda point: point.order):
+        raw, here = source.points.get(point.id), mine.get(point.id)  # raw: as it calls itself
+        if here is not None and is_same_point(point, here):
+            found.already.append(raw)
+        elif here is not None or point.id in found.here.damaged:
+            found.refused[point.id] = _refusal(point, found)
+        elif short_id(point.id) in removed and point.id not in found.named:
+            found.declined.append(raw)
+        else:
+            found.wanted.append(raw)
+    return found
+
+
+def _removed(found: Survey) -> set[str]:
+    """The points that were removed here on purpose, or have another in their place: a purge did."""
+    present = {point.id for point in found.here.points}
+    gone = {_whole(point_id) for point_id in found.forgotten - present}
+    hidden = {point_id for one in found.here.points for point_id in one.replaces}
+    return set(map(short_id, gone | hidden)).difference(found.incomplete)
+
+
+def _refusal(point: Point, found: Survey) -> str:
+    """Why *point*, whose id is here already, cannot be copied."""
+    error = found.here.damaged.get(point.id)
+    if error is None:
+        return f"{point.id}: is there, and is another point"
+    return (
+        f"{point.id}: is there, but its manifest is damaged ({error}); forget it there by this id, "
+        "then copy it by name"
+    )
+
+
+def is_same_point(there: Point, here: Point) -> bool:
+    """Whether two points of one id are the same, by what no copy changes."""
+    return (there.source, there.time_ns, there.root) == (here.source, here.time_ns, here.root)
+
+
+def _chosen(source: Repository, there: PointList, choice: Choice, now: datetime) -> list[Point]:
+    if choice.words:
+        found = [sole_point(source, there, one, now) for one in choice.words]
+        return list({point.id: point for point in found}.values())
+    points = list(there.points)
+    if choice.sources:
+        names = dict.fromkeys(choice.sources)
+        points = [point for name in names for point in of_source(points, name)]
+    if choice.tags:
+        ids = frozenset[str]().union(*map(source.points.tagged, choice.tags))
+        points = [point for point in points if point.id in ids]
+        if not points:
+            raise PointNotFound(f"No backup point has the tag {' or '.join(choice.tags)}")
+    return points
+
+
+# ---- where a copy stands among the points that are here ------------------------------------------
+
+
+def sequence_here(point: Point, found: Survey) -> int:
+    """The sequence number of a copy of *point*: its own, if all of its source came from there.
+
+    Else it stands behind those that it followed there, and behind others that are older.
+    """
+    identity = point.source.identity
+    mine = [one for one in found.here.points if one.source.identity == identity]
+    known = {one.id for one in found.there.points}
+    earlier = {one.id for one in found.there.points if one.order < point.order}
+    before = [one for one in mine if one.id in earlier]
+    before += [one for name in earlier for one in found.incomplete.get(short_id(name), ())]
+    others = [
+        one for one in mine
+        if one.id not in known and one.id not in found.came and not is_incomplete(one.id)
+    ]  # fmt: skip
+    if not others:
+        least = max((one.order for one in before), default=(0, ""))
+        if (point.sequence, point.id) > least:
+            return point.sequence
+        return least[0] + (point.id <= least[1])
+    before += [one for one in others if one.time_ns < point.time_ns]
+    if not before:
+        return min(one.sequence for one in others)
+    sequence, last = max(one.order for one in before)
+    return sequence + (point.id <= last)
+
+
+def display_here(point: Point, here: Iterable[Point]) -> str:
+    """What the source of *point* is called here."""
+    mine = [one for one in here if one.source.identity == point.source.identity]
+    return mine[-1].display if mine else point.display
+
+
+# ---- what goes, so that both have the same points ------------------------------------------------
+
+
+def gone_there(source: Repository, target: Repository) -> list[Point]:
+    """The points of *target* that came from *source*, which has them no more.
+
+    Raises UsageError if *source* has no points at all.
+    """
+    there = set(source.points.ids())
+    if not there:
+        raise UsageError(
+            f"{source.path_shown!r} has no backup points: nothing is removed to be like that"
+        )
+    came = CopiedPoints(target).of(source.id)
+
+    def ids(point: Point) -> set[str]:
+        return {_whole(point_id) for point_id in (point.id, *point.replaces)}
+
+    kept = there.union(map(short_id, there))
+    return [
+        point
+        for point in target.points.all().points
+        if not came.isdisjoint({point.id, *point.replaces}) and kept.isdisjoint(ids(point))
+    ]
+
+
+def forget_notes(source: Repository, target: Repository) -> None:
+    """Remember no more that points were copied which are gone, there and here.
+
+    Raises StorageFailed.
+    """
+    notes = CopiedPoints(target)
+    there, here = set(source.points.ids()), set(target.points.ids())
+    kept = there.union(map(short_id, there))
+    for point_id in notes.of(source.id):
+        if point_id not in here and _whole(point_id) not in kept:
+            notes.drop(source.id, point_id)

@@ -1,0 +1,150 @@
+"""``ibtfs copy``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from ibtfs.cli.cache_folder import cache_folder
+from ibtfs.cli.command import Command, option, output_options
+from ibtfs.cli.copy_summary import CopyReport
+from ibtfs.cli.output import complain, printable, say, shown
+from ibtfs.cli.points import POINT_HELP
+from ibtfs.cli.progress import Reporter
+from ibtfs.cli.words import Name, RepositoryPlace, Tag
+from ibtfs.errors import IbtfsError
+
+if TYPE_CHECKING:
+    from ibtfs.format.point import Point
+    from ibtfs.store.repository import Repository
+
+EXAMPLES = """
+    ibtfs copy /media/disk/backups /media/other/backups
+    ibtfs copy /media/disk/backups /media/other/backups latest
+    ibtfs copy --source documents --tag monthly /media/disk/backups /media/other/backups
+    ibtfs copy --dry-run --mirror /media/disk/backups /media/other/backups
+"""
+HELP = f"""Copy backup points into another repository, which is made at first use.
+
+A copy is the same point, under the same id, with the same tags. Without POINT all points are
+copied, oldest first; those that TO has are not copied again, nor those that were removed from it,
+unless they are named. What TO holds already is not written again. Every content is verified while
+it is read: what FROM cannot give is told, the rest is copied, the copy says that it is incomplete,
+and the exit code is 3; when FROM was repaired, copying again completes it.
+
+{POINT_HELP}"""
+
+
+@click.command("copy", cls=Command, examples=EXAMPLES, help=HELP)
+@click.argument("source", metavar="FROM", type=RepositoryPlace())
+@click.argument("target", metavar="TO", type=RepositoryPlace())
+@click.argument("words", metavar="[POINT]...", nargs=-1)
+@option("--source", "sources", type=Name(), multiple=True, metavar="NAME",
+        section="Which points", help="Only points of this source. Can be repeated.")  # fmt: skip
+@option("--tag", "tags", type=Tag(), multiple=True, metavar="TAG", section="Which points",
+        help="Only points that have TAG; given several times, any of them.")  # fmt: skip
+@option("--mirror", is_flag=True, section="How",
+        help="Have TO be the same set: points that were copied from FROM, and are gone there, are "
+        "removed from TO, and tags are made the same.")  # fmt: skip
+@option("--yes", is_flag=True, section="How",
+        help="Do not ask whether they may go; needed where there is no terminal to ask at."
+        )  # fmt: skip
+@option("-n", "--dry-run", is_flag=True, section="How",
+        help="Only say which points would be copied, and which would go.")  # fmt: skip
+@output_options
+def command(
+    *, source: bytes, target: bytes, words: tuple[str, ...], sources: tuple[str, ...],
+    tags: tuple[str, ...], mirror: bool, yes: bool, dry_run: bool, as_json: bool, quiet: bool,
+    verbose: bool,
+) -> int:  # fmt: skip
+    """Run the command; see HELP."""
+    from ibtfs.actions.copy.run import CopyOptions, copy, foresee
+    from ibtfs.actions.copy.survey import Choice, gone_there
+    from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import storage_at
+
+    choice = Choice(words, sources, tags)
+    if words and (sources or tags):
+        raise click.UsageError("Either POINTs are named, or --source and --tag say which; not both")
+    if mirror and not choice.is_all:
+        raise click.UsageError("--mirror is for all points: no POINT, --source or --tag beside it")
+    there = Repository.open(source, cache_folder=cache_folder())
+    here = _target(target)
+    created = here is None and not dry_run
+    if created:
+        here = _made(there, target)
+    report = CopyReport(there, storage_at(target).root, created=created, dry_run=dry_run)
+    report.gone = gone_there(there, here) if mirror and here is not None else []
+    if report.gone and not yes and not dry_run:
+        _ask(report.gone, can_ask=not as_json and sys.stdin.isatty())
+    if here is None or dry_run:
+        report.result = foresee(there, here, choice)
+    else:
+        options = CopyOptions(choice, mirror, cache_folder())
+        with Reporter(quiet=quiet, verbose=verbose, as_json=as_json) as reporter:
+            report.result = copy(there, here, options, reporter)
+        report.notes = reporter.notes
+        if report.gone:
+            _remove(report, here)
+        here.points.remember()
+    there.points.remember()
+    if as_json:
+        report.emit()
+    else:
+        report.tell(quiet=quiet)
+    return report.exit_code
+
+
+def _target(path: bytes) -> Repository | None:
+    """The repository that is copied to; None if it is not there yet."""
+    from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import storage_at
+
+    place = storage_at(path)
+    if not place.has_repository():
+        return None
+    return Repository.open(place, cache_folder=cache_folder())
+
+
+def _made(there: Repository, path: bytes) -> Repository:
+    """The repository that is copied to, made as *there* is, but for its id."""
+    from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import storage_at
+
+    place, inside = storage_at(path), there.local_path
+    if inside is not None and os.path.realpath(path).startswith(os.path.realpath(inside) + b"/"):
+        raise click.UsageError(f"TO {shown(path)} lies inside the repository FROM")
+    place.check_new()
+    config = there.config
+    return Repository.create(place, os.urandom(16), shared=config.shared, level=config.level)
+
+
+def _ask(gone: Sequence[Point], *, can_ask: bool) -> None:
+    if not can_ask:
+        raise click.UsageError(
+            f"{len(gone):,} points would be removed from TO, and nobody can be asked: say --yes, "
+            "after a look by --dry-run"
+        )
+    for point in gone:
+        say(f"Gone from FROM: {printable(point.display)} {point.id}")
+    click.confirm("Remove these from TO, too?", abort=True)
+
+
+def _remove(report: CopyReport, here: Repository) -> None:
+    """Remove what is gone, if all was copied."""
+    from ibtfs.actions.forget.run import Way, forget_named
+
+    if report.exit_code:
+        complain("Nothing was removed from TO, for not all could be copied")
+        report.gone = []
+        return
+    try:
+        ids = [point.id for point in report.gone]
+        report.removal = forget_named(here, ids, datetime.now(), Way(allow_none=True))
+    except IbtfsError as error:
+        report.removal_error = error

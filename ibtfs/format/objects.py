@@ -1,0 +1,61 @@
+"""Small objects, of one frame each: manifests and notes of damage.
+
+A head says how long what follows is: the envelope of a sealed object, its frame, a signature, and
+what brings it to the size that it is to have.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.format.compression import Codec
+from ibtfs.format.frames import FORMAT_VERSION, FRAME_LIMIT, Address
+from ibtfs.format.keys import Keys
+
+MAGIC = b"ibtfs\r\n\x1b"
+FLAG_SEALED = 1
+_HEAD = struct.Struct("<8sHHHHII")
+"""Magic, version, flags, sizes of envelope and signature, size of the frame, 4 reserved."""
+HEAD_SIZE = _HEAD.size
+
+
+class Parts(NamedTuple):
+    """What an object is made of; nothing of it is verified."""
+
+    envelope: bytes
+    frame: bytes
+    signature: bytes
+
+
+def encode_object(keys: Keys, name: str, stream: int, raw: bytes, codec: Codec) -> bytes:
+    """The object *name*, in which *raw* is one frame of *stream*.  Raises LimitExceeded."""
+    frames = keys.new_frames(name)
+    envelope = frames.envelope
+    frame = frames.encode(Address(stream, 0, 1), raw, codec)
+    flags = FLAG_SEALED if envelope else 0
+    head = _HEAD.pack(MAGIC, FORMAT_VERSION, flags, len(envelope), 0, len(frame), 0)
+    data = head + envelope + frame
+    return data + frames.padding(len(data))
+
+
+def decode_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> bytes:
+    """The inverse; messages name it *where*.  Raises FormatDamaged, UnsupportedFormat."""
+    envelope, frame, _ = split_object(data, where)
+    return keys.frames(name, envelope).decode(Address(stream, 0, 1), frame, where).raw
+
+
+def split_object(data: bytes, where: str) -> Parts:
+    """The parts of the object *data*.  Raises FormatDamaged, UnsupportedFormat."""
+    if len(data) < HEAD_SIZE or not data.startswith(MAGIC):
+        raise FormatDamaged(f"{where}: is not what should lie there, or was cut short")
+    _, version, flags, envelope, signature, frame, _ = _HEAD.unpack_from(data)
+    if version != FORMAT_VERSION or flags & ~FLAG_SEALED:
+        raise UnsupportedFormat(f"{where}: format {version}, flags {flags}: upgrade ibtfs")
+    ends = (HEAD_SIZE, HEAD_SIZE + envelope, HEAD_SIZE + envelope + frame)
+    if bool(flags) != bool(envelope) or frame > 2 * FRAME_LIMIT or ends[2] + signature > len(data):
+        raise FormatDamaged(f"{where}: is not as long as it says")
+    if not flags and ends[2] + signature != len(data):
+        raise FormatDamaged(f"{where}: is longer than it says")
+    return Parts(data[ends[0] : ends[1]], data[ends[1] : ends[2]], data[ends[2] :][:signature])
