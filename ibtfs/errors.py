@@ -75,6 +75,12 @@ class NotARepository(RepositoryError):
     exit_code = 10
 
 
+class WrongKey(RepositoryError):
+    """A sealed repository was given no passphrase or key, or none that opens it."""
+
+    exit_code = 12
+
+
 class RepositoryExists(RepositoryError):
     """A repository, or something else, is already at the place named."""
 

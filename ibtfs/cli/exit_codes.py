@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 
-DONE, FAILURE, USAGE, INCOMPLETE, NO_REPOSITORY, LOCKED = 0, 1, 2, 3, 10, 11
+DONE, FAILURE, USAGE, INCOMPLETE, NO_REPOSITORY, LOCKED, WRONG_KEY = 0, 1, 2, 3, 10, 11, 12
 INTERRUPTED = 128 + signal.SIGINT
 READER_GONE = 128 + signal.SIGPIPE
 
@@ -18,6 +18,7 @@ EXIT_CODES = {
     INCOMPLETE: "Done, but files could not be read or written, or points are gone; they were named",
     NO_REPOSITORY: "There is no repository at REPO",
     LOCKED: "The repository is locked",
+    WRONG_KEY: "The repository is sealed, and no passphrase or key that opens it was given",
     INTERRUPTED: "Interrupted by Ctrl-C",
     READER_GONE: "Whoever read the output has gone away, as head does in a pipe",
 }

@@ -24,13 +24,15 @@ class Config:
     """What a repository says of itself.
 
     *id* are its 16 random bytes; *shared*: files are made for a group; *level* is zstd's.
-    *write_requires* names features without which nothing may be written.
+    *write_requires* names features without which nothing may be written.  *is_sealed*: nothing can
+    be read without a key.
     """
 
     id: bytes
     shared: bool = False
     level: int = LEVEL
     write_requires: tuple[str, ...] = ()
+    is_sealed: bool = False
 
 
 def encode_config(config: Config) -> bytes:
@@ -40,6 +42,7 @@ def encode_config(config: Config) -> bytes:
         "id": config.id.hex(),
         "shared": config.shared,
         "compression": config.level,
+        **({"sealed": True} if config.is_sealed else {}),
         "read_requires": [],
         "write_requires": list(config.write_requires),
     }
@@ -65,7 +68,7 @@ def decode_config(text: bytes, where: str) -> Config:
             values.get(key, []) for key in ("read_requires", "write_requires")
         )
         shared, level = values.get("shared", False), values.get("compression", LEVEL)
-        check = values.get("check")
+        check, is_sealed = values.get("check"), values.get("sealed", False)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FormatDamaged(f"{where}: not readable ({error!r})") from error
     if version == FORMAT_VERSION and check != config_check(values):
@@ -74,7 +77,7 @@ def decode_config(text: bytes, where: str) -> Config:
             "repository's id also stands in clear near the end of every archive file"
         )
     right = type(version) is int and type(needed) is list and type(level) is int
-    right = right and len(repository_id) == ID_SIZE and type(shared) is bool
+    right = right and len(repository_id) == ID_SIZE and {type(shared), type(is_sealed)} == {bool}
     if not right or type(write_requires) is not list:
         raise FormatDamaged(f"{where}: a value is of a wrong type")
     if not 1 <= level <= HIGHEST_LEVEL:
@@ -89,4 +92,4 @@ def decode_config(text: bytes, where: str) -> Config:
     if needed:
         features = ", ".join(map(str, needed))
         raise UnsupportedFormat(f"{where} asks for what is unknown here: {features}")
-    return Config(repository_id, shared, level, tuple(map(str, write_requires)))
+    return Config(repository_id, shared, level, tuple(map(str, write_requires)), is_sealed)

@@ -55,6 +55,10 @@ class Keys(Protocol):
         """How contents and directory states are told apart."""
         ...
 
+    def host(self, host: str) -> str:
+        """What stands for the name of a machine where all can see it."""
+        ...
+
     def new_frames(self, name: str) -> Frames:
         """Those of the object *name*, without its generation, which is to be written."""
         ...
@@ -117,6 +121,10 @@ class PlainKeys:
     def repository(self) -> bytes:
         """As Keys says."""
         return self._repository
+
+    def host(self, host: str) -> str:
+        """As Keys says."""
+        return host
 
     def new_frames(self, name: str) -> PlainFrames:
         """As Keys says."""

@@ -19,16 +19,17 @@ from ibtfs.sealing.primitives import Suite
 from ibtfs.sealing.ring import MASTER_ID_SIZE, Secrets
 
 SECRET_MODE = 1
-ENVELOPE_SIZE = 1 + MASTER_ID_SIZE
+ENVELOPE_SIZE = 2 + MASTER_ID_SIZE
 MARK_SIZE = 16
+NAMES_KEY_SIZE = 64
 _FRAMES: Final = b"frames"
 
 
 class SealedKeys:
     """The keys of the repository with the id *repository*, by its *secrets*, as Keys says.
 
-    *owner_of* gives of an object's name what its key belongs to: an archive has one for its files.
-    Threads may share them.
+    *suite* seals what is written.  *owner_of* gives of an object's name what its key belongs to:
+    an archive has one for its files.  Threads may share them.
     """
 
     def __init__(
@@ -37,57 +38,67 @@ class SealedKeys:
         self._repository, self._secrets, self._suite = repository, secrets, suite
         self._owner_of = owner_of
         self.digests = Digests(tree.derive(tree.DIGESTS, secrets.identity, repository))
-        self._names = tree.derive(tree.NAMES, secrets.identity, repository)
+        self.names = tree.derive(tree.NAMES, secrets.identity, repository, size=NAMES_KEY_SIZE)
 
     @property
     def repository(self) -> bytes:
         """As Keys says."""
         return self._repository
 
+    @property
     def envelope(self) -> bytes:
         """That of objects that are written now."""
-        return bytes([SECRET_MODE]) + self._secrets.current
+        return bytes((SECRET_MODE, self._suite)) + self._secrets.current
+
+    def new_frames(self, name: str) -> SealedFrames:
+        """As Keys says."""
+        return self.frames(name, self.envelope)
 
     def frames(self, name: str, envelope: bytes) -> SealedFrames:
-        """Those of the object *name*, without its generation, by what lies in it.
+        """As Keys says."""
+        suite, base = self._base(name, envelope)
+        key = tree.derive(tree.OBJECT, base, _FRAMES, _bytes(name))
+        return SealedFrames(suite, key, object_key(self._repository, name), envelope)
 
-        Raises FormatDamaged, UnsupportedFormat.
-        """
-        base = self._base(name, envelope)
-        key = tree.derive(tree.OBJECT, base, _FRAMES, name.encode("utf-8", "surrogateescape"))
-        return SealedFrames(self._suite, key, object_key(self._repository, name))
-
-    def token(self, name: str, envelope: bytes) -> bytes:
-        """What a reference to the archive, of which *name* is a file, has to carry."""
-        return tree.token_of(self._base(name, envelope))
-
-    def _base(self, name: str, envelope: bytes) -> bytes:
-        """The key of all that belongs together with the object *name*."""
-        if envelope[:1] != bytes([SECRET_MODE]):
+    def _base(self, name: str, envelope: bytes) -> tuple[Suite, bytes]:
+        """The cipher of the object *name*, and the key of all that belongs together with it."""
+        if not envelope:
+            raise FormatDamaged(f"{name}: is not sealed, and the repository is")
+        if len(envelope) != ENVELOPE_SIZE or envelope[0] != SECRET_MODE:
             raise UnsupportedFormat(
                 f"{name}: sealed in a way that is not known here: upgrade ibtfs"
             )
-        master = self._secrets.masters.get(envelope[1:])
+        if envelope[1] not in list(Suite):
+            raise UnsupportedFormat(f"{name}: sealed by an unknown cipher: upgrade ibtfs")
+        master = self._secrets.masters.get(envelope[2:])
         if master is None:
             raise FormatDamaged(f"{name}: is sealed by a key that this repository does not have")
-        owner = self._owner_of(name).encode("utf-8", "surrogateescape")
-        return tree.derive(tree.ARCHIVE, master.secret, self._repository, owner)
+        owner = _bytes(self._owner_of(name))
+        base = tree.derive(tree.ARCHIVE, master.secret, self._repository, owner)
+        return Suite(envelope[1]), base
 
-    def mark(self, kind: str, subject: str) -> str:
-        """What the name of an empty object has in it that says *kind* of *subject*."""
+    def mark(self, name: str) -> str:
+        """What an empty object *name* gets behind its name, so that it says something."""
         master = self._secrets.masters[self._secrets.current]
-        return self._mark(master.secret, kind, subject)
+        return self._mark(master.secret, name)
 
-    def is_mark(self, mark: str, kind: str, subject: str) -> bool:
-        """Whether *mark* was made by who has a key of this repository."""
-        known = (self._mark(one.secret, kind, subject) for one in self._secrets.masters.values())
-        return max(hmac.compare_digest(mark.encode(), one.encode()) for one in known)
+    def marks(self, name: str) -> list[str]:
+        """All that may stand there: one by each key that the repository ever had."""
+        return [self._mark(one.secret, name) for one in self._secrets.masters.values()]
 
-    def _mark(self, secret: bytes, kind: str, subject: str) -> str:
-        parts = (part.encode("utf-8", "surrogateescape") for part in (kind, subject))
-        return tree.derive(tree.MARK, secret, self._repository, *parts, size=MARK_SIZE).hex()
+    def is_mark(self, mark: str, name: str) -> bool:
+        """Whether *mark* was made for *name* by who has a key of this repository."""
+        return any(hmac.compare_digest(mark.encode(), one.encode()) for one in self.marks(name))
 
-    def name_of(self, kind: str, text: str) -> str:
-        """A name that stands for *text*, and tells nobody else what it is."""
-        parts = (part.encode("utf-8", "surrogateescape") for part in (kind, text))
-        return tree.keyed(self._names, *parts, size=MARK_SIZE).hex()
+    def _mark(self, secret: bytes, name: str) -> str:
+        return tree.derive(
+            tree.MARK, secret, self._repository, _bytes(name), size=MARK_SIZE
+        ).hex()  # fmt: skip
+
+    def host(self, host: str) -> str:
+        """What stands for the name of a machine where all can see it."""
+        return tree.keyed(self.names[:32], tree.HOST.encode(), _bytes(host), size=8).hex()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")

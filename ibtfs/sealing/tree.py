@@ -21,6 +21,7 @@ TOKEN: Final = "ibtfs 2026 sealed token of an archive"
 OBJECT: Final = "ibtfs 2026 sealed object"
 SLOT: Final = "ibtfs 2026 sealed slot"
 MARK: Final = "ibtfs 2026 sealed mark"
+HOST: Final = "ibtfs 2026 sealed host"
 TOKEN_SIZE = 16
 
 

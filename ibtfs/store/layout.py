@@ -18,7 +18,10 @@ DAMAGED: Final = "damaged"
 FORGOTTEN: Final = "forgotten"
 COPIED: Final = "copied"
 PROTECTION: Final = "protection"
-FOLDERS: Final = (ARCHIVES, BUNDLES, COPIED, DAMAGED, FORGOTTEN, LOCKS, POINTS, PROTECTION, TAGS)
+KEYS: Final = "keys"
+FOLDERS: Final = (
+    ARCHIVES, BUNDLES, COPIED, DAMAGED, FORGOTTEN, KEYS, LOCKS, POINTS, PROTECTION, TAGS,
+)  # fmt: skip
 """The folders that every repository has."""
 NESTED: Final = (ARCHIVES, TAGS)
 """Those that have folders in them."""
@@ -33,6 +36,7 @@ REMOVED: Final = "removed"
 
 _BUNDLE_ID = re.compile(r"[0-9a-f]{16}\Z")
 _COPIED = re.compile(r"([0-9a-f]{32})-([0-9A-Za-z][0-9A-Za-z_-]{7,119})\Z")
+_RING = re.compile(r"([1-9][0-9]{0,8})\.[0-9a-f]{16}\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
 
 
@@ -179,6 +183,23 @@ def parse_copied(name: str) -> tuple[bytes, str] | None:
     """The repository and the point that *name*, as the folder lists it, says; None if none."""
     found = _COPIED.match(name)
     return (bytes.fromhex(found[1]), found[2]) if found else None
+
+
+def ring(number: int, digits: str) -> str:
+    """All keys of a sealed repository, in their state of this *number*; *digits* are random."""
+    return f"{KEYS}/{number}.{digits}"
+
+
+def parse_ring(name: str) -> int:
+    """The number that *name*, in the folder of keys, says; 0 if it is no ring."""
+    found = _RING.match(name)
+    return int(found[1]) if found else 0
+
+
+def key_owner(name: str) -> str:
+    """What the keys of the object *name* belong to: its archive, or it alone."""
+    archive_id = archive_of(name)
+    return archive(archive_id) if archive_id else name
 
 
 def damage_note(name: str) -> str:

@@ -28,10 +28,12 @@ from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.lock import Lock
 from ibtfs.store.points import Points
 from ibtfs.store.storage.address import is_remote
-from ibtfs.store.storage.base import TOKEN_DIGITS, Space, whole
+from ibtfs.store.storage.base import TOKEN_DIGITS, FolderStorage, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.machine import machine_name
 from ibtfs.store.storage.opening import Place, raise_if_untold, storage_at
+from ibtfs.store.storage.renamed import RenamedStorage
+from ibtfs.store.unlocking import Sealer, Unlock, UnlockedKeys, locked
 
 CACHE_BYTES = 48 << 20
 
@@ -41,20 +43,25 @@ class Repository:
 
     *id* are its 16 bytes, *config* is what it says of itself, *points* are its backup points,
     *damage* the notes of what is damaged, *cache* holds what was read, within *cache_bytes*.
-    *storage* is for the rooms of this layer.
+    *storage* and *keys* are for the rooms of this layer; it lies at the *place* given.
     """
 
     def __init__(
         self,
-        storage: BundledStorage,
+        place: FolderStorage,
         config: Config,
+        unlocked: UnlockedKeys | None = None,
         *,
         cache_bytes: int = CACHE_BYTES,
         cache_folder: bytes = b"",
     ) -> None:
-        self.storage, self.config, self.id = storage, config, config.id
+        self.unlocked = unlocked or UnlockedKeys(PlainKeys(config.id))
+        self.keys: Keys = self.unlocked.keys
+        if self.unlocked.names is not None:
+            place = RenamedStorage(place, self.unlocked.names)
+        self.storage = storage = BundledStorage(place, config.id)
+        self.config, self.id = config, config.id
         self.cache = ByteCache(cache_bytes)
-        self.keys: Keys = PlainKeys(config.id)
         self.points = Points(storage, config, self.keys, cache_folder)
         self.damage = DamageNotes(storage, self.keys, Codec(config.level))
         self._readers = Readers(storage, self.keys, self.cache)
@@ -62,34 +69,39 @@ class Repository:
 
     @classmethod
     def create(
-        cls, path: Place, repository_id: bytes, *, shared: bool = False, level: int = LEVEL
-    ) -> Repository:
+        cls, path: Place, repository_id: bytes, *, shared: bool = False, level: int = LEVEL,
+        sealer: Sealer | None = None,
+    ) -> Repository:  # fmt: skip
         """Make a repository at *path*, which may be an empty folder but not anything else.
 
-        *repository_id* is 16 random bytes.  Raises RepositoryExists, RepositoryError, UsageError if
-        *path* is an address of nothing that there is.
+        *repository_id* is 16 random bytes; *sealer* makes its keys if it is to be sealed.  Raises
+        RepositoryExists, RepositoryError, UsageError if *path* is an address of nothing that there
+        is.
         """
-        config = Config(repository_id, shared, level)
+        config = Config(repository_id, shared, level, is_sealed=sealer is not None)
         place = storage_at(path).shared_as(shared)
         place.create()
-        storage = BundledStorage(place, repository_id)
+        text = encode_config(config)
         try:
-            storage.put_new(layout.CONFIG, encode_config(config))
+            place.put_new(layout.CONFIG, text)
         except ObjectExists:
             raise RepositoryExists(f"{os.fsdecode(place.root)!r} is a repository already") from None
-        storage.make_folders()
-        return cls(storage, config)
+        place.make_folders()
+        unlocked = None if sealer is None else sealer(place, repository_id, text)
+        return cls(place, config, unlocked)
 
     @classmethod
     def open(
-        cls, path: Place, *, cache_bytes: int = CACHE_BYTES, cache_folder: bytes = b""
-    ) -> Repository:
+        cls, path: Place, *, cache_bytes: int = CACHE_BYTES, cache_folder: bytes = b"",
+        unlock: Unlock = locked,
+    ) -> Repository:  # fmt: skip
         """The repository at *path*.
 
         Raises NotARepository, UnsupportedFormat, ObjectUnreadable if its disk fails, UsageError if
-        *path* is an address of nothing that there is.
+        *path* is an address of nothing that there is, WrongKey.
 
         In *cache_folder* is a copy of manifests, to start faster where there are many points.
+        *unlock* gives the keys if it is sealed, or None if it is not and may be so.
         """
         shown = os.fsdecode((place := storage_at(path)).root)
         place.require_there()
@@ -99,8 +111,9 @@ class Repository:
             raise_if_untold(place.root, error)
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
         config = decode_config(text, f"{shown}/{layout.CONFIG}")
-        storage = BundledStorage(place.shared_as(config.shared), config.id)
-        return cls(storage, config, cache_bytes=cache_bytes, cache_folder=cache_folder)
+        place = place.shared_as(config.shared)
+        unlocked = unlock(place, config, text)
+        return cls(place, config, unlocked, cache_bytes=cache_bytes, cache_folder=cache_folder)
 
     @property
     def path(self) -> bytes:
@@ -167,6 +180,7 @@ class Repository:
         token = os.urandom(TOKEN_DIGITS // 2).hex()
         # who comes by a path could not tell that it is held
         host, own = ("sftp-" if self.local_path is None else "") + machine_name(), os.getpid()
+        host = self.keys.host(host)
         lock = Lock(self.storage, kind, host=host, process=own, token=token, beside=beside)
         self.forget_read()
         return lock

@@ -20,7 +20,6 @@ from ibtfs.store.removal.needed import kept_in
 from ibtfs.store.removal.sweep import Sweeper
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import whole
-from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.opening import storage_at
 
 PIECE = 1 << 20
@@ -267,11 +266,11 @@ def configured_by(path: bytes, other: Repository) -> Repository:
 
     It is put there.  Raises NotARepository unless *other* is a copy, StorageFull, StorageFailed.
     """
-    storage = BundledStorage(storage_at(path).shared_as(other.config.shared), other.config.id)
-    found = Repository(storage, other.config)
+    place = storage_at(path).shared_as(other.config.shared)
+    found = Repository(place, other.config, other.unlocked)
     if not _is_readable(found):
         raise NotARepository("Nothing there belongs to the repository that is to be its copy")
-    with other.storage.open(layout.CONFIG) as stored, storage.replace(layout.CONFIG) as upload:
+    with other.storage.open(layout.CONFIG) as stored, place.replace(layout.CONFIG) as upload:
         upload.write(stored.read(0, stored.size))
         upload.finish()
     return found

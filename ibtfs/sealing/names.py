@@ -1,0 +1,83 @@
+"""Names that say something by themselves, as they are stored in a sealed repository.
+
+An empty object means what its name says, so whoever could make names could lie: behind each stands
+a mark that only a key of the repository makes.  Tags are words, and hidden.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from ibtfs.errors import UsageError
+from ibtfs.sealing.keys import SealedKeys
+from ibtfs.sealing.primitives import NotAuthentic, hide, reveal
+
+MARKED_FOLDERS = ("copied", "forgotten")
+MARKED_FILE = "removed"
+TAGS = "tags"
+TAG_LIMIT = 128
+"""Bytes of a tag: what stands for it must fit a file name."""
+_PADDING = 16
+
+
+class SealedNames:
+    """How names of the repository with these *keys* are stored; threads may share it."""
+
+    def __init__(self, keys: SealedKeys) -> None:
+        self._keys = keys
+
+    def stored(self, name: str) -> str:
+        """*name* as it is stored when it is new.  Raises UsageError of a tag that is too long."""
+        folder, _, base = name.rpartition("/")
+        if _is_marked(folder, base):
+            return f"{name}.{self._keys.mark(name)}"
+        if _has_tags(folder):
+            return f"{folder}/{self._hidden(folder, base)}"
+        return name
+
+    def all_stored(self, name: str) -> list[str]:
+        """All that may be stored for *name*, the newest way first."""
+        folder, _, base = name.rpartition("/")
+        if not _is_marked(folder, base):
+            return [self.stored(name)]
+        newest = self.stored(name)
+        others = (f"{name}.{mark}" for mark in self._keys.marks(name))
+        return [newest, *(other for other in others if other != newest)]
+
+    def meant(self, folder: str, stored: str) -> str:
+        """The name that an object stored in *folder* has; empty if nobody with a key made it."""
+        if _has_tags(folder):
+            return self._revealed(folder, stored)
+        base, _, mark = stored.rpartition(".")
+        if folder in MARKED_FOLDERS:
+            is_right = bool(base) and self._keys.is_mark(mark, f"{folder}/{base}")
+            return base if is_right else ""
+        if folder.startswith("archives/") and stored.startswith(MARKED_FILE):
+            is_right = base == MARKED_FILE and self._keys.is_mark(mark, f"{folder}/{base}")
+            return base if is_right else ""
+        return stored
+
+    def _hidden(self, folder: str, tag: str) -> str:
+        text = tag.encode("utf-8", "surrogateescape")
+        if len(text) > TAG_LIMIT:
+            raise UsageError(f"{tag!r} is too long: a tag has at most {TAG_LIMIT} bytes here")
+        padded = text + b"\0" * (-len(text) % _PADDING)
+        hidden = hide(self._keys.names, padded, folder.encode())
+        return base64.urlsafe_b64encode(hidden).decode().rstrip("=")
+
+    def _revealed(self, folder: str, stored: str) -> str:
+        try:
+            hidden = base64.b64decode(stored + "=" * (-len(stored) % 4), b"-_", validate=True)
+            padded = reveal(self._keys.names, hidden, folder.encode())
+            return padded.rstrip(b"\0").decode("utf-8", "surrogateescape")
+        except (NotAuthentic, binascii.Error, ValueError):
+            return ""
+
+
+def _is_marked(folder: str, base: str) -> bool:
+    return folder in MARKED_FOLDERS or (folder.startswith("archives/") and base == MARKED_FILE)
+
+
+def _has_tags(folder: str) -> bool:
+    return folder.startswith(f"{TAGS}/")

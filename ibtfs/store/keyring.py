@@ -1,0 +1,144 @@
+"""The keyring of a sealed repository: its rings, as they lie in ``keys/``; opened, and changed.
+
+Each state of the keys is one ring, written twice under names of its own, so that one damaged object
+loses nothing.  A ring with a higher number counts instead of all others; these go when it is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, WrongKey
+from ibtfs.sealing.primitives import Suite
+from ibtfs.sealing.ring import RING_LIMIT, Sealed, Secrets, decode_ring, encode_ring, open_ring
+from ibtfs.sealing.slots import PASSPHRASE, Opened, Slot, WrongSecret, encode_head, open_slot
+from ibtfs.store import layout
+from ibtfs.store.storage.base import Storage, whole
+
+COPIES: Final = 2
+OBJECTS_LIMIT = 64
+PASSPHRASES_TRIED = 16
+"""Each takes a second and much memory."""
+
+
+class Secret(NamedTuple):
+    """What opens a repository: its *kind*, as slots have it, and its bytes."""
+
+    kind: str
+    data: bytes
+
+
+class Unlocked(NamedTuple):
+    """The keys of a repository: their *secrets*, and the slot that was opened.
+
+    *number* is that of the ring; *damaged* are newer or other ones that cannot be read.
+    """
+
+    secrets: Secrets
+    slots: tuple[Slot, ...]
+    opened: Slot
+    number: int
+    suite: Suite
+    damaged: tuple[str, ...]
+
+
+class Keyring:
+    """The rings of the repository with the id *repository* in *storage*; used by one thread."""
+
+    def __init__(self, storage: Storage, repository: bytes) -> None:
+        self._storage, self._repository = storage, repository
+
+    def rings(self) -> tuple[dict[str, Sealed], dict[str, IbtfsError]]:
+        """The rings that are there, by name, the newest first; and what cannot be read, and why."""
+        found: dict[str, Sealed] = {}
+        damaged: dict[str, IbtfsError] = {}
+        numbers = {name: layout.parse_ring(name) for name in self._storage.list(layout.KEYS)}
+        names = sorted(filter(numbers.__getitem__, numbers), key=lambda name: -numbers[name])
+        for name in names[:OBJECTS_LIMIT]:
+            where = f"{layout.KEYS}/{name}"
+            try:
+                ring = decode_ring(whole(self._storage, where, RING_LIMIT), where)
+                if (ring.number, ring.repository) != (numbers[name], self._repository):
+                    raise FormatDamaged(f"{where}: holds other keys than its name says")
+                found[where] = ring
+            except IbtfsError as error:
+                damaged[where] = error
+        return found, damaged
+
+    def unlock(self, secrets: Iterable[Secret]) -> Unlocked:
+        """The newest keys, by the first of *secrets* that opens them; they are asked for in turn.
+
+        Raises WrongKey if none does, FormatDamaged if there are no keys that can be read.
+        """
+        found, damaged = self.rings()
+        if not found:
+            reasons = "; ".join(map(str, damaged.values())) or "there are none"
+            raise FormatDamaged(
+                f"{layout.KEYS}/: no keys of this repository can be read ({reasons}): put them "
+                "back from a copy (`ibtfs help sealing`)"
+            )
+        number = max(ring.number for ring in found.values())
+        newest = {where: ring for where, ring in found.items() if ring.number == number}
+        tried = False
+        for secret in secrets:
+            tried = True
+            opened = self._opened(newest.values(), secret)
+            if opened is not None:
+                return self._unlocked(newest, opened, damaged)
+        raise WrongKey(
+            "The repository is sealed, and this passphrase or key does not open it"
+            if tried
+            else "The repository is sealed: a passphrase or a key file is needed "
+            "(`ibtfs help sealing`)"
+        )
+
+    def _opened(self, rings: Iterable[Sealed], secret: Secret) -> Opened | None:
+        """The first slot that *secret* opens."""
+        known = {encode_head(slot) + slot.check: slot for ring in rings for slot, _ in ring.slots}
+        slots = [slot for slot in known.values() if slot.kind == secret.kind]
+        if secret.kind == PASSPHRASE:
+            slots = slots[:PASSPHRASES_TRIED]
+        for slot in slots:
+            with contextlib.suppress(WrongSecret):
+                return open_slot(slot, secret.data, self._repository)
+        return None
+
+    def _unlocked(
+        self, newest: dict[str, Sealed], opened: Opened, damaged: dict[str, IbtfsError]
+    ) -> Unlocked:
+        told = list(damaged)
+        refused: IntegrityError | None = None
+        for where, ring in newest.items():
+            try:
+                secrets = open_ring(ring, opened, where)
+            except IntegrityError as error:
+                refused = error
+                told.append(where)
+                continue
+            slots = tuple(slot for slot, _ in ring.slots)
+            return Unlocked(secrets, slots, opened.slot, ring.number, ring.suite, tuple(told))
+        assert refused is not None  # there is one ring at least
+        raise refused
+
+    def write(self, secrets: Secrets, slots: Iterable[Slot], number: int, suite: Suite) -> None:
+        """Write a ring of this *number* and have no others.  For who is alone in the repository.
+
+        Raises StorageFull, StorageFailed, IntegrityError if it cannot be read back; then the
+        others are still there.
+        """
+        before = [f"{layout.KEYS}/{name}" for name in self._storage.list(layout.KEYS)]
+        data = encode_ring(
+            secrets, tuple(slots), repository=self._repository, number=number, suite=suite
+        )
+        names = [layout.ring(number, os.urandom(8).hex()) for _ in range(COPIES)]
+        for name in names:
+            self._storage.put_new(name, data)
+        for name in names:
+            if whole(self._storage, name, RING_LIMIT) != data:
+                raise FormatDamaged(f"{name}: is not what was just written there")
+        for name in before:
+            if layout.parse_ring(name.rpartition("/")[2]):
+                self._storage.delete(name)

@@ -1,0 +1,169 @@
+"""A storage in which some names are stored in another way: those that say something themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from ibtfs.errors import ObjectExists
+from ibtfs.store.storage.base import (
+    TOKEN_SETTLES_NS,
+    FolderStorage,
+    Lease,
+    ObjectToken,
+    Space,
+    StoredObject,
+    Upload,
+    is_unfinished,
+)
+
+
+class Names(Protocol):
+    """How names are stored."""
+
+    def stored(self, name: str) -> str:
+        """*name* as it is stored when it is new.  Raises UsageError if that cannot be."""
+        ...
+
+    def all_stored(self, name: str) -> list[str]:
+        """All that may be stored for *name*, the newest way first."""
+        ...
+
+    def meant(self, folder: str, stored: str) -> str:
+        """The name that an object stored in *folder* has; empty: it says nothing."""
+        ...
+
+
+class RenamedStorage:
+    """The storage *place*, seen by names that are stored as *names* says; as FolderStorage says.
+
+    Names of uploads are what they are.
+    """
+
+    def __init__(self, place: FolderStorage, names: Names) -> None:
+        self._place, self._names = place, names
+        self.root = place.root
+
+    def _found(self, name: str) -> str:
+        """How *name* is stored; if there are several ways, the one that is there."""
+        ways = [name] if is_unfinished(name) else self._names.all_stored(name)
+        if len(ways) > 1:
+            there = set(self._place.list(name.rpartition("/")[0]))
+            ways = [way for way in ways if way.rpartition("/")[2] in there] or ways
+        return ways[0]
+
+    def put(self, name: str) -> Upload:
+        """As Storage says."""
+        return self._place.put(self._names.stored(name))
+
+    def put_new(self, name: str, data: bytes) -> None:
+        """As Storage says."""
+        stored, *others = self._names.all_stored(name)
+        if others:
+            there = self._place.list(name.rpartition("/")[0])
+            if any(other.rpartition("/")[2] in there for other in others):
+                raise ObjectExists(f"{name}: is there already")
+        self._place.put_new(stored, data)
+
+    def replace(self, name: str) -> Upload:
+        """As Healing says."""
+        return self._place.replace(self._found(name))
+
+    def delete(self, name: str) -> None:
+        """As Storage says."""
+        if is_unfinished(name):
+            self._place.delete(name)
+            return
+        for stored in self._names.all_stored(name):
+            self._place.delete(stored)
+
+    def open(self, name: str) -> StoredObject:
+        """As Storage says."""
+        return self._place.open(self._found(name))
+
+    def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
+        """As Storage says."""
+        found = set()
+        for stored in self._place.list(folder, unfinished=unfinished):
+            name = stored if is_unfinished(stored) else self._names.meant(folder, stored)
+            if name:
+                found.add(name)
+        return sorted(found)
+
+    # Leases
+
+    def lease(self, name: str, token: str) -> Lease:
+        """As Leases says."""
+        return self._place.lease(name, token)
+
+    def drop_unfinished(self, token: str) -> None:
+        """As Leases says."""
+        self._place.drop_unfinished(token)
+
+    def is_held(self, name: str) -> bool | None:
+        """As Leases says."""
+        return self._place.is_held(name)
+
+    def age(self, name: str, now: str) -> float:
+        """As Leases says."""
+        return self._place.age(self._found(name), now)
+
+    # The volume
+
+    def made(self, name: str) -> int:
+        """As Volume says."""
+        return self._place.made(self._found(name))
+
+    def space(self) -> Space:
+        """As Volume says."""
+        return self._place.space()
+
+    def refusal(self) -> str:
+        """As Volume says."""
+        return self._place.refusal()
+
+    def sync(self, folders: Iterable[str]) -> None:
+        """As Volume says."""
+        self._place.sync(folders)
+
+    def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
+        """As Volume says."""
+        return self._place.folder_token(folder, settles_ns)
+
+    def has_folder(self, folder: str) -> bool:
+        """As Volume says."""
+        return self._place.has_folder(folder)
+
+    def changed_ns(self, folder: str) -> int:
+        """As Volume says."""
+        return self._place.changed_ns(folder)
+
+    def token(self, name: str) -> ObjectToken:
+        """As Volume says.  Raises ObjectMissing."""
+        return self._place.token(self._found(name))
+
+    # The folder
+
+    def shared_as(self, shared: bool) -> RenamedStorage:
+        """As FolderStorage says."""
+        return RenamedStorage(self._place.shared_as(shared), self._names)
+
+    def create(self) -> None:
+        """As FolderStorage says."""
+        self._place.create()
+
+    def check_new(self) -> None:
+        """As FolderStorage says."""
+        self._place.check_new()
+
+    def require_there(self) -> None:
+        """As FolderStorage says."""
+        self._place.require_there()
+
+    def has_repository(self) -> bool:
+        """As FolderStorage says."""
+        return self._place.has_repository()
+
+    def make_folders(self) -> None:
+        """As FolderStorage says."""
+        self._place.make_folders()
