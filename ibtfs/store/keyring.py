@@ -34,15 +34,23 @@ class Secret(NamedTuple):
 class Unlocked(NamedTuple):
     """The keys of a repository: their *secrets*, and the slot that was opened.
 
-    *number* is that of the ring; *damaged* are newer or other ones that cannot be read.
+    *number* is that of the ring; *damaged* are the names of rings that cannot be read.
     """
 
     secrets: Secrets
     slots: tuple[Slot, ...]
-    opened: Slot
+    opened: Opened
     number: int
     suite: Suite
     damaged: tuple[str, ...]
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing may be written by these keys; empty if it may be."""
+        newer = [name for name in self.damaged if _number(name) > self.number]
+        if not newer:
+            return ""
+        return f"{newer[0]} has newer keys and is damaged: put it back from a copy"
 
 
 class Keyring:
@@ -80,8 +88,7 @@ class Keyring:
                 f"{layout.KEYS}/: no keys of this repository can be read ({reasons}): put them "
                 "back from a copy (`ibtfs help sealing`)"
             )
-        number = max(ring.number for ring in found.values())
-        newest = {where: ring for where, ring in found.items() if ring.number == number}
+        newest = _newest(found)
         tried = False
         for secret in secrets:
             tried = True
@@ -94,6 +101,17 @@ class Keyring:
             else "The repository is sealed: a passphrase or a key file is needed "
             "(`ibtfs help sealing`)"
         )
+
+    def reopen(self, opened: Opened) -> Unlocked:
+        """The keys as they are now, by a slot that was opened before.
+
+        Raises WrongKey if it was removed, FormatDamaged.
+        """
+        found, damaged = self.rings()
+        newest = _newest(found)
+        if not any(slot == opened.slot for ring in newest.values() for slot, _ in ring.slots):
+            raise WrongKey("The keys were changed meanwhile: begin again")
+        return self._unlocked(newest, opened, damaged)
 
     def _opened(self, rings: Iterable[Sealed], secret: Secret) -> Opened | None:
         """The first slot that *secret* opens."""
@@ -119,7 +137,7 @@ class Keyring:
                 told.append(where)
                 continue
             slots = tuple(slot for slot, _ in ring.slots)
-            return Unlocked(secrets, slots, opened.slot, ring.number, ring.suite, tuple(told))
+            return Unlocked(secrets, slots, opened, ring.number, ring.suite, tuple(told))
         assert refused is not None  # there is one ring at least
         raise refused
 
@@ -140,5 +158,15 @@ class Keyring:
             if whole(self._storage, name, RING_LIMIT) != data:
                 raise FormatDamaged(f"{name}: is not what was just written there")
         for name in before:
-            if layout.parse_ring(name.rpartition("/")[2]):
+            if _number(name):
                 self._storage.delete(name)
+
+
+def _newest(rings: dict[str, Sealed]) -> dict[str, Sealed]:
+    """Those of *rings* that have the highest number."""
+    number = max((ring.number for ring in rings.values()), default=0)
+    return {where: ring for where, ring in rings.items() if ring.number == number}
+
+
+def _number(where: str) -> int:
+    return layout.parse_ring(where.rpartition("/")[2])

@@ -135,7 +135,7 @@ class Repository:
         if self.config.write_requires:
             needs = ", ".join(self.config.write_requires)
             raise UnsupportedFormat(f"The repository may be written by a newer ibtfs only: {needs}")
-        reason = self.storage.refusal()
+        reason = self.unlocked.refusal or self.storage.refusal()
         if reason:
             raise RepositoryError(f"The repository {self.path_shown!r} is not writable: {reason}")
 

@@ -16,7 +16,7 @@ from ibtfs.sealing.primitives import KEY_SIZE, Suite, signer_public
 from ibtfs.sealing.ring import MASTER_ID_SIZE, Label, Master, Secrets, public_digest
 from ibtfs.sealing.slots import SALT_SIZE, SLOT_ID_SIZE, Slot, Stretching, new_slot
 from ibtfs.store import layout
-from ibtfs.store.keyring import Keyring, Secret
+from ibtfs.store.keyring import Keyring, Secret, Unlocked
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.unlocking import UnlockedKeys
 
@@ -27,10 +27,12 @@ class SecretUnlock:
     """Unlocks by the first of *secrets* that fits, as Unlock says; they are asked for in turn.
 
     *is_expected*: a key was named, so a repository that is not sealed is not the one that is meant.
+    *found* is what was unlocked last.
     """
 
     def __init__(self, secrets: Iterable[Secret], *, is_expected: bool) -> None:
         self._secrets, self._is_expected = secrets, is_expected
+        self.found: Unlocked | None = None
 
     def __call__(self, place: FolderStorage, config: Config, text: bytes) -> UnlockedKeys | None:
         """As Unlock says."""
@@ -46,7 +48,8 @@ class SecretUnlock:
             raise FormatDamaged(
                 f"{layout.CONFIG}: is not the configuration that the repository was made with"
             )
-        return unlocked_by(config.id, found.secrets, found.suite)
+        self.found = found
+        return unlocked_by(config.id, found.secrets, found.suite, found.refusal)
 
 
 class SecretSealer:
@@ -83,7 +86,9 @@ def slot_for(secret: Secret, owner: bytes, repository: bytes, stretching: Stretc
     )  # fmt: skip
 
 
-def unlocked_by(repository: bytes, secrets: Secrets, suite: Suite) -> UnlockedKeys:
+def unlocked_by(
+    repository: bytes, secrets: Secrets, suite: Suite, refusal: str = ""
+) -> UnlockedKeys:
     """The keys and names that *secrets* make."""
     keys = SealedKeys(repository, secrets, suite, layout.key_owner)
-    return UnlockedKeys(keys, SealedNames(keys))
+    return UnlockedKeys(keys, SealedNames(keys), refusal)

@@ -16,10 +16,14 @@ from ibtfs.store.storage.renamed import Names
 
 
 class UnlockedKeys(NamedTuple):
-    """The *keys* of a repository, and how its *names* are stored, if that differs from them."""
+    """The *keys* of a repository, and how its *names* are stored, if that differs from them.
+
+    *refusal* is why nothing may be written by them; empty if it may be.
+    """
 
     keys: Keys
     names: Names | None = None
+    refusal: str = ""
 
 
 Unlock = Callable[[FolderStorage, Config, bytes], "UnlockedKeys | None"]

@@ -1,0 +1,1 @@
+"""Changing what opens a sealed repository."""

@@ -1,0 +1,158 @@
+"""The slots of a sealed repository: added, removed, exchanged; and its master key renewed.
+
+Each change writes a new ring, under an exclusive lock.  Whoever opened the repository before goes
+on with the keys that he has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from blake3 import blake3
+
+from ibtfs.errors import RepositoryError, UsageError
+from ibtfs.sealing.primitives import KEY_SIZE, signer_public
+from ibtfs.sealing.ring import MASTER_ID_SIZE, SLOTS_LIMIT, Label, Master, Secrets, public_digest
+from ibtfs.sealing.slots import LABEL_LIMIT, Slot, Stretching
+from ibtfs.store.keyring import Keyring, Secret, Unlocked
+from ibtfs.store.lock import EXCLUSIVE
+from ibtfs.store.repository import Repository
+from ibtfs.store.sealing import slot_for
+
+MASTERS_LIMIT = 1024
+
+
+class KeySlot(NamedTuple):
+    """What is told of a slot: its *id* in hexadecimal digits, and whether it was opened now."""
+
+    id: str
+    kind: str
+    label: str
+    is_in_use: bool
+
+
+class Identity(NamedTuple):
+    """What a person compares to know that a repository is the one that it was."""
+
+    repository: str
+    owner: str
+    number: int
+    masters: int
+
+
+class KeyChanges:
+    """Changes to the keys of *repository*, which *found* has opened; used by one thread."""
+
+    def __init__(self, repository: Repository, found: Unlocked) -> None:
+        self._repository, self._found = repository, found
+        self._keyring = Keyring(repository.storage, repository.id)
+
+    def slots(self) -> list[KeySlot]:
+        """All slots, as the keys themselves know them."""
+        in_use = self._found.opened.slot.id
+        return [
+            KeySlot(slot_id.hex(), label.kind, label.text, slot_id == in_use)
+            for slot_id, label in self._found.secrets.slots.items()
+        ]
+
+    def identity(self) -> Identity:
+        """Whose repository it is."""
+        found = self._found
+        owner = blake3(signer_public(found.secrets.owner)).hexdigest(16)
+        return Identity(self._repository.id.hex(), owner, found.number, len(found.secrets.masters))
+
+    def add(self, secret: Secret, label: str, stretching: Stretching | None = None) -> KeySlot:
+        """Let *secret* open the repository, too.  Raises UsageError, RepositoryLocked."""
+        checked_label(label)
+        slot = self._slot(secret, stretching)
+
+        def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
+            if len(slots) >= SLOTS_LIMIT:
+                raise UsageError(f"There are {SLOTS_LIMIT} keys already: remove one")
+            return _labelled(secrets, slot, label), [*slots, slot]
+
+        self._change(change)
+        return KeySlot(slot.id.hex(), slot.kind, label, False)
+
+    def exchange(self, secret: Secret, stretching: Stretching | None = None) -> KeySlot:
+        """Have *secret* instead of the one by which the repository was opened now."""
+        slot, old = self._slot(secret, stretching), self._found.opened.slot.id
+        label = self._found.secrets.slots[old].text
+
+        def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
+            rest = [one for one in slots if one.id != old]
+            return _labelled(_without(secrets, old), slot, label), [*rest, slot]
+
+        self._change(change)
+        return KeySlot(slot.id.hex(), slot.kind, label, True)
+
+    def remove(self, slot_id: str) -> KeySlot:
+        """Have the slot with this id, or the one id that begins so, open nothing any more.
+
+        Raises UsageError if there is none, or no other.
+        """
+        found = [slot for slot in self.slots() if slot_id and slot.id.startswith(slot_id.lower())]
+        if len(found) != 1:
+            raise UsageError(f"There is no one key {slot_id!r}: see `ibtfs key list`")
+        gone = bytes.fromhex(found[0].id)
+
+        def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
+            rest = [one for one in slots if one.id != gone]
+            if not rest:
+                raise UsageError("It is the only key: without it nothing could be read any more")
+            return _without(secrets, gone), rest
+
+        self._change(change)
+        return found[0]
+
+    def rotate(self) -> int:
+        """Seal by a new master key what is written from now on; how many there are then."""
+        new = os.urandom(MASTER_ID_SIZE)
+
+        def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
+            if len(secrets.masters) >= MASTERS_LIMIT:
+                raise RepositoryError("There are too many master keys: copy the repository")
+            masters = {**secrets.masters, new: Master(os.urandom(KEY_SIZE), int(time.time()))}
+            return dataclasses.replace(secrets, masters=masters, current=new), list(slots)
+
+        self._change(change)
+        return len(self._found.secrets.masters)
+
+    def _slot(self, secret: Secret, stretching: Stretching | None) -> Slot:
+        owner = self._found.secrets.owner
+        return slot_for(secret, owner, self._repository.id, stretching or Stretching())
+
+    def _change(
+        self, change: Callable[[Secrets, Sequence[Slot]], tuple[Secrets, list[Slot]]]
+    ) -> None:
+        self._repository.require_writable()
+        with self._repository.lock(EXCLUSIVE) as lock:
+            now = self._keyring.reopen(self._found.opened)
+            if now.refusal:
+                raise RepositoryError(now.refusal)
+            secrets, slots = change(now.secrets, now.slots)
+            lock.verify()
+            self._keyring.write(secrets, slots, now.number + 1, now.suite)
+        self._found = now._replace(secrets=secrets, slots=tuple(slots), number=now.number + 1)
+
+
+def checked_label(text: str) -> None:
+    """Raise UsageError if *text* cannot be what a slot is called."""
+    if len(text) > LABEL_LIMIT or not text.isprintable():
+        raise UsageError(f"{text!r} is no label: at most {LABEL_LIMIT} printable characters")
+
+
+def _labelled(secrets: Secrets, slot: Slot, text: str) -> Secrets:
+    labels: Mapping[bytes, Label] = {
+        **secrets.slots, slot.id: Label(slot.kind, text, public_digest(slot))
+    }  # fmt: skip
+    return dataclasses.replace(secrets, slots=labels)
+
+
+def _without(secrets: Secrets, slot_id: bytes) -> Secrets:
+    labels = {name: label for name, label in secrets.slots.items() if name != slot_id}
+    return dataclasses.replace(secrets, slots=labels)
