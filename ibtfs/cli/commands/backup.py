@@ -20,6 +20,7 @@ from ibtfs.cli.command import (
     repository_argument,
 )
 from ibtfs.cli.exit_codes import INCOMPLETE
+from ibtfs.cli.line import Line, network_options
 from ibtfs.cli.output import complain, say, shown
 from ibtfs.cli.points import json_point, tell_damaged
 from ibtfs.cli.progress import Reporter
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from ibtfs.actions.backup.run import BackupOptions, BackupResult
     from ibtfs.format.point import Point
     from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import Place
 
 EXAMPLES = """
     ibtfs backup ~/documents /media/disk/backups
@@ -63,10 +65,11 @@ class Outcome:
 @options_of(Identity, "identity", section="Backup point")
 @options_of(LeftOut, "left_out", section="What is left out")
 @options_of(Way, "way", section="How")
+@network_options
 @output_options
 def command(
     *, sources: tuple[bytes, ...], repository: bytes, identity: Identity, left_out: LeftOut,
-    way: Way, as_json: bool, quiet: bool, verbose: bool,
+    way: Way, line: Line, as_json: bool, quiet: bool, verbose: bool,
 ) -> int:  # fmt: skip
     """Back up folders or files into a repository.
 
@@ -78,7 +81,7 @@ def command(
     wanted = _sources(sources, identity, left_out)
     options = _options(identity, left_out, way)
     _refuse_repository(wanted, repository)
-    repo, created = _repository(repository, wanted, options)
+    repo, created = _repository(line.place(repository), wanted, options)
     outcome, before = Outcome(created), repo.points.all()
     if not as_json:
         if created and not quiet:
@@ -172,13 +175,13 @@ def _refuse_repository(sources: Sequence[bytes], repository: bytes) -> None:
 
 
 def _repository(
-    path: bytes, sources: Sequence[bytes], options: BackupOptions
+    opened_by: Place, sources: Sequence[bytes], options: BackupOptions
 ) -> tuple[Repository, bool]:
     """The repository, and whether it was made; not for sources of which none is there."""
     from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import storage_at
 
-    place = storage_at(path)
+    place = storage_at(opened_by)
     if place.has_repository():
         return Repository.open(place, cache_folder=options.cache), False
     if options.tree.dry_run:

@@ -13,6 +13,7 @@ import click
 from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.command import Command, option, output_options
 from ibtfs.cli.copy_summary import CopyReport
+from ibtfs.cli.line import Line, network_options
 from ibtfs.cli.output import complain, printable, say, shown
 from ibtfs.cli.points import POINT_HELP
 from ibtfs.cli.progress import Reporter
@@ -22,6 +23,7 @@ from ibtfs.errors import IbtfsError
 if TYPE_CHECKING:
     from ibtfs.format.point import Point
     from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import Place
 
 EXAMPLES = """
     ibtfs copy /media/disk/backups /media/other/backups
@@ -56,11 +58,12 @@ and the exit code is 3; when FROM was repaired, copying again completes it.
         )  # fmt: skip
 @option("-n", "--dry-run", is_flag=True, section="How",
         help="Only say which points would be copied, and which would go.")  # fmt: skip
+@network_options
 @output_options
 def command(
     *, source: bytes, target: bytes, words: tuple[str, ...], sources: tuple[str, ...],
-    tags: tuple[str, ...], mirror: bool, yes: bool, dry_run: bool, as_json: bool, quiet: bool,
-    verbose: bool,
+    tags: tuple[str, ...], mirror: bool, yes: bool, dry_run: bool, line: Line, as_json: bool,
+    quiet: bool, verbose: bool,
 ) -> int:  # fmt: skip
     """Run the command; see HELP."""
     from ibtfs.actions.copy.run import CopyOptions, copy, foresee
@@ -73,12 +76,13 @@ def command(
         raise click.UsageError("Either POINTs are named, or --source and --tag say which; not both")
     if mirror and not choice.is_all:
         raise click.UsageError("--mirror is for all points: no POINT, --source or --tag beside it")
-    there = Repository.open(source, cache_folder=cache_folder())
-    here = _target(target)
+    from_place, to_place = line.places(source, target)
+    there = Repository.open(from_place, cache_folder=cache_folder())
+    here = _target(to_place)
     created = here is None and not dry_run
     if created:
-        here = _made(there, target)
-    report = CopyReport(there, storage_at(target).root, created=created, dry_run=dry_run)
+        here = _made(there, to_place)
+    report = CopyReport(there, storage_at(to_place).root, created=created, dry_run=dry_run)
     report.gone = gone_there(there, here) if mirror and here is not None else []
     if report.gone and not yes and not dry_run:
         _ask(report.gone, can_ask=not as_json and sys.stdin.isatty())
@@ -100,23 +104,24 @@ def command(
     return report.exit_code
 
 
-def _target(path: bytes) -> Repository | None:
+def _target(to_place: Place) -> Repository | None:
     """The repository that is copied to; None if it is not there yet."""
     from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import storage_at
 
-    place = storage_at(path)
+    place = storage_at(to_place)
     if not place.has_repository():
         return None
     return Repository.open(place, cache_folder=cache_folder())
 
 
-def _made(there: Repository, path: bytes) -> Repository:
+def _made(there: Repository, to_place: Place) -> Repository:
     """The repository that is copied to, made as *there* is, but for its id."""
     from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import storage_at
 
-    place, inside = storage_at(path), there.local_path
+    place, inside = storage_at(to_place), there.local_path
+    path = place.root
     if inside is not None and os.path.realpath(path).startswith(os.path.realpath(inside) + b"/"):
         raise click.UsageError(f"TO {shown(path)} lies inside the repository FROM")
     place.check_new()

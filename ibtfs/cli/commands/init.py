@@ -7,6 +7,7 @@ import os
 import click
 
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
+from ibtfs.cli.line import Line, network_options
 from ibtfs.cli.output import emit_json, json_bytes, say, shown
 
 EXAMPLES = """
@@ -35,11 +36,12 @@ REPOSITORY = "Repository"
     metavar="LEVEL",
     help="How hard to compress, from 1 (fast) to 19 (small), by zstandard's levels.",
 )
+@network_options
 @quiet_option
 @json_option
 def command(
-    *, repository: bytes, shared: bool, level: int, quiet: bool, as_json: bool
-) -> int:  # fmt: skip
+    *, repository: bytes, shared: bool, level: int, line: Line, quiet: bool, as_json: bool
+) -> int:
     """Make a new, empty repository.
 
     REPO is a folder that does not exist or is empty; its parent must exist. It may lie on another
@@ -48,7 +50,7 @@ def command(
     """
     from ibtfs.store.repository import Repository
 
-    made = Repository.create(repository, os.urandom(16), shared=shared, level=level)
+    made = Repository.create(line.place(repository), os.urandom(16), shared=shared, level=level)
     if as_json:
         emit_json({**json_bytes(made.path, "repository"), "id": made.id.hex(), "exit_code": 0})
     elif not quiet:

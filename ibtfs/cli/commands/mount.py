@@ -6,6 +6,7 @@ import gc
 import mmap
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,10 +18,14 @@ from ibtfs.cli.command import (
     quiet_option,
     repository_argument,
 )
+from ibtfs.cli.line import Line, network_options
 from ibtfs.cli.mount_choices import Choices, Mounting
 from ibtfs.cli.mount_log import logging_work
 from ibtfs.cli.output import counted, emit_json, json_bytes, say, shown
 from ibtfs.cli.words import LocalPath
+
+if TYPE_CHECKING:
+    from ibtfs.store.storage.opening import Place
 
 EXAMPLES = """
     ibtfs mount /media/disk/backups /mnt/backups
@@ -38,11 +43,12 @@ CACHE_BYTES = 32 << 20
 @click.argument("mountpoint", type=LocalPath())
 @options_of(Mounting, "mounting", section="Mount")
 @options_of(Choices, "choices", section="What is shown")
+@network_options
 @quiet_option
 @json_option
 def command(
-    *, repository: bytes, mountpoint: bytes, mounting: Mounting, choices: Choices, quiet: bool,
-    as_json: bool,
+    *, repository: bytes, mountpoint: bytes, mounting: Mounting, choices: Choices, line: Line,
+    quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Show all backup points as ordinary, read-only folders.
 
@@ -56,7 +62,7 @@ def command(
     announce = _Announcement(mountpoint, mounting.foreground, quiet, as_json)
 
     def opened() -> _Mount:
-        return _Mount(repository, mountpoint, mounting, choices)
+        return _Mount(line.place(repository), mountpoint, mounting, choices)
 
     if mounting.foreground:
         mount = opened()
@@ -89,14 +95,14 @@ class _Mount:
     """A repository, opened to be mounted; *points* is how many backup points are seen."""
 
     def __init__(
-        self, repository: bytes, mountpoint: bytes, mounting: Mounting, choices: Choices
+        self, place: Place, mountpoint: bytes, mounting: Mounting, choices: Choices
     ) -> None:
         from ibtfs.fuse import process
         from ibtfs.store.repository import Repository
         from ibtfs.view.tree import RepositoryView
 
         copies = cache_folder(make=False)
-        repo = Repository.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
+        repo = Repository.open(place, cache_bytes=CACHE_BYTES, cache_folder=copies)
         view_options = choices.view_options(repo)._replace(for_others=mounting.allow_other)
         process.check_mountpoint(mountpoint, repo.local_path, nonempty=mounting.nonempty)
         self._options = mounting.mount_options(repo.path)

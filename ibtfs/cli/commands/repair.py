@@ -8,6 +8,7 @@ import click
 
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.damage import RepairChoices, repaired
+from ibtfs.cli.line import Line, network_options
 from ibtfs.cli.words import RepositoryPlace
 
 EXAMPLES = """
@@ -24,11 +25,13 @@ EXAMPLES = """
         help="Only say what would be healed.")  # fmt: skip
 @option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=600.0, section="How",
         show_default=True, help="Wait so long for backups that are at work.")  # fmt: skip
+@network_options
 @quiet_option
 @json_option
 def command(
-    *, repository: bytes, other: bytes, dry_run: bool, wait: float, quiet: bool, as_json: bool
-) -> int:
+    *, repository: bytes, other: bytes, dry_run: bool, wait: float, line: Line, quiet: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Take what is damaged from a copy of the repository.
 
     OTHER is a copy, made by rsync or cp, of whatever age: damaged and missing files, parts of them,
@@ -42,5 +45,6 @@ def command(
     one, two = (p if is_remote(p) else os.path.realpath(p) for p in (repository, other))
     if one == two:
         raise click.UsageError("OTHER is the repository itself")
-    choices = RepairChoices(dry_run, wait, Repository.open(other))
-    return repaired(repository, choices, quiet=quiet, as_json=as_json)
+    place, other_place = line.places(repository, other)
+    choices = RepairChoices(dry_run, wait, Repository.open(other_place))
+    return repaired(place, choices, quiet=quiet, as_json=as_json)

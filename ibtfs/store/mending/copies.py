@@ -22,7 +22,7 @@ from ibtfs.store.removal.sweep import Sweeper
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import whole
 from ibtfs.store.storage.bundled import BundledStorage
-from ibtfs.store.storage.opening import storage_at
+from ibtfs.store.storage.opening import Place, storage_at
 
 PIECE = 1 << 20
 STEP = 64 << 10
@@ -258,12 +258,12 @@ class Copy:
         repository.forget_read()
 
 
-def configured_by(path: bytes, other: Repository) -> Repository:
-    """The repository at *path*, whose configuration is lost, with that of its copy *other*.
+def configured_by(place: Place, other: Repository) -> Repository:
+    """The repository at *place*, whose configuration is lost, with that of its copy *other*.
 
     It is put there.  Raises NotARepository unless *other* is a copy, StorageFull, StorageFailed.
     """
-    storage = BundledStorage(storage_at(path).shared_as(other.config.shared), other.config.id)
+    storage = BundledStorage(storage_at(place).shared_as(other.config.shared), other.config.id)
     found = Repository(storage, other.config)
     if not _is_readable(found):
         raise NotARepository("Nothing there belongs to the repository that is to be its copy")

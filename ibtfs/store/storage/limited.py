@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable
 from types import TracebackType
+from typing import NamedTuple
 
 from ibtfs.store.storage.base import (
     TOKEN_SETTLES_NS,
@@ -45,6 +46,16 @@ class Rate:
         time.sleep(turn - now)
 
 
+class Limits(NamedTuple):
+    """How fast may be written, *up*, and read, *down*."""
+
+    up: Rate = Rate(0)
+    down: Rate = Rate(0)
+
+
+UNLIMITED = Limits()
+
+
 class LimitedObject:
     """An object that is read no faster than *rate*, as StoredObject says."""
 
@@ -79,12 +90,8 @@ class LimitedUpload:
     """An object that is written no faster than *rate*, as Upload says."""
 
     def __init__(self, upload: Upload, rate: Rate) -> None:
-        self._upload, self._rate, self.name = upload, rate, upload.name
-
-    @property
-    def size(self) -> int:
-        """As Upload says."""
-        return self._upload.size
+        self._upload, self._rate = upload, rate
+        self.name, self.size = upload.name, upload.size
 
     def write(self, data: bytes | memoryview) -> None:
         """As Upload says."""
@@ -93,6 +100,7 @@ class LimitedUpload:
             part = view[first : first + piece]
             self._rate.take(len(part))
             self._upload.write(part)
+        self.size = self._upload.size
 
     def finish(self) -> None:
         """As Upload says."""
@@ -112,13 +120,15 @@ class LimitedUpload:
 
 
 class LimitedStorage:
-    """The storage at *place*, of which no more is read and written than *down* and *up* allow.
+    """The storage at *place*, of which no more is read and written than *limits* allow.
 
-    As FolderStorage says; threads may share it.
+    As FolderStorage says; threads may share it.  What lies in objects is counted, and not what is
+    told of them: names, sizes, locks.
     """
 
-    def __init__(self, place: FolderStorage, *, up: Rate, down: Rate) -> None:
-        self._place, self._up, self._down = place, up, down
+    def __init__(self, place: FolderStorage, limits: Limits) -> None:
+        self._place, self._limits = place, limits
+        self._up, self._down = limits
 
     @property
     def root(self) -> bytes:
@@ -127,7 +137,7 @@ class LimitedStorage:
 
     def shared_as(self, shared: bool) -> LimitedStorage:
         """As FolderStorage says; within the same limits."""
-        return LimitedStorage(self._place.shared_as(shared), up=self._up, down=self._down)
+        return LimitedStorage(self._place.shared_as(shared), self._limits)
 
     def create(self) -> None:
         """As FolderStorage says."""
@@ -221,3 +231,8 @@ class LimitedStorage:
     def token(self, name: str) -> ObjectToken:
         """As Volume says."""
         return self._place.token(name)
+
+
+def limited(storage: FolderStorage, limits: Limits) -> FolderStorage:
+    """*storage* within *limits*; as it is if there are none."""
+    return LimitedStorage(storage, limits) if any(rate.piece for rate in limits) else storage

@@ -13,8 +13,10 @@ import pytest
 from ibtfs.errors import LockLost
 from ibtfs.store.storage import limited
 from ibtfs.store.storage.base import whole
-from ibtfs.store.storage.limited import LimitedStorage, Rate
+from ibtfs.store.storage.limited import LimitedStorage, Limits, Rate
 from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.opening import storage_at
+from tests.support.places import EVERYWHERE
 
 KIB = 1 << 10
 
@@ -39,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def storage_in(folder: Path, *, up: int = 0, down: int = 0) -> LimitedStorage:
-    storage = LimitedStorage(LocalStorage(os.fsencode(folder)), up=Rate(up), down=Rate(down))
+    storage = LimitedStorage(LocalStorage(os.fsencode(folder)), Limits(Rate(up), Rate(down)))
     if not storage.has_folder(""):
         storage.create()
         storage.make_folders()
@@ -123,3 +125,44 @@ def test_all_else_is_that_of_the_place(fast_path: Path) -> None:
         raise RuntimeError
     dropped.abort()
     assert storage.list("points", unfinished=True) == []
+
+
+@pytest.mark.parametrize("place", EVERYWHERE, indirect=True)
+def test_at_every_place_both_ways_take_their_time(place: bytes) -> None:
+    storage = storage_at(place, Limits(Rate(1 << 20), Rate(1 << 20)))
+    storage.create()
+    storage.make_folders()
+    data, name = os.urandom(1280 * KIB), "archives/20260101T000000Z_h_0000000000/data.1"
+    times = [time.monotonic()]
+    with storage.shared_as(False).put(name) as upload:
+        upload.write(data)
+        upload.finish()
+    times.append(time.monotonic())
+    with storage.open(name) as stored:
+        found = [stored.read(first, 128 * KIB) for first in range(0, len(data), 128 * KIB)]
+    times.append(time.monotonic())
+    assert b"".join(found) == data
+    up, down = times[1] - times[0], times[2] - times[1]
+    assert 1 <= up < 10
+    assert 1 <= down < 10
+
+
+@pytest.mark.parametrize("place", ["apache"], indirect=True)
+def test_what_is_kept_first_is_limited_when_it_is_sent(place: bytes) -> None:
+    storage = storage_at(place, Limits(up=Rate(1 << 20)))
+    storage.create()
+    storage.make_folders()
+    began = time.monotonic()
+    with storage.put("points/p") as upload:
+        upload.write(bytes(3 << 20))
+        written = time.monotonic() - began
+        upload.finish()
+    assert written < 2 < time.monotonic() - began
+
+
+def test_without_limits_a_storage_is_as_it_is(fast_path: Path) -> None:
+    assert isinstance(storage_at(os.fsencode(fast_path)), LocalStorage)
+    limits = Limits(down=Rate(5))
+    storage = storage_at(os.fsencode(fast_path), limits)
+    assert isinstance(storage, LimitedStorage)
+    assert storage_at(storage) is storage
