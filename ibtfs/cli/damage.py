@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from ibtfs.actions.check import CheckResult
     from ibtfs.actions.damages import Damage
     from ibtfs.actions.repair.run import RepairResult
+    from ibtfs.cli.line import Line
     from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import Place
 
 PATHS_SHOWN = 5
 
@@ -58,21 +60,25 @@ def json_damages(result: CheckResult, code: int) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RepairChoices:
-    """How a command repairs: *dry_run* only says what it would do, *other* is asked for bytes."""
+    """How a command repairs: *dry_run* only says what it would do, *other* is asked for bytes.
 
+    *line* is how the repository is opened.
+    """
+
+    line: Line
     dry_run: bool = False
     wait: float = 600.0
     other: Repository | None = None
 
 
-def repaired(path: bytes, choices: RepairChoices, *, quiet: bool, as_json: bool) -> int:
-    """Repair the repository at *path*, and tell of it; the exit code.
+def repaired(place: Place, choices: RepairChoices, *, quiet: bool, as_json: bool) -> int:
+    """Repair the repository at *place*, and tell of it; the exit code.
 
     Raises NotARepository, RepositoryLocked, IbtfsError.
     """
     from ibtfs.actions.repair.run import RepairOptions, repair
 
-    repository, is_healed = _opened(path, choices)
+    repository, is_healed = _opened(place, choices)
     with DamageReporter(quiet=quiet, verbose=False, as_json=as_json) as reporter:
         options = RepairOptions(
             dry_run=choices.dry_run,
@@ -97,23 +103,22 @@ def repaired(path: bytes, choices: RepairChoices, *, quiet: bool, as_json: bool)
 CONFIG = "ibtfs.json"
 
 
-def _opened(path: bytes, choices: RepairChoices) -> tuple[Repository, str]:
-    """The repository at *path*, and how its configuration was healed if it had to be."""
+def _opened(place: Place, choices: RepairChoices) -> tuple[Repository, str]:
+    """The repository at *place*, and how its configuration was healed if it had to be."""
     from ibtfs.store.mending.copies import configured_by
     from ibtfs.store.protection.healing import heal_configuration
-    from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import storage_at
 
     try:
-        return Repository.open(path), ""
+        return choices.line.open_at(place), ""
     except (NotARepository, IntegrityError):
-        if choices.dry_run or not storage_at(path).has_folder(""):
+        if choices.dry_run or not storage_at(place).has_folder(""):
             raise
-        if heal_configuration(path):
-            return Repository.open(path), "healed by parity"
+        if heal_configuration(place):
+            return choices.line.open_at(place), "healed by parity"
         if choices.other is None:
             raise
-    return configured_by(path, choices.other), "taken from the copy"
+    return configured_by(place, choices.other), "taken from the copy"
 
 
 def _code(result: RepairResult) -> int:

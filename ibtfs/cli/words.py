@@ -87,6 +87,22 @@ class Size(IntType):
         return int(size)
 
 
+class Speed(Size):
+    """Bytes a second: ``500K`` or ``2M``, and a mere number is KiB, as other programs have it."""
+
+    name = "speed"
+
+    def convert(
+        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        """*value* in bytes."""
+        text = str(value).strip()
+        if text == "0":  # no limit
+            return 0
+        is_mere = isinstance(value, str) and text.isdecimal()
+        return super().convert(f"{text}K" if is_mere else value, param, ctx)
+
+
 class Percent(IntType):
     """A share in whole percent, 0 to 100: ``10%`` or ``10``."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from ibtfs.cli.words import FileName, LocalPath, Name, Size, Tag, Text
+from ibtfs.cli.words import FileName, LocalPath, Name, Size, Speed, Tag, Text
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,19 @@ def test_sizes(words: str, size: int) -> None:
 def test_no_sizes(words: str) -> None:
     with pytest.raises(click.UsageError):
         Size().convert(words, None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "speed"), [("500", 500 << 10), (" 2M ", 2 << 20), ("100B", 100), ("0", 0), (7, 7)]
+)
+def test_speeds(words: str | int, speed: int) -> None:
+    assert Speed().convert(words, None, None) == speed
+
+
+@pytest.mark.parametrize("words", ["", "fast", "-1", "0M", "2M/s"])
+def test_no_speeds(words: str) -> None:
+    with pytest.raises(click.UsageError):
+        Speed().convert(words, None, None)
 
 
 @pytest.mark.parametrize("name", ["a", "nightly", "für", "a b", "…" * 33])

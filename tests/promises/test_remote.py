@@ -144,6 +144,23 @@ def test_a_mount_goes_on_when_its_server_comes_back(
         assert outside("umount", mountpoint).returncode == 0
 
 
+def test_limits_of_the_line_hold(place: str, source: Path, tmp_path: Path) -> None:
+    """More than 5 MiB, at 2 MiB a second."""
+    began = time.monotonic()
+    run("backup", "-q", "--limit-upload", "2M", source, place)
+    assert 2.4 < time.monotonic() - began < 30
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    assert outside("mount", "-q", "--limit-download", "2M", place, mountpoint).returncode == 0
+    try:
+        began = time.monotonic()
+        large = (mountpoint / "source/latest/large").read_bytes()
+        assert 2 < time.monotonic() - began < 30
+    finally:
+        assert outside("umount", mountpoint).returncode == 0
+    assert large == (source / "large").read_bytes()
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_backups_whose_connection_is_cut_go_on(
     place: str, source: Path, tmp_path: Path, gate: Gate, seed: int

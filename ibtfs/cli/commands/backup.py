@@ -20,6 +20,7 @@ from ibtfs.cli.command import (
     repository_argument,
 )
 from ibtfs.cli.exit_codes import INCOMPLETE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import complain, say, shown
 from ibtfs.cli.points import json_point, tell_damaged
 from ibtfs.cli.progress import Reporter
@@ -63,10 +64,11 @@ class Outcome:
 @options_of(Identity, "identity", section="Backup point")
 @options_of(LeftOut, "left_out", section="What is left out")
 @options_of(Way, "way", section="How")
+@line_options
 @output_options
 def command(
     *, sources: tuple[bytes, ...], repository: bytes, identity: Identity, left_out: LeftOut,
-    way: Way, as_json: bool, quiet: bool, verbose: bool,
+    way: Way, line: Line, as_json: bool, quiet: bool, verbose: bool,
 ) -> int:  # fmt: skip
     """Back up folders or files into a repository.
 
@@ -78,11 +80,12 @@ def command(
     wanted = _sources(sources, identity, left_out)
     options = _options(identity, left_out, way)
     _refuse_repository(wanted, repository)
-    repo, created = _repository(repository, wanted, options)
+    repo, created = _repository(line, repository, wanted, options)
     outcome, before = Outcome(created), repo.points.all()
     if not as_json:
         if created and not quiet:
-            say(f"Made the repository {shown(repo.path)}")
+            kind = "sealed" if repo.config.is_sealed else "unsealed"
+            say(f"Made the {kind} repository {shown(repo.path)}")
         tell_damaged(before.damaged)
     for source in wanted:
         reporter = Reporter(
@@ -172,15 +175,15 @@ def _refuse_repository(sources: Sequence[bytes], repository: bytes) -> None:
 
 
 def _repository(
-    path: bytes, sources: Sequence[bytes], options: BackupOptions
+    line: Line, repository: bytes, sources: Sequence[bytes], options: BackupOptions
 ) -> tuple[Repository, bool]:
     """The repository, and whether it was made; not for sources of which none is there."""
     from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import storage_at
 
-    place = storage_at(path)
+    place = storage_at(line.place(repository))
     if place.has_repository():
-        return Repository.open(place, cache_folder=options.cache), False
+        return line.open_at(place, cache_folder=options.cache), False
     if options.tree.dry_run:
         raise NotARepository(
             f"There is no repository {shown(place.root)} yet to compare with: a first backup would "
@@ -190,7 +193,8 @@ def _repository(
     if not options.stdin_name and not any(map(os.path.lexists, sources)):
         missing = ", ".join(map(shown, sources))
         raise SourceError(f"{missing}: no such file or folder; no repository was made")
-    return Repository.create(place, os.urandom(16)), True
+    sealer = line.sealer(place.root, seal=None)
+    return Repository.create(place, os.urandom(16), sealer=sealer), True
 
 
 def _expected(points: Sequence[Point], source: bytes, options: BackupOptions) -> int:

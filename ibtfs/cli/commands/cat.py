@@ -7,6 +7,7 @@ import sys
 import click
 
 from ibtfs.cli.command import Command, repository_argument
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.points import PATH_HELP, POINT_HELP, chosen_point
 from ibtfs.cli.words import StoredPath
 
@@ -25,14 +26,14 @@ HELP = f"""Write a file of a backup point to standard output.
 @repository_argument
 @click.argument("words", metavar="POINT")
 @click.argument("path", type=StoredPath())
-def command(*, repository: bytes, words: str, path: bytes) -> int:
+@line_options
+def command(*, repository: bytes, words: str, path: bytes, line: Line) -> int:
     """Write a file of a backup point to standard output."""
     from ibtfs.errors import IntegrityError
     from ibtfs.store.naming import relative_path
-    from ibtfs.store.repository import Repository
     from ibtfs.store.trees.paths import content_pieces, find_entry, located
 
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     point = chosen_point(repo, words)
     inside = relative_path(point, path)
     entry = find_entry(repo, point, inside)

@@ -10,6 +10,7 @@ import click
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.damage import DamageReporter, RepairChoices, json_damages, repaired, tell_damage
 from ibtfs.cli.exit_codes import FAILURE, INCOMPLETE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -37,11 +38,13 @@ EXAMPLES = """
         help="Read all contents, and heal what can be healed.")  # fmt: skip
 @option("--dry-run", is_flag=True, section="Repair",
         help="With --repair: only say what would be healed.")  # fmt: skip
+@line_options
 @quiet_option
 @json_option
 def command(
-    *, repository: bytes, read_data: bool, repair: bool, dry_run: bool, quiet: bool, as_json: bool
-) -> int:
+    *, repository: bytes, read_data: bool, repair: bool, dry_run: bool, line: Line, quiet: bool,
+    as_json: bool,
+) -> int:  # fmt: skip
     """Check a repository for damage.
 
     Every backup point, folder listing and record is read. Damage is listed with the points and
@@ -58,13 +61,13 @@ def command(
     """
     if dry_run and not repair:
         raise click.UsageError("--dry-run goes with --repair")
+    place = line.place(repository)
     if repair:
-        return repaired(repository, RepairChoices(dry_run), quiet=quiet, as_json=as_json)
+        return repaired(place, RepairChoices(line, dry_run), quiet=quiet, as_json=as_json)
     from ibtfs.actions.check import check
-    from ibtfs.store.repository import Repository
 
     began = time.monotonic()
-    repo = Repository.open(repository)
+    repo = line.open_at(place)
     with DamageReporter(quiet=quiet, verbose=False, as_json=as_json) as reporter:
         result = check(repo, read_data=read_data, observer=reporter)
     code = FAILURE if result.damages else INCOMPLETE if result.missing else 0

@@ -13,6 +13,7 @@ import click
 from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.command import Command, option, output_options
 from ibtfs.cli.copy_summary import CopyReport
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import complain, printable, say, shown
 from ibtfs.cli.points import POINT_HELP
 from ibtfs.cli.progress import Reporter
@@ -22,6 +23,7 @@ from ibtfs.errors import IbtfsError
 if TYPE_CHECKING:
     from ibtfs.format.point import Point
     from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.opening import Place
 
 EXAMPLES = """
     ibtfs copy /media/disk/backups /media/other/backups
@@ -56,16 +58,18 @@ and the exit code is 3; when FROM was repaired, copying again completes it.
         )  # fmt: skip
 @option("-n", "--dry-run", is_flag=True, section="How",
         help="Only say which points would be copied, and which would go.")  # fmt: skip
+@option("--seal/--no-seal", default=None, section="How",
+        help="Whether TO is sealed, if it is made; by default as FROM is.")  # fmt: skip
+@line_options
 @output_options
 def command(
     *, source: bytes, target: bytes, words: tuple[str, ...], sources: tuple[str, ...],
-    tags: tuple[str, ...], mirror: bool, yes: bool, dry_run: bool, as_json: bool, quiet: bool,
-    verbose: bool,
+    tags: tuple[str, ...], mirror: bool, yes: bool, dry_run: bool, seal: bool | None, line: Line,
+    as_json: bool, quiet: bool, verbose: bool,
 ) -> int:  # fmt: skip
     """Run the command; see HELP."""
     from ibtfs.actions.copy.run import CopyOptions, copy, foresee
     from ibtfs.actions.copy.survey import Choice, gone_there
-    from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import storage_at
 
     choice = Choice(words, sources, tags)
@@ -73,12 +77,15 @@ def command(
         raise click.UsageError("Either POINTs are named, or --source and --tag say which; not both")
     if mirror and not choice.is_all:
         raise click.UsageError("--mirror is for all points: no POINT, --source or --tag beside it")
-    there = Repository.open(source, cache_folder=cache_folder())
-    here = _target(target)
+    from_place, to_place = line.places(source, target)
+    there = line.open_at(from_place, may_be_unsealed=True, cache_folder=cache_folder())
+    here = _target(line, to_place)
     created = here is None and not dry_run
     if created:
-        here = _made(there, target)
-    report = CopyReport(there, storage_at(target).root, created=created, dry_run=dry_run)
+        here = _made(line, there, to_place, seal=seal)
+    elif here is not None:
+        _require_meant(there, here, seal)
+    report = CopyReport(there, storage_at(to_place).root, created=created, dry_run=dry_run)
     report.gone = gone_there(there, here) if mirror and here is not None else []
     if report.gone and not yes and not dry_run:
         _ask(report.gone, can_ask=not as_json and sys.stdin.isatty())
@@ -100,28 +107,40 @@ def command(
     return report.exit_code
 
 
-def _target(path: bytes) -> Repository | None:
+def _target(line: Line, to_place: Place) -> Repository | None:
     """The repository that is copied to; None if it is not there yet."""
-    from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import storage_at
 
-    place = storage_at(path)
+    place = storage_at(to_place)
     if not place.has_repository():
         return None
-    return Repository.open(place, cache_folder=cache_folder())
+    return line.open_at(place, may_be_unsealed=True, cache_folder=cache_folder())
 
 
-def _made(there: Repository, path: bytes) -> Repository:
-    """The repository that is copied to, made as *there* is, but for its id."""
+def _require_meant(there: Repository, here: Repository, seal: bool | None) -> None:
+    """Raise UsageError if something would be sealed that was not to be, or the other way round."""
+    if seal is not None and here.config.is_sealed != seal:
+        raise click.UsageError("TO is there already: --seal and --no-seal cannot change it")
+    if there.config.is_sealed and not here.config.is_sealed and seal is None:
+        raise click.UsageError("FROM is sealed and TO is not: say --no-seal if that is meant")
+
+
+def _made(line: Line, there: Repository, to_place: Place, *, seal: bool | None) -> Repository:
+    """The repository that is copied to, made as *there* is, but for its id and its keys."""
     from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import storage_at
 
-    place, inside = storage_at(path), there.local_path
+    place, inside = storage_at(to_place), there.local_path
+    path = place.root
     if inside is not None and os.path.realpath(path).startswith(os.path.realpath(inside) + b"/"):
         raise click.UsageError(f"TO {shown(path)} lies inside the repository FROM")
     place.check_new()
     config = there.config
-    return Repository.create(place, os.urandom(16), shared=config.shared, level=config.level)
+    wanted = config.is_sealed if seal is None else seal
+    sealer = line.sealer(place.root, seal=True) if wanted else None
+    return Repository.create(
+        place, os.urandom(16), shared=config.shared, level=config.level, sealer=sealer
+    )
 
 
 def _ask(gone: Sequence[Point], *, can_ask: bool) -> None:

@@ -15,6 +15,7 @@ from ibtfs.cli.command import (
     quiet_option,
     repository_argument,
 )
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.new_file import (
     STANDARD_OUTPUT,
     check_new_file,
@@ -72,22 +73,22 @@ class _Stored(NamedTuple):
 @option("--against", metavar="POINT", section="How",
         help="The point whose version the delta is to be applied to.")  # fmt: skip
 @option("--force", is_flag=True, section="How", help="Replace OUT if it exists.")
+@line_options
 @quiet_option
 @json_option
 def command(
     *, verb: str, repository: bytes, words: str, path: bytes, out: bytes, against: str | None,
-    force: bool, quiet: bool, as_json: bool,
+    force: bool, line: Line, quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Write the difference between two versions of a file as a delta of rdiff's."""
     from ibtfs.actions.deltas.export import DeltaExport
     from ibtfs.errors import IntegrityError, UsageError
-    from ibtfs.store.repository import Repository
     from ibtfs.store.trees.paths import located
 
     if as_json and out == STANDARD_OUTPUT:
         raise UsageError("Standard output cannot be both OUT and --json: name a file")
     target = out if out == STANDARD_OUTPUT else check_new_file(out, force=force)
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     new = _stored(repo, chosen_point(repo, words), path)
     old = _before(repo, new) if against is None else _other(repo, against, path)
     export = DeltaExport(repo, old.side, new.side)

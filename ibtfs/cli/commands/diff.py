@@ -11,6 +11,7 @@ import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
 from ibtfs.cli.exit_codes import FAILURE, INCOMPLETE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import complain, emit_json, json_bytes, say, say_name, shown
 from ibtfs.cli.points import POINT_HELP, chosen_point, json_point
 from ibtfs.cli.words import LocalPath
@@ -51,18 +52,18 @@ of the source could not be read."""
         help="Compare with DIR: the source lies there now.")  # fmt: skip
 @option("--exclude", multiple=True, metavar="PATTERN",
         help="Leave out what matches in the source, as backup does. Can be repeated.")  # fmt: skip
+@line_options
 @json_option
 @click.pass_context
 def command(
     ctx: click.Context, /, *, repository: bytes, first: str, second: str | None,
-    source_path: bytes | None, exclude: tuple[str, ...], as_json: bool,
+    source_path: bytes | None, exclude: tuple[str, ...], line: Line, as_json: bool,
 ) -> int:  # fmt: skip
     """Show what differs between two backup points, or a point and now."""
-    from ibtfs.store.repository import Repository
 
     if second is not None and (source_path or exclude):
         raise click.UsageError("--source-path and --exclude go with one POINT only", ctx)
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     old = chosen_point(repo, first)
     result: dict[str, Any] = {"from": json_point(repo, old)}
     if second is None:

@@ -17,6 +17,7 @@ from ibtfs.cli.command import (
 )
 from ibtfs.cli.forget_choices import Concerned, Keep, Removing
 from ibtfs.cli.forget_space import Space
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import counted, cut, fitting, printable, say, screen_width, table
 from ibtfs.cli.points import POINT_HELP
 from ibtfs.cli.removal import RemovalReport
@@ -50,22 +51,22 @@ DISPENSABLE = (2, 3)
 @options_of(Keep, "keep", section="What stays")
 @options_of(Concerned, "concerned", section="Which points the rules concern")
 @options_of(Removing, "removing", section="How")
+@line_options
 @quiet_option
 @json_option
 def command(
     *, repository: bytes, words: tuple[str, ...], keep: Keep, concerned: Concerned,
-    removing: Removing, quiet: bool, as_json: bool,
+    removing: Removing, line: Line, quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run the command; see HELP."""
     from datetime import datetime
 
     from ibtfs.actions.forget.run import Rules, Way, forget_by_rules, forget_named
-    from ibtfs.store.repository import Repository
 
     policy = keep.policy()
     if words and (not policy.keeps_nothing or concerned.is_given):
         raise click.UsageError("Either POINTs are named, or rules say which stay; not both")
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     way = Way(removing.allow_none, removing.dry_run)
     if words:
         forgotten = forget_named(repo, words, datetime.now(), way)

@@ -9,6 +9,7 @@ import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
 from ibtfs.cli.exit_codes import FAILURE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import (
     cut,
     emit_json,
@@ -46,8 +47,9 @@ DISPENSABLE = (6, 2, 4, 5, 8, 7, 3, 1)
 @repository_argument
 @option("--tag", "tags", type=Tag(), multiple=True, metavar="TAG", section="Which points",
         help="Only points that have TAG; given several times, any of them.")  # fmt: skip
+@line_options
 @json_option
-def command(*, repository: bytes, tags: tuple[str, ...], as_json: bool) -> int:
+def command(*, repository: bytes, tags: tuple[str, ...], line: Line, as_json: bool) -> int:
     """List the backup points of a repository, source by source, oldest first.
 
     SIZE is that of the files as they were, STORED what the backup added to the repository. POINT
@@ -55,9 +57,8 @@ def command(*, repository: bytes, tags: tuple[str, ...], as_json: bool) -> int:
     terminal the columns are shown that fit.
     """
     from ibtfs.store.naming import displayed_names
-    from ibtfs.store.repository import Repository
 
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     points = repo.points.all()
     names = displayed_names(points.points)  # of all: a name does not depend on what is listed
     if tags:

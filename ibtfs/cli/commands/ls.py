@@ -10,6 +10,7 @@ import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
 from ibtfs.cli.exit_codes import INCOMPLETE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import (
     complain,
     emit_json,
@@ -55,16 +56,17 @@ go names as they are, one a line."""
 @click.argument("path", required=False, default=b"", type=StoredPath())
 @option("-l", "--long", "detailed", is_flag=True, help="Show mode, links, owner, size and time.")
 @option("-R", "--recursive", is_flag=True, help="List all below; names are paths then.")
+@line_options
 @json_option
 def command(
-    *, repository: bytes, words: str, path: bytes, detailed: bool, recursive: bool, as_json: bool
-) -> int:
+    *, repository: bytes, words: str, path: bytes, detailed: bool, recursive: bool, line: Line,
+    as_json: bool,
+) -> int:  # fmt: skip
     """List the files in a backup point."""
     from ibtfs.store.naming import relative_path
-    from ibtfs.store.repository import Repository
     from ibtfs.store.trees.paths import located, walk
 
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     point = chosen_point(repo, words)
     inside = relative_path(point, path)
     problems: list[tuple[bytes, str]] = []

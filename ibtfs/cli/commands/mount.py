@@ -17,6 +17,7 @@ from ibtfs.cli.command import (
     quiet_option,
     repository_argument,
 )
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.mount_choices import Choices, Mounting
 from ibtfs.cli.mount_log import logging_work
 from ibtfs.cli.output import counted, emit_json, json_bytes, say, shown
@@ -38,11 +39,12 @@ CACHE_BYTES = 32 << 20
 @click.argument("mountpoint", type=LocalPath())
 @options_of(Mounting, "mounting", section="Mount")
 @options_of(Choices, "choices", section="What is shown")
+@line_options
 @quiet_option
 @json_option
 def command(
-    *, repository: bytes, mountpoint: bytes, mounting: Mounting, choices: Choices, quiet: bool,
-    as_json: bool,
+    *, repository: bytes, mountpoint: bytes, mounting: Mounting, choices: Choices, line: Line,
+    quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Show all backup points as ordinary, read-only folders.
 
@@ -56,12 +58,14 @@ def command(
     announce = _Announcement(mountpoint, mounting.foreground, quiet, as_json)
 
     def opened() -> _Mount:
-        return _Mount(repository, mountpoint, mounting, choices)
+        return _Mount(repository, mountpoint, mounting, choices, line)
 
     if mounting.foreground:
         mount = opened()
         mount.serve(lambda: announce(mount.points))
     elif is_bound_to_process(repository):
+        if line.is_asking:
+            line.open(repository)  # where there is somebody who can be asked
         points = mmap.mmap(-1, 8)  # also seen here
         process.run_in_background(logging_work(_opening(opened, points), mounting.log_file))
         announce(int.from_bytes(points[:], "big"))
@@ -89,14 +93,13 @@ class _Mount:
     """A repository, opened to be mounted; *points* is how many backup points are seen."""
 
     def __init__(
-        self, repository: bytes, mountpoint: bytes, mounting: Mounting, choices: Choices
+        self, repository: bytes, mountpoint: bytes, mounting: Mounting, choices: Choices, line: Line
     ) -> None:
         from ibtfs.fuse import process
-        from ibtfs.store.repository import Repository
         from ibtfs.view.tree import RepositoryView
 
         copies = cache_folder(make=False)
-        repo = Repository.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
+        repo = line.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
         view_options = choices.view_options(repo)._replace(for_others=mounting.allow_other)
         process.check_mountpoint(mountpoint, repo.local_path, nonempty=mounting.nonempty)
         self._options = mounting.mount_options(repo.path)

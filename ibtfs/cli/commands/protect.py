@@ -10,6 +10,7 @@ import click
 
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.exit_codes import DONE, INCOMPLETE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import complain, counted, emit_json, human_seconds, human_size, say
 from ibtfs.cli.progress import Reporter
 from ibtfs.cli.words import Percent
@@ -29,9 +30,10 @@ EXAMPLES = """
 @option("--redundancy", metavar="SHARE", type=Percent(), required=True, section="How",
         help="How much of a file may be damaged and still heals, 1% to 100%: about as much space "
              "is taken. 0 removes all parity.")  # fmt: skip
+@line_options
 @quiet_option
 @json_option
-def command(*, repository: bytes, redundancy: int, quiet: bool, as_json: bool) -> int:
+def command(*, repository: bytes, redundancy: int, line: Line, quiet: bool, as_json: bool) -> int:
     """Add parity, by which damage up to a share heals.
 
     Beside each file of the repository a second one is written, by which ibtfs check --repair makes
@@ -40,10 +42,9 @@ def command(*, repository: bytes, redundancy: int, quiet: bool, as_json: bool) -
     altogether; of other files up to the share. What is damaged already is named, and not protected.
     """
     from ibtfs.actions.protect import protect
-    from ibtfs.store.repository import Repository
 
     began = time.monotonic()
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     with Reporter(quiet=quiet, verbose=False, as_json=as_json) as reporter:
         result = protect(repo, redundancy, reporter)
     code = INCOMPLETE if result.kept.failed else DONE

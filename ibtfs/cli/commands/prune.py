@@ -7,6 +7,7 @@ import click
 from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.freeing import Pruning
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import emit_json
 from ibtfs.cli.words import Size
 
@@ -27,11 +28,12 @@ EXAMPLES = """
         show_default=True, help="Wait so long for backups that are at work.")  # fmt: skip
 @option("--allow-none", is_flag=True, section="How",
         help="If there is no backup point, remove everything.")  # fmt: skip
+@line_options
 @quiet_option
 @json_option
 def command(
     *, repository: bytes, dry_run: bool, max_rewrite: int | None, wait: float, allow_none: bool,
-    quiet: bool, as_json: bool,
+    line: Line, quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Free the space of what no backup point needs.
 
@@ -43,14 +45,13 @@ def command(
     points stay quick to read.
     """
     from ibtfs.actions.prune.run import PruneOptions
-    from ibtfs.store.repository import Repository
 
     cache = cache_folder(make=not dry_run)
     options = PruneOptions(
         dry_run=dry_run, max_rewrite=max_rewrite, wait=wait, cache=cache, allow_none=allow_none
     )
     pruning = Pruning(options)
-    pruning.run(Repository.open(repository), quiet=quiet, as_json=as_json)
+    pruning.run(line.open(repository), quiet=quiet, as_json=as_json)
     if not as_json:
         pruning.tell(quiet=quiet)
         return pruning.exit_code

@@ -13,6 +13,7 @@ import click
 from ibtfs.cli.cache_folder import cache_folder
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.exit_codes import DONE, INCOMPLETE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -52,11 +53,12 @@ SHOWN = 40
         help="Do not ask; needed where there is no terminal to ask at.")  # fmt: skip
 @option("--wait", metavar="SECONDS", type=click.FloatRange(min=0), default=600.0, section="How",
         show_default=True, help="Wait so long for backups that are at work.")  # fmt: skip
+@line_options
 @quiet_option
 @json_option
 def command(
     *, repository: bytes, patterns: tuple[str, ...], dry_run: bool, yes: bool, wait: float,
-    quiet: bool, as_json: bool,
+    line: Line, quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Take files or folders out of all backup points, and every byte of them off the disk.
 
@@ -66,10 +68,9 @@ def command(
     time: when it is run again, it ends what it began.
     """
     from ibtfs.actions.purge.run import PurgeOptions, look, purge
-    from ibtfs.store.repository import Repository
 
     words = [os.fsencode(pattern) for pattern in patterns]
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     if dry_run or not yes:
         found = look(repo, words)
         if dry_run:

@@ -10,6 +10,7 @@ import click
 
 from ibtfs.cli.command import Command, option, output_options, repository_argument
 from ibtfs.cli.exit_codes import INCOMPLETE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -64,17 +65,17 @@ EXISTING, CHOICE = "Existing files", "What is restored"
         "exists here.")  # fmt: skip
 @option("-n", "--dry-run", is_flag=True, section=CHOICE,
         help="Only say what would be done.")  # fmt: skip
+@line_options
 @output_options
 def command(
     *, repository: bytes, words: str, paths: tuple[bytes, ...], destination: bytes,
     overwrite: str | None, delete: bool, include: tuple[str, ...], exclude: tuple[str, ...],
-    numeric_ids: bool, dry_run: bool, quiet: bool, verbose: bool, as_json: bool,
+    numeric_ids: bool, dry_run: bool, line: Line, quiet: bool, verbose: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Restore a backup point, or parts of it, to a folder."""
     from ibtfs.actions.restore.run import Overwrite, RestoreOptions, restore
     from ibtfs.format.patterns import Patterns
     from ibtfs.store.naming import relative_path
-    from ibtfs.store.repository import Repository
 
     began = time.monotonic()
     options = RestoreOptions(
@@ -85,7 +86,7 @@ def command(
         dry_run=dry_run,
         numeric_ids=numeric_ids,
     )
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     _refuse_overlap(repository, destination, delete=delete)
     point = chosen_point(repo, words)
     inside = [relative_path(point, path) for path in paths]

@@ -8,6 +8,7 @@ import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
 from ibtfs.cli.exit_codes import DONE, INCOMPLETE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import complain, counted, cut, emit_json, printable, say, screen_width, shown
 from ibtfs.cli.points import chosen_point, tell_damaged
 from ibtfs.cli.stats_shown import (
@@ -75,16 +76,16 @@ class _Chosen(NamedTuple):
         help="List what removing each range of points would free.")  # fmt: skip
 @option("--source", metavar="SOURCE", section="What", help="Look at one source alone.")
 @option("--point", metavar="POINT", section="What", help="Look at one backup point alone.")
+@line_options
 @json_option
 def command(
     *, repository: bytes, largest: int | None, ranges: bool, source: str | None,
-    point: str | None, as_json: bool,
+    point: str | None, line: Line, as_json: bool,
 ) -> int:  # fmt: skip
     """What a repository takes, and what removing points would free."""
     from ibtfs.actions.stats.gather import statistics
-    from ibtfs.store.repository import Repository
 
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     point_id = _point_id(repo, source, point)
     found = statistics(repo)
     sources = _sources(found, source, point_id)

@@ -9,6 +9,7 @@ import click
 
 from ibtfs.cli.command import Command, json_option, quiet_option, repository_argument
 from ibtfs.cli.exit_codes import FAILURE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import counted, emit_json, printable, say
 from ibtfs.cli.points import POINT_HELP, json_points, tell_damaged
 from ibtfs.cli.words import Tag
@@ -37,22 +38,23 @@ wherever a POINT is asked for, and `ibtfs forget` can keep tagged points.
 @repository_argument
 @click.argument("tag", metavar="[TAG]", type=Tag(), required=False)
 @click.argument("words", metavar="[POINT]...", nargs=-1)
+@line_options
 @quiet_option
 @json_option
 def command(
-    *, verb: str, repository: bytes, tag: str | None, words: tuple[str, ...], quiet: bool,
-    as_json: bool,
+    *, verb: str, repository: bytes, tag: str | None, words: tuple[str, ...], line: Line,
+    quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run the command; see HELP."""
-    from ibtfs.store.repository import Repository
 
     if verb == "list":
         if words:
             raise click.UsageError("list takes a TAG and no POINTs")
-        return _list(Repository.open(repository), tag, as_json=as_json)
+        return _list(line.open(repository), tag, as_json=as_json)
     if tag is None or not words:
         raise click.UsageError(f"{verb} needs a TAG and at least one POINT")
-    return _change(Repository.open(repository), verb, tag, words, quiet=quiet, as_json=as_json)
+    repo = line.open(repository)
+    return _change(repo, verb, tag, words, quiet=quiet, as_json=as_json)
 
 
 def _change(

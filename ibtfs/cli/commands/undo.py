@@ -16,6 +16,7 @@ from ibtfs.cli.command import (
 )
 from ibtfs.cli.forget_choices import Removing
 from ibtfs.cli.forget_space import Space
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import say
 from ibtfs.cli.removal import RemovalReport
 from ibtfs.cli.words import Name
@@ -34,10 +35,12 @@ EXAMPLES = """
 @option("--source", metavar="NAME", type=Name(), section="Which backup",
         help="The source whose last backup is taken back, where there are several.")  # fmt: skip
 @options_of(Removing, "removing", section="How")
+@line_options
 @quiet_option
 @json_option
 def command(
-    *, repository: bytes, source: str | None, removing: Removing, quiet: bool, as_json: bool
+    *, repository: bytes, source: str | None, removing: Removing, line: Line, quiet: bool,
+    as_json: bool,
 ) -> int:  # fmt: skip
     """Take back the last backup of a source: its newest point is removed, and told.
 
@@ -47,10 +50,9 @@ def command(
     from datetime import datetime
 
     from ibtfs.actions.forget.run import Way, undo
-    from ibtfs.store.repository import Repository
 
     way = Way(removing.allow_none, removing.dry_run)
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     forgotten = undo(repo, source or "", datetime.now(), way)
     report = RemovalReport(forgotten, dry_run=removing.dry_run)
     space = Space(repo, report, removing, quiet=quiet, as_json=as_json)

@@ -9,6 +9,7 @@ import click
 
 from ibtfs.cli.command import Command, json_option, option, repository_argument
 from ibtfs.cli.exit_codes import FAILURE, INCOMPLETE
+from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import (
     complain,
     counted,
@@ -43,8 +44,11 @@ RIGHT = frozenset({2, 3})
 @repository_argument
 @click.argument("path", type=StoredPath())
 @option("--source", metavar="SOURCE", help="The source, where there are several.")
+@line_options
 @json_option
-def command(*, repository: bytes, path: bytes, source: str | None, as_json: bool) -> int:
+def command(
+    *, repository: bytes, path: bytes, source: str | None, line: Line, as_json: bool
+) -> int:
     """List the distinct versions of a file or folder, oldest first.
 
     PATH is relative to the source, or the absolute path that it had; it may be gone by now.
@@ -55,10 +59,9 @@ def command(*, repository: bytes, path: bytes, source: str | None, as_json: bool
     """
     from ibtfs.store.contents.reader import Contents
     from ibtfs.store.naming import displayed_names
-    from ibtfs.store.repository import Repository
     from ibtfs.store.trees.history import History
 
-    repo = Repository.open(repository)
+    repo = line.open(repository)
     found = repo.points.all()
     damaged = [str(error) for error in found.damaged.values()]
     if not as_json:

@@ -20,7 +20,7 @@ from ibtfs.store.removal.needed import kept_in
 from ibtfs.store.removal.sweep import Sweeper
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import whole
-from ibtfs.store.storage.opening import storage_at
+from ibtfs.store.storage.opening import Place, storage_at
 
 PIECE = 1 << 20
 STEP = 64 << 10
@@ -261,16 +261,16 @@ class Copy:
         repository.forget_read()
 
 
-def configured_by(path: bytes, other: Repository) -> Repository:
-    """The repository at *path*, whose configuration is lost, with that of its copy *other*.
+def configured_by(place: Place, other: Repository) -> Repository:
+    """The repository at *place*, whose configuration is lost, with that of its copy *other*.
 
     It is put there.  Raises NotARepository unless *other* is a copy, StorageFull, StorageFailed.
     """
-    place = storage_at(path).shared_as(other.config.shared)
-    found = Repository(place, other.config, other.unlocked)
+    storage = storage_at(place).shared_as(other.config.shared)
+    found = Repository(storage, other.config, other.unlocked)
     if not _is_readable(found):
         raise NotARepository("Nothing there belongs to the repository that is to be its copy")
-    with other.storage.open(layout.CONFIG) as stored, place.replace(layout.CONFIG) as upload:
+    with other.storage.open(layout.CONFIG) as stored, storage.replace(layout.CONFIG) as upload:
         upload.write(stored.read(0, stored.size))
         upload.finish()
     return found

@@ -18,7 +18,7 @@ from ibtfs.store.protection.sidecar import (
     write_sidecar,
 )
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage.opening import storage_at
+from ibtfs.store.storage.opening import Place, storage_at
 
 
 class Hurt(NamedTuple):
@@ -173,12 +173,12 @@ def damaged_sidecars(repository: Repository) -> list[str]:
     return found
 
 
-def heal_configuration(path: bytes) -> bool:
-    """Put back the configuration of the repository at *path*, without which it cannot be opened.
+def heal_configuration(place: Place) -> bool:
+    """Put back the configuration of the repository at *place*, without which it cannot be opened.
 
     Whether there was parity that gave it.  Raises StorageFull, StorageFailed.
     """
-    storage = storage_at(path)
+    storage = storage_at(place)
     numbers = map(layout.parse_points_parity, storage.list(layout.PROTECTION))
     for generation in sorted(filter(None, numbers), reverse=True):
         sidecar = opened(storage, layout.points_parity(generation))

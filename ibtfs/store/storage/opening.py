@@ -8,14 +8,15 @@ import os
 from ibtfs.errors import IbtfsError, LibraryMissing, ObjectUnreadable, StorageFailed, UsageError
 from ibtfs.store.storage.address import S3Address, address_of, is_remote
 from ibtfs.store.storage.base import FolderStorage
+from ibtfs.store.storage.limited import UNLIMITED, Limits, limited
 from ibtfs.store.storage.local import LocalStorage
 
 Place = bytes | FolderStorage
 """Where a repository lies: an absolute path, the address of another machine, or its storage."""
 
 
-def storage_at(place: Place) -> FolderStorage:
-    """The storage at *place*.
+def storage_at(place: Place, limits: Limits = UNLIMITED) -> FolderStorage:
+    """The storage at *place*; it is read and written within *limits*, if that was not opened yet.
 
     Nothing is looked at yet.  Raises UsageError if it is the address of nothing that there is, and
     LibraryMissing.
@@ -23,10 +24,10 @@ def storage_at(place: Place) -> FolderStorage:
     if not isinstance(place, bytes):
         return place
     if not is_remote(place):
-        return LocalStorage(place)
+        return limited(LocalStorage(place), limits)
     from ibtfs.store.storage.remote import remote_storage  # with much that a folder does without
 
-    return remote_storage(place)
+    return remote_storage(place, limits)
 
 
 def raise_if_untold(place: bytes, error: IbtfsError) -> None:

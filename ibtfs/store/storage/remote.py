@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 
-from ibtfs.store.storage.address import DavAddress, S3Address, address_of, is_served
+from ibtfs.store.storage.address import DavAddress, S3Address, SshAddress, address_of, is_served
 from ibtfs.store.storage.base import FolderStorage
+from ibtfs.store.storage.limited import UNLIMITED, Limits, limited
 from ibtfs.store.storage.objects.asking import Asking
 from ibtfs.store.storage.objects.s3 import S3Client
 from ibtfs.store.storage.objects.storage import ObjectStorage
@@ -17,15 +18,27 @@ from ibtfs.store.storage.ssh.client import StoreClient
 from ibtfs.store.storage.ssh.storage import StoreStorage
 
 
-def remote_storage(place: bytes) -> FolderStorage:
-    """The storage at an address; nothing is looked at.  Raises UsageError, LibraryMissing."""
-    address, shown = address_of(place), os.fsdecode(place)
-    if isinstance(address, S3Address):
-        return ObjectStorage(place, Asking(S3Client(address, shown), shown))
+def remote_storage(place: bytes, limits: Limits = UNLIMITED) -> FolderStorage:
+    """The storage at an address, within *limits*; nothing is looked at.
+
+    Raises UsageError, LibraryMissing.
+    """
+    address = address_of(place)
     if isinstance(address, DavAddress):
         from ibtfs.store.storage.objects.dav import DavClient  # with a library of its own
 
-        return ObjectStorage(os.fsencode(address.shown), Asking(DavClient(address), address.shown))
+        asking = Asking(DavClient(address, up=limits.up), address.shown)
+        # what is written is kept first, and limited when it is sent
+        return limited(
+            ObjectStorage(os.fsencode(address.shown), asking), limits._replace(up=UNLIMITED.up)
+        )
+    return limited(_storage(place, address), limits)
+
+
+def _storage(place: bytes, address: SshAddress | S3Address) -> FolderStorage:
+    shown = os.fsdecode(place)
+    if isinstance(address, S3Address):
+        return ObjectStorage(place, Asking(S3Client(address, shown), shown))
     if is_served(place):
         served = served_command(address)
         client = StoreClient(lambda secret: StoreChannel(served, secret, address.path), shown)

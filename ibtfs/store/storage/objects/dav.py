@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 from ibtfs.errors import ObjectExists, ObjectMissing, StorageFailed
 from ibtfs.store.storage.address import DavAddress
 from ibtfs.store.storage.base import UNFINISHED
+from ibtfs.store.storage.limited import UNLIMITED, Rate
 from ibtfs.store.storage.objects.client import Found, NotReached
 from ibtfs.store.storage.objects.dav_http import HttpServer, Reply
 from ibtfs.store.storage.objects.dav_replies import (
@@ -36,13 +37,18 @@ _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 
 
 class DavClient:
-    """What lies at *address*, as ObjectClient says; streams wait for the server *retry_seconds*."""
+    """What lies at *address*, as ObjectClient says.
+
+    Streams wait for the server *retry_seconds*; objects are sent no faster than *up*.
+    """
 
     copies_to_rename = False
 
-    def __init__(self, address: DavAddress, retry_seconds: float = RETRY_SECONDS) -> None:
+    def __init__(
+        self, address: DavAddress, retry_seconds: float = RETRY_SECONDS, up: Rate = UNLIMITED.up
+    ) -> None:
         self._address, self._retry_seconds = address, retry_seconds
-        self._server = HttpServer(address)
+        self._server = HttpServer(address, up)
         self._base = [os.fsdecode(part) for part in address.path.split(b"/") if part]
 
     # What there is

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from ibtfs.errors import LibraryMissing, StorageFailed
 from ibtfs.store.storage.address import DavAddress
+from ibtfs.store.storage.limited import UNLIMITED, Rate
 from ibtfs.store.storage.objects.client import NotReached
 from ibtfs.store.storage.objects.dav_login import Login, known_login
 
@@ -97,10 +98,13 @@ class Reply:
 
 
 class HttpServer:
-    """The server that *address* names; threads may share it, and forked processes."""
+    """The server that *address* names, and gets no more than *up* allows.
 
-    def __init__(self, address: DavAddress) -> None:
-        self._address = address
+    Threads may share it, and forked processes.
+    """
+
+    def __init__(self, address: DavAddress, up: Rate = UNLIMITED.up) -> None:
+        self._address, self._up = address, up
         self._pool: tuple[int, urllib3.HTTPConnectionPool] | None = None
         self._login: Login | None = None
         self._lock = threading.Lock()
@@ -150,17 +154,15 @@ class HttpServer:
         lines = {"User-Agent": "ibtfs", "Accept-Encoding": "identity", **headers}
         if method == "PUT" or size:
             lines["Content-Length"] = str(size)
-        if isinstance(body, bytes) and size > SENT:
-            body = io.BytesIO(body)
-        elif not isinstance(body, bytes):
-            body.seek(0)
+        file = io.BytesIO(body) if isinstance(body, bytes) else body
+        sent = _paced(file, self._up) if size else b""
         is_written = method == "MOVE" or size > SENT  # what is small is there at once, or never
         timeout = urllib3.Timeout(
             connect=CONNECT_SECONDS, read=WRITTEN_SECONDS if is_written else ANSWER_SECONDS
         )
         try:
             response = self._connections().urlopen(
-                method, path, body=body, headers=lines, retries=False, redirect=False,
+                method, path, body=sent, headers=lines, retries=False, redirect=False,
                 timeout=timeout, preload_content=False, decode_content=False,
             )  # fmt: skip
         except (HTTPError, OSError) as error:
@@ -203,6 +205,14 @@ class HttpServer:
         return urllib3.HTTPConnectionPool(
             address.host, address.port or 80, maxsize=CONNECTIONS, blocksize=SENT
         )
+
+
+def _paced(file: BinaryIO, rate: Rate) -> Iterator[bytes]:
+    """All of *file*, piece by piece, no faster than *rate*."""
+    file.seek(0)
+    while piece := file.read(SENT):
+        rate.take(len(piece))
+        yield piece
 
 
 def _authorization(said: str) -> dict[str, str]:

@@ -1,0 +1,137 @@
+"""What opens a sealed repository: a passphrase or a key file, wherever a person keeps it.
+
+A passphrase is never a word of the command line, for all on the machine can see those.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from ibtfs.errors import UsageError
+
+if TYPE_CHECKING:
+    from ibtfs.store.keyring import Secret
+
+COMMAND = "IBTFS_PASSPHRASE_COMMAND"
+KEY_FILE = "IBTFS_KEY_FILE"
+PASSPHRASE_LIMIT = 64 << 10
+KEY_FILE_LIMIT = 1 << 20
+TRIES = 3
+NEW_KEY_BYTES = 32
+
+
+def given_secrets(key_files: Sequence[bytes], descriptors: Sequence[int]) -> list[Secret]:
+    """Those that the options and the environment name, read at once.  Raises UsageError."""
+    found = [key_file_secret(path) for path in key_files]
+    found += [read_descriptor(number) for number in descriptors]
+    if not found and os.environ.get(KEY_FILE):
+        found.append(key_file_secret(os.fsencode(os.environ[KEY_FILE])))
+    if not found and os.environ.get(COMMAND):
+        found.append(_told_by(os.environ[COMMAND]))
+    return found
+
+
+def is_secret_in_environment() -> bool:
+    """Whether the environment names a key file, or what tells a passphrase."""
+    return bool(os.environ.get(KEY_FILE) or os.environ.get(COMMAND))
+
+
+def asked_secrets(repository: str) -> Iterator[Secret]:
+    """What a person types in, asked a few times; nothing without a terminal."""
+    if not sys.stdin.isatty():
+        return
+    for _ in range(TRIES):
+        text = click.prompt(f"Passphrase of {repository}", hide_input=True, err=True)
+        yield _passphrase(text.encode("utf-8", "surrogateescape"))
+        click.echo("That does not open it.", err=True)
+
+
+def new_passphrase(what: str) -> Secret:
+    """A passphrase that a person types in twice.  Raises UsageError without a terminal."""
+    if not sys.stdin.isatty():
+        raise UsageError(
+            f"{what}: nobody can be asked for a passphrase here; say --key-file, --passphrase-fd, "
+            f"or set {COMMAND}"
+        )
+    text = click.prompt(what, hide_input=True, confirmation_prompt="Once more", err=True)
+    return checked(_passphrase(text.encode("utf-8", "surrogateescape")))
+
+
+def checked(secret: Secret) -> Secret:
+    """*secret*, which is to open a repository from now on.  Raises UsageError if it is empty."""
+    if not secret.data:
+        raise UsageError("An empty passphrase protects nothing")
+    return secret
+
+
+def key_file_secret(path: bytes) -> Secret:
+    """What the file *path* has in it.  Raises UsageError."""
+    from ibtfs.store.keyring import Secret
+
+    shown = os.fsdecode(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(KEY_FILE_LIMIT + 1)
+    except OSError as error:
+        raise UsageError(f"The key file {shown!r} cannot be read: {error.strerror}") from error
+    if not NEW_KEY_BYTES // 2 <= len(data) <= KEY_FILE_LIMIT:
+        raise UsageError(f"{shown!r} is no key file: {len(data)} bytes")
+    return Secret("file", data)
+
+
+def new_key_file(path: bytes) -> Secret:
+    """What the key file *path* has in it; one that is not there yet is made.  Raises UsageError."""
+    if not os.path.lexists(path):
+        try:
+            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(number, "wb") as file:
+                file.write(os.urandom(NEW_KEY_BYTES).hex().encode() + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            shown = os.fsdecode(path)
+            raise UsageError(
+                f"The key file {shown!r} cannot be made: {error.strerror}"
+            ) from error  # fmt: skip
+    return key_file_secret(path)
+
+
+def read_descriptor(number: int) -> Secret:
+    """The passphrase that file descriptor *number* gives.  Raises UsageError."""
+    try:
+        with open(number, "rb", closefd=number > 2) as file:
+            data = file.read(PASSPHRASE_LIMIT)
+    except OSError as error:
+        raise UsageError(
+            f"--passphrase-fd {number}: cannot be read: {error.strerror}"
+        ) from error  # fmt: skip
+    return _passphrase(data)
+
+
+def _told_by(command: str) -> Secret:
+    """The passphrase that *command* prints.  Raises UsageError."""
+    try:
+        done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, check=True)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{COMMAND} cannot be run: {error}") from error
+    except subprocess.CalledProcessError as error:
+        raise UsageError(f"{COMMAND} failed, with exit code {error.returncode}") from error
+    return _passphrase(done.stdout[:PASSPHRASE_LIMIT])
+
+
+def _passphrase(data: bytes) -> Secret:
+    from ibtfs.sealing.slots import PASSPHRASE, passphrase_bytes
+    from ibtfs.store.keyring import Secret
+
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise UsageError("The passphrase is not text in UTF-8") from None
+    return Secret(PASSPHRASE, passphrase_bytes(text))
