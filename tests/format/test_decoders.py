@@ -22,6 +22,7 @@ from ibtfs.format import (
     extents,
     frames,
     index,
+    objects,
     packing,
     parity,
     point,
@@ -61,7 +62,7 @@ REPOSITORY, KEY = b"i" * 16, frames.object_key(b"i" * 16, "archives/x/index")
 
 
 def decode_table(data: bytes) -> object:
-    decoded = tables.decode_table(data, 1 << 20, "here")
+    decoded = tables.decode_table(data, 1 << 20, 1, "here")
     for table in decoded.values():
         for row in range(min(len(table.starts), 5)):  # what a reader does next
             address = frames.Address(1, table.starts[row], table.counts[row])
@@ -80,10 +81,9 @@ def decode_frame(data: bytes) -> object:
 
 
 def decode_point(data: bytes) -> object:
-    codec = compression.Codec(1)
-    key = frames.object_key(REPOSITORY, MANIFEST)
-    framed = frames.encode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, codec)
-    return point.decode_point(framed, MANIFEST, "20261120T101112Z_host_0a", PlainKeys(REPOSITORY))
+    keys = PlainKeys(REPOSITORY)
+    stored = objects.encode_object(keys, MANIFEST, frames.MANIFEST, data, compression.Codec(1))
+    return point.decode_point(stored, MANIFEST, "20261120T101112Z_host_0a", keys)
 
 
 def decode_map(data: bytes) -> object:
