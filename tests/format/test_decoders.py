@@ -143,16 +143,17 @@ def good_values() -> dict[str, Any]:
         root=(b"", 0o40755, 0, 0, 4096, 1, 1, 1, 2), state=index.Reference(ARCHIVE, 3),
         users={0: "root"}, statistics={"files": 3},
     )  # fmt: skip
-    key = frames.object_key(REPOSITORY, MANIFEST)
-    data = point.encode_point(manifest, MANIFEST, PlainKeys(REPOSITORY), compression.Codec(1))
-    raw = frames.decode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, "here").raw
+    keys = PlainKeys(REPOSITORY)
+    data = point.encode_point(manifest, MANIFEST, keys, compression.Codec(1))
+    raw = objects.decode_object(keys, MANIFEST, frames.MANIFEST, data, "here")
     return {
         "state": page, "page": page, "pages": listed,
         "record": [b"d" * 32, 1000, 3, 5, 10, 1, 3, [4, 5], 0, 1, -1],
         "header": {"archives": [ARCHIVE], "epoch": 0, "contents": 1, "states": 1, "data": True,
                    "sigs": False},
         "map": [0, [400, 600], [3, 2], [7, 0]],
-        "table": {"small": [[0, 0], [10, 10], [0, 0], [50, 50]], "new stream": [1]},
+        "table": {"small": [[0, 0], [10, 10], [0, 0], [50, 50], [0, 30], [0, 0]],
+                  "new stream": [1], "generation": 1},
         "point": msgpack.unpackb(raw, strict_map_key=False), "bodies": [b"a", None, b"b"],
         "xattrs": {b"user.a": b"b"},
         "bundle": {"archives": [ARCHIVE, ARCHIVE[:-1] + "1"], "made": [0, 1700000000],
