@@ -108,9 +108,9 @@ class Ends:
     def trailer(self, data: bytes, file_size: int, *, is_label: bool) -> Trailer:
         """Where the directory lies, by the label or the trailer *data*.  Raises FormatDamaged."""
         found = read_trailer(self._key, self._repository, data, file_size, self._where)
-        offset, size, _ = found
+        offset, size, envelope = found
         expected = TRAILER_SIZE if is_label else file_size - TRAILER_SIZE - size
-        if offset != expected or not HEAD_SIZE <= size <= FRAME_LIMIT + HEAD_SIZE:
+        if envelope or offset != expected or not HEAD_SIZE <= size <= FRAME_LIMIT + HEAD_SIZE:
             raise FormatDamaged(f"{self._where}: no directory where it should be")
         return found
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+from blake3 import blake3
+
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import FORMAT_VERSION, FRAME_LIMIT, Address
@@ -16,9 +18,12 @@ from ibtfs.format.keys import Keys
 
 MAGIC = b"ibtfs\r\n\x1b"
 FLAG_SEALED = 1
-_HEAD = struct.Struct("<8sHHHHII")
-"""Magic, version, flags, sizes of envelope and signature, size of the frame, 4 reserved."""
-HEAD_SIZE = _HEAD.size
+OBJECT_LIMIT = 2 * FRAME_LIMIT
+"""So many bytes a frame of an object has at most."""
+_HEAD = struct.Struct("<8sHHHHI")
+"""Magic, version, flags, sizes of envelope and signature, size of the frame; a checksum follows."""
+_CHECKSUM = 4
+HEAD_SIZE = _HEAD.size + _CHECKSUM
 
 
 class Parts(NamedTuple):
@@ -35,9 +40,14 @@ def encode_object(keys: Keys, name: str, stream: int, raw: bytes, codec: Codec) 
     envelope = frames.envelope
     frame = frames.encode(Address(stream, 0, 1), raw, codec)
     flags = FLAG_SEALED if envelope else 0
-    head = _HEAD.pack(MAGIC, FORMAT_VERSION, flags, len(envelope), 0, len(frame), 0)
-    data = head + envelope + frame
+    head = _HEAD.pack(MAGIC, FORMAT_VERSION, flags, len(envelope), 0, len(frame))
+    data = head + _checksum(head) + envelope + frame
     return data + frames.padding(len(data))
+
+
+def _checksum(head: bytes) -> bytes:
+    """Of a head, which no key protects: damage to it is told from a later version."""
+    return blake3(head).digest(_CHECKSUM)
 
 
 def decode_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> bytes:
@@ -50,11 +60,13 @@ def split_object(data: bytes, where: str) -> Parts:
     """The parts of the object *data*.  Raises FormatDamaged, UnsupportedFormat."""
     if len(data) < HEAD_SIZE or not data.startswith(MAGIC):
         raise FormatDamaged(f"{where}: is not what should lie there, or was cut short")
-    _, version, flags, envelope, signature, frame, _ = _HEAD.unpack_from(data)
+    if _checksum(data[: _HEAD.size]) != data[_HEAD.size : HEAD_SIZE]:
+        raise FormatDamaged(f"{where}: the checksum of its head does not match")
+    _, version, flags, envelope, signature, frame = _HEAD.unpack_from(data)
     if version != FORMAT_VERSION or flags & ~FLAG_SEALED:
         raise UnsupportedFormat(f"{where}: format {version}, flags {flags}: upgrade ibtfs")
     ends = (HEAD_SIZE, HEAD_SIZE + envelope, HEAD_SIZE + envelope + frame)
-    if bool(flags) != bool(envelope) or frame > 2 * FRAME_LIMIT or ends[2] + signature > len(data):
+    if bool(flags) != bool(envelope) or frame > OBJECT_LIMIT or ends[2] + signature > len(data):
         raise FormatDamaged(f"{where}: is not as long as it says")
     if not flags and ends[2] + signature != len(data):
         raise FormatDamaged(f"{where}: is longer than it says")

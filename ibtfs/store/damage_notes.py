@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable
 
-from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
+from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing, UnsupportedFormat
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import NOTE
 from ibtfs.format.index import Reference, is_archive_id
@@ -23,6 +23,7 @@ NOTE_NAME = re.compile(r"[0-9A-Za-z_-]{1,100}\Z")
 """What has another name is no note, and might do something to a terminal that it is shown on."""
 NOTE_CONTENTS = 50_000
 """A note lists at most so many contents."""
+_UNREADABLE = (IntegrityError, UnsupportedFormat)
 
 
 class DamageNotes:
@@ -44,7 +45,7 @@ class DamageNotes:
                     found.update(self._read(where))
                 except ObjectMissing:
                     continue
-                except IntegrityError as error:
+                except _UNREADABLE as error:
                     log.warning("A note of damage cannot be read: %s", error)
         return frozenset(found)
 
@@ -55,7 +56,7 @@ class DamageNotes:
             where = layout.damage_note(name)
             try:
                 noted = self._read(where)
-            except IntegrityError as error:
+            except _UNREADABLE as error:
                 log.warning("A note of damage cannot be read: %s", error)
                 continue
             left = [ref for ref in noted if is_there(ref)]

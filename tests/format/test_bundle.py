@@ -37,20 +37,21 @@ def test_either_end_leads_to_the_directory() -> None:
         REPOSITORY, NAME, Directory([A, B], [0, 7], MEMBERS, len(before)), Codec(1)
     )
     size = len(front) + 1800 + len(back)
-    offset, length = ends.trailer(front[:TRAILER_SIZE], size, is_label=True)
+    offset, length, _ = ends.trailer(front[:TRAILER_SIZE], size, is_label=True)
     first = ends.directory(front[offset : offset + length])
     assert (offset, first.archives, list(first.made)) == (TRAILER_SIZE, (A, B), [0, 7])
     assert first.all() == MEMBERS
     assert first.members(0) == [(MEMBERS[0], len(front)), (MEMBERS[1], len(front) + 500)]
     assert first.members(1) == [(MEMBERS[2], len(front) + 1100)]
     assert first.end == len(front) + 1800
-    offset, length = ends.trailer(back[-TRAILER_SIZE:], size, is_label=False)
+    offset, length, _ = ends.trailer(back[-TRAILER_SIZE:], size, is_label=False)
     assert offset == len(front) + 1800
     assert ends.directory(back[:length]).all() == MEMBERS
 
 
-def trailer(offset: int, size: int) -> bytes:
-    return encode_trailer(object_key(REPOSITORY, NAME), REPOSITORY, Trailer(offset, size))
+def trailer(offset: int, size: int, envelope: int = 0) -> bytes:
+    told = Trailer(offset, size, envelope)
+    return encode_trailer(object_key(REPOSITORY, NAME), REPOSITORY, told)
 
 
 @pytest.mark.parametrize("size", [HEAD_SIZE, FRAME_LIMIT + HEAD_SIZE])
@@ -64,6 +65,7 @@ def test_a_directory_lies_where_it_should(size: int) -> None:
         (False, trailer(at_end - 1, size)), (False, trailer(TRAILER_SIZE, size)),
         (True, trailer(TRAILER_SIZE, HEAD_SIZE - 1)),
         (True, trailer(TRAILER_SIZE, FRAME_LIMIT + HEAD_SIZE + 1)),
+        (True, trailer(TRAILER_SIZE, size, 9)), (False, trailer(at_end, size, 9)),
     ):  # fmt: skip
         with pytest.raises(FormatDamaged, match="here: no directory"):
             ends.trailer(data, file, is_label=label)

@@ -22,6 +22,7 @@ from ibtfs.format import (
     extents,
     frames,
     index,
+    objects,
     packing,
     parity,
     point,
@@ -61,7 +62,7 @@ REPOSITORY, KEY = b"i" * 16, frames.object_key(b"i" * 16, "archives/x/index")
 
 
 def decode_table(data: bytes) -> object:
-    decoded = tables.decode_table(data, 1 << 20, "here")
+    decoded = tables.decode_table(data, 1 << 20, 1, "here")
     for table in decoded.values():
         for row in range(min(len(table.starts), 5)):  # what a reader does next
             address = frames.Address(1, table.starts[row], table.counts[row])
@@ -80,10 +81,9 @@ def decode_frame(data: bytes) -> object:
 
 
 def decode_point(data: bytes) -> object:
-    codec = compression.Codec(1)
-    key = frames.object_key(REPOSITORY, MANIFEST)
-    framed = frames.encode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, codec)
-    return point.decode_point(framed, MANIFEST, "20261120T101112Z_host_0a", PlainKeys(REPOSITORY))
+    keys = PlainKeys(REPOSITORY)
+    stored = objects.encode_object(keys, MANIFEST, frames.MANIFEST, data, compression.Codec(1))
+    return point.decode_point(stored, MANIFEST, "20261120T101112Z_host_0a", keys)
 
 
 def decode_map(data: bytes) -> object:
@@ -143,16 +143,17 @@ def good_values() -> dict[str, Any]:
         root=(b"", 0o40755, 0, 0, 4096, 1, 1, 1, 2), state=index.Reference(ARCHIVE, 3),
         users={0: "root"}, statistics={"files": 3},
     )  # fmt: skip
-    key = frames.object_key(REPOSITORY, MANIFEST)
-    data = point.encode_point(manifest, MANIFEST, PlainKeys(REPOSITORY), compression.Codec(1))
-    raw = frames.decode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, "here").raw
+    keys = PlainKeys(REPOSITORY)
+    data = point.encode_point(manifest, MANIFEST, keys, compression.Codec(1))
+    raw = objects.decode_object(keys, MANIFEST, frames.MANIFEST, data, "here")
     return {
         "state": page, "page": page, "pages": listed,
         "record": [b"d" * 32, 1000, 3, 5, 10, 1, 3, [4, 5], 0, 1, -1],
         "header": {"archives": [ARCHIVE], "epoch": 0, "contents": 1, "states": 1, "data": True,
                    "sigs": False},
         "map": [0, [400, 600], [3, 2], [7, 0]],
-        "table": {"small": [[0, 0], [10, 10], [0, 0], [50, 50]], "new stream": [1]},
+        "table": {"small": [[0, 0], [10, 10], [0, 0], [50, 50], [0, 30], [0, 0]],
+                  "new stream": [1], "generation": 1},
         "point": msgpack.unpackb(raw, strict_map_key=False), "bodies": [b"a", None, b"b"],
         "xattrs": {b"user.a": b"b"},
         "bundle": {"archives": [ARCHIVE, ARCHIVE[:-1] + "1"], "made": [0, 1700000000],

@@ -22,8 +22,6 @@ from ibtfs.format.frames import (
     decode_runs,
     encode_frame,
     encode_runs,
-    frame_flags,
-    frame_raw_size,
     object_key,
     raw_limit,
 )
@@ -100,13 +98,6 @@ def test_any_byte_of_a_frame_that_changed_is_noticed() -> None:
             decode_frame(KEY, ADDRESS, data[:size], "here")
 
 
-def test_heads_tell_of_the_frame_unless_they_are_cut_short() -> None:
-    data = encode_frame(KEY, ADDRESS, RAW, Codec(1))
-    assert frame_raw_size(data[:HEAD_SIZE]) == 64
-    assert frame_flags(data[:HEAD_SIZE]) == 0
-    assert frame_raw_size(data[: HEAD_SIZE - 1]) == frame_flags(b"") == 0
-
-
 def test_a_frame_holds_no_more_than_it_may() -> None:
     largest = bytes(raw_limit(STATES))
     data = encode_frame(KEY, ADDRESS, largest, Codec(1))
@@ -136,7 +127,6 @@ def test_a_frame_is_what_the_format_says() -> None:
     assert encode_frame(KEY, ADDRESS, noise, Codec(1)) == sealed(noise)
     assert encode_frame(KEY, ADDRESS, noise, Codec(1), flags=1) == sealed(noise, flags=1)
     assert decode_frame(KEY, ADDRESS, sealed(noise, flags=1), "here") == (noise, 1)
-    assert frame_flags(sealed(noise, flags=1)) == 1
     for flags in (2, 3, 1 << 15):
         with pytest.raises(UnsupportedFormat, match=f"here: flags {flags} are not known"):
             decode_frame(KEY, ADDRESS, sealed(noise, flags=flags), "here")

@@ -10,7 +10,7 @@ import pytest
 from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged
-from ibtfs.format import compression, frames, point
+from ibtfs.format import compression, frames, objects, point
 from ibtfs.format.index import Reference
 from ibtfs.format.keys import PlainKeys
 from ibtfs.format.packing import pack, unpack_map
@@ -51,16 +51,15 @@ def values() -> dict[str, Any]:
 
 
 def framed(data: bytes) -> bytes:
-    """The raw bytes of the frame that a manifest is."""
-    key = frames.object_key(REPOSITORY, NAME)
-    return frames.decode_frame(key, frames.Address(frames.MANIFEST, 0, 1), data, NAME).raw
+    """The raw bytes of the frame that a manifest has."""
+    return objects.decode_object(PlainKeys(REPOSITORY), NAME, frames.MANIFEST, data, NAME)
 
 
 def decoded(manifest: dict[str, Any], name: str = NAME) -> point.Point:
     """The point of a manifest with such values, sealed as *name*."""
-    key, address = frames.object_key(REPOSITORY, name), frames.Address(frames.MANIFEST, 0, 1)
-    data = frames.encode_frame(key, address, pack(manifest), compression.Codec())
-    return point.decode_point(data, NAME, ID, PlainKeys(REPOSITORY))
+    keys, raw = PlainKeys(REPOSITORY), pack(manifest)
+    data = objects.encode_object(keys, name, frames.MANIFEST, raw, compression.Codec())
+    return point.decode_point(data, NAME, ID, keys)
 
 
 def test_a_point_comes_back() -> None:

@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.format import objects
+from ibtfs.format.compression import Codec
+from ibtfs.format.frames import NOTE
 from ibtfs.format.index import Reference
+from ibtfs.format.objects import encode_object
+from ibtfs.format.packing import pack
 from ibtfs.store import damage_notes
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.repository import Repository
@@ -17,6 +22,11 @@ ONE, OTHER = Reference("20261120T101112Z_h_00.0", 3), Reference("20261120T101112
 
 def place(repository: Repository) -> Path:
     return Path(os.fsdecode(repository.path), "damaged")
+
+
+def found(repository: Repository) -> frozenset[Reference]:
+    """The contents that are noted, as another process reads them."""
+    return DamageNotes(repository.storage, repository.keys, Codec()).contents()
 
 
 def test_what_is_noted_is_read(repository: Repository) -> None:
@@ -45,19 +55,58 @@ def test_another_name_is_no_note_and_is_not_shown(
 
 
 @pytest.mark.parametrize(
-    "text",
+    "value",
     [
-        "", "[]", "{}", '{"contents": 1}', '{"contents": {"../x": [1]}}',
-        '{"contents": {"20261120T101112Z_h_00.0": ["1"]}}',
+        [], {}, 1, {"contents": 1}, {"contents": [ONE.archive]}, {"contents": {"../x": [1]}},
+        {"contents": {7: [1]}}, {"contents": {ONE.archive: ["1"]}},
+        {"contents": {ONE.archive: [True]}}, {"contents": {ONE.archive: 1}},
     ],
 )  # fmt: skip
 def test_a_note_that_makes_no_sense_is_told(
-    repository: Repository, caplog: pytest.LogCaptureFixture, text: str
+    repository: Repository, caplog: pytest.LogCaptureFixture, value: object
 ) -> None:
-    (place(repository) / "0123456789abcdef-0").write_text(text)
+    name = "damaged/0123456789abcdef-0"
+    note = encode_object(repository.keys, name, NOTE, pack(value), Codec())
+    (place(repository) / "0123456789abcdef-0").write_bytes(note)
     repository.damage.add("0123456789abcdee", [ONE])
-    assert DamageNotes(repository.storage).contents() == {ONE}
+    assert found(repository) == {ONE}
     assert [record.message for record in caplog.records if "A note of damage" in record.message]
+
+
+@pytest.mark.parametrize("data", [b"", b'{"contents": {}}', b"x" * 100])
+def test_what_is_no_note_is_told(
+    repository: Repository, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    (place(repository) / "0123456789abcdef-0").write_bytes(data)
+    assert found(repository) == set()
+    assert ["0123456789abcdef-0" in record.message for record in caplog.records] == [True]
+
+
+def test_a_note_that_was_changed_or_renamed_is_told(
+    repository: Repository, caplog: pytest.LogCaptureFixture
+) -> None:
+    repository.damage.add("aaaa", [ONE])
+    (note,) = place(repository).iterdir()
+    data = note.read_bytes()
+    for at in range(len(data)):
+        note.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        assert found(repository) == set()
+        assert len(caplog.records) == at + 1
+    note.write_bytes(data)
+    assert found(repository) == {ONE}
+    note.rename(note.with_name("bbbb-0"))
+    assert found(repository) == set()
+
+
+def test_a_note_of_a_later_version_is_told(
+    repository: Repository, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(objects, "FORMAT_VERSION", objects.FORMAT_VERSION + 1)
+        repository.damage.add("aaaa", [ONE])
+    repository.damage.add("bbbb", [OTHER])
+    assert found(repository) == {OTHER}
+    assert ["upgrade ibtfs" in record.message for record in caplog.records] == [True]
 
 
 def test_a_note_is_trimmed_to_what_is_there(repository: Repository) -> None:

@@ -24,6 +24,7 @@ from ibtfs.store.archives import readers as readers_module
 from ibtfs.store.lock import SHARED
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.bundled import BundledStorage
+from tests.support.generations import put_generation
 from tests.support.repositories import back_up, create, on_disk, reopened, the_point
 
 
@@ -202,12 +203,12 @@ def test_files_that_have_no_name_are_let_go(repository: Repository, two: list[st
     held = opened.archive(archive)
     assert held.header
     folder, locks = root / "archives" / archive, root / "locks"
-    shutil.copy(folder / "index.1", folder / "index.2")
+    put_generation(folder / "index.1", 2)
     os.unlink(folder / "index.1")
     os.utime(locks, (5, 5))
     opened.drop_replaced()
     assert held.generation == 2
-    shutil.copy(folder / "index.2", folder / "index.3")
+    put_generation(folder / "index.2", 3)
     os.unlink(folder / "index.2")
     opened.drop_replaced()  # nobody worked here since
     assert held.generation == 2
@@ -215,7 +216,7 @@ def test_files_that_have_no_name_are_let_go(repository: Repository, two: list[st
     os.utime(locks, (6, 6))
     opened.drop_replaced()
     assert held.generation == 3
-    shutil.copy(folder / "index.3", folder / "index.4")
+    put_generation(folder / "index.3", 4)
     os.unlink(folder / "index.3")
     opened.drop_replaced()  # somebody may be at work
     assert held.generation == 4
@@ -230,7 +231,7 @@ def test_later_generations_are_looked_for(repository: Repository, two: list[str]
     assert not opened.refresh()
     assert opened.era == era
     folder = Path(os.fsdecode(repository.path)) / "archives" / two[1]
-    shutil.copy(folder / "index.1", folder / "index.2")
+    put_generation(folder / "index.1", 2)
     assert opened.refresh()
     assert opened.era == era + 1
     assert [opened.archive(archive).generation for archive in two] == [1, 2]
@@ -240,7 +241,7 @@ def test_what_was_changed_becomes_durable(
     repository: Repository, two: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(os.fsdecode(repository.path)) / "archives" / two[1]
-    shutil.copy(folder / "index.1", folder / "index.2")
+    put_generation(folder / "index.1", 2)
     synced: list[str] = []
     monkeypatch.setattr(BundledStorage, "sync", lambda _, folders: synced.extend(folders))
     repository.settle_changes()

@@ -262,7 +262,9 @@ def bundle_of(file: Path, frames: list[tuple[int, int, int, bytes, int]]) -> Pat
     written = b""
     for stream, start, count, raw, flags in frames:
         frame = encode_frame(key, Address(stream, start, count), raw, codec, flags=flags)
-        tables.setdefault(stream, StreamTable()).add(start, count, len(written), len(frame))
+        runs = len(raw) if flags else 0
+        table = tables.setdefault(stream, StreamTable())
+        table.add(start, count, len(written), len(frame), runs=runs)
         written += frame
     file.write_bytes(
         written + encode_end(PlainFrames(key), repository, tables, len(written), codec)

@@ -34,11 +34,12 @@ from ibtfs.format.index import IndexHeader, encode_plain
 from ibtfs.format.keys import PlainFrames, PlainKeys
 from ibtfs.format.packing import pack_bodies
 from ibtfs.format.tables import BEHIND_LIMIT, StreamTable, Trailer, encode_end, encode_trailer
-from ibtfs.store.archives.file import FrameFileReader, FrameFileWriter
+from ibtfs.store.archives.file import HEAD_LIMIT, FrameFileReader, FrameFileWriter
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.upload import LocalUpload
+from tests.support.generations import put_generation
 from tests.support.memory import BytesObject
 
 REPOSITORY, NAME = b"i" * 16, "archives/20260101T000000Z_h_0123456789.0/data"
@@ -46,15 +47,25 @@ KEY = object_key(REPOSITORY, NAME)
 ID = "20260101T000000Z_h_0123456789.0"
 
 
-def made(*frames: tuple[Address, bytes, int], key: bytes = KEY) -> bytes:
-    """The bytes of a file of these frames: address, raw bytes, flags."""
+def made(
+    *frames: tuple[Address, bytes, int], key: bytes = KEY, generation: int = 1, runs: int = -1,
+    mark: int = 0,
+) -> bytes:  # fmt: skip
+    """The bytes of a file of these frames: address, raw bytes, flags.
+
+    The table has *runs* and *mark* of all; below 0: what is right.
+    """
     data, tables = b"", dict[int, StreamTable]()
     for address, raw, flags in frames:
         frame = encode_frame(key, address, raw, Codec(), flags=flags)
         table = tables.setdefault(address.stream, StreamTable())
-        table.add(address.start, address.length, len(data), len(frame))
+        left = (len(raw) if flags else 0) if runs < 0 else runs
+        table.add(address.start, address.length, len(data), len(frame), runs=left, mark=mark)
         data += frame
-    return data + encode_end(PlainFrames(key), REPOSITORY, tables, len(data), Codec())
+    end = encode_end(
+        PlainFrames(key), REPOSITORY, tables, len(data), Codec(), generation=generation
+    )
+    return data + end
 
 
 def opened(data: bytes, generation: int = 1) -> FrameFileReader:
@@ -69,7 +80,7 @@ GOOD = [
 
 
 def test_frames_are_found_and_read() -> None:
-    data = made(*GOOD)
+    data = made(*GOOD, generation=12)
     file = opened(data, 12)
     assert (file.generation, file.size, file.behind, file.name) == (12, len(data), 0, f"{NAME}.12")
     assert file.frame(SMALL, 0) == (b"01234", 0)
@@ -78,9 +89,11 @@ def test_frames_are_found_and_read() -> None:
     assert file.payload_frame(SMALL, 0) == b"01234"
     left: Any = file.payload_frame(SMALL, 1)
     assert left.runs == [(0, 2, 20), (5, 3, 22)]
-    assert [file.raw_size(SMALL, row) for row in (0, 1)] == [5, len(RUNS)]
+    assert list(file.table(SMALL).runs) == [0, len(RUNS)]
     assert [file.has_runs(SMALL, row) for row in (0, 1)] == [False, True]
-    assert not opened(data).has_runs(SMALL, 1)  # a first generation is not asked
+    for address, raw, flags in GOOD:
+        size = file.encoded_size(address, raw, Codec(), flags=flags)
+        assert size == len(encode_frame(KEY, address, raw, Codec(), flags=flags))
     table = file.table(SMALL)
     for row in (0, 1):
         start = table.offsets[row]
@@ -105,6 +118,29 @@ def test_payloads_of_another_length_are_damage() -> None:
         opened(made((Address(stream, 0, 5), b"0123", 0))).verify()
 
 
+def test_a_frame_is_the_one_that_the_table_tells_of() -> None:
+    for frame, runs, told in (
+        (GOOD[0], 5, "holds 5 bytes, not 5"),
+        (GOOD[1], 0, f"holds {len(RUNS)} bytes, not 0"),
+        (GOOD[1], len(RUNS) - 1, f"holds {len(RUNS)} bytes, not {len(RUNS) - 1}"),
+        (GOOD[2], 3, "holds 3 bytes, not 2"),
+    ):
+        file = opened(made(frame, runs=runs))
+        assert file.has_runs(frame[0].stream, 0) == bool(runs)
+        with pytest.raises(FormatDamaged, match=rf"data\.1: frame at 0: {told}"):
+            file.frame(frame[0].stream, 0)
+    for frame in GOOD:
+        file = opened(made(frame, mark=1))
+        with pytest.raises(FormatDamaged, match="not the one that the frame table tells of"):
+            file.verify()
+
+
+def test_a_file_is_of_the_generation_that_its_name_tells() -> None:
+    for told, named in ((1, 2), (2, 1), (12, 2)):
+        with pytest.raises(FormatDamaged, match="frame table: is that of another generation"):
+            opened(made(*GOOD, generation=told), named)
+
+
 def test_bytes_behind_the_end_are_told_and_do_no_harm() -> None:
     data = made(*GOOD)
     for more in (1, BEHIND_LIMIT):
@@ -115,14 +151,14 @@ def test_bytes_behind_the_end_are_told_and_do_no_harm() -> None:
             file.verify()
     with pytest.raises(FormatDamaged):
         opened(data + bytes(BEHIND_LIMIT + 1))
-    for size in (0, 1, 55, 56, len(data) - 1):
+    for size in (0, 1, 71, 72, len(data) - 1):
         with pytest.raises(FormatDamaged):
             opened(data[:size])
 
 
 @pytest.mark.parametrize(("more", "told"), [(0, "checksum"), (1, "beyond the limits")])
 def test_a_table_has_so_many_bytes_at_most(more: int, told: str) -> None:
-    size = (4 << 20) + 24 + more
+    size = (4 << 20) + HEAD_LIMIT + more
     data = bytes(size) + encode_trailer(KEY, REPOSITORY, Trailer(0, size))
     with pytest.raises(FormatDamaged, match=told):
         opened(data)
@@ -321,7 +357,8 @@ def test_what_is_refreshed_is_read_anew_and_not_kept(storage: LocalStorage) -> N
     cache.drop(lambda key: bool(keys.append(key)))  # type: ignore[func-returns-value]
     assert len(keys) == 3
     assert not archive.is_outdated()
-    os.rename(storage.path(f"archives/{ID}/index.1"), storage.path(f"archives/{ID}/index.2"))
+    put_generation(Path(os.fsdecode(storage.path(f"archives/{ID}/index.1"))), 2)
+    os.unlink(storage.path(f"archives/{ID}/index.1"))
     assert archive.is_outdated()
     archive.refresh()
     assert cache.era == 1

@@ -14,6 +14,7 @@ from ibtfs.format.frames import CONTENTS, SMALL
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalObject, LocalStorage
+from tests.support.generations import put_generation
 from tests.support.repositories import back_up, reopened, the_point
 from tests.support.trees import make_tree
 
@@ -44,7 +45,7 @@ def folder(tmp_path: Path, repository: Repository) -> Path:
 def replace(folder: Path) -> None:
     """Give each file of an archive a second generation, as pruning does; the first ones go."""
     for path in list(folder.iterdir()):
-        shutil.copy(path, path.with_suffix(".2"))
+        put_generation(path, 2)
         path.unlink()
 
 

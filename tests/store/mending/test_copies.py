@@ -25,6 +25,7 @@ from ibtfs.store.mending.cutting import cut, longer_files
 from ibtfs.store.mending.records import lead_to, store_anew
 from ibtfs.store.mending.verified import known_from_other, known_from_repository
 from ibtfs.store.repository import Repository
+from tests.support.generations import put_generation
 from tests.support.repositories import back_up, create, damages, reopened, the_point
 
 pytestmark = pytest.mark.damaged
@@ -115,10 +116,12 @@ def test_what_is_not_needed_is_not_taken(pair: Pair) -> None:
 
 
 def test_older_generations_are_not_taken(pair: Pair) -> None:
-    pair.file(0, "data.1").rename(pair.file(0, "data.2"))
+    put_generation(pair.file(0, "data.1"), 2)
+    pair.file(0, "data.1").unlink()
     spoil(pair.file(0, "data.2"), 100)
     assert pair.lacking() == []
-    (pair.other / pair.name(0, "data.1")).rename(pair.other / pair.name(0, "data.3"))
+    put_generation(pair.other / pair.name(0, "data.1"), 3)
+    (pair.other / pair.name(0, "data.1")).unlink()
     assert pair.lacking() == [pair.name(0, "data.3")]
 
 

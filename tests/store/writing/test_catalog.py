@@ -23,6 +23,7 @@ from ibtfs.store.writing.catalog import Catalog
 from ibtfs.store.writing.draft import Draft
 from ibtfs.store.writing.run import RunWriter
 from tests.store.writing.test_draft import slabs_of, writing
+from tests.support.generations import put_generation
 from tests.support.plain import digest as digest_of
 from tests.support.plain import slab_digest
 from tests.support.repositories import back_up, reopened, the_point
@@ -89,7 +90,7 @@ def test_no_point_is_built_on_an_index_that_was_replaced(
         )  # fmt: skip
         assert writer.find(blake3(b"contents\n").digest(), 9)
         writer.settle()
-        shutil.copy(folder / "index.1", folder / "index.2")
+        put_generation(folder / "index.1", 2)
         with pytest.raises(ObjectMissing, match=r"index was replaced .* back up again"):
             writer.settle()
         assert repository.refresh()
@@ -208,7 +209,7 @@ def test_what_is_gone_or_pruned_is_forgotten(
     cache, archives = os.fsencode(tmp_path / "cache"), tmp_path / "repository" / "archives"
     with Catalog(repository, cache) as catalog:
         assert found(catalog, 0)
-    shutil.copy(archives / two[0] / "index.1", archives / two[0] / "index.2")
+    put_generation(archives / two[0] / "index.1", 2)
     shutil.rmtree(archives / two[1])
     with Catalog(reopened(repository), cache) as catalog:
         assert [found(catalog, 0), found(catalog, 1)] == [[(two[0], 0)], []]

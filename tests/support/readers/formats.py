@@ -20,6 +20,7 @@ from ibtfs.format import (
     frames,
     index,
     moment,
+    objects,
     packing,
     parity,
     point,
@@ -73,11 +74,11 @@ def read_point(data: bytes) -> None:
     if not isinstance(point_id, str) or not point.POINT_ID.match(point_id):
         point_id = POINT_ID
     name = f"points/{point_id}"
-    key, address = frames.object_key(REPOSITORY, name), frames.Address(frames.MANIFEST, 0, 1)
-    framed = frames.encode_frame(key, address, data, CODEC)
-    found = point.decode_point(framed, name, point_id, PlainKeys(REPOSITORY))
-    again = point.encode_point(found, name, PlainKeys(REPOSITORY), CODEC)
-    assert point.decode_point(again, name, point_id, PlainKeys(REPOSITORY)) == found
+    keys = PlainKeys(REPOSITORY)
+    stored = objects.encode_object(keys, name, frames.MANIFEST, data, CODEC)
+    found = point.decode_point(stored, name, point_id, keys)
+    again = point.encode_point(found, name, keys, CODEC)
+    assert point.decode_point(again, name, point_id, keys) == found
     row = packing.unpack(packing.pack(point.row_of_point(found)), WHERE)
     assert point.point_of_row(row) == found
     displayed_names([found], timezone.utc)
@@ -113,14 +114,14 @@ def read_runs(data: bytes) -> None:
 
 def read_table(data: bytes) -> None:
     """The table of a file of a megabyte."""
-    found = tables.decode_table(data, 1 << 20, WHERE)
+    found = tables.decode_table(data, 1 << 20, 1, WHERE)
     for table in found.values():
         assert table.find(table.end - 1) == len(table.starts) - 1
         assert all(table.find(start) == row for row, start in enumerate(table.starts))
-    assert tables.decode_table(tables.encode_table(found), 1 << 20, WHERE) == found
+    assert tables.decode_table(tables.encode_table(found, 1), 1 << 20, 1, WHERE) == found
 
 
-_TRAILER = struct.Struct("<HHIQ")  # version, flags, table size, its offset
+_TRAILER = struct.Struct("<HHIQH")  # version, flags, table size, its offset, envelope size
 
 
 def read_end(data: bytes) -> None:
@@ -128,12 +129,12 @@ def read_end(data: bytes) -> None:
     if len(data) < _TRAILER.size:
         raise IbtfsError("no trailer")
     key = frames.object_key(REPOSITORY, "x")
-    body = tables.MAGIC + data[: _TRAILER.size] + REPOSITORY
+    body = tables.MAGIC + data[:16] + REPOSITORY + data[16 : _TRAILER.size] + bytes(6)
     tail = body + blake3(body, key=key).digest(16) + data[_TRAILER.size :]
-    _, _, size, offset = _TRAILER.unpack_from(data)
+    _, _, size, offset, _ = _TRAILER.unpack_from(data)
     whole = offset + size + len(tail)
     end = tables.find_end(key, REPOSITORY, tail, whole, WHERE)
-    assert sum(end.trailer) + tables.TRAILER_SIZE == end.size <= whole
+    assert end.trailer.end + tables.TRAILER_SIZE == end.size <= whole
     assert tables.encode_trailer(key, REPOSITORY, end.trailer) in tail
 
 

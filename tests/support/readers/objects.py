@@ -7,6 +7,7 @@ import functools
 import itertools
 import os
 import shutil
+import struct
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +18,11 @@ from blake3 import blake3
 from ibtfs.actions.check import check
 from ibtfs.actions.observer import Observer
 from ibtfs.errors import IbtfsError, IntegrityError
-from ibtfs.format import bundle, parity, tables
-from ibtfs.format.frames import HEADER, MANIFEST, Address, encode_frame, object_key
+from ibtfs.format import bundle, objects, parity, tables
+from ibtfs.format.frames import HEADER, MANIFEST, NOTE, encode_frame, object_key
 from ibtfs.format.index import ContentRecord, IndexHeader, is_archive_id
 from ibtfs.format.keys import PlainKeys
+from ibtfs.format.objects import encode_object
 from ibtfs.format.packing import pack, unpack_bodies
 from ibtfs.format.point import POINT_ID as POINT_ID_FORM
 from ibtfs.format.point import Point
@@ -28,7 +30,7 @@ from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.contents.slabs import head_digest
-from ibtfs.store.damage_notes import DamageNotes, _decode_note
+from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.leftovers import FENCED
 from ibtfs.store.lock import parse_holder
 from ibtfs.store.manifest_copies import ManifestCopies
@@ -55,6 +57,7 @@ from tests.support.readers.base import (
 from tests.support.views import viewed_tree
 
 POINT_TOKEN = (1, 2, 3, 4)
+KEYS = PlainKeys(REPOSITORY)
 
 
 @functools.cache
@@ -101,7 +104,7 @@ def read_archive(data: bytes) -> None:
     name = layout.archive_object(archive_id, layout.INDEX)
     file = framed_file(REPOSITORY, name, frames)
     storage: Any = MemoryStorage({f"{name}.1": file})
-    archive = ArchiveReader(storage, PlainKeys(REPOSITORY), archive_id, ByteCache(1 << 20))
+    archive = ArchiveReader(storage, KEYS, archive_id, ByteCache(1 << 20))
     assert archive.kinds
     failures = []
     for number, record in first_of(archive.contents(), 50):
@@ -163,9 +166,9 @@ def read_repository(data: bytes) -> None:
 def _put_manifest(path: Path, manifest: Any) -> None:
     point_id = manifest.get("id") if isinstance(manifest, dict) else None
     if isinstance(point_id, str) and POINT_ID_FORM.match(point_id):
-        key = object_key(REPOSITORY, layout.point(point_id))
-        frame = encode_frame(key, Address(MANIFEST, 0, 1), packed(manifest), CODEC)
-        (path / layout.point(point_id)).write_bytes(frame)
+        name = layout.point(point_id)
+        stored = encode_object(KEYS, name, MANIFEST, packed(manifest), CODEC)
+        (path / name).write_bytes(stored)
 
 
 def _look(repository: Repository, point: Point, failures: list[IbtfsError]) -> None:
@@ -232,9 +235,26 @@ def read_sidecar(data: bytes) -> None:
 
 def read_note(data: bytes) -> None:
     """A note of damage."""
-    found = frozenset(_decode_note(data, WHERE))
-    storage: Any = MemoryStorage({layout.damage_note("0-0"): data})
-    assert DamageNotes(storage).contents() == found
+    name = layout.damage_note("0-0")
+    note = encode_object(KEYS, name, NOTE, data, CODEC)
+    storage: Any = MemoryStorage({name: note})
+    notes = DamageNotes(storage, KEYS, CODEC)
+    found = notes._read(name)
+    assert notes.contents() == frozenset(found)
+
+
+_OBJECT = struct.Struct("<HHHHI")  # version, flags, sizes of envelope, signature and frame
+
+
+def read_object(data: bytes) -> None:
+    """A small object whose head has a checksum that is right: what that says, and what follows."""
+    head = objects.MAGIC + data[: _OBJECT.size]
+    whole = head + blake3(head).digest(4) + data[_OBJECT.size :]
+    envelope, frame, signature = objects.split_object(whole, WHERE)
+    assert whole[objects.HEAD_SIZE :].startswith(envelope + frame + signature)
+    raw = objects.decode_object(KEYS, "x", NOTE, whole, WHERE)
+    again = encode_object(KEYS, "x", NOTE, raw, CODEC)
+    assert objects.decode_object(KEYS, "x", NOTE, again, WHERE) == raw
 
 
 def read_names(data: bytes) -> None:
@@ -305,7 +325,8 @@ OBJECTS: dict[str, Reader] = {
     "cached-manifests": Reader(read_copies),
     "catalog": Reader(read_catalog, Shape.BYTES),
     "names": Reader(read_names, Shape.TEXT),
-    "note-of-damage": Reader(read_note, Shape.JSON),
+    "note-of-damage": Reader(read_note),
     "repository": Reader(read_repository),
     "sidecar": Reader(read_sidecar),
+    "small-object": Reader(read_object, Shape.BYTES),
 }

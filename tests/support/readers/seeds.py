@@ -13,6 +13,7 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.protect import protect
 from ibtfs.format import parity
 from ibtfs.format.acl import _ENTRY, _VERSION
+from ibtfs.format.bundle import Ends
 from ibtfs.format.entry import XATTRS
 from ibtfs.format.frames import (
     BUNDLE,
@@ -20,6 +21,7 @@ from ibtfs.format.frames import (
     HEADER,
     MANIFEST,
     MAPS,
+    NOTE,
     SLABS,
     STATES,
     Address,
@@ -28,6 +30,7 @@ from ibtfs.format.frames import (
     object_key,
 )
 from ibtfs.format.keys import PlainKeys
+from ibtfs.format.objects import decode_object, encode_object
 from ibtfs.format.packing import pack, unpack, unpack_bodies
 from ibtfs.format.point import FIELDS_VERSION, decode_point, row_of_point
 from ibtfs.format.rsync import Signature, make_signature
@@ -41,9 +44,9 @@ from ibtfs.toolkit.vault import KIND as VAULT_KIND
 from tests.support import CHECKOUT, damage
 from tests.support.bundles import make_points, put_together
 from tests.support.memory import BytesObject
-from tests.support.readers.base import Frames
+from tests.support.readers.base import CODEC, Frames
 from tests.support.readers.formats import _TRAILER, BASE
-from tests.support.readers.objects import POINT_TOKEN
+from tests.support.readers.objects import _OBJECT, KEYS, POINT_TOKEN
 from tests.support.repositories import back_up, create, settled
 from tests.support.trees import Fifo, File, Hardlink, Symlink, make_tree
 
@@ -51,6 +54,7 @@ LARGEST = 16 << 10
 """Of a seed, in bytes: larger ones are no more than many of the same."""
 Seed = tuple[str, bytes]
 RECORDS = {HEADER: "index-header", CONTENTS: "record", STATES: "state", SLABS: "slabs"}
+NOTED = encode_object(KEYS, "x", NOTE, b"what it holds", CODEC)
 
 WORDS = {
     "moment": (
@@ -69,7 +73,7 @@ WORDS = {
         b"data.1\nsigs.2\nindex.10\nindex.1.parity.10\npoints.3\nredundancy.10\nremoved",
         b"shared_1795169702_host_123_0123abcd\nindex.1.0123abcd01234567.part\n0123456789abcdef",
     ),
-    "note-of-damage": (json.dumps({"contents": {"20261120T101112Z_host_0a.0": [1, 2]}}).encode(),),
+    "note-of-damage": (pack({"contents": {"20261120T101112Z_host_0a.0": [1, 2]}}),),
     "acl": (
         _VERSION + b"".join(_ENTRY.pack(*row) for row in ((1, 6, 0), (2, 7, 1000), (8, 5, 50))),
     ),
@@ -81,7 +85,10 @@ WORDS = {
     "frame": (
         b"\x01\x00\x00\x00\x05\x00\x00\x00hello", b"\x01\x01\x01\x00\x00\x04\x00\x00" + bytes(20),
     ),
-    "end-of-file": (_TRAILER.pack(1, 0, 500, 9000) + b"\n",),
+    "end-of-file": (
+        _TRAILER.pack(1, 0, 500, 9000, 0) + b"\n", _TRAILER.pack(1, 1, 500, 9000, 100),
+    ),
+    "small-object": (NOTED[8:20] + NOTED[24:], _OBJECT.pack(1, 1, 5, 3, 7) + bytes(20)),
     "xattrs": (pack({b"user.a": b"b", b"system.posix_acl_access": _VERSION + bytes(8)}),),
 }  # fmt: skip
 
@@ -133,7 +140,7 @@ def _of_repository(files: dict[str, bytes], repository: bytes) -> Iterator[Seed]
         if name == "ibtfs.json":
             yield "configuration", data
         elif folder == "points":
-            raw = _raw(repository, name, MANIFEST, data)
+            raw = decode_object(PlainKeys(repository), name, MANIFEST, data, name)
             manifests.append(unpack(raw, name))
             yield "manifest", raw
             row = (
@@ -143,14 +150,14 @@ def _of_repository(files: dict[str, bytes], repository: bytes) -> Iterator[Seed]
             )
             yield "cached-manifests", pack((FIELDS_VERSION, [row]))
         elif folder == "bundles":
-            directory = _raw(repository, name, BUNDLE, data[TRAILER_SIZE:], exact=False)
+            directory = _directory(repository, name, data)
             yield "bundle-directory", directory
             yield "bundle", directory
         elif ".parity." in base or base.startswith("points."):
             yield from _of_sidecar(data, name)
         elif folder == "archives":
             frames = _frames(repository, name.rpartition(".")[0], data, name)
-            yield "frame-table", encode_table(_opened(repository, name, data).tables)
+            yield "frame-table", encode_table(_opened(repository, name, data).tables, 1)
             yield from _of_frames(frames)
             if base.startswith("index"):
                 yield "archive", pack(frames)
@@ -159,12 +166,12 @@ def _of_repository(files: dict[str, bytes], repository: bytes) -> Iterator[Seed]
         yield "repository", pack((tuple(manifests), indexes))
 
 
-def _raw(repository: bytes, name: str, stream: int, data: bytes, *, exact: bool = True) -> bytes:
-    key, address = object_key(repository, name), Address(stream, 0, 1)
-    if not exact:  # the label says how long it is; the trailer says the same
-        size = int.from_bytes(data[-TRAILER_SIZE:][12:16], "little")
-        data = data[:size]
-    return decode_frame(key, address, data, name).raw
+def _directory(repository: bytes, name: str, data: bytes) -> bytes:
+    """The values of the directory at the beginning of a bundle."""
+    ends = Ends(repository, name, name)
+    offset, size, _ = ends.trailer(data[:TRAILER_SIZE], len(data), is_label=True)
+    key, address = object_key(repository, name), Address(BUNDLE, 0, 1)
+    return decode_frame(key, address, data[offset : offset + size], name).raw
 
 
 def _opened(repository: bytes, name: str, data: bytes) -> FrameFileReader:
