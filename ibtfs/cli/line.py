@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -10,26 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ibtfs.cli.command import option_field, options_of
-from ibtfs.cli.output import shown
-from ibtfs.cli.secrets import (
-    asked_secrets,
-    checked,
-    given_secrets,
-    is_secret_in_environment,
-    new_key_file,
-    new_passphrase,
-)
+from ibtfs.cli.unlocking import Unlocking
 from ibtfs.cli.words import LocalPath, Speed
 from ibtfs.errors import UsageError
 
 if TYPE_CHECKING:
-    from ibtfs.format.config import Config
-    from ibtfs.store.keyring import Secret
     from ibtfs.store.repository import Repository
-    from ibtfs.store.sealing import SecretUnlock
-    from ibtfs.store.storage.base import FolderStorage
     from ibtfs.store.storage.opening import Place
-    from ibtfs.store.unlocking import Sealer, UnlockedKeys
 
 
 @dataclass(frozen=True)
@@ -43,6 +30,10 @@ class Line:
     limit_download: int = option_field(
         "--limit-download", metavar="RATE", type=Speed(), default=0,
         help="Read no more than RATE a second.",
+    )  # fmt: skip
+    endpoint: str = option_field(
+        "--endpoint", metavar="URL", default="",
+        help="The server of an address s3://BUCKET that names none itself.",
     )  # fmt: skip
 
     key_file: tuple[bytes, ...] = option_field(
@@ -65,72 +56,37 @@ class Line:
         """The repository at *place*; if a key was given it is to be sealed, or may be otherwise."""
         from ibtfs.store.repository import Repository
 
-        def unlock(storage: FolderStorage, config: Config, text: bytes) -> UnlockedKeys | None:
-            if not config.is_sealed and (may_be_unsealed or not self._has_key):
-                return None
-            found = self._unlocked.get((storage.root, text))
-            if found is None:
-                found = self.unlock(storage.root)(storage, config, text)
-                self._unlocked[storage.root, text] = found
-            return found
-
+        unlock = self.keys.unlock_unsealed_too if may_be_unsealed else self.keys.unlock
         return Repository.open(place, unlock=unlock, **how)
 
-    def unlock(self, root: bytes) -> SecretUnlock:
-        """What opens the sealed repository at *root*: what was given, or what a person says."""
-        from ibtfs.store.sealing import SecretUnlock
-
-        secrets = self._given or asked_secrets(shown(root))
-        return SecretUnlock(secrets, is_expected=bool(self._given))
-
-    def sealer(self, root: bytes, *, seal: bool | None) -> Sealer | None:
-        """What makes the keys of the new repository at *root*; None if it is not to be sealed.
-
-        Without a word on that it is if a key was given.  Raises UsageError.
-        """
-        if seal is False and self._has_key:
-            raise UsageError("A key was given, and the repository is not to be sealed: say which")
-        if not (seal or self._has_key):
-            return None
-        from ibtfs.store.sealing import SecretSealer
-
-        made = [new_key_file(path) for path in self.key_file[:1]]
-        found = made or self._given or [new_passphrase(f"New passphrase of {shown(root)}")]
-        return SecretSealer(checked(found[0]), "")
-
-    @property
-    def is_asking(self) -> bool:
-        """Whether a person may have to be asked for what opens a repository."""
-        return not self._has_key and sys.stdin.isatty()
-
-    @property
-    def _has_key(self) -> bool:
-        """Whether anything but a person says what opens repositories."""
-        return bool(self.key_file or self.passphrase_fd or is_secret_in_environment())
-
     @cached_property
-    def _unlocked(self) -> dict[tuple[bytes, bytes], UnlockedKeys | None]:
-        """What was unlocked before: a passphrase is asked for once, and takes a second."""
-        return {}
-
-    @cached_property
-    def _given(self) -> list[Secret]:
-        """Read once: what a file descriptor gives is gone then."""
-        return given_secrets(self.key_file, self.passphrase_fd)
+    def keys(self) -> Unlocking:
+        """What opens the repositories of this command."""
+        return Unlocking(self.key_file, self.passphrase_fd)
 
     def place(self, given: bytes) -> Place:
-        """What the repository at *given* is opened by."""
+        """What the repository at *given* is opened by.  Raises UsageError."""
         return self.places(given)[0]
 
     def places(self, *given: bytes) -> list[Place]:
         """The same for several that one command works on; they share the limits."""
+        found = self._at_endpoint(given) if self.endpoint else given
         if not (self.limit_upload or self.limit_download):
-            return [*given]
+            return [*found]
         from ibtfs.store.storage.limited import Limits, Rate
         from ibtfs.store.storage.opening import storage_at
 
         limits = Limits(Rate(self.limit_upload), Rate(self.limit_download))
-        return [storage_at(place, limits) for place in given]
+        return [storage_at(place, limits) for place in found]
+
+    def _at_endpoint(self, given: Sequence[bytes]) -> Sequence[bytes]:
+        """Those of *given* that are of S3 with the endpoint, if they name none; and the others."""
+        from ibtfs.store.storage.address import at_endpoint
+
+        found = [at_endpoint(place, self.endpoint) for place in given]
+        if found == [*given]:
+            raise UsageError("--endpoint is for an address s3://BUCKET that names none itself")
+        return found
 
 
 line_options = options_of(Line, "line", section="Repository")

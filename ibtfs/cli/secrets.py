@@ -10,11 +10,11 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ibtfs.errors import UsageError
+from ibtfs.errors import LibraryMissing, UsageError
 
 if TYPE_CHECKING:
     from ibtfs.store.keyring import Secret
@@ -24,6 +24,7 @@ KEY_FILE = "IBTFS_KEY_FILE"
 PASSPHRASE_LIMIT = 64 << 10
 KEY_FILE_LIMIT = 1 << 20
 TRIES = 3
+SERVICE = "ibtfs"
 NEW_KEY_BYTES = 32
 
 
@@ -51,6 +52,48 @@ def asked_secrets(repository: str) -> Iterator[Secret]:
         text = click.prompt(f"Passphrase of {repository}", hide_input=True, err=True)
         yield _passphrase(text.encode("utf-8", "surrogateescape"))
         click.echo("That does not open it.", err=True)
+
+
+def remembered_secret(repository: bytes) -> Secret | None:
+    """What the desktop's keyring has for the repository with this id, if there is such a keyring.
+
+    That it is locked, or asks nobody, counts as nothing.
+    """
+    library = _desktop()
+    if library is None:
+        return None
+    try:
+        text = library.get_password(SERVICE, repository.hex())
+    except library.errors.KeyringError:
+        return None
+    return None if text is None else _passphrase(text.encode())
+
+
+def remember_secret(repository: bytes, secret: Secret | None) -> None:
+    """Have the desktop's keyring know *secret*, a passphrase; None: no more.
+
+    Raises LibraryMissing, UsageError.
+    """
+    library = _desktop()
+    if library is None:
+        raise LibraryMissing("For the desktop's keyring install: pip install 'ibtfs[keyring]'")
+    try:
+        if secret is not None:
+            library.set_password(SERVICE, repository.hex(), secret.data.decode())
+        elif library.get_password(SERVICE, repository.hex()) is not None:
+            library.delete_password(SERVICE, repository.hex())
+    except library.errors.KeyringError as error:
+        raise UsageError(f"The desktop's keyring cannot be used: {error}") from error
+
+
+def _desktop() -> Any:
+    """The library of the desktop's keyring; None if it is not installed."""
+    try:
+        import keyring
+        import keyring.errors
+    except ImportError:
+        return None
+    return keyring
 
 
 def new_passphrase(what: str) -> Secret:
@@ -127,11 +170,16 @@ def _told_by(command: str) -> Secret:
 
 
 def _passphrase(data: bytes) -> Secret:
-    from ibtfs.sealing.slots import PASSPHRASE, passphrase_bytes
+    """What was said: a passphrase, or what a recovery sheet has printed on it."""
+    from ibtfs.sealing.sheet import decode_sheet
+    from ibtfs.sealing.slots import PASSPHRASE, SHEET, passphrase_bytes
     from ibtfs.store.keyring import Secret
 
     try:
         text = data.decode()
     except UnicodeDecodeError:
         raise UsageError("The passphrase is not text in UTF-8") from None
-    return Secret(PASSPHRASE, passphrase_bytes(text))
+    try:
+        return Secret(SHEET, decode_sheet(text))
+    except UsageError:
+        return Secret(PASSPHRASE, passphrase_bytes(text))

@@ -21,6 +21,7 @@ def test_every_command_that_takes_a_repository_has_them(name: str) -> None:
     network = shown.split("\nNetwork:\n")[1].split("\n\n")[0]
     assert "--limit-upload RATE" in network
     assert "--limit-download RATE" in network
+    assert "--endpoint URL" in network
 
 
 def took(*words: object, code: int = 0) -> float:
@@ -58,3 +59,15 @@ def test_one_limit_is_for_all_that_is_read(source: Path, tmp_path: Path) -> None
 def test_wrong_limits_are_told(repo: Path) -> None:
     assert "is not a size" in run("list", "--limit-upload", "fast", repo, code=2).stderr
     run("list", "--limit-upload", "0", repo)
+
+
+@pytest.mark.parametrize("place", ["folder", "s3://bucket/x?endpoint=http://127.0.0.1:1"])
+def test_an_endpoint_that_is_for_nothing_is_told(place: str, tmp_path: Path) -> None:
+    repo = place if "://" in place else tmp_path / place
+    told = run("list", "--endpoint", "http://127.0.0.1:1", repo, code=2).stderr
+    assert "--endpoint is for an address s3://" in told
+
+
+def test_a_wrong_endpoint_is_told() -> None:
+    told = run("list", "--endpoint", "127.0.0.1:8333", "s3://bucket/x", code=2).stderr
+    assert "endpoint is not like https://HOST" in told

@@ -229,6 +229,26 @@ def test_a_backup_that_is_killed_leaves_nothing_that_the_next_one_cannot_use(
     assert_whole(place, "latest", source, tmp_path / "back")
 
 
+def test_the_endpoint_may_be_an_option(gate: HttpGate, source: Path, tmp_path: Path) -> None:
+    one, two = (f"s3://{BUCKET}/{tmp_path.name}/{name}" for name in ("one", "two"))
+    there = ("--endpoint", gate.url)
+    run("backup", "-q", *there, source, one)
+    run("copy", "-q", *there, one, two)
+    run("copy", "-q", *there, two, tmp_path / "folder")
+    shown = [run_json("list", *words)["points"] for words in (
+        (*there, one), (*there, two), (tmp_path / "folder",))]  # fmt: skip
+    assert shown[0] == shown[1] == shown[2] != []
+    mountpoint = tmp_path / "mnt"
+    mountpoint.mkdir()
+    assert outside("mount", "-q", *there, one, mountpoint).returncode == 0
+    try:
+        assert (mountpoint / "source/latest/a").read_bytes() == (source / "a").read_bytes()
+    finally:
+        assert outside("umount", mountpoint).returncode == 0
+    wrong = f"{two}?endpoint=http://127.0.0.1:1"  # what an address says of itself comes first
+    assert "not reached" in run("copy", "-q", *there, one, wrong, code=1).stderr
+
+
 def test_two_machines_at_once(place: str, source: Path, tmp_path: Path) -> None:
     assert_two_machines_at_once(place, source, copied(source, tmp_path / "other"))
 

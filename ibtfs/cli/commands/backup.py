@@ -193,7 +193,7 @@ def _repository(
     if not options.stdin_name and not any(map(os.path.lexists, sources)):
         missing = ", ".join(map(shown, sources))
         raise SourceError(f"{missing}: no such file or folder; no repository was made")
-    sealer = line.sealer(place.root, seal=None)
+    sealer = line.keys.sealer(place.root, seal=None)
     return Repository.create(place, os.urandom(16), sealer=sealer), True
 
 

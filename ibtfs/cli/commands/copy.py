@@ -137,7 +137,7 @@ def _made(line: Line, there: Repository, to_place: Place, *, seal: bool | None) 
     place.check_new()
     config = there.config
     wanted = config.is_sealed if seal is None else seal
-    sealer = line.sealer(place.root, seal=True) if wanted else None
+    sealer = line.keys.sealer(place.root, seal=True) if wanted else None
     return Repository.create(
         place, os.urandom(16), shared=config.shared, level=config.level, sealer=sealer
     )

@@ -62,9 +62,9 @@ def command(
 
     place = storage_at(line.place(repository))
     place.check_new()
-    if seal is None and line.is_asking and not (quiet or as_json):
+    if seal is None and line.keys.is_asking and not (quiet or as_json):
         seal = click.confirm(ASKED, default=True, err=True)
-    sealer = line.sealer(place.root, seal=seal)
+    sealer = line.keys.sealer(place.root, seal=seal)
     made = Repository.create(place, os.urandom(16), shared=shared, level=level, sealer=sealer)
     if as_json:
         emit_json({**json_bytes(made.path, "repository"), "id": made.id.hex(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +12,7 @@ from ibtfs.cli.command import Command, json_option, option, repository_argument
 from ibtfs.cli.exit_codes import FAILURE
 from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import (
+    counted,
     cut,
     emit_json,
     fitting,
@@ -52,9 +54,10 @@ DISPENSABLE = (6, 2, 4, 5, 8, 7, 3, 1)
 def command(*, repository: bytes, tags: tuple[str, ...], line: Line, as_json: bool) -> int:
     """List the backup points of a repository, source by source, oldest first.
 
-    SIZE is that of the files as they were, STORED what the backup added to the repository. POINT
-    can be given to other commands, and so can the first characters of ID, and AGE. On a narrow
-    terminal the columns are shown that fit.
+    Where several machines have points, the sources of each stand together, below its name. SIZE is
+    that of the files as they were, STORED what the backup added to the repository. POINT can be
+    given to other commands, and so can the first characters of ID, and AGE. On a narrow terminal
+    the columns are shown that fit.
     """
     from ibtfs.store.naming import displayed_names
 
@@ -110,10 +113,17 @@ def _print(repo: Repository, points: PointList, names: dict[str, str]) -> None:
     sources, width = by_source(points.points), screen_width()
     if not sources and not repo.points.ids():
         say(f"No backup points yet; make one: ibtfs backup SOURCE {shown(repo.path)}")
-    for number, (display, mine) in enumerate(sorted(sources.items())):
+    hosts = Counter(point.source.host for point in points.points)
+    before = None
+    for host, display in sorted((mine[-1].source.host, name) for name, mine in sources.items()):
+        mine = sources[display]
         origin = mine[-1].source
-        if number:
+        if before is not None:
             say()
+        if len(hosts) > 1 and host != before:
+            say(cut(f"Host {printable(host)}: {counted(hosts[host], 'point')}", width))
+            say()
+        before = host
         title = f"{printable(display)}  ({printable(origin.host)}:{shown(origin.path)})"
         say(cut(title, width))
         rows = [HEADER, *(_line(repo, point, names[point.id]) for point in mine)]

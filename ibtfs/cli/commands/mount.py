@@ -64,7 +64,7 @@ def command(
         mount = opened()
         mount.serve(lambda: announce(mount.points))
     elif is_bound_to_process(repository):
-        if line.is_asking:
+        if line.keys.is_asking:
             line.open(repository)  # where there is somebody who can be asked
         points = mmap.mmap(-1, 8)  # also seen here
         process.run_in_background(logging_work(_opening(opened, points), mounting.log_file))

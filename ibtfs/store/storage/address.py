@@ -6,7 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, unquote_to_bytes, urlsplit
 
 from ibtfs.errors import UsageError
 
@@ -186,6 +186,15 @@ def s3_address(place: bytes) -> S3Address:
     return S3Address(
         bucket, prefix, endpoint, options.get("region", ""), options.get("profile", "")
     )
+
+
+def at_endpoint(place: bytes, endpoint: str) -> bytes:
+    """*place*, at *endpoint* if it is an address of S3 that names none.  Raises UsageError."""
+    if place[: len(S3)].lower() != S3 or s3_address(place).endpoint:
+        return place
+    check_endpoint(endpoint, os.fsdecode(place))
+    sign = b"&" if b"?" in place else b"?"
+    return place + sign + b"endpoint=" + os.fsencode(quote(endpoint, safe=":/"))
 
 
 def _options(query: str, shown: str) -> dict[str, str]:

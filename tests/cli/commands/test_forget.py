@@ -90,6 +90,30 @@ def test_rules_concern_those_who_are_chosen(days: Path) -> None:
     assert listed(days) == before
 
 
+def test_rules_count_for_each_host_by_itself(tmp_path: Path, source: Path) -> None:
+    """The same path, or the same name, on two machines is two sources."""
+    repo = tmp_path / "repo"
+    for _ in range(3):
+        for host in ("pc", "laptop"):
+            run("backup", "-q", "--host", host, source, repo)
+            run("backup", "-q", "--host", host, "--name", "named", source, repo)
+    words = ("forget", repo, "--keep-last", 1, "-n")
+    told = run_json(*words)
+    assert [group["group"] for group in told["groups"]] == [
+        {"source": name} for name in ("documents", "documents@laptop", "named", "named@laptop")
+    ]
+    assert [len(group["keep"]) for group in told["groups"]] == [1, 1, 1, 1]
+    assert len(told["removed"]) == 8
+    by_host = run_json(*words, "--group-by", "host", "--allow-none")["groups"]
+    assert [group["group"] for group in by_host] == [{"host": "laptop"}, {"host": "pc"}]
+    assert [len(group["keep"]) for group in by_host] == [1, 1]
+    by_path = run_json(*words, "--group-by", "host,path", "--allow-none")["groups"]
+    assert [group["group"]["host"] for group in by_path] == ["laptop", "pc"]
+    run("forget", "-q", repo, "--keep-last", 1, "--host", "laptop")
+    left = [one["host"] for one in run_json("list", repo)["points"]]
+    assert sorted(left) == ["laptop"] * 2 + ["pc"] * 6
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -36,6 +36,27 @@ def test_list(repo: Path) -> None:
         assert point["name"] in shown
 
 
+def test_points_of_several_hosts_stand_together(tmp_path: Path, source: Path) -> None:
+    repo, other = tmp_path / "repo", tmp_path / "another"
+    other.mkdir()
+    for host, path in (("pc", source), ("laptop", source), ("pc", other), ("laptop", source)):
+        run("backup", "--host", host, path, repo)
+    lines = run("list", repo).stdout.splitlines()
+    titles = [line for line in lines if line.startswith("Host ") or "  (" in line]
+    assert titles == [
+        "Host laptop: 2 points",
+        f"documents@laptop  (laptop:{source})",
+        "Host pc: 2 points",
+        f"another  (pc:{other})",
+        f"documents  (pc:{source})",
+    ]
+    assert lines[:2] == [titles[0], ""]
+    assert lines.count("") == 4
+    run("forget", "-q", repo, "documents@laptop/latest", "documents@laptop/latest~1",
+        "--allow-none")  # fmt: skip
+    assert "Host " not in run("list", repo).stdout
+
+
 def test_list_of_an_empty_repository(tmp_path: Path) -> None:
     run("init", tmp_path / "repo")
     assert run_json("list", tmp_path / "repo") == {"points": [], "exit_code": 0}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ibtfs.errors import StorageFailed, UsageError
-from ibtfs.store.storage.address import S3Address, address_of, is_remote
+from ibtfs.store.storage.address import S3Address, address_of, at_endpoint, is_remote
 from ibtfs.store.storage.objects.aws import Keys, Settings, settings_of
 from tests.support.seaweed import KEY, SECRET, aws_environment
 
@@ -168,3 +168,20 @@ def test_what_is_wrong_with_profiles(home: Path) -> None:
     (home / ".aws/credentials").mkdir()
     with pytest.raises(StorageFailed, match="cannot be read"):
         settings_of(PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        (b"s3://bucket/p", S3Address("bucket", "p", "http://h:1/a b")),
+        (b"S3://bucket?profile=x", S3Address("bucket", "", "http://h:1/a b", "", "x")),
+        (b"s3://bucket/p?endpoint=http://own", S3Address("bucket", "p", "http://own")),
+    ],
+)
+def test_an_endpoint_is_for_addresses_that_name_none(place: bytes, expected: S3Address) -> None:
+    assert address_of(at_endpoint(place, "http://h:1/a b")) == expected
+
+
+@pytest.mark.parametrize("place", [b"/folder", b"me@host:s3", b"sftp://host/s3", b"davs://h/s3"])
+def test_an_endpoint_is_for_no_others(place: bytes) -> None:
+    assert at_endpoint(place, "http://h:1") == place
