@@ -51,6 +51,7 @@ COMMANDS = {
     "check": _Lazy("check", "Check a repository for damage."),
     "repair": _Lazy("repair", "Take what is damaged from a copy of the repository."),
     "serve-store": _Lazy("serve_store", "Serve a repository to an ibtfs on another machine."),
+    "key": _Lazy("key", "Change what opens a sealed repository."),
     "help": _Lazy("help", "Show a page of the manual, or the help of a command."),
 }
 

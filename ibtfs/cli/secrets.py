@@ -6,6 +6,7 @@ A passphrase is never a word of the command line, for all on the machine can see
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +25,7 @@ KEY_FILE = "IBTFS_KEY_FILE"
 PASSPHRASE_LIMIT = 64 << 10
 KEY_FILE_LIMIT = 1 << 20
 TRIES = 3
+_LIKE_A_SHEET = re.compile("[A-Z2-7]{56}")
 SERVICE = "ibtfs"
 NEW_KEY_BYTES = 32
 
@@ -182,4 +184,6 @@ def _passphrase(data: bytes) -> Secret:
     try:
         return Secret(SHEET, decode_sheet(text))
     except UsageError:
+        if _LIKE_A_SHEET.fullmatch("".join(text.split())):
+            raise
         return Secret(PASSPHRASE, passphrase_bytes(text))

@@ -34,7 +34,8 @@ class Secret(NamedTuple):
 class Unlocked(NamedTuple):
     """The keys of a repository: their *secrets*, and the slot that was opened.
 
-    *number* is that of the ring; *damaged* are the names of rings that cannot be read.
+    *number* is that of the ring; *damaged* are the names of rings that cannot be read.  *secret* is
+    what opened the slot.
     """
 
     secrets: Secrets
@@ -43,6 +44,7 @@ class Unlocked(NamedTuple):
     number: int
     suite: Suite
     damaged: tuple[str, ...]
+    secret: Secret | None = None
 
     @property
     def refusal(self) -> str:
@@ -94,7 +96,7 @@ class Keyring:
             tried = True
             opened = self._opened(newest.values(), secret)
             if opened is not None:
-                return self._unlocked(newest, opened, damaged)
+                return self._unlocked(newest, opened, damaged)._replace(secret=secret)
         raise WrongKey(
             "The repository is sealed, and this passphrase or key does not open it"
             if tried

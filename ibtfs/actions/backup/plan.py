@@ -57,7 +57,7 @@ def make_plan(repository: Repository, source: Source, *, full: bool) -> Plan:
         epoch = 1 + max(epochs, default=0)
     time_ns = time.time_ns()
     return Plan(
-        run_id=new_id(source.host, time_ns),
+        run_id=new_id(repository, source.host, time_ns),
         time_ns=time_ns,
         source=source,
         display=last.display if last else _display(source, points),
@@ -88,8 +88,13 @@ def _display(source: Source, points: Iterable[Point]) -> str:
     return next(name for name in candidates if name not in taken)
 
 
-def new_id(host: str, time_ns: int) -> str:
-    """A name for a run and its point: the second when it began, host and a random part."""
-    clean = re.sub(r"[^0-9A-Za-z-]", "-", host)[:40] or "host"
+def new_id(repository: Repository, host: str, time_ns: int) -> str:
+    """A name for a run and its point: the second when it began, host and a random part.
+
+    In a sealed repository, where the host is not to be seen, more of it is random.
+    """
     second = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time_ns // 1_000_000_000))
+    if repository.config.is_sealed:
+        return f"{second}_{os.urandom(10).hex()}"
+    clean = re.sub(r"[^0-9A-Za-z-]", "-", host)[:40] or "host"
     return f"{second}_{clean}_{os.urandom(5).hex()}"

@@ -116,8 +116,9 @@ class Work:
     def _stored(self, point: Point, twins: Twins | None, tally: Tally) -> Point | None:
         """Store *point*, beside *twins*; its copy, None if a better one is there already."""
         losses = self._losses_of(twins.ours.state.archive if twins else None)
+        run_id = new_id(self._target, point.source.host, time.time_ns())
         with RunWriter(
-            self._target, new_id(point.source.host, time.time_ns()), epoch=point.epoch,
+            self._target, run_id, epoch=point.epoch,
             catalog=self._catalog, codec=Codec(self._target.config.level), pool=self._pool,
             damaged=losses, beat=self._beat,
         ) as writer:  # fmt: skip

@@ -205,7 +205,7 @@ class Repair:
 
     def _store_anew(self, known: Mapping[Reference, VerifiedBytes]) -> None:
         """Store contents anew whose payload alone is not enough, and lead their records there."""
-        archive_id = f"{new_id(self._options.host, time.time_ns())}.0"
+        archive_id = f"{new_id(self._repository, self._options.host, time.time_ns())}.0"
         try:
             with compression_pool() as pool:
                 stored = store_anew(self._repository, archive_id, known, pool)

@@ -1,0 +1,196 @@
+"""``ibtfs key``."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
+from ibtfs.cli.line import Line, line_options
+from ibtfs.cli.output import counted, emit_json, printable, say, shown
+from ibtfs.cli.secrets import (
+    checked,
+    new_key_file,
+    new_passphrase,
+    read_descriptor,
+    remember_secret,
+)
+from ibtfs.cli.words import LocalPath
+from ibtfs.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ibtfs.actions.keys.run import Identity, KeySlot
+    from ibtfs.store.keyring import Secret
+
+EXAMPLES = """
+    ibtfs key list /media/disk/backups
+    ibtfs key add /media/disk/backups --label "me, at work"
+    ibtfs key add /media/disk/backups --new-key-file ~/.config/ibtfs/key
+    ibtfs key recovery-sheet /media/disk/backups > sheet.txt
+    ibtfs key remove /media/disk/backups 3f09
+"""
+VERBS = ("list", "add", "change", "remove", "recovery-sheet", "rotate", "show", "remember",
+         "forget")  # fmt: skip
+ASKED_FOR = ("list", "recovery-sheet", "show")
+"""What is printed with --quiet, too."""
+NEW = "New key"
+
+
+@click.command("key", cls=Command, examples=EXAMPLES)
+@click.argument("verb", metavar="|".join(VERBS), type=click.Choice(VERBS))
+@repository_argument
+@click.argument("slot", metavar="[KEY]", required=False)
+@option("--new-key-file", type=LocalPath(), metavar="FILE", section=NEW,
+        help="Add this key file, which is made if it is not there; by default a passphrase.",
+        )  # fmt: skip
+@option("--new-passphrase-fd", type=click.IntRange(0), metavar="N", section=NEW,
+        help="Read the new passphrase from this file descriptor; by default it is asked for.",
+        )  # fmt: skip
+@option("--label", default="", metavar="TEXT", section=NEW,
+        help="Whose it is, or where: `list` shows it.")  # fmt: skip
+@line_options
+@quiet_option
+@json_option
+def command(
+    *, verb: str, repository: bytes, slot: str | None, new_key_file: bytes | None,
+    new_passphrase_fd: int | None, label: str, line: Line, quiet: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Change what opens a sealed repository.
+
+    Any passphrase, key file or recovery sheet of a repository opens all of it. `add` adds one,
+    `change` has a new one in the place of the one that was given now, `remove` removes KEY, an id
+    of `list` or the beginning of one. `recovery-sheet` adds and prints one, to be kept on paper.
+    `rotate` seals by another master key what is written from now on. `show` prints what tells the
+    repository from one that somebody else put in its place. `remember` gives the passphrase to the
+    desktop's keyring, `forget` takes it from there.
+
+    A key that was removed opens what somebody copied before: see `ibtfs help sealing`.
+    """
+    if (slot is None) == (verb == "remove"):
+        raise click.UsageError("remove needs a KEY, and nothing else takes one")
+    if (new_key_file or new_passphrase_fd is not None) and verb not in ("add", "change"):
+        raise click.UsageError("A new key is for add and change")
+    keys = _Keys(line, repository)
+    work: dict[str, Callable[[], dict[str, Any]]] = {
+        "list": lambda: _listed(keys.changes.slots()),
+        "add": lambda: _added(keys.changes.add(keys.new(new_key_file, new_passphrase_fd), label)),
+        "change": lambda: _added(keys.changes.exchange(keys.new(new_key_file, new_passphrase_fd))),
+        "remove": lambda: _removed(keys.changes.remove(slot or "")),
+        "recovery-sheet": lambda: _sheet(keys, label),
+        "rotate": lambda: _rotated(keys.changes.rotate()),
+        "show": lambda: _shown(keys.changes.identity()),
+        "remember": lambda: keys.remember(forget=False),
+        "forget": lambda: keys.remember(forget=True),
+    }
+    told = work[verb]()
+    text = told.pop("text")
+    if as_json:
+        emit_json({**told, "exit_code": 0})
+    elif not quiet or verb in ASKED_FOR:
+        say(text)
+    return 0
+
+
+class _Keys:
+    """The keys of the repository at *path*, opened by *line*; *changes* are made to them."""
+
+    def __init__(self, line: Line, path: bytes) -> None:
+        from ibtfs.actions.keys.run import KeyChanges
+        from ibtfs.format.config import CONFIG_LIMIT, decode_config
+        from ibtfs.store import layout
+        from ibtfs.store.repository import Repository
+        from ibtfs.store.storage.base import whole
+        from ibtfs.store.storage.opening import storage_at
+
+        place = storage_at(line.place(path))
+        place.require_there()
+        text = whole(place, layout.CONFIG, CONFIG_LIMIT)
+        config = decode_config(text, layout.CONFIG)
+        if not config.is_sealed:
+            raise UsageError(
+                f"{shown(place.root)} is not sealed and has no keys; `ibtfs copy --seal` makes a "
+                "sealed one of it"
+            )
+        unlock = line.keys.unlock_by(place.root, config.id)
+        self.repository = Repository.open(place, unlock=unlock)
+        assert unlock.found is not None  # or it was not opened
+        self._found = unlock.found
+        self.changes = KeyChanges(self.repository, self._found)
+
+    def new(self, key_file: bytes | None, descriptor: int | None) -> Secret:
+        """What is to open it, too."""
+        if key_file is not None and descriptor is not None:
+            raise click.UsageError("Either a new key file or a new passphrase")
+        if key_file is not None:
+            return new_key_file(key_file)
+        if descriptor is not None:
+            return checked(read_descriptor(descriptor))
+        return new_passphrase(f"New passphrase of {shown(self.repository.path)}")
+
+    def remember(self, *, forget: bool) -> dict[str, Any]:
+        """Have the desktop's keyring know the passphrase that was given now, or no more."""
+        used = None if forget else self._found.secret
+        if used is not None and used.kind == "file":
+            raise UsageError("The desktop's keyring is for passphrases, and a key file was given")
+        remember_secret(self.repository.id, used)
+        knows = "does not know the passphrase" if forget else "knows the passphrase now"
+        return {"remembered": not forget, "text": f"The desktop's keyring {knows}"}
+
+
+def _listed(slots: Sequence[KeySlot]) -> dict[str, Any]:
+    rows = [
+        f"{one.id}  {one.kind:10}  {printable(one.label)}{' (given now)' * one.is_in_use}".rstrip()
+        for one in slots
+    ]
+    return {"keys": [one._asdict() for one in slots], "text": "\n".join(rows)}
+
+
+def _added(slot: KeySlot) -> dict[str, Any]:
+    return {"key": slot._asdict(), "text": f"Added the {slot.kind} {slot.id}"}
+
+
+def _removed(slot: KeySlot) -> dict[str, Any]:
+    return {"key": slot._asdict(), "text": f"Removed the {slot.kind} {slot.id}"}
+
+
+def _rotated(count: int) -> dict[str, Any]:
+    return {"masters": count, "text": f"What is written now is sealed by master key {count}"}
+
+
+def _shown(found: Identity) -> dict[str, Any]:
+    groups = " ".join(found.owner[first : first + 4] for first in range(0, len(found.owner), 4))
+    text = (
+        f"Repository   {found.repository}\nOwner        {groups}\nKeys         state "
+        f"{found.number}, {counted(found.masters, 'master key')}"
+    )
+    return {**found._asdict(), "text": text}
+
+
+def _sheet(keys: _Keys, label: str) -> dict[str, Any]:
+    """Add a recovery sheet, and what is to be printed of it."""
+    from ibtfs.sealing.sheet import SECRET_SIZE, encode_sheet
+    from ibtfs.sealing.slots import SHEET
+    from ibtfs.store.keyring import Secret
+
+    secret = os.urandom(SECRET_SIZE)
+    slot = keys.changes.add(Secret(SHEET, secret), label or "recovery sheet")
+    code, found = encode_sheet(secret), keys.changes.identity()
+    text = "\n".join((
+        "IBTFS RECOVERY SHEET", "",
+        "Whoever has this sheet can read the whole repository. Keep it where you keep your",
+        "papers, and not with the backups.", "",
+        f"Repository   {shown(keys.repository.path)}",
+        f"Id           {found.repository}",
+        f"Owner        {found.owner}",
+        f"Key          {slot.id}",
+        f"Made         {time.strftime('%Y-%m-%d')}", "",
+        *(f"    {row}" for row in code.splitlines()), "",
+        "To use it, type these letters and digits, with or without spaces, wherever ibtfs asks",
+        "for the passphrase; or put them into a file, and: --passphrase-fd 3 3< FILE.",
+    ))  # fmt: skip
+    return {"key": slot._asdict(), "sheet": code, "text": text}
