@@ -8,6 +8,8 @@ from __future__ import annotations
 import signal
 
 DONE, FAILURE, USAGE, INCOMPLETE, NO_REPOSITORY, LOCKED, WRONG_KEY = 0, 1, 2, 3, 10, 11, 12
+ALARMED = "ibtfs.alarmed"
+"""In the context of a command: a repository is not as it was seen before, which is no success."""
 INTERRUPTED = 128 + signal.SIGINT
 READER_GONE = 128 + signal.SIGPIPE
 

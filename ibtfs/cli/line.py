@@ -11,6 +11,7 @@ import click
 
 from ibtfs.cli.command import option_field, options_of
 from ibtfs.cli.unlocking import Unlocking
+from ibtfs.cli.watching import watch_over
 from ibtfs.cli.words import LocalPath, Speed
 from ibtfs.errors import UsageError
 
@@ -57,7 +58,9 @@ class Line:
         from ibtfs.store.repository import Repository
 
         unlock = self.keys.unlock_unsealed_too if may_be_unsealed else self.keys.unlock
-        return Repository.open(place, unlock=unlock, **how)
+        repository = Repository.open(place, unlock=unlock, **how)
+        watch_over(repository)
+        return repository
 
     @cached_property
     def keys(self) -> Unlocking:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, NoReturn
 import click
 
 from ibtfs import __version__
-from ibtfs.cli.exit_codes import EXIT_CODES, USAGE
+from ibtfs.cli.exit_codes import ALARMED, EXIT_CODES, FAILURE, USAGE
 from ibtfs.cli.failures import ReaderGone, debug_in_environment, exit_code_of
 
 PROGRAM = "ibtfs"
@@ -96,6 +96,8 @@ class LazyGroup(click.Group):
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
+            if ctx.meta.get(ALARMED) and not result:
+                return FAILURE
         except BrokenPipeError as error:
             raise ReaderGone from error
         return result

@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from ibtfs.cli.exit_codes import ALARMED, FAILURE
+
 _ESCAPES = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e"}
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 _AGES = ((365 * 86400, "y"), (30 * 86400, "mo"), (7 * 86400, "w"), (86400, "d"), (3600, "h"))
@@ -61,6 +63,9 @@ def emit_json(result: Mapping[str, Any]) -> None:
     """Print the one JSON object of a command."""
     import json
 
+    context = click.get_current_context(silent=True)
+    if context is not None and context.meta.get(ALARMED) and not result.get("exit_code"):
+        result = {**result, "exit_code": FAILURE, "error": context.meta[ALARMED]}
     click.echo(json.dumps(result))
     sys.stdout.flush()
 

@@ -33,11 +33,12 @@ SLABS, SIGNATURES = 32, 33
 MANIFEST = 48
 BUNDLE = 49
 NOTE = 50
+LIST = 51
 STREAMS = {
     TABLE: "table", SMALL: "small", LARGE: "large", LITERALS: "literals", HEADER: "header",
     CONTENTS: "contents", STATES: "states", MAPS: "maps", SLABS: "slabs",
     SIGNATURES: "signatures", MANIFEST: "manifest", BUNDLE: "bundle",
-    NOTE: "note",
+    NOTE: "note", LIST: "list",
 }  # fmt: skip
 DATA_STREAMS = (SMALL, LARGE, LITERALS)
 RECORD_STREAMS = (CONTENTS, STATES, MAPS)

@@ -65,7 +65,7 @@ class Keyring:
         """The rings that are there, by name, the newest first; and what cannot be read, and why."""
         found: dict[str, Sealed] = {}
         damaged: dict[str, IbtfsError] = {}
-        numbers = {name: layout.parse_ring(name) for name in self._storage.list(layout.KEYS)}
+        numbers = {name: layout.parse_numbered(name) for name in self._storage.list(layout.KEYS)}
         names = sorted(filter(numbers.__getitem__, numbers), key=lambda name: -numbers[name])
         for name in names[:OBJECTS_LIMIT]:
             where = f"{layout.KEYS}/{name}"
@@ -171,4 +171,4 @@ def _newest(rings: dict[str, Sealed]) -> dict[str, Sealed]:
 
 
 def _number(where: str) -> int:
-    return layout.parse_ring(where.rpartition("/")[2])
+    return layout.parse_numbered(where.rpartition("/")[2])

@@ -19,8 +19,9 @@ FORGOTTEN: Final = "forgotten"
 COPIED: Final = "copied"
 PROTECTION: Final = "protection"
 KEYS: Final = "keys"
+LISTS: Final = "lists"
 FOLDERS: Final = (
-    ARCHIVES, BUNDLES, COPIED, DAMAGED, FORGOTTEN, KEYS, LOCKS, POINTS, PROTECTION, TAGS,
+    ARCHIVES, BUNDLES, COPIED, DAMAGED, FORGOTTEN, KEYS, LISTS, LOCKS, POINTS, PROTECTION, TAGS,
 )  # fmt: skip
 """The folders that every repository has."""
 NESTED: Final = (ARCHIVES, TAGS)
@@ -190,8 +191,13 @@ def ring(number: int, digits: str) -> str:
     return f"{KEYS}/{number}.{digits}"
 
 
-def parse_ring(name: str) -> int:
-    """The number that *name*, in the folder of keys, says; 0 if it is no ring."""
+def point_list(number: int, digits: str) -> str:
+    """The list of all points of a sealed repository, of this *number*; *digits* are random."""
+    return f"{LISTS}/{number}.{digits}"
+
+
+def parse_numbered(name: str) -> int:
+    """The number that *name*, in the folder of keys or of lists, says; 0 if it says none."""
     found = _RING.match(name)
     return int(found[1]) if found else 0
 

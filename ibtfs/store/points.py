@@ -48,6 +48,7 @@ class Points:
     """The points of one repository; threads may share it.
 
     In *cache_folder*, if there is one, is a copy of the manifests that were read before.
+    *committed* are the ids of those that came from here.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Points:
     ) -> None:
         self._storage, self._config, self._keys = storage, config, keys
         self._read: dict[str, Point] = {}
+        self.committed: list[str] = []
         self._copies = ManifestCopies(cache_folder, config.id) if cache_folder else None
 
     def ids(self) -> list[str]:
@@ -187,6 +189,7 @@ class Points:
             upload.abort()
             self._storage.put_new(name, self._encoded(named))
         self._read[point.id] = named  # what was committed need not be read back
+        self.committed.append(point.id)
         return named
 
     def _others(self, point_id: str) -> tuple[list[Point], list[str]]:
@@ -216,6 +219,7 @@ class Points:
         """Make *point*, which stands in the place of others, visible; they are hidden then."""
         self._storage.put_new(layout.point(point.id), self._encoded(point))
         self._read[point.id] = point
+        self.committed.append(point.id)
 
     def hidden(self) -> list[str]:
         """The ids of points that others stand in the place of, and that are still there."""

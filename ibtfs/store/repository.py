@@ -139,6 +139,10 @@ class Repository:
         if reason:
             raise RepositoryError(f"The repository {self.path_shown!r} is not writable: {reason}")
 
+    def refuse_writing(self, reason: str) -> None:
+        """Have :meth:`require_writable` raise, for this *reason*."""
+        self.unlocked = self.unlocked._replace(refusal=reason)
+
     def is_there(self) -> bool:
         """Whether the repository can still be found: its disk may have been unplugged."""
         try:

@@ -49,7 +49,8 @@ class SecretUnlock:
                 f"{layout.CONFIG}: is not the configuration that the repository was made with"
             )
         self.found = found
-        return unlocked_by(config.id, found.secrets, found.suite, found.refusal)
+        made = unlocked_by(config.id, found.secrets, found.suite)
+        return made._replace(refusal=found.refusal, number=found.number)
 
 
 class SecretSealer:
@@ -75,7 +76,7 @@ class SecretSealer:
             {slot.id: Label(slot.kind, self._label, public_digest(slot))}, blake3(text).digest(),
         )  # fmt: skip
         Keyring(place, repository).write(secrets, [slot], 1, self._suite)
-        return unlocked_by(repository, secrets, self._suite)
+        return unlocked_by(repository, secrets, self._suite)._replace(number=1)
 
 
 def slot_for(secret: Secret, owner: bytes, repository: bytes, stretching: Stretching) -> Slot:
@@ -86,9 +87,7 @@ def slot_for(secret: Secret, owner: bytes, repository: bytes, stretching: Stretc
     )  # fmt: skip
 
 
-def unlocked_by(
-    repository: bytes, secrets: Secrets, suite: Suite, refusal: str = ""
-) -> UnlockedKeys:
+def unlocked_by(repository: bytes, secrets: Secrets, suite: Suite) -> UnlockedKeys:
     """The keys and names that *secrets* make."""
     keys = SealedKeys(repository, secrets, suite, layout.key_owner)
-    return UnlockedKeys(keys, SealedNames(keys), refusal)
+    return UnlockedKeys(keys, SealedNames(keys))

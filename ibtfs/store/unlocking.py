@@ -18,12 +18,14 @@ from ibtfs.store.storage.renamed import Names
 class UnlockedKeys(NamedTuple):
     """The *keys* of a repository, and how its *names* are stored, if that differs from them.
 
-    *refusal* is why nothing may be written by them; empty if it may be.
+    *refusal* is why nothing may be written by them; empty if it may be.  *number* is that of their
+    state, which only grows.
     """
 
     keys: Keys
     names: Names | None = None
     refusal: str = ""
+    number: int = 0
 
 
 Unlock = Callable[[FolderStorage, Config, bytes], "UnlockedKeys | None"]

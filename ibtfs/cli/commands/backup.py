@@ -24,6 +24,7 @@ from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import complain, say, shown
 from ibtfs.cli.points import json_point, tell_damaged
 from ibtfs.cli.progress import Reporter
+from ibtfs.cli.watching import require_unsealed
 from ibtfs.cli.words import LocalPath
 from ibtfs.errors import IbtfsError, NotARepository, SourceError, UsageError
 
@@ -194,6 +195,8 @@ def _repository(
         missing = ", ".join(map(shown, sources))
         raise SourceError(f"{missing}: no such file or folder; no repository was made")
     sealer = line.keys.sealer(place.root, seal=None)
+    if sealer is None:
+        require_unsealed(place.root)
     return Repository.create(place, os.urandom(16), sealer=sealer), True
 
 

@@ -9,6 +9,7 @@ import click
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import emit_json, json_bytes, say, shown
+from ibtfs.cli.watching import accept_unsealed, require_unsealed
 
 EXAMPLES = """
     ibtfs init /media/disk/backups
@@ -65,7 +66,11 @@ def command(
     if seal is None and line.keys.is_asking and not (quiet or as_json):
         seal = click.confirm(ASKED, default=True, err=True)
     sealer = line.keys.sealer(place.root, seal=seal)
+    if sealer is None and seal is None:
+        require_unsealed(place.root)
     made = Repository.create(place, os.urandom(16), shared=shared, level=level, sealer=sealer)
+    if seal is False:
+        accept_unsealed(place.root)
     if as_json:
         emit_json({**json_bytes(made.path, "repository"), "id": made.id.hex(),
                    "sealed": made.config.is_sealed, "exit_code": 0})  # fmt: skip

@@ -18,6 +18,7 @@ from ibtfs.cli.secrets import (
     read_descriptor,
     remember_secret,
 )
+from ibtfs.cli.watching import accept, accept_unsealed, watch_over
 from ibtfs.cli.words import LocalPath
 from ibtfs.errors import UsageError
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ibtfs.actions.keys.run import Identity, KeySlot
+    from ibtfs.format.config import Config
     from ibtfs.store.keyring import Secret
+    from ibtfs.store.repository import Repository
+    from ibtfs.store.storage.base import FolderStorage
 
 EXAMPLES = """
     ibtfs key list /media/disk/backups
@@ -34,8 +38,8 @@ EXAMPLES = """
     ibtfs key recovery-sheet /media/disk/backups > sheet.txt
     ibtfs key remove /media/disk/backups 3f09
 """
-VERBS = ("list", "add", "change", "remove", "recovery-sheet", "rotate", "show", "remember",
-         "forget")  # fmt: skip
+VERBS = ("list", "add", "change", "remove", "recovery-sheet", "rotate", "show", "accept",
+         "remember", "forget")  # fmt: skip
 ASKED_FOR = ("list", "recovery-sheet", "show")
 """What is printed with --quiet, too."""
 NEW = "New key"
@@ -66,7 +70,8 @@ def command(
     `change` has a new one in the place of the one that was given now, `remove` removes KEY, an id
     of `list` or the beginning of one. `recovery-sheet` adds and prints one, to be kept on paper.
     `rotate` seals by another master key what is written from now on. `show` prints what tells the
-    repository from one that somebody else put in its place. `remember` gives the passphrase to the
+    repository from one that somebody else put in its place. `accept` takes a repository as it is,
+    after what was seen before was missing there. `remember` gives the passphrase to the
     desktop's keyring, `forget` takes it from there.
 
     A key that was removed opens what somebody copied before: see `ibtfs help sealing`.
@@ -75,7 +80,10 @@ def command(
         raise click.UsageError("remove needs a KEY, and nothing else takes one")
     if (new_key_file or new_passphrase_fd is not None) and verb not in ("add", "change"):
         raise click.UsageError("A new key is for add and change")
-    keys = _Keys(line, repository)
+    place, config = _configured(line, repository)
+    if not config.is_sealed:
+        return _unsealed(place, verb, as_json=as_json)
+    keys = _Keys(line, place, config, verb)
     work: dict[str, Callable[[], dict[str, Any]]] = {
         "list": lambda: _listed(keys.changes.slots()),
         "add": lambda: _added(keys.changes.add(keys.new(new_key_file, new_passphrase_fd), label)),
@@ -84,6 +92,7 @@ def command(
         "recovery-sheet": lambda: _sheet(keys, label),
         "rotate": lambda: _rotated(keys.changes.rotate()),
         "show": lambda: _shown(keys.changes.identity()),
+        "accept": lambda: _accepted(keys.repository),
         "remember": lambda: keys.remember(forget=False),
         "forget": lambda: keys.remember(forget=True),
     }
@@ -96,28 +105,42 @@ def command(
     return 0
 
 
+def _configured(line: Line, path: bytes) -> tuple[FolderStorage, Config]:
+    """The storage at *path*, and its configuration.  Raises as Repository.open."""
+    from ibtfs.format.config import CONFIG_LIMIT, decode_config
+    from ibtfs.store import layout
+    from ibtfs.store.storage.base import whole
+    from ibtfs.store.storage.opening import storage_at
+
+    place = storage_at(line.place(path))
+    place.require_there()
+    return place, decode_config(whole(place, layout.CONFIG, CONFIG_LIMIT), layout.CONFIG)
+
+
+def _unsealed(place: FolderStorage, verb: str, *, as_json: bool) -> int:
+    """What can be done to a repository that has no keys: it may be accepted as that."""
+    if verb != "accept":
+        raise UsageError(
+            f"{shown(place.root)} is not sealed and has no keys; `ibtfs copy --seal` makes a "
+            "sealed one of it"
+        )
+    accept_unsealed(place.root)
+    if as_json:
+        emit_json({"accepted": [], "exit_code": 0})
+    return 0
+
+
 class _Keys:
-    """The keys of the repository at *path*, opened by *line*; *changes* are made to them."""
+    """The keys of the repository at *place*, opened by *line*; *changes* are made to them."""
 
-    def __init__(self, line: Line, path: bytes) -> None:
+    def __init__(self, line: Line, place: FolderStorage, config: Config, verb: str) -> None:
         from ibtfs.actions.keys.run import KeyChanges
-        from ibtfs.format.config import CONFIG_LIMIT, decode_config
-        from ibtfs.store import layout
         from ibtfs.store.repository import Repository
-        from ibtfs.store.storage.base import whole
-        from ibtfs.store.storage.opening import storage_at
 
-        place = storage_at(line.place(path))
-        place.require_there()
-        text = whole(place, layout.CONFIG, CONFIG_LIMIT)
-        config = decode_config(text, layout.CONFIG)
-        if not config.is_sealed:
-            raise UsageError(
-                f"{shown(place.root)} is not sealed and has no keys; `ibtfs copy --seal` makes a "
-                "sealed one of it"
-            )
         unlock = line.keys.unlock_by(place.root, config.id)
         self.repository = Repository.open(place, unlock=unlock)
+        if verb != "accept":
+            watch_over(self.repository)
         assert unlock.found is not None  # or it was not opened
         self._found = unlock.found
         self.changes = KeyChanges(self.repository, self._found)
@@ -160,6 +183,12 @@ def _removed(slot: KeySlot) -> dict[str, Any]:
 
 def _rotated(count: int) -> dict[str, Any]:
     return {"masters": count, "text": f"What is written now is sealed by master key {count}"}
+
+
+def _accepted(repository: Repository) -> dict[str, Any]:
+    told = accept(repository)
+    rows = "\n".join(("Taken as it is from now on:", *told)) if told else "Nothing was amiss"
+    return {"accepted": told, "text": rows}
 
 
 def _shown(found: Identity) -> dict[str, Any]:

@@ -1,0 +1,164 @@
+"""What this user has seen of sealed repositories: a storage that shows less now is told.
+
+A pin lies in the folder of the state of programs, one file for each repository, and one for each
+place that a sealed repository lay at.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+from blake3 import blake3
+
+from ibtfs.errors import FormatDamaged, WrongKey
+from ibtfs.format.packing import pack, unpack_tuple
+from ibtfs.format.point_list import mark_of
+from ibtfs.store import layout
+from ibtfs.store.cache_file import read_body, write_body
+from ibtfs.store.point_lists import newest_list
+from ibtfs.store.repository import Repository
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What was seen: the number of the *keys*, number and *mark* of the list, and ids of points.
+
+    *missed* are those that are missing, and were accepted as that.
+    """
+
+    keys: int = 0
+    list_number: int = 0
+    mark: bytes = b""
+    points: frozenset[str] = frozenset()
+    missed: frozenset[str] = frozenset()
+
+
+class Pins:
+    """The pins in *folder*, which exists; used by one thread."""
+
+    def __init__(self, folder: bytes) -> None:
+        self._folder = os.fsdecode(folder)
+
+    def require_unsealed(self, root: bytes) -> None:
+        """Raise WrongKey if a sealed repository lay at *root*, where one that is not lies now."""
+        if os.path.exists(self._place(root)):
+            raise WrongKey(
+                f"{os.fsdecode(root)!r} is not sealed, and a sealed repository lay there before: "
+                "nothing was read or stored. If it was made anew by yourself: "
+                "`ibtfs key accept REPO`"
+            )
+
+    def note_place(self, root: bytes) -> None:
+        """Note that a sealed repository lies at *root*."""
+        if not os.path.exists(self._place(root)):
+            write_body(self._place(root), root)
+
+    def drop_place(self, root: bytes) -> None:
+        """Forget what lay at *root*."""
+        if os.path.exists(self._place(root)):
+            os.unlink(self._place(root))
+
+    def _place(self, root: bytes) -> str:
+        return f"{self._folder}/{blake3(root).hexdigest(16)}.place"
+
+    def read(self, repository: bytes) -> Pin:
+        """The pin of a repository; an empty one if it was never seen."""
+        path = self._path(repository)
+        body = read_body(path)
+        if body is None:
+            return Pin()
+        try:
+            version, *values = unpack_tuple(body, path, 6)
+            keys, number, mark, points, missed = values[:5]
+            right = version == VERSION and {type(keys), type(number)} == {int}
+        except (FormatDamaged, ValueError):
+            return Pin()
+        return Pin(keys, number, mark, frozenset(points), frozenset(missed)) if right else Pin()
+
+    def write(self, repository: bytes, pin: Pin) -> None:
+        """Put *pin* in the place of the one that is there."""
+        values: tuple[Any, ...] = (
+            VERSION, pin.keys, pin.list_number, pin.mark, tuple(sorted(pin.points)),
+            tuple(sorted(pin.missed)),
+        )  # fmt: skip
+        write_body(self._path(repository), pack(values))
+
+    def _path(self, repository: bytes) -> str:
+        return f"{self._folder}/{repository.hex()}.pin"
+
+
+class Watch:
+    """Compares *repository*, whose keys have this *number*, with what was seen before."""
+
+    def __init__(self, pins: Pins, repository: Repository, number: int) -> None:
+        self._pins, self._repository, self._number = pins, repository, number
+        self._pin = pins.read(repository.id)
+        self._look()
+        if self._missing():
+            self._look()  # somebody may have removed points, and listed them, in between
+
+    def _look(self) -> None:
+        self._listed = newest_list(self._repository)
+        self._present = frozenset(self._repository.points.ids())
+
+    def alarms(self) -> list[str]:
+        """What is not as it was seen before, or as it must be; a line each."""
+        found, pin = self._listed.found, self._pin
+        told = list(self._listed.damaged)
+        if self._number < pin.keys:
+            told.append(
+                f"{layout.KEYS}/: state {self._number} of the keys, and this machine has seen "
+                f"state {pin.keys}: older ones were put back"
+            )
+        known = (*found.earlier, self._listed.mark)
+        if found.number < pin.list_number or (pin.mark and pin.mark not in known):
+            told.append(
+                f"{layout.LISTS}/: list {found.number} of the points does not follow list "
+                f"{pin.list_number}, which this machine has seen: an older state was put back"
+            )
+        missing = self._missing()
+        if missing:
+            told.append(
+                f"{layout.POINTS}/: {len(missing)} backup points are missing that nobody removed: "
+                f"{', '.join(sorted(missing)[:3])}{' ...' * (len(missing) > 3)}"
+            )
+        back = sorted(one for one in self._present if self._is_gone(one))
+        if back:
+            told.append(
+                f"{layout.POINTS}/: {len(back)} backup points that were removed are there again: "
+                f"{', '.join(back[:3])}{' ...' * (len(back) > 3)}"
+            )
+        return told
+
+    def _missing(self) -> set[str]:
+        """Points that were seen, or listed, are not there, and were not removed by anybody."""
+        absent = (self._pin.points | self._listed.found.points) - self._present - self._pin.missed
+        absent = frozenset(one for one in absent if not self._is_gone(one))
+        return set(absent.difference(self._repository.points.forgotten()) if absent else ())
+
+    def _is_gone(self, point_id: str) -> bool:
+        gone = self._listed.found.gone
+        return bool(gone) and mark_of(self._repository.keys, point_id.encode()) in gone
+
+    def remember(self) -> None:
+        """Pin what is there now, and what this process has added since."""
+        present = self._present | frozenset(self._repository.points.committed)
+        listed = self._listed
+        self._pins.note_place(self._repository.path)
+        pin = replace(
+            self._pin, keys=max(self._number, self._pin.keys), list_number=listed.found.number,
+            mark=listed.mark, points=present,
+        )  # fmt: skip
+        if pin != self._pin:
+            self._pins.write(self._repository.id, pin)
+            self._pin = pin
+
+    def accept(self) -> None:
+        """Take all as it is now, with what is missing."""
+        missed = self._pin.missed | self._missing()
+        self._pin = Pin(missed=frozenset(missed))
+        self.remember()
