@@ -20,6 +20,7 @@ from tests.support.independent_reader import (
     BUNDLE,
     HEAD,
     MANIFEST,
+    NOTE,
     RUNS,
     SHELL,
     STREAMS,
@@ -64,6 +65,8 @@ class Held:
             self.streams.add(BUNDLE)
         points = reader.points()
         self.streams.add(MANIFEST)
+        if reader.damaged():
+            self.streams.add(NOTE)
         self.manifests += [dict(point.values) for point in points]
         shown = {point.values["id"] for point in points}
         self.hidden |= {p.name for p in (path / "points").iterdir()} - shown
@@ -81,7 +84,8 @@ class Held:
             self.bundled_before += "bundles" in part[0] and (
                 (path / "archives" / archive.id / f"{kind}.{int(generation) + 1}").exists()
             )
-            file = ArchiveFile(read_part(*part), reader.id, f"archives/{archive.id}/{kind}")
+            key_name = f"archives/{archive.id}/{kind}"
+            file = ArchiveFile(read_part(*part), reader.id, key_name, int(generation))
             for stream, number, body in self._frames(file):
                 if stream == CONTENTS:
                     indexes.setdefault(int(generation), {})[number] = unpack(body)

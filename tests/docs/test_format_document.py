@@ -27,6 +27,7 @@ from ibtfs.format import (
     extents,
     frames,
     index,
+    objects,
     parity,
     point,
     tables,
@@ -40,7 +41,7 @@ from ibtfs.format.index import ContentRecord, IndexHeader, Reference
 from ibtfs.format.keys import PlainFrames, PlainKeys
 from ibtfs.format.packing import pack, unpack, unpack_map
 from ibtfs.format.tables import StreamTable
-from ibtfs.store import layout, lock, points
+from ibtfs.store import damage_notes, layout, lock, points
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
@@ -59,7 +60,7 @@ from tests.support import independent_reader
 from tests.support.documents import list_tables
 from tests.support.fixtures import DATA
 from tests.support.independent_reader import IndependentReader
-from tests.support.plain import UNKEYED
+from tests.support.plain import UNKEYED, slab_digest
 
 TEXT = (Path(frames.__file__).parent / "FORMAT.rst").read_text()
 FIXTURE = DATA / f"repo-v{frames.FORMAT_VERSION}"
@@ -137,8 +138,17 @@ def test_byte_tables_are_the_structures() -> None:
     assert frames._HEAD.size == frames.HEAD_SIZE == 24
     assert _structure("Sealed data") == frames._SEALED.format
     assert _structure("Trailer") == tables._TRAILER.format + "16s"
-    assert tables.TRAILER_SIZE == 56
+    assert tables.TRAILER_SIZE == 64
     assert tables.MAGIC.hex(" ") in _column("Trailer", "Field")[0]
+    assert _structure("Head of a small object") == objects._HEAD.format + "4s"
+    assert objects.HEAD_SIZE == 24
+    assert objects.MAGIC.hex(" ") in _column("Head of a small object", "Field")[0]
+    assert str(objects.OBJECT_LIMIT) in _column("Head of a small object", "Field")[5]
+    for title, sealed in (
+        ("Trailer", tables.FLAG_SEALED),
+        ("Head of a small object", objects.FLAG_SEALED),
+    ):
+        assert f"flags: bit {sealed} is sealed; else 0" in _column(title, "Field")
     assert f"``{frames._HEAD.format}``" in TEXT
     assert f"``{frames._SEALED.format}``" in TEXT
 
@@ -181,7 +191,7 @@ def test_names_are_those_that_the_code_takes() -> None:
 def test_key_derivation_contexts() -> None:
     contexts = _column("Key derivation contexts", "Context")
     source = "".join(path.read_text() for path in Path(frames.__file__).parent.glob("*.py"))
-    assert sorted(contexts) == sorted(re.findall(r'derive_key_context="([^"]*)"', source))
+    assert sorted(contexts) == sorted(re.findall(r'"(ibtfs 2026 [^"]*)"', source))
     key = blake3(b"r" * 16 + b"points/n", derive_key_context=contexts[0]).digest()
     assert frames.object_key(b"r" * 16, "points/n") == key
 
@@ -230,6 +240,7 @@ def test_limits() -> None:
         "bytes of all those names of an entry, one more for each": entry.XATTR_NAMES_LIMIT,
         "bytes of ibtfs.json": config.CONFIG_LIMIT,
         "bytes of a manifest": points.MANIFEST_LIMIT,
+        "bytes of a note of damage": damage_notes.NOTE_LIMIT,
         "sequence and epoch": point.NUMBER_LIMIT,
         "seconds of utc_offset": point.DAY,
     }
@@ -274,14 +285,15 @@ def test_numbers_in_the_text(words: str, value: int) -> None:
 
 
 def test_values_of_a_bundle() -> None:
-    files = [b"d" * 60, b"i" * 70, b"j" * 80]
-    members = [Member(0, 0, 2, 60), Member(0, 2, 1, 70), Member(1, 2, 3, 80)]
+    files = [b"d" * 70, b"i" * 80, b"j" * 90]
+    members = [Member(0, 0, 2, 70), Member(0, 2, 1, 80), Member(1, 2, 3, 90)]
     archives = ["point-00.0", "point-01.0"]
     name = f"bundles/{16 * '0'}"
     made = bundle.Directory(archives, (1, 0), members, 0)
     first, last = bundle.encode_ends(bytes(16), name, made, Codec())
-    frame = first[56:]
-    assert last[:-56] == frame
+    size = tables.TRAILER_SIZE
+    frame = first[size:]
+    assert last[:-size] == frame
     key = frames.object_key(bytes(16), name)
     raw = frames.decode_frame(key, Address(frames.BUNDLE, 0, 1), frame, "bundle").raw
     values = unpack_map(raw, "bundle")
@@ -291,10 +303,11 @@ def test_values_of_a_bundle() -> None:
     told = TABLES["Columns of the files of a bundle"][1]["Meaning"]
     assert told == "the kind: " + ", ".join(f"{n} for {k}" for n, k in enumerate(layout.KINDS))
     whole = first + b"".join(files) + last
-    assert len(whole) == 112 + 2 * len(frame) + sum(map(len, files))
-    for start, ends in ((0, len(frame) + 56), (len(whole) - 56, len(whole) - 56)):
-        trailer = tables.read_trailer(key, bytes(16), whole[start:][:56], len(whole), "bundle")
-        assert sum(trailer) == ends
+    assert f"all together are {2 * size} + 2 d bytes more" in re.sub(r"\s+", " ", TEXT)
+    assert len(whole) == 2 * size + 2 * len(frame) + sum(map(len, files))
+    for start, ends in ((0, len(frame) + size), (len(whole) - size, len(whole) - size)):
+        trailer = tables.read_trailer(key, bytes(16), whole[start:][:size], len(whole), "bundle")
+        assert (trailer.end, trailer.envelope_size) == (ends, 0)
     read = bundle.Ends(bytes(16), name, "bundle").directory(frame)
     parts = [(m, whole[at : at + m.size]) for n in range(2) for m, at in read.members(n)]
     assert parts == list(zip(members, files))
@@ -446,19 +459,31 @@ def test_values_of_a_slabs_record() -> None:
     assert [unpack(body, "slabs") for body in vault.encode_slabs(new, base)] == [
         ((2, 3, 4), bytes(new.data[48:]))
     ]
-    assert vault.kept_of(digests.slab_digest(bytes(digests.SLAB))) == bytes(24)
-    assert vault.kept_of(digests.slab_digest(bytes(5))) == blake3(bytes(5)).digest()[:24]
+    assert vault.kept_of(slab_digest(bytes(digests.SLAB))) == bytes(24)
+    assert vault.kept_of(slab_digest(bytes(5))) == blake3(bytes(5)).digest()[:24]
 
 
 def test_digests_of_so_many_zero_bytes() -> None:
     rows = TABLES["Digests of so many zero bytes"]
     assert len(rows) == 7
     for size, told in ((int(row["Bytes"]), row["Digest"].strip("`")) for row in rows):
-        hasher = digests.new_hasher()
+        hasher = UNKEYED.hasher()
         hasher.add_zeros(size)
         assert hasher.finish().hex() == told, size
         if size <= 65537:
             assert independent_reader.digest_of(bytes(size)) == hasher.finish()
+
+
+def _manifest(stored: point.Point) -> dict[str, object]:
+    """The values of the manifest of *stored*, as both readers read it."""
+    name, keys = f"points/{stored.id}", PlainKeys(bytes(16))
+    data = point.encode_point(stored, name, keys, Codec())
+    raw = objects.decode_object(keys, name, frames.MANIFEST, data, "manifest")
+    other: dict[str, object] = independent_reader.open_object(
+        data, bytes(16), name, frames.MANIFEST
+    )
+    assert list(unpack_map(raw, "manifest")) == list(other)
+    return other
 
 
 def test_keys_of_a_manifest() -> None:
@@ -466,10 +491,7 @@ def test_keys_of_a_manifest() -> None:
     kinds = {key: kind for key, (kind, _) in point._FIELDS.items()}
     assert {row["Key"]: TYPES_OF_KEYS[row["Type"]] for row in rows} == kinds
     stored = replace(opened_fixture().points.all().points[0], parents=None)
-    data = point.encode_point(stored, f"points/{stored.id}", PlainKeys(bytes(16)), Codec())
-    key = frames.object_key(bytes(16), f"points/{stored.id}")
-    raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
-    assert list(unpack_map(raw, "manifest")) == [row["Key"] for row in rows]
+    assert list(_manifest(stored)) == [row["Key"] for row in rows]
     assert list(stored.statistics) == _column("Statistics", "Key")
 
 
@@ -478,11 +500,8 @@ def test_optional_keys_of_a_manifest() -> None:
     known = replace(
         stored, parents=(point.Parent(0o755, 0, 0),), suffix="0123456789", replaces=("another-0",)
     )
-    name, key = f"points/{stored.id}", frames.object_key(bytes(16), f"points/{stored.id}")
-    data = point.encode_point(known, name, PlainKeys(bytes(16)), Codec())
-    raw = frames.decode_frame(key, Address(frames.MANIFEST, 0, 1), data, "manifest").raw
     optional = _column("Optional keys of a manifest", "Key")
-    assert [k for k in unpack_map(raw, "manifest") if k not in point._FIELDS] == optional
+    assert [k for k in _manifest(known) if k not in point._FIELDS] == optional
     assert str(point.PARENTS_LIMIT) in TABLES["Optional keys of a manifest"][0]["Meaning"]
     assert "6 to 40" in TABLES["Optional keys of a manifest"][1]["Meaning"]
     assert point.SUFFIX.pattern == r"[0-9a-f]{6,40}\Z"
@@ -512,7 +531,6 @@ def test_heads_of_sidecars() -> None:
 
 
 def test_notes_tags_and_locks() -> None:
-    assert "``" + (FIXTURE / "damaged/0123456789abcdef-0").read_text().strip() + "``" in TEXT
     example = re.search(r"``(shared_[^`]*)``", TEXT)
     assert example is not None
     holder = lock.parse_holder(example[1])
@@ -543,7 +561,7 @@ def test_example_of_a_file(tmp_path: Path) -> None:
         PlainFrames(key), identity, {frames.SMALL: table}, len(frame), Codec()
     )
     assert made == _hex("hex-file")
-    shown = unpack(tables.encode_table({frames.SMALL: table}), "table")
+    shown = unpack(tables.encode_table({frames.SMALL: table}, 1), "table")
     assert json.dumps(shown) in re.sub(r"\s+", " ", TEXT)
     assert len(TABLES["Columns of a frame table"]) == len(shown["small"])
 
@@ -553,8 +571,26 @@ def test_example_of_a_file(tmp_path: Path) -> None:
     stored = LocalStorage(os.fsencode(tmp_path)).open(f"{name}.1")
     reader = FrameFileReader(PlainKeys(identity), name, stored)
     assert reader.frame(frames.SMALL, 0).raw == b"hello\n"
-    other = independent_reader.ArchiveFile(path.read_bytes(), identity, name)
+    other = independent_reader.ArchiveFile(path.read_bytes(), identity, name, 1)
+    with pytest.raises(ValueError, match="generation"):
+        independent_reader.ArchiveFile(path.read_bytes(), identity, name, 2)
     assert other.bytes(frames.SMALL, 1, 5) == b"ello"
+
+
+def test_example_of_a_note() -> None:
+    identity, name = bytes(range(16)), "damaged/0123456789abcdef-0"
+    assert f"``{name}``" in TEXT
+    values = {"contents": {"20261120T101502Z_example_0123456789.0": [3]}}
+    assert f"``{json.dumps(values)}``" in re.sub(r"\s+", " ", TEXT)
+    keys = PlainKeys(identity)
+    data = objects.encode_object(keys, name, frames.NOTE, pack(values), Codec())
+    assert data == _hex("hex-note")
+    frame, raw = objects.split_object(data, "note").frame, pack(values)
+    assert f"a frame of {len(frame)} bytes" in TEXT
+    assert f"codec 0, flags 0, raw size {len(raw)}, and its raw" in TEXT
+    assert frame.endswith(raw)
+    assert independent_reader.open_object(data, identity, name, frames.NOTE) == values
+    assert list(values) == _column("Keys of a note of damage", "Key")
 
 
 def test_example_of_runs() -> None:
@@ -575,11 +611,12 @@ def test_gaps_in_a_table_are_read_alike() -> None:
     table = StreamTable()
     for row in ((10, 5, 700, 100), (15, 1, 100, 50), (99, 2, 800, 24)):
         table.add(*row)
-    raw = tables.encode_table({frames.STATES: table})
-    decoded = tables.decode_table(raw, 900, "table")[frames.STATES]
+    table.add(101, 60, 824, 76, runs=40)
+    raw = tables.encode_table({frames.STATES: table}, 3)
+    decoded = tables.decode_table(raw, 900, 3, "table")[frames.STATES]
     assert [decoded.find(n) for n in (9, 10, 15, 16, 98, 100)] == [-1, 0, 1, -1, -1, 2]
     reader = object.__new__(independent_reader.ArchiveFile)
     rows = list(reader._rows(unpack(raw, "table")["states"]))
-    assert [(r.start, r.count, r.offset, r.size) for r in rows] == list(
-        zip(table.starts, table.counts, table.offsets, table.sizes)
+    assert [(r.start, r.count, r.offset, r.size, r.runs) for r in rows] == list(
+        zip(table.starts, table.counts, table.offsets, table.sizes, table.runs)
     )

@@ -23,13 +23,15 @@ from blake3 import blake3
 
 HEAD = struct.Struct("<16sBBHI")
 SEALED = struct.Struct("<BBHIQI")
-TRAILER = struct.Struct("<8sHHIQ16s")
+TRAILER = struct.Struct("<8sHHIQ16sHHI16s")
+OBJECT = struct.Struct("<8sHHHHI4s")
 MAGIC = bytes.fromhex("69627466730d0a1a")
+OBJECT_MAGIC = bytes.fromhex("69627466730d0a1b")
 STREAMS = {
     "small": 1, "large": 2, "literals": 3, "header": 16, "contents": 17, "states": 18, "maps": 19,
     "slabs": 32, "signatures": 33,
 }  # fmt: skip
-TABLE, MANIFEST, BUNDLE = 0, 48, 49
+TABLE, MANIFEST, BUNDLE, NOTE = 0, 48, 49, 50
 HOLE, ZEROS, OWN, BASE, DONOR = range(5)
 RUNS = 1
 ARCHIVE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}")
@@ -102,6 +104,30 @@ def open_frame(key: bytes, stream: int, start: int, count: int, data: bytes) -> 
     return raw, flags
 
 
+def read_trailer(data: bytes, repository: bytes, key: bytes) -> tuple[int, int]:
+    """The size and the offset of the frame that a trailer leads to."""
+    expect(len(data) == TRAILER.size, "size of a trailer")
+    magic, version, flags, size, offset, identity, envelope, *_, checksum = TRAILER.unpack(data)
+    expect(magic == MAGIC and version == 1, "trailer")
+    expect(flags == 0 and envelope == 0, "a trailer of what is sealed")
+    expect(blake3(data[:48], key=key).digest(16) == checksum, "checksum of a trailer")
+    expect(identity == repository, "repository of a trailer")
+    return size, offset
+
+
+def open_object(data: bytes, repository: bytes, name: str, stream: int) -> Any:
+    """The value in the frame of a small object."""
+    magic, version, flags, envelope, signature, size, checksum = OBJECT.unpack_from(data)
+    expect(magic == OBJECT_MAGIC and version == 1, "head of an object")
+    expect(blake3(data[:20]).digest()[:4] == checksum, "checksum of a head")
+    expect(flags == envelope == signature == 0, "an object that is sealed")
+    expect(OBJECT.size + size == len(data), "size of an object")
+    key = derive("ibtfs 2026 object key", repository + name.encode())
+    raw, frame_flags = open_frame(key, stream, 0, 1, data[OBJECT.size :])
+    expect(frame_flags == 0, "flags of the frame of an object")
+    return unpack(raw)
+
+
 def survivors(raw: bytes, start: int, end: int) -> bytes:
     """Bytes *start* to *end* of a frame that has only runs of its bytes."""
     (count,) = struct.unpack_from("<I", raw)
@@ -130,30 +156,31 @@ class Row:
     count: int
     offset: int
     size: int
+    runs: int
 
 
 class ArchiveFile:
-    """One file of frames."""
+    """One file of frames; *name* is that of the object, and what follows it the generation."""
 
-    def __init__(self, data: bytes, repository: bytes, name: str) -> None:
+    def __init__(self, data: bytes, repository: bytes, name: str, generation: int) -> None:
         self.data = data
         self.key = derive("ibtfs 2026 object key", repository + name.encode())
-        trailer = self.data[-56:]
-        magic, version, flags, size, offset, identity = TRAILER.unpack_from(trailer)
-        expect(magic == MAGIC and version == 1 and flags == 0, "trailer")
-        expect(blake3(trailer[:40], key=self.key).digest(16) == trailer[40:], "its checksum")
-        expect(identity == repository and offset + size + 56 == len(self.data), "its values")
+        size, offset = read_trailer(self.data[-TRAILER.size :], repository, self.key)
+        expect(offset + size + TRAILER.size == len(self.data), "place of a frame table")
         raw, _ = open_frame(self.key, TABLE, offset, 1, self.data[offset : offset + size])
         self.rows: dict[int, list[Row]] = {}
-        for stream, columns in unpack(raw).items():
+        table = unpack(raw)
+        expect(table.pop("generation") == generation, "generation of a frame table")
+        for stream, columns in table.items():
             if stream in STREAMS:
                 self.rows[STREAMS[stream]] = list(self._rows(columns))
 
     def _rows(self, columns: list[list[int]]) -> Iterator[Row]:
         start = offset = 0
-        for gap, count, hole, size in zip(*columns, strict=True):
+        for gap, count, hole, size, runs, mark in zip(*columns, strict=True):
             start, offset = start + gap, offset + hole
-            yield Row(start, count, offset, size)
+            expect(mark == 0, "mark of a frame that is not sealed")
+            yield Row(start, count, offset, size, runs)
             start, offset = start + count, offset + size
 
     def find(self, stream: int, address: int) -> Row:
@@ -166,7 +193,9 @@ class ArchiveFile:
     def frame(self, stream: int, row: Row) -> tuple[bytes, int]:
         """The raw bytes and flags of the frame in *row*."""
         data = self.data[row.offset : row.offset + row.size]
-        return open_frame(self.key, stream, row.start, row.count, data)
+        raw, flags = open_frame(self.key, stream, row.start, row.count, data)
+        expect(row.runs == (len(raw) if flags & RUNS else 0), "runs of a frame")
+        return raw, flags
 
     def record(self, stream: int, number: int) -> Any:
         """The value of a record."""
@@ -316,7 +345,7 @@ class Archive:
                 raise LookupError(f"archive {self.id} has no {kind}, or was removed")
             data = read_part(*files[f"{kind}.{max(numbers)}"])
             name = f"archives/{self.id}/{kind}"
-            self._files[kind] = ArchiveFile(data, self.repository.id, name)
+            self._files[kind] = ArchiveFile(data, self.repository.id, name, max(numbers))
         return self._files[kind]
 
     def reference(self, packed: int) -> tuple[Archive, int]:
@@ -532,17 +561,14 @@ class IndependentReader:
         key = derive("ibtfs 2026 object key", self.id + f"bundles/{name}".encode())
         total = os.path.getsize(path)
         frames = []
-        for place in (0, total - 56):
-            label = read_part(path, place, 56)
-            magic, version, flags, size, offset, identity = TRAILER.unpack_from(label)
-            expect(magic == MAGIC and version == 1 and flags == 0, "label of a bundle")
-            expect(blake3(label[:40], key=key).digest(16) == label[40:], "its checksum")
-            expect(identity == self.id, "its repository")
-            expect(offset == 56 if not place else offset + size == place, "its values")
+        for place in (0, total - TRAILER.size):
+            size, offset = read_trailer(read_part(path, place, TRAILER.size), self.id, key)
+            expected = place - size if place else TRAILER.size
+            expect(offset == expected, "place of the directory of a bundle")
             frames.append(read_part(path, offset, size))
         expect(frames[0] == frames[1], "the two directories of a bundle")
         values = unpack(open_frame(key, BUNDLE, 0, 1, frames[0])[0])
-        archives, offset = values["archives"], 56 + len(frames[0])
+        archives, offset = values["archives"], TRAILER.size + len(frames[0])
         expect(archives == sorted(set(archives)), "archives of a bundle")
         expect(len(values["made"]) == len(archives), "times of a bundle")
         last = (-1, -1)
@@ -551,7 +577,7 @@ class IndependentReader:
             last = ordinal, kind
             yield archives[ordinal], f"{KINDS[kind]}.{generation}", offset, size
             offset += size
-        expect(offset + len(frames[0]) + 56 == total, "size of a bundle")
+        expect(offset + len(frames[0]) + TRAILER.size == total, "size of a bundle")
 
     def files(self, archive: str) -> dict[str, Part]:
         """The files of an archive, none of one that was removed: name to path, offset, size."""
@@ -582,8 +608,7 @@ class IndependentReader:
         for name in filter(POINT.fullmatch, os.listdir(f"{self.path}/points")):
             with open(f"{self.path}/points/{name}", "rb") as file:
                 data = file.read()
-            key = derive("ibtfs 2026 object key", self.id + f"points/{name}".encode())
-            values = unpack(open_frame(key, MANIFEST, 0, 1, data)[0])
+            values = open_object(data, self.id, f"points/{name}", MANIFEST)
             expect(values["id"] == name, "id of a point")
             points.append(Point(self, values, self._tags(name)))
         hidden = {name for point in points for name in point.values.get("replaces", ())}
@@ -602,6 +627,7 @@ class IndependentReader:
         found = []
         for name in os.listdir(f"{self.path}/damaged"):
             with open(f"{self.path}/damaged/{name}", "rb") as file:
-                for archive, numbers in json.load(file)["contents"].items():
-                    found += [(archive, number) for number in numbers]
+                note = open_object(file.read(), self.id, f"damaged/{name}", NOTE)
+            for archive, numbers in note["contents"].items():
+                found += [(archive, number) for number in numbers]
         return sorted(found)
