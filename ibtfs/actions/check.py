@@ -22,6 +22,7 @@ from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.lock import SHARED
+from ibtfs.store.point_lists import newest_list
 from ibtfs.store.points import PointList
 from ibtfs.store.protection.healing import damaged_sidecars, is_mark_missing, missing_manifests
 from ibtfs.store.repository import Repository
@@ -69,6 +70,7 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
         _tell_bundles(repository, damages, points.points)
         if read_data:
             _protection(repository, damages)
+            _keys(repository, damages)
         work.tell_slabs()
         _note(repository, damages, observer, refusal)
         counts, missing, now = work.counts, list[str](), points_now(repository)
@@ -131,6 +133,15 @@ def _confirmed(repository: Repository, work: Look) -> Look:
             break
         work, seen = work.again(), now
     return work
+
+
+def _keys(repository: Repository, damages: Damages) -> None:
+    """What of the keys, and of the lists of points, of a sealed repository cannot be read."""
+    for name, message in repository.unlocked.damaged.items():
+        damages.add(name, message)
+    if repository.config.is_sealed:
+        for message in newest_list(repository).damaged:
+            damages.add(f"{layout.LISTS}/", message)
 
 
 def _protection(repository: Repository, damages: Damages) -> None:

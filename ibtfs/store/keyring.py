@@ -34,7 +34,7 @@ class Secret(NamedTuple):
 class Unlocked(NamedTuple):
     """The keys of a repository: their *secrets*, and the slot that was opened.
 
-    *number* is that of the ring; *damaged* are the names of rings that cannot be read.  *secret* is
+    *number* is that of the ring; *damaged* are the rings that cannot be read, and why.  *secret* is
     what opened the slot.
     """
 
@@ -43,7 +43,7 @@ class Unlocked(NamedTuple):
     opened: Opened
     number: int
     suite: Suite
-    damaged: tuple[str, ...]
+    damaged: dict[str, str]
     secret: Secret | None = None
 
     @property
@@ -129,17 +129,17 @@ class Keyring:
     def _unlocked(
         self, newest: dict[str, Sealed], opened: Opened, damaged: dict[str, IbtfsError]
     ) -> Unlocked:
-        told = list(damaged)
+        told = {where: str(error) for where, error in damaged.items()}
         refused: IntegrityError | None = None
         for where, ring in newest.items():
             try:
                 secrets = open_ring(ring, opened, where)
             except IntegrityError as error:
                 refused = error
-                told.append(where)
+                told[where] = str(error)
                 continue
             slots = tuple(slot for slot, _ in ring.slots)
-            return Unlocked(secrets, slots, opened, ring.number, ring.suite, tuple(told))
+            return Unlocked(secrets, slots, opened, ring.number, ring.suite, told)
         assert refused is not None  # there is one ring at least
         raise refused
 

@@ -50,7 +50,7 @@ class SecretUnlock:
             )
         self.found = found
         made = unlocked_by(config.id, found.secrets, found.suite)
-        return made._replace(refusal=found.refusal, number=found.number)
+        return made._replace(refusal=found.refusal, number=found.number, damaged=found.damaged)
 
 
 class SecretSealer:

@@ -5,7 +5,7 @@ Nothing here imports the cryptography: a repository that is not sealed is opened
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ibtfs.errors import WrongKey
@@ -19,13 +19,14 @@ class UnlockedKeys(NamedTuple):
     """The *keys* of a repository, and how its *names* are stored, if that differs from them.
 
     *refusal* is why nothing may be written by them; empty if it may be.  *number* is that of their
-    state, which only grows.
+    state, which only grows; *damaged* is what of it cannot be read, by object.
     """
 
     keys: Keys
     names: Names | None = None
     refusal: str = ""
     number: int = 0
+    damaged: Mapping[str, str] = {}
 
 
 Unlock = Callable[[FolderStorage, Config, bytes], "UnlockedKeys | None"]

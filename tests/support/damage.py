@@ -30,16 +30,17 @@ from ibtfs.actions.source import filesystems
 from ibtfs.errors import IbtfsError
 from ibtfs.format import entry as entry_format
 from ibtfs.format.index import Reference
-from ibtfs.format.keys import PlainKeys
+from ibtfs.format.keys import Keys, PlainKeys
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.repository import Repository
+from ibtfs.store.unlocking import Unlock, locked
 from ibtfs.store.writing import flatten
 from ibtfs.store.writing import run as run_writer
 from ibtfs.view.entry_node import point_node
 from ibtfs.view.tree import RepositoryView
 
-from . import Entry, snapshot
+from . import Entry, sealing, snapshot
 from .memory import BytesObject
 from .trees import Directory, Fifo, File, Hardlink, Sparse, Symlink, make_tree
 from .views import Known, Tree, WrongRead, viewed
@@ -82,20 +83,23 @@ class Sample:
     files: Files
     expected: dict[str, Tree]
     foreign: Files = field(default_factory=dict)
+    unlock: Unlock = locked
+    keys: Keys = field(default_factory=lambda: PlainKeys(b"i" * 16))
 
 
-def build(work: Path) -> Sample:
+def build(work: Path, *, sealed: bool = False) -> Sample:
     """Make the repository, and another one of the same sources, below *work*."""
     with lowered():
-        sample = _build(work / "own", b"i" * 16, 1)
-        sample.foreign = _build(work / "foreign", b"j" * 16, 1).files
+        sample = _build(work / "own", b"i" * 16, 1, sealed=sealed)
+        sample.foreign = _build(work / "foreign", b"j" * 16, 1, sealed=sealed).files
     return sample
 
 
-def _build(work: Path, repository_id: bytes, seed: int) -> Sample:
+def _build(work: Path, repository_id: bytes, seed: int, *, sealed: bool) -> Sample:
     work.mkdir(parents=True)
     path, one, two = os.fsencode(work / "repository"), work / "one", work / "two"
-    Repository.create(path, repository_id)
+    unlock = sealing.unlock() if sealed else locked
+    Repository.create(path, repository_id, sealer=sealing.sealer() if sealed else None)
     rng = random.Random(seed)
     expected: dict[str, Tree] = {}
 
@@ -103,7 +107,9 @@ def _build(work: Path, repository_id: bytes, seed: int) -> Sample:
         time.sleep(0.02)
         tree = snapshot(source)
         chosen = BackupOptions(host="testhost", **options)
-        result = backup(Repository.open(path), os.fsencode(source), chosen, Observer())
+        result = backup(
+            Repository.open(path, unlock=unlock), os.fsencode(source), chosen, Observer()
+        )
         if result.point is None or result.tally.problems:
             raise IbtfsError(f"not backed up: {result.tally.problems}")
         expected[result.point.id] = tree
@@ -117,7 +123,8 @@ def _build(work: Path, repository_id: bytes, seed: int) -> Sample:
     take(two, comment="the second source")
     (one / "doc").write_bytes(b"shorter " + (one / "doc").read_bytes()[:1500])
     take(one, full=True)
-    return Sample(read_files(Path(os.fsdecode(path))), expected)
+    keys = Repository.open(path, unlock=unlock).keys
+    return Sample(read_files(Path(os.fsdecode(path))), expected, {}, unlock, keys)
 
 
 def _repeated(rng: random.Random, size: int) -> bytes:
@@ -165,7 +172,7 @@ def frames_of(sample: Sample, name: str) -> list[tuple[int, int]]:
     data = sample.files[name]
     if not name.startswith("archives/"):
         return [(0, len(data))]
-    found = FrameFileReader(PlainKeys(b"i" * 16), name.rpartition(".")[0], BytesObject(data, name))
+    found = FrameFileReader(sample.keys, name.rpartition(".")[0], BytesObject(data, name))
     rows = sorted((offset, size) for table in found.tables.values()
                   for offset, size in zip(table.offsets, table.sizes))  # fmt: skip
     end = rows[-1][0] + rows[-1][1]
@@ -332,7 +339,7 @@ class Examiner:
             shutil.rmtree(self._work / "restored", ignore_errors=True)
 
     def _open(self) -> Repository:
-        return Repository.open(os.fsencode(self.root))
+        return Repository.open(os.fsencode(self.root), unlock=self.sample.unlock)
 
     def _outcome(self, damage: Damage) -> Outcome:
         told = self._check()

@@ -50,7 +50,8 @@ def create(path: Path) -> Repository:
 
 def reopened(repository: Repository) -> Repository:
     """The same repository as another process would see it: nothing is cached."""
-    return Repository.open(repository.path)
+    unlocked = repository.unlocked if repository.config.is_sealed else None
+    return Repository.open(repository.path, unlock=lambda *_: unlocked)
 
 
 def on_disk(storage: FolderStorage, name: str) -> str:

@@ -1,0 +1,347 @@
+"""Sealed repositories: who reads the storage learns nothing, and all works as it does elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from ibtfs.actions.backup.run import BackupOptions, backup
+from ibtfs.actions.check import check
+from ibtfs.actions.forget.tags import tag_points
+from ibtfs.actions.keys.run import KeyChanges
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.prune.run import PruneOptions, prune
+from ibtfs.errors import FormatDamaged, UsageError, WrongKey
+from ibtfs.format.index import Reference
+from ibtfs.format.point import Point
+from ibtfs.store.keyring import Keyring, Secret
+from ibtfs.store.pins import Pins, Watch
+from ibtfs.store.repository import Repository
+from ibtfs.store.sealing import SecretUnlock
+from tests.support import snapshot
+from tests.support.repositories import damages, restored_tree
+from tests.support.sealing import QUICK, SECRET, create_sealed, open_sealed, unlock
+from tests.support.trees import make_tree
+
+SECRET_WORDS = (b"Grandmother", b"diagnosis", b"hidden-host", b"quarterly", b"for the lawyer")
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "Grandmother"
+    make_tree(path, {
+        "diagnosis.txt": b"diagnosis: " + bytes(range(256)) * 40, "deep": {"diagnosis": b"x" * 70},
+        "large": os.urandom(300_000), "Grandmother.db": b"Grandmother" * 30_000,
+    })  # fmt: skip
+    return path
+
+
+def backed_up(repository: Repository, source: Path) -> Point:
+    options = BackupOptions(host="hidden-host", tags=("quarterly",), comment="for the lawyer")
+    result = backup(repository, os.fsencode(source), options, Observer())
+    assert result.point is not None
+    assert not result.tally.problems
+    return result.point
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    return create_sealed(tmp_path / "repo")
+
+
+def test_nothing_of_the_source_is_seen(
+    repository: Repository, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither in an object, nor in a name: after backups, tags, notes, removal, and with a lock."""
+    monkeypatch.setattr("ibtfs.store.repository.machine_name", lambda: "hidden-host-0123abcd")
+    first = backed_up(repository, source)
+    (source / "diagnosis.txt").write_bytes(b"diagnosis: none" * 1000)
+    second = backed_up(repository, source)
+    tag_points(repository, "quarterly", [second.id], None)
+    number = next(iter(repository.archive(second.state.archive).contents()))[0]
+    repository.damage.add("0123456789abcdef", [Reference(second.state.archive, number)])
+    repository.points.remove(first.id)
+    prune(repository, PruneOptions(), Observer())
+    digests = {
+        blake3(path.read_bytes()).digest()[:16] for path in source.rglob("*") if path.is_file()
+    }
+    root = tmp_path / "repo"
+    with repository.lock("shared"):
+        seen = [path.relative_to(root).as_posix().encode() for path in root.rglob("*")]
+        seen += [path.read_bytes() for path in root.rglob("*") if path.is_file()]
+    assert any(b"locks/shared" in text for text in seen)
+    for word in (*SECRET_WORDS, *digests):
+        assert not any(word in text for text in seen), word
+    assert {path.stat().st_size % 16 for path in root.rglob("points/*")} == {0}
+    assert damages(repository) == []
+
+
+def test_points_come_back_and_space_is_freed(
+    repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    trees = {}
+    for turn in range(4):
+        (source / "large").write_bytes(os.urandom(200_000 + turn))
+        (source / f"more-{turn}").write_bytes(b"more" * turn)
+        trees[backed_up(repository, source).id] = snapshot(source)
+    points = repository.points.all().points
+    for point in points[:2]:
+        repository.points.remove(point.id)
+    result = prune(repository, PruneOptions(), Observer())
+    assert result.freed > 400_000
+    assert not result.failed
+    again = open_sealed(tmp_path / "repo")
+    for point in again.points.all().points:
+        assert restored_tree(again, point, tmp_path / point.id) == trees[point.id]
+    assert check(again, read_data=True, observer=Observer()).damages == []
+    assert [again.points.tags(point.id) for point in points[2:]] == [["quarterly"]] * 2
+
+
+def test_files_of_equal_bytes_look_different(tmp_path: Path, source: Path) -> None:
+    """Of two repositories of one person nothing tells that they have the same in them."""
+    stored = []
+    for name in ("one", "two"):
+        made = create_sealed(tmp_path / name)
+        backed_up(made, source)
+        data = max((tmp_path / name).rglob("data.1"), key=lambda path: path.stat().st_size)
+        stored.append(data.read_bytes()[:-64])  # the trailer tells of no content
+    blocks = [{data[at : at + 16] for at in range(0, len(data), 16)} for data in stored]
+    common = blocks[0] & blocks[1]
+    assert common == set()
+
+
+@pytest.mark.parametrize(
+    "secrets", [[], [Secret("passphrase", b"wrong")], [Secret("file", SECRET.data)]]
+)
+def test_nobody_else_gets_in(repository: Repository, tmp_path: Path, secrets: list[Secret]) -> None:
+    with pytest.raises(WrongKey):
+        Repository.open(os.fsencode(tmp_path / "repo"))
+    with pytest.raises(WrongKey):
+        Repository.open(
+            os.fsencode(tmp_path / "repo"), unlock=SecretUnlock(secrets, is_expected=True)
+        )
+
+
+def changes_of(path: Path, *secrets: Secret) -> tuple[Repository, KeyChanges]:
+    opened = unlock(*secrets)
+    repository = Repository.open(os.fsencode(path), unlock=opened)
+    assert opened.found is not None
+    return repository, KeyChanges(repository, opened.found)
+
+
+def test_keys_are_added_exchanged_and_removed(
+    repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    path, other, third = tmp_path / "repo", Secret("file", b"k" * 32), Secret("passphrase", b"3")
+    backed_up(repository, source)
+    _, changes = changes_of(path)
+    added = changes.add(other, "machine x", QUICK)
+    assert [one.label for one in changes.slots()] == ["", "machine x"]
+    assert open_sealed(path, other).points.all().points
+    _, changes = changes_of(path, other)
+    changes.exchange(third, QUICK)
+    with pytest.raises(WrongKey):
+        open_sealed(path, other)
+    _, changes = changes_of(path, third)
+    assert [one.label for one in changes.slots() if one.is_in_use] == ["machine x"]
+    with pytest.raises(UsageError, match="no one key"):
+        changes.remove(added.id)
+    first = next(one for one in changes.slots() if not one.is_in_use)
+    changes.remove(first.id[:6])
+    with pytest.raises(WrongKey):
+        open_sealed(path)
+    _, changes = changes_of(path, third)
+    with pytest.raises(UsageError, match="only key"):
+        changes.remove(changes.slots()[0].id)
+    assert len(os.listdir(path / "keys")) == 2
+    assert damages(open_sealed(path, third)) == []
+
+
+def test_a_renewed_master_seals_what_is_written_then(
+    repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "repo"
+    old_keys = {one.name: one.read_bytes() for one in (path / "keys").iterdir()}
+    first = backed_up(repository, source)
+    _, changes = changes_of(path)
+    assert changes.rotate() == 2
+    again = open_sealed(path)
+    (source / "new").write_bytes(b"of the second master" * 100)
+    second = backed_up(again, source)
+    assert damages(again) == []
+    # who has the old keys alone reads what was sealed by them, and nothing else
+    shutil.rmtree(path / "keys")
+    (path / "keys").mkdir()
+    for name, data in old_keys.items():
+        (path / "keys" / name).write_bytes(data)
+    found = open_sealed(path).points.all()
+    assert [point.id for point in found.points] == [first.id]
+    assert list(found.damaged) == [second.id]
+
+
+def test_one_damaged_copy_of_the_keys_costs_nothing(
+    repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    backed_up(repository, source)
+    one, other = sorted((tmp_path / "repo" / "keys").iterdir())
+    one.write_bytes(b"spoilt" + one.read_bytes()[6:])
+    again = open_sealed(tmp_path / "repo")
+    told = damages(again)
+    assert len(told) == 1
+    assert one.name in told[0]
+    backed_up(again, source)
+    other.unlink()
+    with pytest.raises(FormatDamaged, match="no keys of this repository"):
+        open_sealed(tmp_path / "repo")
+
+
+def test_damaged_newer_keys_stop_writing(
+    repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    """What they would seal by could be what others cannot read."""
+    path = tmp_path / "repo"
+    before = {one.name: one.read_bytes() for one in (path / "keys").iterdir()}
+    backed_up(repository, source)
+    changes_of(path)[1].rotate()
+    for one in (path / "keys").iterdir():
+        one.write_bytes(one.read_bytes()[:-1])
+    for name, data in before.items():
+        (path / "keys" / name).write_bytes(data)
+    again = open_sealed(path)
+    assert again.points.all().points
+    with pytest.raises(Exception, match="newer keys and is damaged"):
+        backed_up(again, source)
+
+
+# What was seen before
+
+
+class Client:
+    """A machine that remembers what it saw of the repository at *path*."""
+
+    def __init__(self, path: Path, folder: Path) -> None:
+        folder.mkdir()
+        self._path, self._folder = path, folder
+
+    def look(self) -> list[str]:
+        """What it is alarmed at; all is remembered if it is not."""
+        found = open_sealed(self._path)
+        watch = Watch(Pins(os.fsencode(self._folder)), found, found.unlocked.number)
+        alarms = watch.alarms()
+        if not alarms:
+            watch.remember()
+        return alarms
+
+    def accept(self) -> None:
+        found = open_sealed(self._path)
+        Watch(Pins(os.fsencode(self._folder)), found, found.unlocked.number).accept()
+
+
+@pytest.fixture
+def client(repository: Repository, tmp_path: Path) -> Client:
+    return Client(tmp_path / "repo", tmp_path / "client")
+
+
+def test_what_people_do_alarms_nobody(
+    repository: Repository, source: Path, tmp_path: Path, client: Client
+) -> None:
+    other = Client(tmp_path / "repo", tmp_path / "other")
+    for turn in range(3):
+        (source / "large").write_bytes(os.urandom(100_000 + turn))
+        backed_up(repository, source)
+        assert client.look() == []
+    repository.points.remove(repository.points.all().points[0].id)
+    assert client.look() == other.look() == []
+    prune(repository, PruneOptions(), Observer())
+    assert client.look() == other.look() == []
+    changes_of(tmp_path / "repo")[1].rotate()
+    repository = open_sealed(tmp_path / "repo")
+    repository.points.remove(repository.points.all().points[0].id)
+    prune(repository, PruneOptions(), Observer())
+    backed_up(repository, source)
+    assert client.look() == other.look() == []
+
+
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_point_that_is_taken_away(
+    repository: Repository, source: Path, tmp_path: Path, client: Client, is_listed: bool
+) -> None:
+    point = backed_up(repository, source)
+    stranger = Client(tmp_path / "repo", tmp_path / "stranger")
+    assert client.look() == []
+    if is_listed:
+        prune(repository, PruneOptions(), Observer())
+    (tmp_path / "repo" / "points" / point.id).unlink()
+    assert [alarm for alarm in client.look() if point.id in alarm and "missing" in alarm]
+    # who was never here knows it if somebody wrote it down
+    assert bool(stranger.look()) == is_listed
+    client.accept()
+    assert client.look() == []
+
+
+def saved(path: Path) -> Path:
+    return Path(shutil.copytree(path, path.with_name("saved"), symlinks=True))
+
+
+def put_back(path: Path, *tops: str) -> None:
+    """An older state of some folders of the repository, as `saved` has kept it."""
+    for top in tops:
+        shutil.rmtree(path / top, ignore_errors=True)
+        if (path.with_name("saved") / top).exists():
+            shutil.copytree(path.with_name("saved") / top, path / top)
+
+
+def test_an_older_state_of_everything(
+    repository: Repository, source: Path, tmp_path: Path, client: Client
+) -> None:
+    backed_up(repository, source)
+    saved(tmp_path / "repo")
+    backed_up(repository, source)
+    assert client.look() == []
+    put_back(tmp_path / "repo", "points", "archives", "tags", "lists")
+    assert any("missing" in alarm for alarm in client.look())
+
+
+def test_an_older_list(
+    repository: Repository, source: Path, tmp_path: Path, client: Client
+) -> None:
+    backed_up(repository, source)
+    prune(repository, PruneOptions(), Observer())
+    saved(tmp_path / "repo")
+    backed_up(repository, source)
+    prune(repository, PruneOptions(), Observer())
+    assert client.look() == []
+    put_back(tmp_path / "repo", "lists")
+    assert any("does not follow" in alarm for alarm in client.look())
+    shutil.rmtree(tmp_path / "repo" / "lists")
+    assert any("does not follow" in alarm for alarm in client.look())
+
+
+def test_a_point_that_was_removed_and_comes_back(
+    repository: Repository, source: Path, tmp_path: Path, client: Client
+) -> None:
+    point = backed_up(repository, source)
+    backed_up(repository, source)
+    saved(tmp_path / "repo")
+    repository.points.remove(point.id)
+    prune(repository, PruneOptions(), Observer())
+    assert client.look() == []
+    stranger = Client(tmp_path / "repo", tmp_path / "stranger")
+    put_back(tmp_path / "repo", "points", "archives", "forgotten")
+    for one in (client, stranger):
+        assert any("are there again" in alarm and point.id in alarm for alarm in one.look())
+
+
+def test_older_keys(repository: Repository, source: Path, tmp_path: Path, client: Client) -> None:
+    """A passphrase that was removed would open them."""
+    saved(tmp_path / "repo")
+    changes_of(tmp_path / "repo")[1].add(Secret("file", b"f" * 32), "", QUICK)
+    assert client.look() == []
+    put_back(tmp_path / "repo", "keys")
+    assert any("older ones were put back" in alarm for alarm in client.look())
+    found = Keyring(repository.storage, repository.id).rings()[0]
+    assert {ring.number for ring in found.values()} == {1}
