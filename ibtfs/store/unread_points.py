@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
 
-from ibtfs.format.point import Point
+from ibtfs.format.point import Point, made_seconds
 
 
 def damaged_between(older: Point | None, newer: Point, damaged: Iterable[str]) -> str:
@@ -21,21 +20,12 @@ def damaged_between(older: Point | None, newer: Point, damaged: Iterable[str]) -
         return newer.parent
     if older is None and not newer.parent:
         return ""  # the first of its source
-    first = _made(older.id) if older is not None else None
-    last = _made(newer.id)
+    first = made_seconds(older.id) if older is not None else None
+    last = made_seconds(newer.id)
     for point_id in ids:
-        made = _made(point_id)
+        made = made_seconds(point_id)
         is_before = made is not None and first is not None and made < first
         is_behind = made is not None and last is not None and made > last
         if not is_before and not is_behind:
             return point_id
     return ""
-
-
-def _made(point_id: str) -> float | None:
-    """When a point was made, in seconds since 1970, if its id tells."""
-    try:
-        made = datetime.strptime(point_id.partition("_")[0], "%Y%m%dT%H%M%SZ")
-    except ValueError:
-        return None
-    return made.replace(tzinfo=timezone.utc).timestamp()

@@ -125,7 +125,7 @@ def test_failure_when_ready_unmounts(tmp_path: Path, binding: str) -> None:
 
     with pytest.raises(errors.LockLost, match=r"^Nobody waits$"):
         background.run_in_background(run)
-    assert str(place) not in Path("/proc/self/mountinfo").read_text()
+    assert os.fsencode(place) not in Path("/proc/self/mountinfo").read_bytes()
 
 
 def test_missing_libraries_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

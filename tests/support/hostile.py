@@ -201,7 +201,7 @@ def with_table(repository: Repository, patch: Any, raw: bytes) -> Point:
     """An archive whose frame table is *raw*, be it as long as it may; *patch* as of pytest."""
     with patch.context() as during:
         during.setattr(frames, "TABLE_LIMIT", 64 << 20)
-        during.setattr(tables, "encode_table", lambda _: raw)
+        during.setattr(tables, "encode_table", lambda *_: raw)
         with archive(repository, 0) as writer:
             root = folder(writer, {})
     return commit(repository, root)

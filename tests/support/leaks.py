@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ibtfs.format.frames import MANIFEST, Address, decode_frame, object_key
+from ibtfs.format.frames import MANIFEST
+from ibtfs.format.objects import decode_object
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.repository import Repository
@@ -72,8 +73,8 @@ def leaks(repository: Repository, needles: Needles, *folders: Path) -> list[str]
 def _frames(repository: Repository, root: Path) -> Iterator[tuple[str, bytes]]:
     """All frames of a repository, decompressed, by where they are."""
     for path in sorted((root / "points").iterdir()):
-        key = object_key(repository.id, layout.point(path.name))
-        yield str(path), decode_frame(key, Address(MANIFEST, 0, 1), path.read_bytes(), "").raw
+        name, data = layout.point(path.name), path.read_bytes()
+        yield name, decode_object(repository.keys, name, MANIFEST, data, name)
     for path in sorted((root / "archives").glob("*/*.*")):
         name = str(path.relative_to(root))
         file = FrameFileReader(

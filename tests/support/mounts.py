@@ -88,7 +88,7 @@ class Mounted:
         return run
 
     def is_mounted(self) -> bool:
-        return f" {self.path} " in Path("/proc/self/mountinfo").read_text()
+        return os.fsencode(f" {self.path} ") in Path("/proc/self/mountinfo").read_bytes()
 
     def wait_for_end(self) -> None:
         _wait_for_end(self.pid, seconds=5)

@@ -19,6 +19,7 @@ from tests.support.bundles import (
     make_versions,
     put_together,
 )
+from tests.support.generations import put_generation
 from tests.support.removal import forget
 from tests.support.repositories import (
     assert_comes_back,
@@ -135,7 +136,7 @@ def test_a_folder_counts_before_a_bundle(repository: Repository, tmp_path: Path)
     assert reopened(repository).archive(name).file(layout.INDEX).name == str(
         index.relative_to(os.fsdecode(repository.path))
     )
-    index.with_name("index.2").write_bytes(data)
+    put_generation(index, 2)
     opened = reopened(repository)
     assert opened.index_generations()[name] == opened.archive(name).file("index").generation == 2
     put_together(repository, NEVER)
