@@ -14,6 +14,7 @@ TOPICS = {
     "storage": "manual/storage.rst",
     "remote": "manual/remote.rst",
     "copying": "manual/copying.rst",
+    "sealing": "manual/sealing.rst",
     "space": "manual/space.rst",
     "format": "format/FORMAT.rst",
     "performance": "manual/performance.rst",

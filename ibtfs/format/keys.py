@@ -23,8 +23,12 @@ class Frames(Protocol):
         """What the object has in clear for who is to find their key; empty: nothing is sealed."""
         ...
 
+    def padded(self, size: int) -> int:
+        """What an object of *size* bytes is brought to, so that its size tells little."""
+        ...
+
     def padding(self, size: int) -> bytes:
-        """What an object of *size* bytes gets in addition, so that its size tells little."""
+        """What such an object gets in addition."""
         ...
 
     def mark(self, data: bytes) -> int:
@@ -88,6 +92,10 @@ class PlainFrames:
     def envelope(self) -> bytes:
         """As Frames says."""
         return b""
+
+    def padded(self, size: int) -> int:
+        """As Frames says."""
+        return size
 
     def padding(self, size: int) -> bytes:
         """As Frames says."""

@@ -52,8 +52,12 @@ def _checksum(head: bytes) -> bytes:
 
 def decode_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> bytes:
     """The inverse; messages name it *where*.  Raises FormatDamaged, UnsupportedFormat."""
-    envelope, frame, _ = split_object(data, where)
-    return keys.frames(name, envelope).decode(Address(stream, 0, 1), frame, where).raw
+    parts = split_object(data, where)
+    frames = keys.frames(name, parts.envelope)
+    raw = frames.decode(Address(stream, 0, 1), parts.frame, where).raw
+    if frames.padded(HEAD_SIZE + sum(map(len, parts))) != len(data):
+        raise FormatDamaged(f"{where}: is not as long as it was written")
+    return raw
 
 
 def split_object(data: bytes, where: str) -> Parts:

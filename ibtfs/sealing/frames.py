@@ -76,6 +76,10 @@ class SealedFrames:
         """As Frames says."""
         return self._envelope
 
+    def padded(self, size: int) -> int:
+        """As Frames says."""
+        return padded_size(size)
+
     def padding(self, size: int) -> bytes:
         """As Frames says; random, so that nobody sees where it begins."""
         return os.urandom(padded_size(size) - size)
