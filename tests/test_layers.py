@@ -22,13 +22,14 @@ ORDER = {
     "": ("errors", "format", "sealing", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
         "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
-        "lock points damage_notes",
-        "repository", "copied_points", "contents absent_points protection", "trees",
+        "lock points damage_notes keyring unlocking",
+        "repository", "sealing point_lists copied_points", "pins contents absent_points protection",
+        "trees",
         "leftovers writing removal", "mending",
     ),
     "actions": (
         "observer owners", "source deltas damages alone", "checking",
-        "backup restore check compare_live prune stats forget protect", "purge repair copy",
+        "backup restore check compare_live prune stats forget protect keys", "purge repair copy",
     ),
     "fuse": ("options signals errnos process", "fuse2 fuse3"),
 }  # fmt: skip
@@ -50,6 +51,7 @@ HOMES = {
     "mfusepy": {"fuse.fuse3."},
     "fuse": {"fuse.fuse2"},
     "click": {"cli."},
+    "keyring": {"cli.secrets"},
     "rich": {"cli."},
     "dirtools2": {"toolkit", "toolkit."},
     "blake3": {"toolkit.", "format.", "sealing.", "store.", "actions.", "view."},

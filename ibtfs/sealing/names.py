@@ -8,38 +8,52 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import NamedTuple
 
 from ibtfs.errors import UsageError
 from ibtfs.sealing.keys import SealedKeys
 from ibtfs.sealing.primitives import NotAuthentic, hide, reveal
 
-MARKED_FOLDERS = ("copied", "forgotten")
-MARKED_FILE = "removed"
-TAGS = "tags"
 TAG_LIMIT = 128
 """Bytes of a tag: what stands for it must fit a file name."""
 _PADDING = 16
 
 
-class SealedNames:
-    """How names of the repository with these *keys* are stored; threads may share it."""
+class Speaking(NamedTuple):
+    """Which names say something.
 
-    def __init__(self, keys: SealedKeys) -> None:
-        self._keys = keys
+    *folders* have empty objects that do; so does one called *file* in any folder within *above*;
+    those in any folder within *tags* are words.
+    """
+
+    folders: tuple[str, ...]
+    above: str
+    file: str
+    tags: str
+
+
+class SealedNames:
+    """How the names of the repository with these *keys* that are *speaking* are stored.
+
+    Threads may share it.
+    """
+
+    def __init__(self, keys: SealedKeys, speaking: Speaking) -> None:
+        self._keys, self._speaking = keys, speaking
 
     def stored(self, name: str) -> str:
         """*name* as it is stored when it is new.  Raises UsageError of a tag that is too long."""
         folder, _, base = name.rpartition("/")
-        if _is_marked(folder, base):
+        if self._is_marked(folder, base):
             return f"{name}.{self._keys.mark(name)}"
-        if _has_tags(folder):
+        if self._has_tags(folder):
             return f"{folder}/{self._hidden(folder, base)}"
         return name
 
     def all_stored(self, name: str) -> list[str]:
         """All that may be stored for *name*, the newest way first."""
         folder, _, base = name.rpartition("/")
-        if not _is_marked(folder, base):
+        if not self._is_marked(folder, base):
             return [self.stored(name)]
         newest = self.stored(name)
         others = (f"{name}.{mark}" for mark in self._keys.marks(name))
@@ -47,16 +61,25 @@ class SealedNames:
 
     def meant(self, folder: str, stored: str) -> str:
         """The name that an object stored in *folder* has; empty if nobody with a key made it."""
-        if _has_tags(folder):
+        if self._has_tags(folder):
             return self._revealed(folder, stored)
         base, _, mark = stored.rpartition(".")
-        if folder in MARKED_FOLDERS:
+        speaking = self._speaking
+        if folder in speaking.folders:
             is_right = bool(base) and self._keys.is_mark(mark, f"{folder}/{base}")
             return base if is_right else ""
-        if folder.startswith("archives/") and stored.startswith(MARKED_FILE):
-            is_right = base == MARKED_FILE and self._keys.is_mark(mark, f"{folder}/{base}")
+        if folder.startswith(f"{speaking.above}/") and stored.startswith(speaking.file):
+            is_right = base == speaking.file and self._keys.is_mark(mark, f"{folder}/{base}")
             return base if is_right else ""
         return stored
+
+    def _is_marked(self, folder: str, base: str) -> bool:
+        speaking = self._speaking
+        is_file = folder.startswith(f"{speaking.above}/") and base == speaking.file
+        return folder in speaking.folders or is_file
+
+    def _has_tags(self, folder: str) -> bool:
+        return folder.startswith(f"{self._speaking.tags}/")
 
     def _hidden(self, folder: str, tag: str) -> str:
         text = tag.encode("utf-8", "surrogateescape")
@@ -73,11 +96,3 @@ class SealedNames:
             return padded.rstrip(b"\0").decode("utf-8", "surrogateescape")
         except (NotAuthentic, binascii.Error, ValueError):
             return ""
-
-
-def _is_marked(folder: str, base: str) -> bool:
-    return folder in MARKED_FOLDERS or (folder.startswith("archives/") and base == MARKED_FILE)
-
-
-def _has_tags(folder: str) -> bool:
-    return folder.startswith(f"{TAGS}/")

@@ -15,6 +15,11 @@ LIMIT = 1 << 30
 """Bytes, at most."""
 
 
+def is_there(path: str) -> bool:
+    """Whether there is such a file, whatever it has."""
+    return os.path.exists(path)
+
+
 def read_body(path: str) -> memoryview | None:
     """What the file has, if it is this user's and as it was written."""
     try:

@@ -16,7 +16,7 @@ from ibtfs.errors import FormatDamaged, WrongKey
 from ibtfs.format.packing import pack, unpack_tuple
 from ibtfs.format.point_list import mark_of
 from ibtfs.store import layout
-from ibtfs.store.cache_file import read_body, write_body
+from ibtfs.store.cache_file import discard, is_there, read_body, write_body
 from ibtfs.store.point_lists import newest_list
 from ibtfs.store.repository import Repository
 
@@ -45,7 +45,7 @@ class Pins:
 
     def require_unsealed(self, root: bytes) -> None:
         """Raise WrongKey if a sealed repository lay at *root*, where one that is not lies now."""
-        if os.path.exists(self._place(root)):
+        if is_there(self._place(root)):
             raise WrongKey(
                 f"{os.fsdecode(root)!r} is not sealed, and a sealed repository lay there before: "
                 "nothing was read or stored. If it was made anew by yourself: "
@@ -54,13 +54,12 @@ class Pins:
 
     def note_place(self, root: bytes) -> None:
         """Note that a sealed repository lies at *root*."""
-        if not os.path.exists(self._place(root)):
+        if not is_there(self._place(root)):
             write_body(self._place(root), root)
 
     def drop_place(self, root: bytes) -> None:
         """Forget what lay at *root*."""
-        if os.path.exists(self._place(root)):
-            os.unlink(self._place(root))
+        discard(self._place(root))
 
     def _place(self, root: bytes) -> str:
         return f"{self._folder}/{blake3(root).hexdigest(16)}.place"

@@ -11,16 +11,18 @@ from blake3 import blake3
 from ibtfs.errors import FormatDamaged, WrongKey
 from ibtfs.format.config import Config
 from ibtfs.sealing.keys import SealedKeys
-from ibtfs.sealing.names import SealedNames
+from ibtfs.sealing.names import SealedNames, Speaking
 from ibtfs.sealing.primitives import KEY_SIZE, Suite, signer_public
 from ibtfs.sealing.ring import MASTER_ID_SIZE, Label, Master, Secrets, public_digest
 from ibtfs.sealing.slots import SALT_SIZE, SLOT_ID_SIZE, Slot, Stretching, new_slot
 from ibtfs.store import layout
 from ibtfs.store.keyring import Keyring, Secret, Unlocked
+from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.unlocking import UnlockedKeys
 
 SUITE = Suite.AES_256_GCM
+SPEAKING = Speaking((layout.COPIED, layout.FORGOTTEN), layout.ARCHIVES, layout.REMOVED, layout.TAGS)
 
 
 class SecretUnlock:
@@ -79,6 +81,11 @@ class SecretSealer:
         return unlocked_by(repository, secrets, self._suite)._replace(number=1)
 
 
+def keyring_of(repository: Repository) -> Keyring:
+    """The keyring of *repository*, which is sealed."""
+    return Keyring(repository.storage, repository.id)
+
+
 def slot_for(secret: Secret, owner: bytes, repository: bytes, stretching: Stretching) -> Slot:
     """A new slot that *secret* opens; *owner* is the seed of who signs."""
     return new_slot(
@@ -90,4 +97,4 @@ def slot_for(secret: Secret, owner: bytes, repository: bytes, stretching: Stretc
 def unlocked_by(repository: bytes, secrets: Secrets, suite: Suite) -> UnlockedKeys:
     """The keys and names that *secrets* make."""
     keys = SealedKeys(repository, secrets, suite, layout.key_owner)
-    return UnlockedKeys(keys, SealedNames(keys))
+    return UnlockedKeys(keys, SealedNames(keys, SPEAKING))

@@ -33,6 +33,9 @@ class EnvelopedFrames(PlainFrames):
 
     envelope = b"envelope"
 
+    def padded(self, size: int) -> int:
+        return size + -size % 100
+
     def padding(self, size: int) -> bytes:
         return bytes(-size % 100)
 

@@ -18,10 +18,10 @@ from ibtfs.errors import RepositoryError, UsageError
 from ibtfs.sealing.primitives import KEY_SIZE, signer_public
 from ibtfs.sealing.ring import MASTER_ID_SIZE, SLOTS_LIMIT, Label, Master, Secrets, public_digest
 from ibtfs.sealing.slots import LABEL_LIMIT, Slot, Stretching
-from ibtfs.store.keyring import Keyring, Secret, Unlocked
+from ibtfs.store.keyring import Secret, Unlocked
 from ibtfs.store.lock import EXCLUSIVE
 from ibtfs.store.repository import Repository
-from ibtfs.store.sealing import slot_for
+from ibtfs.store.sealing import keyring_of, slot_for
 
 MASTERS_LIMIT = 1024
 
@@ -49,7 +49,7 @@ class KeyChanges:
 
     def __init__(self, repository: Repository, found: Unlocked) -> None:
         self._repository, self._found = repository, found
-        self._keyring = Keyring(repository.storage, repository.id)
+        self._keyring = keyring_of(repository)
 
     def slots(self) -> list[KeySlot]:
         """All slots, as the keys themselves know them."""
