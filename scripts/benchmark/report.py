@@ -87,6 +87,16 @@ def _step(rows: Sequence[Row]) -> Iterator[str]:
             _kilobytes(row.stored_bytes), _over(row.stored_bytes, stored),
             _kilobytes(row.cache_bytes),
         ).rstrip()  # fmt: skip
+        if row.requests:
+            yield f"{'':<32} {'':<13} {asked(row)}"
+
+
+def asked(row: Row) -> str:
+    """Return what was asked for on another machine, the most frequent first, and what moved."""
+    ordered = sorted(row.requests.items(), key=lambda one: (-one[1], one[0]))
+    parts = ", ".join(f"{name} {count:,}" for name, count in ordered)
+    sent, received = (f"{size / 1000:,.0f} KB" for size in row.moved)
+    return f"{sum(row.requests.values()):,} requests ({parts}), {sent} sent, {received} received"
 
 
 def _judgements(verdicts: Sequence[Verdict], set_name: str, step: str) -> Iterator[str]:
