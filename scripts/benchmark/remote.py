@@ -31,6 +31,8 @@ from tests.support import realdata
 
 NAME = "remote"
 ABOUT = "SFTP and S3 by servers on this machine, 0 and 50 ms away; 5,000 files, 2 of 64 MB"
+WHOLE, QUICK = (5_000, 64 * MIB), (300, 2 * MIB)
+"""How many small files there are, and how large the large ones are."""
 COMPARED = ("ibtfs", "restic")
 AWAY = {"": 0.0, ", 50 ms": 0.05}
 """Round trips in seconds, and what they add to the name of a step."""
@@ -49,7 +51,7 @@ class Source:
 
     def __init__(self, folder: Path, rng: random.Random, quick: bool) -> None:
         self.folder, self._rng = folder, rng
-        self._count, self._size = (300, 2 * MIB) if quick else (5_000, 64 * MIB)
+        self._count, self._size = QUICK if quick else WHOLE
         self._small: list[Path] = []
         self.past: dict[str, tuple[Path, bytes]] = {}
 

@@ -62,8 +62,8 @@ class Results:
     def take(self, stored: Iterable[dict[str, Any]]) -> None:
         """Add records as they lie in a JSON file. Raises TypeError, KeyError."""
         for values in stored:
-            lists = {name: tuple(values[name]) for name in ("wrong", "moved") if name in values}
-            self.add(Record(**{**values, **lists}))
+            lists = [name for name in ("wrong", "moved") if name in values]
+            self.add(Record(**(values | {name: tuple(values[name]) for name in lists})))
 
     def steps(self) -> list[tuple[str, str]]:
         """Return each set and step once, in order."""
