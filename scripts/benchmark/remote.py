@@ -33,6 +33,7 @@ NAME = "remote"
 ABOUT = "SFTP and S3 by servers on this machine, 0 and 50 ms away; 5,000 files, 2 of 64 MB"
 WHOLE, QUICK = (5_000, 64 * MIB), (300, 2 * MIB)
 """How many small files there are, and how large the large ones are."""
+TIMEOUT = 900.0
 COMPARED = ("ibtfs", "restic")
 AWAY = {"": 0.0, ", 50 ms": 0.05}
 """Round trips in seconds, and what they add to the name of a step."""
@@ -192,7 +193,8 @@ class RemoteSet:
                 repository.begin()
                 top = mount.inside(mount.points()[-1], source)
                 measurer = Measurer(os.environ, tool.place / "printed")
-                figures = measurer.run([Command(["ls", "-lR", f"{top}/"])])
+                listing = Command(["ls", "-lR", f"{top}/"], timeout=TIMEOUT)
+                figures = measurer.run([listing])
                 lines = measurer.printed().splitlines()
                 found = sum(line[:1] in "-d" for line in lines if " " in line)
                 expected = compare.shown_entries(source)

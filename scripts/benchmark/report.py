@@ -20,6 +20,7 @@ NOTES = (
     "(blocks), changes of a run summed; caches outside of it apart. Everything was in the page",
     "cache before it was read, for every tool; dirty pages were written before each step.",
     "native: tar | zstd -1 (full), one read and hash of the file (log), cp -a (restore): no peer.",
+    "requests: what was asked of the server of a repository on another machine, in the first run.",
     "rdiff-backup keeps times in whole seconds, and is compared so; all other times are exact.",
 )
 
