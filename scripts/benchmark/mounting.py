@@ -107,7 +107,7 @@ def _words(tool: Tool) -> list[str]:
 
 def _where(tool: Tool, path: Path) -> list[str]:
     """Return the repository, for tools that do not have it from the environment, and the folder."""
-    named = {"ibtfs": [str(tool.repository)], "borg": ["::"]}
+    named = {"ibtfs": [tool.address], "borg": ["::"]}
     return [*named.get(tool.name, []), str(path)]
 
 

@@ -20,6 +20,7 @@ NOTES = (
     "(blocks), changes of a run summed; caches outside of it apart. Everything was in the page",
     "cache before it was read, for every tool; dirty pages were written before each step.",
     "native: tar | zstd -1 (full), one read and hash of the file (log), cp -a (restore): no peer.",
+    "requests: what was asked of the server of a repository on another machine, in the first run.",
     "rdiff-backup keeps times in whole seconds, and is compared so; all other times are exact.",
 )
 
@@ -87,6 +88,16 @@ def _step(rows: Sequence[Row]) -> Iterator[str]:
             _kilobytes(row.stored_bytes), _over(row.stored_bytes, stored),
             _kilobytes(row.cache_bytes),
         ).rstrip()  # fmt: skip
+        if row.requests:
+            yield f"{'':<32} {'':<13} {asked(row)}"
+
+
+def asked(row: Row) -> str:
+    """Return what was asked for on another machine, the most frequent first, and what moved."""
+    ordered = sorted(row.requests.items(), key=lambda one: (-one[1], one[0]))
+    parts = ", ".join(f"{name} {count:,}" for name, count in ordered)
+    sent, received = (f"{size / 1000:,.0f} KB" for size in row.moved)
+    return f"{sum(row.requests.values()):,} requests ({parts}), {sent} sent, {received} received"
 
 
 def _judgements(verdicts: Sequence[Verdict], set_name: str, step: str) -> Iterator[str]:

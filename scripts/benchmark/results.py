@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,10 @@ class Record:
     cache_bytes: int | None = None
     change: int = 0
     wrong: tuple[str, ...] = ()
+    requests: Mapping[str, int] = field(default_factory=dict)
+    """Of a repository on another machine: how often what was asked for there."""
+    moved: tuple[int, int] = (0, 0)
+    """Bytes sent there, and received."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class Row:
     stored_bytes: float | None
     cache_bytes: float | None
     wrong: tuple[str, ...]
+    requests: Mapping[str, int]
+    """Those of the first run, as the bytes *moved*."""
+    moved: tuple[int, int]
 
 
 @dataclass
@@ -55,7 +62,8 @@ class Results:
     def take(self, stored: Iterable[dict[str, Any]]) -> None:
         """Add records as they lie in a JSON file. Raises TypeError, KeyError."""
         for values in stored:
-            self.add(Record(**{**values, "wrong": tuple(values["wrong"])}))
+            lists = [name for name in ("wrong", "moved") if name in values]
+            self.add(Record(**(values | {name: tuple(values[name]) for name in lists})))
 
     def steps(self) -> list[tuple[str, str]]:
         """Return each set and step once, in order."""
@@ -99,6 +107,7 @@ def _row(records: list[Record]) -> Row:
         peak_bytes=max(record.peak_bytes for record in records),
         stored_bytes=_summed(records, "stored_bytes"), cache_bytes=_summed(records, "cache_bytes"),
         wrong=tuple(dict.fromkeys(line for record in records for line in record.wrong)),
+        requests=first.requests, moved=first.moved,
     )  # fmt: skip
 
 

@@ -30,6 +30,10 @@ class Tool(ABC):
     def __init__(self, program: Path, place: Path) -> None:
         self.program, self.place = program, place
         self.repository, self.cache = place / "repository", place / "cache"
+        self.address = str(self.repository)
+        """What its commands call the repository: of one on another machine, that alone counts."""
+        self.more: dict[str, str] = {}
+        """What its environment holds besides."""
         self.taken = 0
 
     def environment(self) -> dict[str, str]:
@@ -39,7 +43,7 @@ class Tool(ABC):
             folder.mkdir(parents=True, exist_ok=True)
         return {
             "PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "HOME": str(home),
-            "TMPDIR": str(scratch), "XDG_CACHE_HOME": str(self.cache),
+            "TMPDIR": str(scratch), "XDG_CACHE_HOME": str(self.cache), **self.more,
         }  # fmt: skip
 
     def version(self) -> str:
@@ -77,10 +81,10 @@ class Ibtfs(Tool):
     name = "ibtfs"
 
     def backup(self, source: Path) -> list[Command]:
-        return [Command([self.program, "backup", source, self.repository])]
+        return [Command([self.program, "backup", source, self.address])]
 
     def restore(self, source: Path, destination: Path) -> list[Command]:
-        return [Command([self.program, "restore", self.repository, "latest", destination])]
+        return [Command([self.program, "restore", self.address, "latest", destination])]
 
 
 class Restic(Tool):
@@ -91,7 +95,7 @@ class Restic(Tool):
     def environment(self) -> dict[str, str]:
         return {
             **super().environment(), "RESTIC_PASSWORD": "benchmark",
-            "RESTIC_REPOSITORY": str(self.repository), "RESTIC_CACHE_DIR": str(self.cache),
+            "RESTIC_REPOSITORY": self.address, "RESTIC_CACHE_DIR": str(self.cache),
         }  # fmt: skip
 
     def version_words(self) -> Sequence[str]:

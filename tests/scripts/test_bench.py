@@ -8,17 +8,25 @@ import os
 import random
 import shlex
 import shutil
+import socket
+import socketserver
 import subprocess
 import sys
+import threading
+import time
 import xml.etree.ElementTree
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmark import chart, compare
+from benchmark import chart, compare, remote, report
+from benchmark.far import Far, Heads
+from benchmark.install import Programs
 from benchmark.measure import PR_SET_CHILD_SUBREAPER, Command, Failure, Measurer
 from benchmark.mounting import Mounts, is_alive
 from benchmark.results import Record, Results
+from benchmark.rounds import STEPS, Plan
 from benchmark.targets import Target, verdicts
 from benchmark.tools import Ibtfs
 
@@ -142,6 +150,111 @@ def test_a_mount_is_measured_and_taken_away(bench: Path, measurer: Measurer) -> 
     tool.repository.rename(bench / "gone")
     with pytest.raises(Failure, match="did not mount"), mounts.mounted(tool):
         pass
+
+
+def test_repositories_on_another_machine(
+    bench: Path, measurer: Measurer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As --set remote does, but near: a mount asks for much."""
+    monkeypatch.setattr(remote, "AWAY", {", 1 ms": 0.001})
+    monkeypatch.setattr(remote, "QUICK", (120, 128 << 10))
+    results, said = Results(), list[str]()
+    programs = Programs(bench / "kept", bench / "ibtfs", said.append)
+    own = Ibtfs.environment
+    monkeypatch.setattr(
+        Ibtfs, "environment", lambda self: {**own(self), "PYTHONPATH": str(CHECKOUT)}
+    )
+    plan = Plan(["ibtfs", "borg"], STEPS, 1, 0.2, bench, programs, said.append)
+    remote.RemoteSet(plan, True, results, seed=7).go()
+    assert [record.wrong for record in results.records] == [()] * 16
+    steps = [f"{kind} {step}, 1 ms" for kind in ("sftp", "s3") for step in remote.STEPS]
+    assert [record.step for record in results.records] == steps
+    found = {record.step: record for record in results.records}
+    assert found["sftp full, 1 ms"].requests["rename"] > 2
+    assert found["s3 full, 1 ms"].requests["PUT"] > 2
+    assert set(found["s3 change, 1 ms"].requests) <= {
+        "LIST",
+        "GET",
+        "HEAD",
+        "PUT",
+        "COPY",
+        "DELETE",
+    }
+    for kind in ("sftp", "s3"):
+        assert found[f"{kind} full, 1 ms"].moved[0] > 100_000
+        assert found[f"{kind} restore, 1 ms"].moved[1] > 100_000
+    assert list(remote.worst(results)) == []  # there is no other to compare with
+    lines = "\n".join(report.tables(results, [], {}))
+    assert " requests (" in lines
+    peer = [
+        replace(record, tool="restic", seconds=record.seconds * 2) for record in results.records
+    ]
+    results.records += peer
+    results.add(replace(peer[0], step="sftp slow", seconds=1.0))
+    results.add(replace(results.records[0], step="sftp slow", seconds=3.0))
+    told = list(remote.worst(results))
+    assert len(told) == 18
+    assert told[1].split()[:3] == ["3.00", "sftp", "slow"]
+    assert not (bench / "remote").exists()
+
+
+@pytest.fixture
+def echo() -> Iterator[int]:
+    """The port of a server that says what it hears."""
+
+    class Echo(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            while data := self.request.recv(1 << 16):
+                self.request.sendall(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_what_is_far_away_takes_round_trips_and_no_bandwidth(echo: int) -> None:
+    sent, got = random.Random(5).randbytes(8 << 20), bytearray()
+    with Far(echo, 0.2) as far, socket.create_connection(("127.0.0.1", far.port)) as client:
+        began = time.monotonic()
+        client.sendall(b"x")
+        assert client.recv(1) == b"x"
+        connected = time.monotonic()
+        assert connected - began > 0.39  # for the connection, too
+        for _ in range(3):
+            client.sendall(b"x")
+            assert client.recv(1) == b"x"
+        asked = time.monotonic()
+        assert 0.6 < asked - connected < 3
+        writer = threading.Thread(target=client.sendall, args=(sent,))
+        writer.start()
+        while len(got) < len(sent):
+            got += client.recv(1 << 20)
+        writer.join()
+        assert bytes(got) == sent
+        # 128 pieces, which would take 25 s one after the other
+        assert time.monotonic() - asked < 10
+        client.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        counted = far.counted()
+        assert counted.sent == counted.received == len(sent) + 4
+        assert far.counted().sent == 0
+
+
+def test_requests_of_http_are_found_however_they_are_cut() -> None:
+    text = (
+        b"PUT /b/k HTTP/1.1\r\nContent-Length: 9\r\n\r\nsome body"
+        b"GET /b?list-type=2&prefix=x HTTP/1.1\r\nHost: h\r\n\r\n"
+        b"PUT /b/new HTTP/1.1\r\nX-Amz-Copy-Source: /b/k\r\n\r\n"
+        b"GET /b/k?x=1 HTTP/1.1\r\nRange: bytes=0-5\r\n\r\n"
+        b"DELETE /b/k HTTP/1.1\r\n\r\nHEAD /b/k HTTP/1.1\r\n\r\n"
+    )
+    expected = ["PUT", "LIST", "COPY", "GET", "DELETE", "HEAD"]
+    for step in (1, 7, 50, len(text)):
+        heads = Heads()
+        pieces = [text[first : first + step] for first in range(0, len(text), step)]
+        assert [kind for piece in pieces for kind in heads.feed(piece)] == expected
 
 
 CHANGES = {

@@ -13,10 +13,12 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from tests.support.sshd import free_port
+
+if TYPE_CHECKING:
+    import pytest
 
 KEY, SECRET = "ibtfs", "the-secret-of-the-tests"
 READER, READER_SECRET = "reader", "who-may-not-write"
@@ -43,9 +45,9 @@ class Seaweed:
     show the same tree: ``/buckets/bucket`` of WebDAV is BUCKET of S3.
     """
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, command: str = "") -> None:
         self._place = place
-        self._command = _command()
+        self._command = command or _command()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_made = False
         place.mkdir(parents=True, exist_ok=True)
@@ -172,9 +174,9 @@ def _command() -> str:
 
 
 @contextmanager
-def seaweed(place: Path) -> Iterator[Seaweed]:
-    """A server, its files in *place*, which are gone behind it."""
-    server = Seaweed(place)
+def seaweed(place: Path, command: str = "") -> Iterator[Seaweed]:
+    """A server, its files in *place*, which are gone behind it; *command* is its program."""
+    server = Seaweed(place, command)
     try:
         server.start()
         yield server

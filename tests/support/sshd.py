@@ -28,7 +28,7 @@ def free_port() -> int:
 class Server:
     """An sshd that lets the user of the tests in, by the ssh that is found first in *path*."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, sftp: str = "internal-sftp") -> None:
         assert os.path.exists(SSHD), "the tests need Debian's openssh-server"
         self._place, self.port = place, free_port()
         for name in ("host", "user"):
@@ -39,7 +39,7 @@ class Server:
         (place / "sshd.conf").write_text("\n".join([
             f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {place}/host",
             f"AuthorizedKeysFile {place}/known_users", "StrictModes no", "UsePAM no",
-            "PidFile none", "MaxStartups 100", "Subsystem sftp internal-sftp",
+            "PidFile none", "MaxStartups 100", f"Subsystem sftp {sftp}",
             # the keys of today's default take ten times as long to make
             "KexAlgorithms curve25519-sha256",
             f"SetEnv PATH={Path(sys.executable).parent}:/usr/bin:/bin", "",
@@ -86,10 +86,10 @@ class Server:
 
 
 @contextmanager
-def served(place: Path) -> Iterator[Server]:
-    """A server, its files in *place*."""
+def served(place: Path, sftp: str = "internal-sftp") -> Iterator[Server]:
+    """A server, its files in *place*; *sftp* is what serves SFTP there."""
     place.mkdir(parents=True, exist_ok=True)
-    server = Server(place)
+    server = Server(place, sftp)
     server.start()
     try:
         yield server
