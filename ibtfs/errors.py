@@ -7,6 +7,7 @@
      |   +- AmbiguousSource                   several sources, and none was named
      +- RepositoryError             exit 1
      |   +- NotARepository          exit 10
+     |   +- WrongKey
      |   +- RepositoryExists
      |   +- RepositoryLocked        exit 11
      |   +- UnsupportedFormat

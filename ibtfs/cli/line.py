@@ -92,4 +92,4 @@ class Line:
         return found
 
 
-line_options = options_of(Line, "line", section="Repository")
+line_options = options_of(Line, "line", section="Access")

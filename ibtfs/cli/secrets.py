@@ -151,8 +151,11 @@ def new_key_file(path: bytes) -> Secret:
 def read_descriptor(number: int) -> Secret:
     """The passphrase that file descriptor *number* gives.  Raises UsageError."""
     try:
-        with open(number, "rb", closefd=number > 2) as file:
-            data = file.read(PASSPHRASE_LIMIT)
+        if number == 0:
+            data = sys.stdin.buffer.read(PASSPHRASE_LIMIT)
+        else:
+            with open(number, "rb", closefd=number > 2) as file:
+                data = file.read(PASSPHRASE_LIMIT)
     except OSError as error:
         raise UsageError(
             f"--passphrase-fd {number}: cannot be read: {error.strerror}"

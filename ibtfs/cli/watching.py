@@ -37,9 +37,10 @@ def watch_over(repository: Repository) -> None:
         watch.remember()
         context.call_on_close(watch.remember)
         return
-    for alarm in alarms:
-        complain(alarm)
-    complain("Nothing is written until `ibtfs key accept` takes the repository as it is")
+    if not context.params.get("as_json"):  # which has them in its one object
+        for alarm in alarms:
+            complain(alarm)
+        complain("Nothing is written until `ibtfs key accept` takes the repository as it is")
     context.meta[ALARMED] = "; ".join(alarms)
     repository.refuse_writing(alarms[0])
 

@@ -18,10 +18,12 @@ KIB = 1 << 10
 @pytest.mark.parametrize("name", sorted({*COMMANDS} - {"umount", "help", "serve-store"}))
 def test_every_command_that_takes_a_repository_has_them(name: str) -> None:
     shown = run(name, "--help").stdout
-    network = shown.split("\nNetwork:\n")[1].split("\n\n")[0]
-    assert "--limit-upload RATE" in network
-    assert "--limit-download RATE" in network
-    assert "--endpoint URL" in network
+    access = shown.split("\nAccess:\n")[1].split("\n\n")[0]
+    assert "--limit-upload RATE" in access
+    assert "--limit-download RATE" in access
+    assert "--endpoint URL" in access
+    assert "--key-file FILE" in access
+    assert "--passphrase-fd N" in access
 
 
 def took(*words: object, code: int = 0) -> float:

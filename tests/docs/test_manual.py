@@ -108,7 +108,7 @@ def options_of(name: str) -> set[str]:
         word
         for parameter in command_called(name).get_params(click.Context(cli))
         if isinstance(parameter, click.Option) and not parameter.hidden
-        for word in parameter.opts
+        for word in (*parameter.opts, *parameter.secondary_opts)
     }
 
 

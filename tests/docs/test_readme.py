@@ -109,7 +109,7 @@ def test_the_tour_uses_the_commands_that_a_beginner_needs() -> None:
     used = {match[1] for step in tour() for match in re.finditer(r"\bibtfs (\w+)", step.command)}
     assert used == set(COMMANDS) - {
         "init", "delta", "help", "tag", "undo", "prune", "purge", "stats", "protect", "repair",
-        "copy", "serve-store",
+        "copy", "serve-store", "key",
     }  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def test_missing_source_does_not_stop_the_others(tmp_path: Path, source: Path) -
 
 def test_backup_makes_the_repository_and_says_so(tmp_path: Path, source: Path) -> None:
     shown = run("backup", source, tmp_path / "repo").stdout
-    assert f"Made the repository {tmp_path / 'repo'}" in shown
+    assert f"Made the unsealed repository {tmp_path / 'repo'}" in shown
     assert re.search(r"4 new, 0 changed, 0 unchanged, 0 gone", shown)
     assert re.search(r"read, .* stored, in ", shown)
     look = re.search(r"ibtfs (ls .*)", shown)

@@ -1,0 +1,212 @@
+"""`ibtfs key`, and the ways to say what opens a sealed repository."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from ibtfs.actions.keys import run as keys
+from ibtfs.store import sealing
+from tests.support import differences, snapshot
+from tests.support.commands import run, run_json
+from tests.support.sealing import QUICK
+
+PASSPHRASE = "IBTFS_PASSPHRASE_COMMAND"
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Passphrases are found out quickly; what was seen before is this test's own."""
+    for module in (keys, sealing):
+        monkeypatch.setattr(module, "Stretching", lambda: QUICK)
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv(PASSPHRASE, raising=False)
+
+
+@pytest.fixture
+def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv(PASSPHRASE, "printf 'correct horse'")
+    run("init", "--seal", tmp_path / "sealed")
+    return tmp_path / "sealed"
+
+
+def ids(repo: Path, *words: object) -> list[str]:
+    return [one["id"] for one in run_json("key", "list", repo, *words)["keys"]]
+
+
+def test_all_commands_work_on_a_sealed_repository(
+    sealed: Path, source: Path, tmp_path: Path
+) -> None:
+    run("backup", "--tag", "weekly", source, sealed)
+    (source / "new").write_bytes(b"new")
+    run("backup", source, sealed)
+    assert len(run_json("list", sealed)["points"]) == 2
+    run("check", "--read-data", sealed)
+    run("stats", sealed)
+    run("diff", sealed, "latest~1", "latest")
+    run("tag", "add", sealed, "kept", "latest")
+    assert [one["tag"] for one in run_json("tag", "list", sealed)["tags"]] == ["kept", "weekly"]
+    run("restore", sealed, "latest", tmp_path / "back")
+    assert differences(snapshot(tmp_path / "back"), snapshot(source)) == []
+    run("forget", "--keep-last", "1", "--prune", sealed)
+    run("purge", "--yes", sealed, "/new")
+    run("protect", sealed, "--redundancy", "20%")
+    run("check", "--read-data", "--repair", sealed)
+    run("undo", "--allow-none", sealed)
+    assert os.listdir(sealed / "lists")
+
+
+def test_a_wrong_passphrase_or_none(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSPHRASE, "echo wrong")
+    assert "does not open it" in run("list", sealed, code=12).stderr
+    monkeypatch.setenv(PASSPHRASE, "false")
+    assert f"{PASSPHRASE} failed, with exit code 1" in run("list", sealed, code=2).stderr
+    monkeypatch.setenv(PASSPHRASE, "/no/such/program")
+    assert "cannot be run" in run("list", sealed, code=2).stderr
+    monkeypatch.delenv(PASSPHRASE)
+    assert "a passphrase or a key file is needed" in run("list", sealed, code=12).stderr
+    assert run_json("list", sealed, code=12)["exit_code"] == 12
+
+
+def test_key_files(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = tmp_path / "key"
+    told = run("key", "add", sealed, "--new-key-file", key, "--label", "machine x").stdout
+    assert told.startswith("Added the file ")
+    assert key.stat().st_mode & 0o777 == 0o600
+    before = key.read_bytes()
+    monkeypatch.delenv(PASSPHRASE)
+    run("list", "--key-file", key, sealed)
+    other = tmp_path / "other"
+    other.write_bytes(os.urandom(32))
+    run("list", "--key-file", other, "--key-file", key, sealed)
+    run("list", "--key-file", other, sealed, code=12)
+    assert "cannot be read" in run("list", "--key-file", tmp_path / "no", sealed, code=2).stderr
+    (tmp_path / "tiny").write_bytes(b"x")
+    assert "is no key file" in run("list", "--key-file", tmp_path / "tiny", sealed, code=2).stderr
+    monkeypatch.setenv("IBTFS_KEY_FILE", str(key))
+    run("list", sealed)
+    assert key.read_bytes() == before
+    shown = run("key", "list", sealed).stdout
+    assert re.search(r"^[0-9a-f]{16}  file        machine x \(given now\)$", shown, re.MULTILINE)
+
+
+def test_a_passphrase_from_a_descriptor_changes(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("key", "change", sealed, "--new-passphrase-fd", "0", stdin="größer als zuvor\n".encode())
+    run("list", sealed, code=12)
+    monkeypatch.delenv(PASSPHRASE)
+    run("list", "--passphrase-fd", "0", sealed, stdin="größer als zuvor".encode())
+    run("list", "--passphrase-fd", "0", sealed, stdin=b"\xff", code=2)
+    run("list", "--passphrase-fd", "987", sealed, code=2)
+
+
+def test_a_recovery_sheet_opens_it(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sheet = run("key", "recovery-sheet", sealed).stdout
+    code = " ".join(re.findall(r"^    ([A-Z2-7 ]+)$", sheet, re.MULTILINE))
+    assert len(code.replace(" ", "")) == 56
+    monkeypatch.delenv(PASSPHRASE)
+    run("list", "--passphrase-fd", "0", sealed, stdin=code.lower().encode())
+    spoilt = ("B" if code[0] != "B" else "C") + code[1:]
+    told = run("list", "--passphrase-fd", "0", sealed, stdin=spoilt.encode(), code=2).stderr
+    assert "not typed as it is printed" in told
+
+
+def test_keys_are_removed_by_the_beginning_of_their_ids(sealed: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    run("key", "add", sealed, "--new-key-file", key)
+    first, second = ids(sealed)
+    assert "no one key" in run("key", "remove", sealed, "zz", code=2).stderr
+    run("key", "remove", sealed, second[:8])
+    run("list", "--key-file", key, sealed, code=12)
+    assert "only key" in run("key", "remove", sealed, first, code=2).stderr
+    assert "needs a KEY" in run("key", "remove", sealed, code=2).stderr
+
+
+def test_the_owner_stays_and_masters_are_counted(sealed: Path) -> None:
+    before = run_json("key", "show", sealed)
+    assert run_json("key", "rotate", sealed)["masters"] == 2
+    after = run_json("key", "show", sealed)
+    assert (after["owner"], after["masters"]) == (before["owner"], 2)
+    assert after["number"] == before["number"] + 1
+    assert before["owner"][:4] in run("key", "show", sealed).stdout
+
+
+def test_what_is_not_sealed_has_no_keys(repo: Path, tmp_path: Path) -> None:
+    assert "is not sealed and has no keys" in run("key", "list", repo, code=2).stderr
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    told = run("list", "--key-file", key, repo, code=12).stderr
+    assert "is not sealed, though a key for it was given" in told
+
+
+def test_copies_are_sealed_as_is_said(
+    sealed: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("backup", source, sealed)
+    run("copy", sealed, tmp_path / "again")
+    assert len(ids(tmp_path / "again")) == 1
+    monkeypatch.delenv(PASSPHRASE)
+    key = tmp_path / "key"
+    run("init", "--no-seal", tmp_path / "plain")
+    monkeypatch.setenv(PASSPHRASE, "printf 'correct horse'")
+    told = run("copy", sealed, tmp_path / "plain", code=2).stderr
+    assert "say --no-seal if that is meant" in told
+    run("copy", "--no-seal", sealed, tmp_path / "plain")
+    monkeypatch.delenv(PASSPHRASE)
+    assert len(run_json("list", tmp_path / "plain")["points"]) == 1
+    run("copy", "--seal", "--key-file", key, tmp_path / "plain", tmp_path / "new")
+    assert len(run_json("list", "--key-file", key, tmp_path / "new")["points"]) == 1
+
+
+# What was seen before
+
+
+def test_where_a_sealed_one_lay_none_is_made_in_clear(
+    sealed: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever takes a repository away does not get the next backup in clear."""
+    run("list", sealed)
+    os.rename(sealed, sealed.with_name("away"))
+    monkeypatch.delenv(PASSPHRASE)
+    assert "a sealed repository lay there before" in run("backup", source, sealed, code=12).stderr
+    assert not sealed.exists()
+    run("init", sealed, code=12)
+    run("init", "--no-seal", sealed)
+    run("backup", source, sealed)
+
+
+def test_an_unsealed_one_in_its_place_is_accepted_by_word(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("list", sealed)
+    monkeypatch.delenv(PASSPHRASE)
+    run("init", tmp_path / "other")
+    os.rename(sealed, sealed.with_name("away"))
+    os.rename(tmp_path / "other", sealed)
+    run("list", sealed, code=12)
+    run("key", "accept", sealed)
+    run("list", sealed)
+
+
+def test_a_point_that_was_taken_away_is_told_until_it_is_accepted(
+    sealed: Path, source: Path
+) -> None:
+    run("backup", source, sealed)
+    run("backup", source, sealed)
+    next((sealed / "points").iterdir()).unlink()
+    told = run("list", sealed, code=1).stderr
+    assert "1 backup points are missing that nobody removed" in told
+    found = run_json("list", sealed, code=1)
+    assert len(found["points"]) == 1
+    assert "missing" in found["error"]
+    assert "not writable" in run("backup", source, sealed, code=1).stderr
+    run("key", "accept", sealed)
+    run("list", sealed)
+    run("backup", source, sealed)
