@@ -42,7 +42,8 @@ class Server:
             "PidFile none", "MaxStartups 100", "Subsystem sftp internal-sftp",
             # the keys of today's default take ten times as long to make
             "KexAlgorithms curve25519-sha256",
-            f"SetEnv PATH={Path(sys.executable).parent}:/usr/bin:/bin", "",
+            # no file of the user that his shell would read first
+            f"SetEnv PATH={Path(sys.executable).parent}:/usr/bin:/bin HOME={place}", "",
         ]))  # fmt: skip
         self.path = f"{place}/bin:{os.environ['PATH']}"
         ssh = place / "bin/ssh"
