@@ -483,14 +483,33 @@ HOSTILE: dict[str, Callable[[int], bytes]] = {
 }
 
 
+ANSWERING = """
+import os, select, sys
+def read(size):
+    found = b""
+    while len(found) < size:
+        found += os.read(0, size - len(found)) or sys.exit()
+    return found
+for name in sys.argv[1:]:
+    read(int.from_bytes(read(6)[:4], "big"))
+    with open(name, "rb") as said, open(1, "wb", closefd=False) as out:
+        out.write(said.read())
+    if not select.select([0], [], [], 0.1)[0]:
+        break
+"""
+"""Answers each request by the next of the files that are named; ends when none comes for a while."""
+
+
 @pytest.mark.parametrize("kind", HOSTILE)
 def test_a_server_that_answers_wrongly_is_one_line(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "FIRST_WAIT", 0.01)
-    replies = [message(0, "", 1, ""), *(HOSTILE[kind](number) for number in range(1, 9))]
-    (tmp_path / "said").write_bytes(b"".join(replies))
-    command = ["sh", "-c", f"cat {tmp_path}/said; cat > /dev/null & sleep 0.4"]
+    command = [sys.executable, "-ISc", ANSWERING]
+    for number in range(9):
+        reply = HOSTILE[kind](number) if number else message(0, "", 1, "")
+        (tmp_path / f"{number}").write_bytes(reply)
+        command.append(f"{tmp_path}/{number}")
     asks: list[Callable[[StoreStorage], object]] = [
         lambda s: s.open("points/p"), lambda s: s.list("points"), lambda s: s.token("points/p"),
         lambda s: s.space(), lambda s: s.lease("locks/l", TOKEN),
@@ -505,7 +524,8 @@ def test_a_server_that_answers_wrongly_is_one_line(
         except IbtfsError as caught:
             error = caught
         assert error is None or str(error).isprintable()
-        assert error or ask is asks[-1]  # of what is put it only matters that it went well
+        # of what is put it only matters that it went well, and who lists gives a lease
+        assert error or ask is asks[-1] or (ask is asks[-2] and kind.startswith("names"))
         assert time.monotonic() - began < 20
 
 
