@@ -159,7 +159,7 @@ import ibtfs
 for found in pkgutil.walk_packages(ibtfs.__path__, "ibtfs."):  # the user may not reach these files
     if not found.name.endswith("__main__"): importlib.import_module(found.name)
 from ibtfs.fuse.fuse3 import structures
-import difflib, fuse, grp, json, logging.handlers, pwd, resource, traceback
+import _strptime, difflib, fuse, grp, json, logging.handlers, pwd, resource, traceback
 structures.load()
 uid = int(sys.argv[1])
 os.setgroups([]); os.setgid(uid); os.setuid(uid)
