@@ -25,8 +25,8 @@ from ibtfs.store.storage import waiting
 from ibtfs.store.storage.address import is_remote, is_served, ssh_address
 from ibtfs.store.storage.base import is_unfinished, token_of, whole
 from ibtfs.store.storage.pipe import ConnectionLost
+from ibtfs.store.storage.ssh import parts, wire
 from ibtfs.store.storage.ssh import upload as upload_module
-from ibtfs.store.storage.ssh import wire
 from ibtfs.store.storage.ssh.channel import StoreChannel, served_command
 from ibtfs.store.storage.ssh.client import StoreClient, replied
 from ibtfs.store.storage.ssh.guard import Modes
@@ -256,7 +256,9 @@ def test_the_process_of_a_connection_that_nobody_saw_end_is_waited_for(
     old = near.client._channel
     assert old is not None
     near.client._drop(old)
-    threading.Timer(5.0, lambda: os.kill(old._process.pid, signal.SIGKILL)).start()
+    threading.Timer(
+        parts.FLOCK_SECONDS + 0.5, lambda: os.kill(old._process.pid, signal.SIGKILL)
+    ).start()
     assert lease.is_in_place()
     lease.release()
     old.close()
@@ -497,7 +499,7 @@ for name in sys.argv[1:]:
     if not select.select([0], [], [], 0.1)[0]:
         break
 """
-"""Answers each request by the next of the files that are named; ends when none comes for a while."""
+"""Answers each request by the next of the files that are named, and ends when none comes soon."""
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
@@ -547,8 +549,10 @@ def test_what_greets_wrongly_is_told(tmp_path: Path) -> None:
 def test_a_client_bears_any_bytes(tmp_path: Path, said: bytes) -> None:
     (tmp_path / "said").write_bytes(message(0, "", 1, "") + said)
     storage = storage_by(["cat", f"{tmp_path}/said"], tmp_path, retry_seconds=0.0)
-    with pytest.raises(IbtfsError):
-        storage.open("points/p")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(waiting, "FIRST_WAIT", 0.01)
+        with pytest.raises(IbtfsError):
+            storage.open("points/p")
 
 
 # Addresses
