@@ -24,6 +24,7 @@ from tests.support.remote import (
     copied,
     edit,
     make_source,
+    soon,
 )
 from tests.support.sshd import Gate, Server, served
 
@@ -39,6 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def gate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setenv("PATH", server.path)
+    soon(monkeypatch)
     gate = Gate(server.port)
     yield gate
     gate.close()
@@ -226,7 +228,8 @@ def apache() -> Iterator[Apache]:
 
 
 @pytest.fixture
-def http_gate(apache: Apache) -> Iterator[HttpGate]:
+def http_gate(apache: Apache, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpGate]:
+    soon(monkeypatch)
     gate = HttpGate(apache.port)
     yield gate
     gate.close()

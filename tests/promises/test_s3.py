@@ -24,6 +24,7 @@ from tests.support.remote import (
     copied,
     edit,
     make_source,
+    soon,
 )
 from tests.support.repositories import settle
 from tests.support.seaweed import BUCKET, KEY, SECRET, Seaweed, aws_environment, seaweed
@@ -40,6 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 @pytest.fixture
 def gate(server: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[HttpGate]:
     aws_environment(monkeypatch)
+    soon(monkeypatch)
     gate = HttpGate(server.s3_port)
     yield gate
     gate.close()

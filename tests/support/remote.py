@@ -7,12 +7,23 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
+
+from ibtfs.store.storage import waiting
+from ibtfs.store.storage.objects import s3
 from tests.support import differences, snapshot
 from tests.support.commands import command, run, run_json
 from tests.support.repositories import settle
 from tests.support.trees import make_tree
 
 MIB = 1 << 20
+
+
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try again sooner in this process, whoever is asked."""
+    monkeypatch.setattr(waiting, "FIRST_WAIT", 0.02)
+    for name in ("FIRST_PAUSE", "FIRST_PATIENT_PAUSE"):
+        monkeypatch.setattr(s3, name, 0.02)
 
 
 def make_source(folder: Path) -> Path:

@@ -42,7 +42,8 @@ class Server:
             "PidFile none", "MaxStartups 100", f"Subsystem sftp {sftp}",
             # the keys of today's default take ten times as long to make
             "KexAlgorithms curve25519-sha256",
-            f"SetEnv PATH={Path(sys.executable).parent}:/usr/bin:/bin", "",
+            # no file of the user that his shell would read first
+            f"SetEnv PATH={Path(sys.executable).parent}:/usr/bin:/bin HOME={place}", "",
         ]))  # fmt: skip
         self.path = f"{place}/bin:{os.environ['PATH']}"
         ssh = place / "bin/ssh"
@@ -152,6 +153,9 @@ class Gate:
                     client.close()
                     continue
                 server = socket.create_connection(("127.0.0.1", self._behind))
+                for one in (client, server):
+                    # as ssh has it; else each small reply would wait for 40 ms
+                    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     self._open |= {client, server}
                     self.connections += 1

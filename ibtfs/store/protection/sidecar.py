@@ -144,11 +144,24 @@ class Sidecar:
         try:
             if self._stored.read(len(head) + size, len(head)) != head:
                 return False
+            count = shape.rows * shape.checks
+            at_once = max(PIECE // (BLOCK_DIGEST + shape.block), 1)
             return all(
-                self._check(number) is not None for number in range(shape.rows * shape.checks)
+                self._are_intact(first, min(at_once, count - first))
+                for first in range(0, count, at_once)
             )
         except (IntegrityError, StorageFailed):
             return False
+
+    def _are_intact(self, first: int, count: int) -> bool:
+        """Whether *count* blocks of parity from number *first* on are as they were written."""
+        size = BLOCK_DIGEST + self.head.shape.block
+        data = memoryview(self._stored.read(self._checks_at + first * size, count * size))
+        blocks = (data[number * size : (number + 1) * size] for number in range(count))
+        return all(
+            check_digest(number, bytes(block[BLOCK_DIGEST:])) == block[:BLOCK_DIGEST]
+            for number, block in enumerate(blocks, first)
+        )
 
     def _check(self, number: int) -> bytes | None:
         """Block *number* of parity, None if it is damaged."""

@@ -22,6 +22,7 @@ from ibtfs.errors import (
     StorageFull,
 )
 from ibtfs.store.storage.address import S3Address
+from ibtfs.store.storage.objects import s3
 from ibtfs.store.storage.objects.client import Found, NotReached
 from ibtfs.store.storage.objects.s3 import S3Client
 from ibtfs.store.storage.objects.s3_errors import refusal
@@ -56,6 +57,8 @@ def gate(weed: Seaweed) -> Iterator[HttpGate]:
 @pytest.fixture(autouse=True)
 def keys(monkeypatch: pytest.MonkeyPatch) -> None:
     aws_environment(monkeypatch)
+    for name in ("FIRST_PAUSE", "FIRST_PATIENT_PAUSE"):
+        monkeypatch.setattr(s3, name, 0.01)
 
 
 Made = Callable[..., S3Client]

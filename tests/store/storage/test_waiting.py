@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import repeat
 from typing import Any, cast
 
 import pytest
@@ -41,7 +42,7 @@ def failing(times: int) -> Callable[[], str]:
     """What is not reached so many times, and then is."""
 
     def tries() -> Iterator[bool]:
-        yield from [False] * times
+        yield from repeat(False, times)
         while True:
             yield True
 

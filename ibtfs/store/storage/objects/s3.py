@@ -24,6 +24,8 @@ PARTS_AT_ONCE = 2
 ANSWER_SECONDS, CONNECT_SECONDS = 30, 10
 SLOW_SECONDS = 10 * 60
 """So long a part, or a copy, may take."""
+FIRST_PAUSE, FIRST_PATIENT_PAUSE = 0.1, 0.5
+"""How long a request, or a part, waits before it is tried again; then it is twice as long."""
 PATIENT_SECONDS = 14 * 60
 """So long a part is tried again: less than the 15 minutes for which a signature holds."""
 _MISSING = "S3 needs the Python library obstore: pip install 'ibtfs[s3]'"
@@ -89,7 +91,7 @@ class S3Client:
             "max_retries": _NEVER if patient else 0 if slow else 2,
             "retry_timeout": timedelta(seconds=PATIENT_SECONDS if patient else 5),
             "backoff": {
-                "init_backoff": timedelta(seconds=0.5 if patient else 0.1),
+                "init_backoff": timedelta(seconds=FIRST_PATIENT_PAUSE if patient else FIRST_PAUSE),
                 "max_backoff": timedelta(seconds=30 if patient else 1),
                 "base": 2,
             },
