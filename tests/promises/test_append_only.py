@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from ibtfs.actions.backup.run import BackupOptions, backup
+from ibtfs.actions.observer import Observer
 from ibtfs.errors import IbtfsError
 from ibtfs.format.compression import Codec
 from ibtfs.format.point import Point, encode_point
@@ -28,6 +30,7 @@ from tests.support import Entry, snapshot
 from tests.support.bundles import bundles, make_points, put_together
 from tests.support.commands import run, run_json
 from tests.support.repositories import HOST, back_up, create, damages, settle
+from tests.support.sealing import create_sealed, open_sealed
 from tests.support.sshd import served
 from tests.support.trees import make_tree
 
@@ -385,3 +388,37 @@ def test_what_is_refused_is_told_on_the_server(repository: Repository, tmp_path:
     sent = b"".join(bytes(part) for head in asked for part in wire.encoded(head))
     found = subprocess.run(words, input=sent, capture_output=True, check=True)
     assert b"refused 'ibtfs.json': this server only appends" in found.stderr
+
+
+def test_a_sealed_repository_is_appended_to(source: Path, tmp_path: Path) -> None:
+    """What is put is told by its form alone, and no old point is touched."""
+    made = create_sealed(tmp_path / "sealed")
+    folder = tmp_path / "sealed"
+    options = BackupOptions(host="laptop", tags=("kept",))
+    first = backup(made, os.fsencode(source), options, Observer()).point
+    assert first is not None
+    manifest = (folder / "points" / first.id).read_bytes()
+    attacker = Attacker(folder, "--append-only")
+    try:
+        attacker.lease()
+        old = f"20200101T000000Z_{'a' * 20}"
+        now = time.strftime(f"%Y%m%dT%H%M%SZ_{'a' * 20}", time.gmtime())
+        for name, data in ((f"points/{first.id}", manifest), (f"points/{old}", manifest),
+                           (f"points/{now}", b"evil"), ("keys/2." + "0" * 16, b"evil"),
+                           ("lists/2." + "0" * 16, b"evil"),
+                           (f"forgotten/{first.id}.{'0' * 32}", b"")):  # fmt: skip
+            with pytest.raises(IbtfsError):
+                attacker.put(name, data)
+        attacker.put(f"points/{now}", manifest)  # which is that of another point
+    finally:
+        attacker.channel.close()
+    found = open_sealed(folder).points.all()
+    assert ([point.id for point in found.points], list(found.damaged)) == ([first.id], [now])
+    limited = Attacker(folder, "--append-only", "--host", "laptop")
+    try:
+        limited.lease()
+        later = time.strftime(f"%Y%m%dT%H%M%SZ_{'b' * 20}", time.gmtime())
+        with pytest.raises(IbtfsError, match="is not seen"):
+            limited.put(f"points/{later}", manifest)
+    finally:
+        limited.channel.close()

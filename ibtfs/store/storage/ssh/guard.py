@@ -16,10 +16,11 @@ import re
 from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, UnsupportedFormat
 from ibtfs.format.index import is_archive_id
 from ibtfs.format.keys import PlainKeys
-from ibtfs.format.point import POINT_ID, decode_point, made_seconds
+from ibtfs.format.objects import split_object
+from ibtfs.format.point import POINT_ID, Point, decode_point, made_seconds
 from ibtfs.store import layout
 from ibtfs.store.storage.base import is_unfinished
 
@@ -122,17 +123,37 @@ def may_commit(data: bytes, name: str, repository: bytes, modes: Modes, now: flo
     """
     point_id = layout.point_of(name.rpartition("/")[2])
     try:
-        point = decode_point(data, name, point_id, PlainKeys(repository))
-    except FormatDamaged as error:
+        is_sealed = bool(split_object(data, name).envelope)
+        point = None if is_sealed else decode_point(data, name, point_id, PlainKeys(repository))
+    except (FormatDamaged, UnsupportedFormat) as error:
         return f"{APPENDS}, and {error}"
+    if point is None:
+        return _may_commit_sealed(point_id, modes, now)
+    return _may_commit(point, modes, now)
+
+
+def _may_commit(point: Point, modes: Modes, now: float) -> str:
     if point.replaces:
-        return f"{APPENDS}, and the point {point_id} would hide others"
+        return f"{APPENDS}, and the point {point.id} would hide others"
     if not 0 <= point.sequence < NUMBERS_LIMIT or not 0 <= point.epoch < NUMBERS_LIMIT:
-        return f"{APPENDS}, and the point {point_id} would be the last for ever"
+        return f"{APPENDS}, and the point {point.id} would be the last for ever"
     if not now - PAST_SECONDS < point.time_ns / 1e9 < now + FUTURE_SECONDS:
-        return f"{APPENDS}, and by its clock the point {point_id} is not one of now"
+        return f"{APPENDS}, and by its clock the point {point.id} is not one of now"
     if modes.host and point.source.host != modes.host:
         return f"{APPENDS} points of the host {modes.host!r}"
+    return ""
+
+
+def _may_commit_sealed(point_id: str, modes: Modes, now: float) -> str:
+    """Why a sealed manifest may not become this point: nobody here can read what it says.
+
+    It can hide nothing either: readers take it for one of those who have a key.
+    """
+    made = made_seconds(point_id)
+    if made is None or not now - PAST_SECONDS < made < now + FUTURE_SECONDS:
+        return f"{APPENDS}, and by its name the point {point_id} is not one of now"
+    if modes.host:
+        return f"{APPENDS} points of the host {modes.host!r}: of a sealed one that is not seen"
     return ""
 
 
