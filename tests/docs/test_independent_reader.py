@@ -16,16 +16,18 @@ from ibtfs.format.index import Reference
 from ibtfs.store.contents import slabs as vault
 from ibtfs.store.contents.whole import is_whole
 from ibtfs.store.repository import Repository
-from tests.support import TYPES, Entry, differences, independent_reader
+from tests.support import TYPES, Entry, differences, independent_reader, independent_sealed
 from tests.support.fixtures import DATA, FIXTURES, expected_points
 from tests.support.independent_reader import OWN, Content, IndependentReader
 from tests.support.plain import slab_digest
 
 
 def test_the_independent_reader_knows_nothing_of_ibtfs() -> None:
-    source = Path(independent_reader.__file__).read_text()
+    modules = (independent_reader, independent_sealed)
+    source = "".join(Path(str(module.__file__)).read_text() for module in modules)
     imports = re.findall(r"^\s*(?:import|from) (\S+)", source, re.MULTILINE)
     assert not [name for name in imports if name.startswith(("ibtfs", "support", "."))]
+    assert {name for name in imports if name.startswith("tests")} == {independent_sealed.__name__}
 
 
 @pytest.mark.parametrize("name", FIXTURES)
