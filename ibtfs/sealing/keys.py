@@ -88,7 +88,7 @@ class SealedKeys:
 
     def is_mark(self, mark: str, name: str) -> bool:
         """Whether *mark* was made for *name* by who has a key of this repository."""
-        return any(hmac.compare_digest(mark.encode(), one.encode()) for one in self.marks(name))
+        return any(hmac.compare_digest(_bytes(mark), one.encode()) for one in self.marks(name))
 
     def _mark(self, secret: bytes, name: str) -> str:
         return tree.derive(

@@ -93,6 +93,8 @@ class SealedNames:
         try:
             hidden = base64.b64decode(stored + "=" * (-len(stored) % 4), b"-_", validate=True)
             padded = reveal(self._keys.names, hidden, folder.encode())
-            return padded.rstrip(b"\0").decode("utf-8", "surrogateescape")
         except (NotAuthentic, binascii.Error, ValueError):
             return ""
+        # base64 has several spellings of some bytes
+        is_right = base64.urlsafe_b64encode(hidden).decode().rstrip("=") == stored
+        return padded.rstrip(b"\0").decode("utf-8", "surrogateescape") if is_right else ""

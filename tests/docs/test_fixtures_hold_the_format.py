@@ -19,6 +19,7 @@ from tests.support.fixtures import DATA, FIXTURES
 from tests.support.independent_reader import (
     BUNDLE,
     HEAD,
+    LIST,
     MANIFEST,
     NOTE,
     RUNS,
@@ -56,6 +57,7 @@ class Held:
     manifests: list[dict[str, Any]] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)
     bundled_before: int = 0
+    masters: set[bytes] = field(default_factory=set)
 
     def add(self, path: Path) -> None:
         """Take down the repository in *path*."""
@@ -63,6 +65,9 @@ class Held:
         self.names |= {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file()}
         if (path / "bundles").exists():
             self.streams.add(BUNDLE)
+        if reader.keys is not None:
+            self._add_sealed(reader)
+            return
         points = reader.points()
         self.streams.add(MANIFEST)
         if reader.damaged():
@@ -72,6 +77,14 @@ class Held:
         self.hidden |= {p.name for p in (path / "points").iterdir()} - shown
         for archive in reader.archives():
             self._add_archive(path, reader, archive)
+
+    def _add_sealed(self, reader: IndependentReader) -> None:
+        """Of what is sealed the names are taken down, and what no other repository has."""
+        if reader.listed()["earlier"]:
+            self.streams.add(LIST)
+        for name in ("points", "damaged"):
+            for path in Path(reader.path, name).iterdir():
+                self.masters.add(path.read_bytes()[26:34])
 
     def _add_archive(self, path: Path, reader: IndependentReader, archive: Archive) -> None:
         self.headers.append(archive.header)
@@ -208,3 +221,14 @@ def test_manifests(held: Held) -> None:
     assert {values["single"] for values in held.manifests} == {False, True}
     assert any(len(values["devices"]) > 1 for values in held.manifests)
     assert held.hidden, "a point that another one stands in the place of"
+
+
+@pytest.mark.parametrize("row", TABLES["Stored names"], ids=lambda row: row["Name"])
+def test_sealed(held: Held, row: dict[str, str]) -> None:
+    assert len(held.masters) == 2, "of objects that are there"
+    if row["Name"] in NOT_KEPT:
+        return
+    pattern = re.sub("<mark>", "[0-9a-f]{32}", row["Stored as"])
+    pattern = re.sub("<hidden>", "[0-9A-Za-z_-]{43,}", pattern)
+    pattern = re.sub("<[a-z]+>", "[^/]+", pattern)
+    assert [found for found in held.names if re.fullmatch(pattern, found)]

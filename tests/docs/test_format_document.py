@@ -30,6 +30,7 @@ from ibtfs.format import (
     objects,
     parity,
     point,
+    point_list,
     tables,
 )
 from ibtfs.format.bundle import Member
@@ -41,7 +42,8 @@ from ibtfs.format.index import ContentRecord, IndexHeader, Reference
 from ibtfs.format.keys import PlainFrames, PlainKeys
 from ibtfs.format.packing import pack, unpack, unpack_map
 from ibtfs.format.tables import StreamTable
-from ibtfs.store import damage_notes, layout, lock, points
+from ibtfs.sealing import ring
+from ibtfs.store import damage_notes, layout, lock, point_lists, points
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
@@ -56,7 +58,7 @@ from ibtfs.store.trees import directory as states
 from ibtfs.store.trees import totals, trail
 from ibtfs.store.writing import flatten
 from ibtfs.store.writing import run as run_writer
-from tests.support import independent_reader
+from tests.support import independent_reader, sealing
 from tests.support.documents import list_tables
 from tests.support.fixtures import DATA
 from tests.support.independent_reader import IndependentReader
@@ -184,6 +186,7 @@ def test_names_are_those_that_the_code_takes() -> None:
         "point": point.POINT_ID.pattern,
         "archive": index.ARCHIVE_ID.pattern,
         "bundle": layout._BUNDLE_ID.pattern,
+        "ring, list": layout._RING.pattern,
         "lock": lock._NAME.pattern,
     }
 
@@ -241,6 +244,10 @@ def test_limits() -> None:
         "bytes of ibtfs.json": config.CONFIG_LIMIT,
         "bytes of a manifest": points.MANIFEST_LIMIT,
         "bytes of a note of damage": damage_notes.NOTE_LIMIT,
+        "bytes of a ring": ring.RING_LIMIT,
+        "slots of a ring": ring.SLOTS_LIMIT,
+        "bytes of a list": point_lists.LIST_LIMIT,
+        "points of a list": point_list.LISTED_LIMIT,
         "sequence and epoch": point.NUMBER_LIMIT,
         "seconds of utc_offset": point.DAY,
     }
@@ -327,13 +334,16 @@ def test_bounds_of_bundles() -> None:
 
 def test_keys_of_the_configuration(tmp_path: Path) -> None:
     path = tmp_path / "repository"
-    Repository.create(os.fsencode(path), os.urandom(16))
+    sealing.create_sealed(path)
     made = json.loads((path / "ibtfs.json").read_text())
     assert list(made) == _column("Keys of ibtfs.json", "Key")
     kinds = {"int": int, "text": str, "bool": bool, "array": list}
     assert [type(value) for value in made.values()] == [
         kinds[kind] for kind in _column("Keys of ibtfs.json", "Type")
     ]
+    Repository.create(os.fsencode(tmp_path / "plain"), os.urandom(16))
+    plain = json.loads((tmp_path / "plain/ibtfs.json").read_text())
+    assert list(plain) == [key for key in made if key != "sealed"]
 
 
 def test_example_of_the_configuration() -> None:

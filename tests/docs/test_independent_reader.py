@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import shutil
 import stat
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,23 @@ import pytest
 
 from ibtfs.format.digests import SLAB
 from ibtfs.format.index import Reference
+from ibtfs.format.point_list import mark_of
 from ibtfs.store.contents import slabs as vault
 from ibtfs.store.contents.whole import is_whole
+from ibtfs.store.point_lists import newest_list
 from ibtfs.store.repository import Repository
-from tests.support import TYPES, Entry, differences, independent_reader
+from tests.support import TYPES, Entry, differences, independent_reader, independent_sealed
 from tests.support.fixtures import DATA, FIXTURES, expected_points
 from tests.support.independent_reader import OWN, Content, IndependentReader
-from tests.support.plain import slab_digest
+from tests.support.sealing import either
 
 
 def test_the_independent_reader_knows_nothing_of_ibtfs() -> None:
-    source = Path(independent_reader.__file__).read_text()
+    modules = (independent_reader, independent_sealed)
+    source = "".join(Path(str(module.__file__)).read_text() for module in modules)
     imports = re.findall(r"^\s*(?:import|from) (\S+)", source, re.MULTILINE)
     assert not [name for name in imports if name.startswith(("ibtfs", "support", "."))]
+    assert {name for name in imports if name.startswith("tests")} == {independent_sealed.__name__}
 
 
 @pytest.mark.parametrize("name", FIXTURES)
@@ -76,7 +81,7 @@ def _sha256(found: independent_reader.Entry, known: dict[int, str]) -> str | Non
 @pytest.mark.parametrize("name", FIXTURES)
 def test_both_readers_read_every_record_and_slab_alike(name: str) -> None:
     reader = IndependentReader(str(DATA / name))
-    mine = Repository.open(os.fsencode(DATA / name))
+    mine = Repository.open(os.fsencode(DATA / name), unlock=either())
     assert [archive.id for archive in reader.archives()] == mine.archive_ids()
     deltas = slabs = 0
     for archive in reader.archives():
@@ -100,7 +105,8 @@ def test_both_readers_read_every_record_and_slab_alike(name: str) -> None:
                 digests = other.slab_digests()
                 assert b"".join(digests) == vault.load_slabs(mine, record, archive.id).data
                 cut = range(0, len(data), SLAB)
-                assert digests == [vault.kept_of(slab_digest(data[n : n + SLAB])) for n in cut]
+                own_way = mine.keys.digests.slab
+                assert digests == [vault.kept_of(own_way(data[n : n + SLAB])) for n in cut]
                 slabs += 1
     assert deltas
     assert slabs > 3
@@ -115,3 +121,43 @@ def _assert_kept(mine: Repository, ref: Reference, shell: Content) -> None:
             pieces = mine.archive(ref.archive).payload(shell.stream, shell.start + offset, length)
             assert b"".join(pieces) == shell.payload(offset, offset + length)
         place += length
+
+
+SEALED = DATA / "repo-v1-sealed"
+
+
+def test_both_readers_know_names_notes_and_lists_of_a_sealed_repository_alike() -> None:
+    reader = IndependentReader(str(SEALED))
+    mine = Repository.open(os.fsencode(SEALED), unlock=either())
+    assert sorted(map(tuple, mine.damage.contents())) == reader.damaged()
+    found = newest_list(mine)
+    assert found.damaged == ()
+    listed = reader.listed()
+    assert (found.found.number, sorted(found.found.points)) == (listed["number"], listed["points"])
+    assert b"".join(sorted(found.found.gone)) == listed["gone"]
+    assert b"".join(found.found.earlier) == listed["earlier"]
+    assert listed["gone"]
+    assert reader.gone("point-000") == mark_of(mine.keys, b"point-000")
+    for folder in ("forgotten", "copied", *(f"archives/{each.id}" for each in reader.archives())):
+        stored = SEALED / folder
+        names = [path.name for path in stored.iterdir()] if stored.exists() else []
+        meant = {reader.keys.meant(f"{folder}/{name}") for name in names} if reader.keys else set()
+        assert meant - {""} == set(mine.storage.list(folder)) & meant
+    assert reader.keys is not None
+    assert len(reader.keys.masters) == 2
+
+
+def test_the_independent_reader_takes_nothing_that_was_changed(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError):
+        IndependentReader(str(SEALED), "wrong horse")
+    copy = tmp_path / "copy"
+    for top in ("points", "keys"):
+        for name in sorted(os.listdir(SEALED / top)):
+            shutil.copytree(SEALED, copy)
+            path = copy / top / name
+            data = bytearray(path.read_bytes())
+            data[60] ^= 1
+            path.write_bytes(data)
+            with pytest.raises(ValueError, match=r"."):
+                IndependentReader(str(copy)).points()
+            shutil.rmtree(copy)

@@ -20,6 +20,7 @@ from ibtfs.store.repository import Repository
 from tests.support import differences
 from tests.support.fixtures import DATA, FIXTURES, expected_points
 from tests.support.repositories import damages, restored_tree
+from tests.support.sealing import either
 from tests.support.views import Known, viewed_tree
 
 NOBODY = 65534
@@ -28,7 +29,8 @@ FACTS = ("id", "display", "sequence", "epoch", "single", "full", "parent", "comm
 
 def test_every_version_has_a_fixture() -> None:
     names = [f"repo-v{n}" for n in range(1, FORMAT_VERSION + 1)]
-    assert sorted([*names, *(f"{name}-pruned" for name in names)]) == FIXTURES
+    kinds = ("", "-pruned", "-sealed")
+    assert sorted(f"{name}{kind}" for name in names for kind in kinds) == FIXTURES
 
 
 @pytest.fixture(params=FIXTURES)
@@ -37,7 +39,7 @@ def fixture(request: pytest.FixtureRequest) -> Path:
 
 
 def opened(fixture: Path) -> Repository:
-    return Repository.open(os.fsencode(fixture))
+    return Repository.open(os.fsencode(fixture), unlock=either())
 
 
 def test_is_small_and_has_no_leftovers(fixture: Path) -> None:

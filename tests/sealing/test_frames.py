@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from ibtfs.errors import FormatDamaged, LimitExceeded
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import CONTENTS, FLAG_RUNS, FRAME_LIMIT, LARGE, SMALL, Address
-from ibtfs.sealing.frames import NONCE_SIZE, OVERHEAD, SealedFrames
+from ibtfs.sealing.frames import LEAST_SIZE, NONCE_SIZE, OVERHEAD, SealedFrames, padded_size
 from ibtfs.sealing.primitives import Suite
 
-KEY, PUBLIC = bytes(range(32)), bytes(32)
+KEY, PUBLIC, ENVELOPE = bytes(range(32)), bytes(32), b"\1\1" + bytes(8)
 HERE = Address(SMALL, 5, 100)
 
 
 def frames(suite: Suite = Suite.AES_256_GCM, key: bytes = KEY) -> SealedFrames:
-    return SealedFrames(suite, key, PUBLIC)
+    return SealedFrames(suite, key, PUBLIC, ENVELOPE)
 
 
 @pytest.mark.parametrize("suite", Suite)
@@ -85,3 +85,27 @@ def test_no_byte_of_it_can_be_changed_and_none_be_missing() -> None:
 def test_a_frame_has_a_limit() -> None:
     with pytest.raises(LimitExceeded, match="would be 4194305 bytes"):
         frames().encode(HERE, bytes(FRAME_LIMIT + 1), Codec(1))
+
+
+# Padding
+
+
+@given(size=st.integers(0, 1 << 62))
+def test_padding_hides_a_size_and_costs_little(size: int) -> None:
+    padded = padded_size(size)
+    assert padded >= max(size, LEAST_SIZE)
+    assert padded_size(padded) == padded
+    if size >= LEAST_SIZE:
+        assert padded - size < max(16, size / 16)
+        if size >= 64 << 20:
+            assert padded - size < size / 32
+    assert padded_size(size + 1) >= padded
+
+
+def test_there_are_few_padded_sizes() -> None:
+    """Of all sizes from 1 to 2 MiB 32 are left, and of the least ones just one."""
+    assert {padded_size(size) for size in range(LEAST_SIZE + 1)} == {LEAST_SIZE}
+    assert len({padded_size(size) for size in range((1 << 20) + 1, 2 << 20, 1 << 10)}) == 32
+    data = frames().padding(1000)
+    assert len(data) + 1000 == padded_size(1000) == frames().padded(1000) == 1024
+    assert frames().padding(1000) != data

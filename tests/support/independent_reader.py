@@ -2,6 +2,7 @@
 
 It imports nothing of ibtfs and shares no code with it, so that the two agree only if the document
 is right. It is simple and not fast, and verifies all that the document says can be verified.
+tests/support/independent_sealed.py has what is different in a sealed repository.
 Damage raises ValueError; what was pruned raises LookupError.
 """
 
@@ -21,6 +22,15 @@ import msgpack
 import zstandard
 from blake3 import blake3
 
+from tests.support.independent_sealed import (
+    NUMBERED,
+    SealedKeys,
+    expect,
+    mark_of,
+    open_sealed_frame,
+    padded,
+)
+
 HEAD = struct.Struct("<16sBBHI")
 SEALED = struct.Struct("<BBHIQI")
 TRAILER = struct.Struct("<8sHHIQ16sHHI16s")
@@ -31,7 +41,7 @@ STREAMS = {
     "small": 1, "large": 2, "literals": 3, "header": 16, "contents": 17, "states": 18, "maps": 19,
     "slabs": 32, "signatures": 33,
 }  # fmt: skip
-TABLE, MANIFEST, BUNDLE, NOTE = 0, 48, 49, 50
+TABLE, MANIFEST, BUNDLE, NOTE, LIST = 0, 48, 49, 50, 51
 HOLE, ZEROS, OWN, BASE, DONOR = range(5)
 RUNS = 1
 ARCHIVE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}")
@@ -39,16 +49,11 @@ BUNDLE_ID = re.compile(r"[0-9a-f]{16}")
 POINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}")
 SLAB = 1 << 16
 SHELL = bytes(32)
+PASSPHRASE = "correct horse"
 
 Extents = list[tuple[int, int, int]]
 Part = tuple[str, int, int]
 KINDS = ("data", "sigs", "index")
-
-
-def expect(truth: bool, what: str) -> None:
-    """Raise ValueError unless it is as the document says."""
-    if not truth:
-        raise ValueError(what)
 
 
 def unpack(data: bytes) -> Any:
@@ -77,16 +82,21 @@ def derive(context: str, material: bytes) -> bytes:
     return blake3(material, derive_key_context=context).digest()
 
 
-def digest_of(data: bytes) -> bytes:
+def slab_digest(data: bytes, key: bytes = b"") -> bytes:
+    """The digest of a slab; *key* is that of the digests of a sealed repository."""
+    return blake3(data, key=key or None if data != bytes(SLAB) else None).digest()
+
+
+def digest_of(data: bytes, key: bytes = b"") -> bytes:
     """The digest of a content."""
     if len(data) <= SLAB:
-        return blake3(data).digest()
+        return slab_digest(data, key)
     slabs = (data[first : first + SLAB] for first in range(0, len(data), SLAB))
-    level = [blake3(slab).digest() for slab in slabs]
+    level = [slab_digest(slab, key) for slab in slabs]
     while len(level) > 4096:
         groups = [b"".join(level[first : first + 4096]) for first in range(0, len(level), 4096)]
-        level = [derive("ibtfs 2026 slabs", group) for group in groups]
-    return derive("ibtfs 2026 content", struct.pack("<Q", len(data)) + b"".join(level))
+        level = [derive("ibtfs 2026 slabs", key + group) for group in groups]
+    return derive("ibtfs 2026 content", key + struct.pack("<Q", len(data)) + b"".join(level))
 
 
 def open_frame(key: bytes, stream: int, start: int, count: int, data: bytes) -> tuple[bytes, int]:
@@ -104,26 +114,36 @@ def open_frame(key: bytes, stream: int, start: int, count: int, data: bytes) -> 
     return raw, flags
 
 
-def read_trailer(data: bytes, repository: bytes, key: bytes) -> tuple[int, int]:
-    """The size and the offset of the frame that a trailer leads to."""
+def read_trailer(data: bytes, repository: bytes, key: bytes) -> tuple[int, int, int]:
+    """The size and the offset of the frame that a trailer leads to, and the envelope's size."""
     expect(len(data) == TRAILER.size, "size of a trailer")
     magic, version, flags, size, offset, identity, envelope, *_, checksum = TRAILER.unpack(data)
     expect(magic == MAGIC and version == 1, "trailer")
-    expect(flags == 0 and envelope == 0, "a trailer of what is sealed")
+    expect(flags == (1 if envelope else 0), "flags of a trailer")
     expect(blake3(data[:48], key=key).digest(16) == checksum, "checksum of a trailer")
     expect(identity == repository, "repository of a trailer")
-    return size, offset
+    return size, offset, envelope
 
 
-def open_object(data: bytes, repository: bytes, name: str, stream: int) -> Any:
-    """The value in the frame of a small object."""
+def open_object(
+    data: bytes, repository: bytes, name: str, stream: int, keys: SealedKeys | None = None
+) -> Any:
+    """The value in the frame of a small object; *keys* are those of a sealed repository."""
     magic, version, flags, envelope, signature, size, checksum = OBJECT.unpack_from(data)
     expect(magic == OBJECT_MAGIC and version == 1, "head of an object")
     expect(blake3(data[:20]).digest()[:4] == checksum, "checksum of a head")
-    expect(flags == envelope == signature == 0, "an object that is sealed")
-    expect(OBJECT.size + size == len(data), "size of an object")
-    key = derive("ibtfs 2026 object key", repository + name.encode())
-    raw, frame_flags = open_frame(key, stream, 0, 1, data[OBJECT.size :])
+    expect(flags == (1 if envelope else 0), "flags of an object")
+    expect(bool(envelope) == (keys is not None), "an envelope where it should be")
+    begin = OBJECT.size + envelope
+    end, frame = begin + size + signature, data[begin : begin + size]
+    if keys is None:
+        expect(end == len(data) and not signature, "size of an object")
+        key = derive("ibtfs 2026 object key", repository + name.encode())
+        raw, frame_flags = open_frame(key, stream, 0, 1, frame)
+    else:
+        expect(padded(end) == len(data), "size of a sealed object")
+        made = keys.object_key(name, data[OBJECT.size : begin])
+        raw, frame_flags = open_sealed_frame(*made, stream, 0, 1, frame)
     expect(frame_flags == 0, "flags of the frame of an object")
     return unpack(raw)
 
@@ -157,17 +177,26 @@ class Row:
     offset: int
     size: int
     runs: int
+    mark: int
 
 
 class ArchiveFile:
     """One file of frames; *name* is that of the object, and what follows it the generation."""
 
-    def __init__(self, data: bytes, repository: bytes, name: str, generation: int) -> None:
+    def __init__(
+        self, data: bytes, repository: bytes, name: str, generation: int,
+        keys: SealedKeys | None = None,
+    ) -> None:  # fmt: skip
         self.data = data
         self.key = derive("ibtfs 2026 object key", repository + name.encode())
-        size, offset = read_trailer(self.data[-TRAILER.size :], repository, self.key)
+        size, offset, envelope = read_trailer(self.data[-TRAILER.size :], repository, self.key)
         expect(offset + size + TRAILER.size == len(self.data), "place of a frame table")
-        raw, _ = open_frame(self.key, TABLE, offset, 1, self.data[offset : offset + size])
+        expect(bool(envelope) == (keys is not None), "an envelope where it should be")
+        self.sealed: tuple[int, bytes] | None = None
+        if keys is not None:
+            self.sealed = keys.object_key(name, data[offset - envelope : offset])
+            expect(padded(len(data)) == len(data), "size of a sealed file")
+        raw, _ = self._open(TABLE, offset, 1, self.data[offset : offset + size])
         self.rows: dict[int, list[Row]] = {}
         table = unpack(raw)
         expect(table.pop("generation") == generation, "generation of a frame table")
@@ -175,12 +204,16 @@ class ArchiveFile:
             if stream in STREAMS:
                 self.rows[STREAMS[stream]] = list(self._rows(columns))
 
+    def _open(self, stream: int, start: int, count: int, data: bytes) -> tuple[bytes, int]:
+        if self.sealed is not None:
+            return open_sealed_frame(*self.sealed, stream, start, count, data)
+        return open_frame(self.key, stream, start, count, data)
+
     def _rows(self, columns: list[list[int]]) -> Iterator[Row]:
         start = offset = 0
         for gap, count, hole, size, runs, mark in zip(*columns, strict=True):
             start, offset = start + gap, offset + hole
-            expect(mark == 0, "mark of a frame that is not sealed")
-            yield Row(start, count, offset, size, runs)
+            yield Row(start, count, offset, size, runs, mark)
             start, offset = start + count, offset + size
 
     def find(self, stream: int, address: int) -> Row:
@@ -193,7 +226,8 @@ class ArchiveFile:
     def frame(self, stream: int, row: Row) -> tuple[bytes, int]:
         """The raw bytes and flags of the frame in *row*."""
         data = self.data[row.offset : row.offset + row.size]
-        raw, flags = open_frame(self.key, stream, row.start, row.count, data)
+        expect(row.mark == (mark_of(data) if self.sealed else 0), "mark of a frame")
+        raw, flags = self._open(stream, row.start, row.count, data)
         expect(row.runs == (len(raw) if flags & RUNS else 0), "runs of a frame")
         return raw, flags
 
@@ -284,7 +318,9 @@ class Content:
         """All of it, its digest compared."""
         expect(self.digest != SHELL, "a content that is nothing but a payload")
         data = self.read(0, self.size)
-        expect(digest_of(data) == self.digest, "digest of a content")
+        expect(
+            digest_of(data, self.archive.repository.digests) == self.digest, "digest of a content"
+        )
         return data
 
     def slab_digests(self) -> list[bytes]:
@@ -345,7 +381,9 @@ class Archive:
                 raise LookupError(f"archive {self.id} has no {kind}, or was removed")
             data = read_part(*files[f"{kind}.{max(numbers)}"])
             name = f"archives/{self.id}/{kind}"
-            self._files[kind] = ArchiveFile(data, self.repository.id, name, max(numbers))
+            self._files[kind] = ArchiveFile(
+                data, self.repository.id, name, max(numbers), self.repository.keys
+            )
         return self._files[kind]
 
     def reference(self, packed: int) -> tuple[Archive, int]:
@@ -445,7 +483,8 @@ class Directory:
             expect(len(self.entries) - before == rows, "rows of a page")
             expect(self.entries[-1].name == last, "last name of a page")
             digests.append(digest)
-        self.digest = derive("ibtfs 2026 pages", b"".join(digests))
+        key = archive.repository.digests
+        self.digest = derive("ibtfs 2026 pages", key + b"".join(digests))
 
     def _page(self, archive: Archive, columns: list[Any]) -> bytes:
         """Add the rows of a page; its digest."""
@@ -462,7 +501,8 @@ class Directory:
             if xattrs or moved or "b" in extra:
                 digest = moved.digest if moved else None
                 portable.append([number, xattrs, digest, extra.get("b")])
-        return derive("ibtfs 2026 page", pack([rows, portable]))
+        key = archive.repository.digests
+        return derive("ibtfs 2026 page", key + pack([rows, portable]))
 
     def _entry(
         self, archive: Archive, stamp: list[Any], ref: Any, extra: dict[str, Any],
@@ -531,17 +571,22 @@ class Point:
 
 
 class IndependentReader:
-    """A repository in a folder."""
+    """A repository in a folder; *passphrase* opens it if it is sealed."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, passphrase: str = PASSPHRASE) -> None:
         self.path = path
         with open(f"{path}/ibtfs.json", "rb") as file:
-            config = json.load(file)
+            stored = file.read()
+        config = json.loads(stored)
         expect(config["format"] == 1 and not config.get("read_requires"), "format")
         values = {key: config[key] for key in config if key != "check"}
         text = json.dumps(values, sort_keys=True, separators=(", ", ": "), ensure_ascii=True)
         expect(blake3(text.encode()).digest()[:16].hex() == config["check"], "check sum")
         self.id = bytes.fromhex(config["id"])
+        self.keys: SealedKeys | None = None
+        if config.get("sealed", False):
+            self.keys = SealedKeys(path, self.id, stored, passphrase)
+        self.digests = self.keys.digests if self.keys else b""
         self._archives: dict[str, Archive] = {}
         self._bundled = self._read_bundles()
 
@@ -562,9 +607,10 @@ class IndependentReader:
         total = os.path.getsize(path)
         frames = []
         for place in (0, total - TRAILER.size):
-            size, offset = read_trailer(read_part(path, place, TRAILER.size), self.id, key)
+            label = read_part(path, place, TRAILER.size)
+            size, offset, envelope = read_trailer(label, self.id, key)
             expected = place - size if place else TRAILER.size
-            expect(offset == expected, "place of the directory of a bundle")
+            expect(offset == expected and not envelope, "place of the directory of a bundle")
             frames.append(read_part(path, offset, size))
         expect(frames[0] == frames[1], "the two directories of a bundle")
         values = unpack(open_frame(key, BUNDLE, 0, 1, frames[0])[0])
@@ -582,11 +628,20 @@ class IndependentReader:
     def files(self, archive: str) -> dict[str, Part]:
         """The files of an archive, none of one that was removed: name to path, offset, size."""
         folder = f"{self.path}/archives/{archive}"
-        names = os.listdir(folder) if os.path.exists(folder) else []
+        names = self._list(f"archives/{archive}")
         if "removed" in names:
             return {}
         own = {name: (f"{folder}/{name}", 0, os.path.getsize(f"{folder}/{name}")) for name in names}
         return {**self._bundled.get(archive, {}), **own}
+
+    def _list(self, folder: str) -> list[str]:
+        """The names in a folder, as they are meant."""
+        path = f"{self.path}/{folder}"
+        names = os.listdir(path) if os.path.exists(path) else []
+        names = [name for name in names if not name.endswith(".part")]
+        if self.keys is not None:
+            names = [self.keys.meant(f"{folder}/{name}") for name in names]
+        return sorted(filter(None, names))
 
     def archive(self, name: str) -> Archive:
         """The archive called *name*."""
@@ -608,26 +663,37 @@ class IndependentReader:
         for name in filter(POINT.fullmatch, os.listdir(f"{self.path}/points")):
             with open(f"{self.path}/points/{name}", "rb") as file:
                 data = file.read()
-            values = open_object(data, self.id, f"points/{name}", MANIFEST)
+            values = open_object(data, self.id, f"points/{name}", MANIFEST, self.keys)
             expect(values["id"] == name, "id of a point")
-            points.append(Point(self, values, self._tags(name)))
+            points.append(Point(self, values, self._list(f"tags/{name}")))
         hidden = {name for point in points for name in point.values.get("replaces", ())}
         points = [point for point in points if point.values["id"] not in hidden]
         return sorted(points, key=lambda point: (point.values["sequence"], point.values["id"]))
 
-    def _tags(self, point: str) -> list[str]:
-        try:
-            names = os.listdir(f"{self.path}/tags/{point}")
-        except FileNotFoundError:
-            return []
-        return sorted(name for name in names if not name.endswith(".part"))
+    def listed(self) -> dict[str, Any]:
+        """The values of the newest list of points; empty if there is none."""
+        found = sorted(
+            (int(match[1]), match[0])
+            for match in map(NUMBERED.fullmatch, self._list("lists")) if match
+        )  # fmt: skip
+        if not found:
+            return {}
+        number, name = found[-1]
+        with open(f"{self.path}/lists/{name}", "rb") as file:
+            values = open_object(file.read(), self.id, f"lists/{name}", LIST, self.keys)
+        expect(values["number"] == number, "number of a list")
+        return dict(values)
+
+    def gone(self, point: str) -> bytes:
+        """What stands for a point that was removed, in a list."""
+        return blake3(point.encode(), key=self.digests).digest()[:16]
 
     def damaged(self) -> list[tuple[str, int]]:
         """The contents that notes call damaged."""
         found = []
-        for name in os.listdir(f"{self.path}/damaged"):
+        for name in self._list("damaged"):
             with open(f"{self.path}/damaged/{name}", "rb") as file:
-                note = open_object(file.read(), self.id, f"damaged/{name}", NOTE)
+                note = open_object(file.read(), self.id, f"damaged/{name}", NOTE, self.keys)
             for archive, numbers in note["contents"].items():
                 found += [(archive, number) for number in numbers]
         return sorted(found)

@@ -24,6 +24,11 @@ def unlock(*secrets: Secret) -> SecretUnlock:
     return SecretUnlock(secrets or (SECRET,), is_expected=True)
 
 
+def either() -> SecretUnlock:
+    """What opens any repository of the tests, sealed or not."""
+    return SecretUnlock([SECRET], is_expected=False)
+
+
 def create_sealed(path: Path, secret: Secret = SECRET) -> Repository:
     """A new sealed repository at *path*."""
     return Repository.create(os.fsencode(path), os.urandom(16), sealer=sealer(secret))

@@ -1,0 +1,234 @@
+"""What the second reader knows of sealed repositories, from ibtfs/format/FORMAT.rst alone.
+
+As tests/support/independent_reader.py it shares no code with ibtfs. Damage, and what nobody with a
+key made, raises ValueError; a wrong passphrase raises PermissionError.
+"""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import os
+import re
+import struct
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+import zstandard
+from blake3 import blake3
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV, ChaCha20Poly1305
+from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+
+RING = struct.Struct("<8sHHIIHH16s")
+INNER = struct.Struct("<BBHI")
+BOUND = struct.Struct("<HBQI")
+RING_MAGIC = bytes.fromhex("69627466734b0d0a")
+NUMBERED = re.compile(r"([1-9][0-9]{0,8})\.[0-9a-f]{16}")
+CHECK, WRAPPED, SIGNATURE, CHECKSUM, NONCE, TAG = 32, 1168, 64, 16, 24, 16
+ENVELOPE = 10
+
+
+def expect(truth: bool, what: str) -> None:
+    """Raise ValueError unless it is as the document says."""
+    if not truth:
+        raise ValueError(what)
+
+
+def parts(*values: bytes) -> bytes:
+    """Each behind its length."""
+    return b"".join(struct.pack("<I", len(value)) + value for value in values)
+
+
+def tree(context: str, *values: bytes, size: int = 32) -> bytes:
+    """A key of the tree."""
+    name = f"ibtfs 2026 sealed {context}"
+    return blake3(parts(*values), derive_key_context=name).digest(size)
+
+
+def opened(suite: int, key: bytes, data: bytes, associated: bytes) -> bytes:
+    """The inverse of `seal`."""
+    expect(suite in (1, 2), "a suite that is not known")
+    cipher = AESGCM(key) if suite == 1 else ChaCha20Poly1305(key)
+    try:
+        return cipher.decrypt(bytes(12), data, associated)
+    except InvalidTag:
+        raise ValueError("not what was sealed there") from None
+
+
+def padded(size: int) -> int:
+    """The padded size of *size*."""
+    size = max(size, 256)
+    exponent = size.bit_length() - 1
+    step = 2 ** (exponent - exponent.bit_length())
+    return -(-size // step) * step
+
+
+@dataclass
+class Slot:
+    """One slot of a ring, and the key of the ring, wrapped for it."""
+
+    head: bytes
+    check: bytes
+    wrapped: bytes
+
+    def __post_init__(self) -> None:
+        self.values = msgpack.unpackb(self.head)
+        expect(msgpack.packb(self.values) == self.head, "spelling of a slot")
+        passes, lanes, memory = self.values["stretching"]
+        expect(1 <= passes <= 16 and 1 <= lanes <= 16, "passes and lanes")
+        expect(8192 <= memory <= 4194304 and passes * memory <= 8388608, "memory")
+
+    def seed(self, passphrase: str, repository: bytes) -> bytes:
+        """The seed of its key pair; empty if it is another's."""
+        values = self.values
+        passes, lanes, memory = values["stretching"]
+        secret = Argon2id(
+            salt=values["salt"], length=32, iterations=passes, lanes=lanes, memory_cost=memory
+        ).derive(unicodedata.normalize("NFC", passphrase).encode())
+        kind = values["kind"].encode()
+        made = tree("slot", secret, kind, repository, values["id"], values["salt"], size=128)
+        check = blake3(parts(self.head), key=made[96:]).digest()
+        return made[:96] if check == self.check else b""
+
+
+class Ring:
+    """One ring, opened by a passphrase."""
+
+    def __init__(self, data: bytes) -> None:
+        expect(data[:8] == RING_MAGIC and len(data) <= 1 << 20, "magic of a ring")
+        expect(blake3(data[:-CHECKSUM]).digest(CHECKSUM) == data[-CHECKSUM:], "checksum of a ring")
+        _, version, self.suite, self.number, size, count, _, self.repository = RING.unpack_from(
+            data
+        )
+        expect(version == 1 and 1 <= count <= 64, "head of a ring")
+        place = RING.size
+        self.slots = []
+        for _ in range(count):
+            (length,) = struct.unpack_from("<H", data, place)
+            ends = [place + 2, place + 2 + length]
+            ends += [ends[1] + CHECK, ends[1] + CHECK + WRAPPED]
+            head, check, wrapped = (data[a:b] for a, b in itertools.pairwise(ends))
+            self.slots.append(Slot(head, check, wrapped))
+            place = ends[-1]
+        self.before, self.body = data[:place], data[place : place + size]
+        self.signature = data[place + size : -CHECKSUM]
+        expect(len(self.signature) == SIGNATURE, "size of a ring")
+
+    def open(self, passphrase: str) -> dict[str, Any]:
+        """Its secrets."""
+        slots = [slot for slot in self.slots if slot.values["kind"] == "passphrase"]
+        for slot in slots[:16]:
+            seed = slot.seed(passphrase, self.repository)
+            if seed:
+                return self._secrets(slot, seed)
+        raise PermissionError("a passphrase that opens nothing")
+
+    def _secrets(self, slot: Slot, seed: bytes) -> dict[str, Any]:
+        owner = slot.values["owner"]
+        signed = b"ibtfs 2026 signature of a ring\0" + self.before + self.body
+        number = struct.pack("<I", self.number)
+        info = b"ibtfs 2026 ring\0" + self.repository + number + slot.values["id"]
+        pair = MLKEM768X25519PrivateKey(
+            MLKEM768PrivateKey.from_seed_bytes(seed[:64]),
+            X25519PrivateKey.from_private_bytes(seed[64:]),
+        )
+        hpke = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
+        try:
+            Ed25519PublicKey.from_public_bytes(owner).verify(self.signature, signed)
+            key = hpke.decrypt(slot.wrapped, pair, info)
+        except (InvalidSignature, InvalidTag):
+            raise ValueError("a ring that the owner did not write") from None
+        plain = opened(self.suite, key, self.body, self.before)
+        (size,) = struct.unpack_from("<I", plain)
+        secrets: dict[str, Any] = msgpack.unpackb(plain[4 : 4 + size], strict_map_key=False)
+        signer = Ed25519PrivateKey.from_private_bytes(secrets["owner"]).public_key()
+        expect(signer.public_bytes_raw() == owner, "owner of a ring")
+        kind, _, digest = secrets["slots"][slot.values["id"]]
+        expect(kind == slot.values["kind"], "kind of a slot")
+        expect(digest == blake3(slot.head + slot.check).digest(), "digest of a slot")
+        return secrets
+
+
+class SealedKeys:
+    """What the secrets of the repository in the folder *path* make."""
+
+    def __init__(self, path: str, repository: bytes, config: bytes, passphrase: str) -> None:
+        self.repository = repository
+        secrets = self._newest(path).open(passphrase)
+        expect(secrets["config"] == blake3(config).digest(), "digest of the configuration")
+        self.masters = {name: secret for name, (secret, _) in secrets["masters"].items()}
+        expect(secrets["current"] in self.masters, "current master key")
+        self.digests = tree("digests", secrets["identity"], repository)
+        self.names = tree("names", secrets["identity"], repository, size=64)
+
+    def _newest(self, path: str) -> Ring:
+        found: list[Ring] = []
+        for name in sorted(filter(NUMBERED.fullmatch, os.listdir(f"{path}/keys"))):
+            with open(f"{path}/keys/{name}", "rb") as file:
+                ring = Ring(file.read())
+            expect(ring.number == int(name.partition(".")[0]), "number of a ring")
+            expect(ring.repository == self.repository, "repository of a ring")
+            found.append(ring)
+        return max(found, key=lambda ring: ring.number)
+
+    def object_key(self, name: str, envelope: bytes) -> tuple[int, bytes]:
+        """The suite and the key of an object."""
+        expect(len(envelope) == ENVELOPE and envelope[0] == 1, "an envelope")
+        expect(envelope[2:] in self.masters, "a key that the ring does not have")
+        owner = re.sub(r"^(archives/[^/]+)/.*", r"\1", name)
+        key = tree("archive", self.masters[envelope[2:]], self.repository, owner.encode())
+        return envelope[1], tree("object", key, b"frames", name.encode())
+
+    def meant(self, name: str) -> str:
+        """The last part of the name that is stored as *name*; empty if nobody with a key made it.
+
+        Of names that need no mark it is the last part.
+        """
+        folder, _, base = name.rpartition("/")
+        if folder.startswith("tags/"):
+            return self._tag(folder, base)
+        is_archive = folder.startswith("archives/")
+        if folder not in ("forgotten", "copied") and not (is_archive and base[:7] == "removed"):
+            return base
+        said, _, mark = base.rpartition(".")
+        whole = f"{folder}/{said}".encode()
+        marks = [tree("mark", key, self.repository, whole, size=16).hex()
+                 for key in self.masters.values()]  # fmt: skip
+        return said if mark in marks else ""
+
+    def _tag(self, folder: str, base: str) -> str:
+        try:
+            hidden = base64.urlsafe_b64decode(base + "=" * (-len(base) % 4))
+            tag = AESSIV(self.names).decrypt(hidden, [folder.encode()])
+        except (InvalidTag, ValueError):
+            return ""
+        is_right = base64.urlsafe_b64encode(hidden).decode().rstrip("=") == base
+        return tag.rstrip(b"\0").decode("utf-8", "surrogateescape") if is_right else ""
+
+
+def open_sealed_frame(
+    suite: int, key: bytes, stream: int, start: int, count: int, data: bytes
+) -> tuple[bytes, int]:
+    """The raw bytes of a sealed frame, and its flags."""
+    nonce, sealed = data[:NONCE], data[NONCE:]
+    bound = BOUND.pack(suite, stream, start, count)
+    plain = opened(suite, blake3(nonce, key=key).digest(), sealed, bound)
+    told, codec, flags, size = INNER.unpack_from(plain)
+    expect(told == stream and codec in (0, 1) and flags in (0, 1), "inner head of a frame")
+    raw = plain[INNER.size :]
+    if codec == 1:
+        raw = zstandard.ZstdDecompressor().decompress(raw, max_output_size=size)
+    expect(len(raw) == size, "raw size of a frame")
+    return raw, flags
+
+
+def mark_of(data: bytes) -> int:
+    """The mark of a frame."""
+    return int(struct.unpack_from("<Q", data)[0] // 2)
