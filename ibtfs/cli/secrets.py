@@ -180,6 +180,8 @@ def _passphrase(data: bytes) -> Secret:
     from ibtfs.sealing.slots import PASSPHRASE, SHEET, passphrase_bytes
     from ibtfs.store.keyring import Secret
 
+    if len(data) >= PASSPHRASE_LIMIT:
+        raise UsageError(f"A passphrase of {PASSPHRASE_LIMIT} bytes or more: what is it really?")
     try:
         text = data.decode()
     except UnicodeDecodeError:

@@ -28,12 +28,13 @@ def watch_over(repository: Repository) -> None:
 
     pins = Pins(folder)
     if not repository.config.is_sealed:
-        pins.require_unsealed(repository.path)
+        pins.require_unsealed(repository.path, repository.id)
         return
     watch = Watch(pins, repository, repository.unlocked.number)
     alarms = watch.alarms()
     context = click.get_current_context()
     if not alarms:
+        repository.refuse_writing("")  # if that was accepted
         watch.remember()
         context.call_on_close(watch.remember)
         return

@@ -25,6 +25,8 @@ from cryptography.hazmat.primitives.hpke import (
 from cryptography.hazmat.primitives.hpke import Suite as HpkeSuite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from ibtfs.errors import LimitExceeded
+
 KEY_SIZE = 32
 TAG_SIZE = 16
 _ML_KEM_SEED, _ML_KEM_PUBLIC, _X25519 = 64, 1184, 32
@@ -153,7 +155,15 @@ def verify(public: bytes, signature: bytes, message: bytes) -> None:
 
 
 def stretch(passphrase: bytes, salt: bytes, *, passes: int, lanes: int, memory_kib: int) -> bytes:
-    """32 bytes that take long to find out from *passphrase*; *memory_kib* KiB are needed."""
-    return Argon2id(
+    """32 bytes that take long to find out from *passphrase*; *memory_kib* KiB are needed.
+
+    Raises LimitExceeded if there is not so much memory.
+    """
+    way = Argon2id(
         salt=salt, length=KEY_SIZE, iterations=passes, lanes=lanes, memory_cost=memory_kib
-    ).derive(passphrase)
+    )
+    try:
+        return way.derive(passphrase)
+    except MemoryError:
+        needed = f"{memory_kib >> 10} MiB"
+        raise LimitExceeded(f"To try the passphrase takes {needed} of memory") from None

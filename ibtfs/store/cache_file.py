@@ -20,6 +20,11 @@ def is_there(path: str) -> bool:
     return os.path.exists(path)
 
 
+def real_path(path: bytes) -> bytes:
+    """*path* without links, as far as it is there."""
+    return os.path.realpath(path)
+
+
 def read_body(path: str) -> memoryview | None:
     """What the file has, if it is this user's and as it was written."""
     try:
@@ -34,8 +39,11 @@ def read_body(path: str) -> memoryview | None:
     return body if blake3(body).digest() == data[:DIGEST_SIZE] else None
 
 
-def write_body(path: str, body: bytes) -> None:
-    """Put *body* in the place of what is there, all at once; if it can be written and read."""
+def write_body(path: str, body: bytes, *, durable: bool = False) -> None:
+    """Put *body* in the place of what is there, all at once; if it can be written and read.
+
+    *durable*: it is to survive a power cut.
+    """
     if len(body) > LIMIT - DIGEST_SIZE:
         return
     part = f"{path}.{os.urandom(6).hex()}"
@@ -44,6 +52,9 @@ def write_body(path: str, body: bytes) -> None:
             descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(descriptor, "wb") as file:
                 file.write(blake3(body).digest() + body)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(part, path)
         except OSError:
             os.unlink(part)

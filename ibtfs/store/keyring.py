@@ -6,9 +6,9 @@ loses nothing.  A ring with a higher number counts instead of all others; these 
 
 from __future__ import annotations
 
-import contextlib
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, WrongKey
@@ -20,6 +20,8 @@ from ibtfs.store.storage.base import Storage, whole
 
 COPIES: Final = 2
 OBJECTS_LIMIT = 64
+NAMES_LIMIT = 4096
+"""A storage may put many things there: the true ones are looked for among so many."""
 PASSPHRASES_TRIED = 16
 """Each takes a second and much memory."""
 
@@ -67,8 +69,10 @@ class Keyring:
         damaged: dict[str, IbtfsError] = {}
         numbers = {name: layout.parse_numbered(name) for name in self._storage.list(layout.KEYS)}
         names = sorted(filter(numbers.__getitem__, numbers), key=lambda name: -numbers[name])
-        for name in names[:OBJECTS_LIMIT]:
+        for name in names[:NAMES_LIMIT]:
             where = f"{layout.KEYS}/{name}"
+            if len(found) == OBJECTS_LIMIT:
+                break
             try:
                 ring = decode_ring(whole(self._storage, where, RING_LIMIT), where)
                 if (ring.number, ring.repository) != (numbers[name], self._repository):
@@ -90,13 +94,12 @@ class Keyring:
                 f"{layout.KEYS}/: no keys of this repository can be read ({reasons}): put them "
                 "back from a copy (`ibtfs help sealing`)"
             )
-        newest = _newest(found)
         tried = False
         for secret in secrets:
             tried = True
-            opened = self._opened(newest.values(), secret)
-            if opened is not None:
-                return self._unlocked(newest, opened, damaged)._replace(secret=secret)
+            unlocked = self._unlocked_by(found, secret, damaged)
+            if unlocked is not None:
+                return unlocked._replace(secret=secret)
         raise WrongKey(
             "The repository is sealed, and this passphrase or key does not open it"
             if tried
@@ -110,38 +113,59 @@ class Keyring:
         Raises WrongKey if it was removed, FormatDamaged.
         """
         found, damaged = self.rings()
-        newest = _newest(found)
-        if not any(slot == opened.slot for ring in newest.values() for slot, _ in ring.slots):
-            raise WrongKey("The keys were changed meanwhile: begin again")
-        return self._unlocked(newest, opened, damaged)
+        told = {where: str(error) for where, error in damaged.items()}
+        for where, ring in found.items():
+            if any(slot == opened.slot for slot, _ in ring.slots):
+                try:
+                    secrets = open_ring(ring, opened, where)
+                except IntegrityError as error:
+                    told[where] = str(error)
+                    continue
+                return _unlocked(ring, secrets, opened, told)
+            told[where] = f"{where}: does not have the key that was given"
+        raise WrongKey("The keys were changed meanwhile: begin again")
 
-    def _opened(self, rings: Iterable[Sealed], secret: Secret) -> Opened | None:
-        """The first slot that *secret* opens."""
-        known = {encode_head(slot) + slot.check: slot for ring in rings for slot, _ in ring.slots}
-        slots = [slot for slot in known.values() if slot.kind == secret.kind]
-        if secret.kind == PASSPHRASE:
-            slots = slots[:PASSPHRASES_TRIED]
-        for slot in slots:
-            with contextlib.suppress(WrongSecret):
-                return open_slot(slot, secret.data, self._repository)
+    def _unlocked_by(
+        self, rings: dict[str, Sealed], secret: Secret, damaged: dict[str, IbtfsError]
+    ) -> Unlocked | None:
+        """The newest keys that *secret* opens, and that the owner of its slot has signed.
+
+        A storage can put anything beside them: what is newer, and does not open, is damaged.
+        """
+        told = {where: str(error) for where, error in damaged.items()}
+        opened: dict[bytes, Opened | None] = {}
+        for where, ring in rings.items():
+            for slot in self._slots_tried(rings, ring, secret, opened):
+                key = encode_head(slot) + slot.check
+                if key not in opened:
+                    opened[key] = self._opened(slot, secret)
+                found = opened[key]
+                if found is None:
+                    continue
+                try:
+                    return _unlocked(ring, open_ring(ring, found, where), found, told)
+                except IntegrityError as error:
+                    told[where] = str(error)
+            told.setdefault(where, f"{where}: does not have the key that was given")
         return None
 
-    def _unlocked(
-        self, newest: dict[str, Sealed], opened: Opened, damaged: dict[str, IbtfsError]
-    ) -> Unlocked:
-        told = {where: str(error) for where, error in damaged.items()}
-        refused: IntegrityError | None = None
-        for where, ring in newest.items():
-            try:
-                secrets = open_ring(ring, opened, where)
-            except IntegrityError as error:
-                refused = error
-                told[where] = str(error)
-                continue
-            slots = tuple(slot for slot, _ in ring.slots)
-            return Unlocked(secrets, slots, opened, ring.number, ring.suite, told)
-        assert refused is not None  # there is one ring at least
-        raise refused
+    def _slots_tried(
+        self, rings: dict[str, Sealed], ring: Sealed, secret: Secret,
+        opened: dict[bytes, Opened | None],
+    ) -> Iterator[Slot]:  # fmt: skip
+        """The slots of *ring* that *secret* may open, those that most rings have first."""
+        heads = Counter(slot for other in rings.values() for slot, _ in other.slots)
+        slots = [slot for slot, _ in ring.slots if slot.kind == secret.kind]
+        for slot in sorted(slots, key=lambda slot: -heads[slot]):
+            is_free = secret.kind != PASSPHRASE or len(opened) < PASSPHRASES_TRIED
+            if is_free or encode_head(slot) + slot.check in opened:
+                yield slot
+
+    def _opened(self, slot: Slot, secret: Secret) -> Opened | None:
+        try:
+            return open_slot(slot, secret.data, self._repository)
+        except WrongSecret:
+            return None
 
     def write(self, secrets: Secrets, slots: Iterable[Slot], number: int, suite: Suite) -> None:
         """Write a ring of this *number* and have no others.  For who is alone in the repository.
@@ -154,20 +178,26 @@ class Keyring:
             secrets, tuple(slots), repository=self._repository, number=number, suite=suite
         )
         names = [layout.ring(number, os.urandom(8).hex()) for _ in range(COPIES)]
-        for name in names:
-            self._storage.put_new(name, data)
-        for name in names:
-            if whole(self._storage, name, RING_LIMIT) != data:
-                raise FormatDamaged(f"{name}: is not what was just written there")
+        try:
+            for name in names:
+                self._storage.put_new(name, data)
+            for name in names:
+                if whole(self._storage, name, RING_LIMIT) != data:
+                    raise FormatDamaged(f"{name}: is not what was just written there")
+        except BaseException:
+            for name in names:  # else they would count, though it is told that nothing was changed
+                self._storage.delete(name)
+            raise
         for name in before:
             if _number(name):
                 self._storage.delete(name)
 
 
-def _newest(rings: dict[str, Sealed]) -> dict[str, Sealed]:
-    """Those of *rings* that have the highest number."""
-    number = max((ring.number for ring in rings.values()), default=0)
-    return {where: ring for where, ring in rings.items() if ring.number == number}
+def _unlocked(
+    ring: Sealed, secrets: Secrets, opened: Opened, damaged: dict[str, str]
+) -> Unlocked:  # fmt: skip
+    slots = tuple(slot for slot, _ in ring.slots)
+    return Unlocked(secrets, slots, opened, ring.number, ring.suite, damaged)
 
 
 def _number(where: str) -> int:

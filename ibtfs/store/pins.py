@@ -7,7 +7,7 @@ place that a sealed repository lay at.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from blake3 import blake3
@@ -16,18 +16,20 @@ from ibtfs.errors import FormatDamaged, WrongKey
 from ibtfs.format.packing import pack, unpack_tuple
 from ibtfs.format.point_list import mark_of
 from ibtfs.store import layout
-from ibtfs.store.cache_file import discard, is_there, read_body, write_body
+from ibtfs.store.cache_file import discard, is_there, read_body, real_path, write_body
 from ibtfs.store.point_lists import newest_list
 from ibtfs.store.repository import Repository
+from ibtfs.store.storage.address import is_remote
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
 class Pin:
     """What was seen: the number of the *keys*, number and *mark* of the list, and ids of points.
 
-    *missed* are those that are missing, and were accepted as that.
+    *missed* are those that are missing, and were accepted as that; so were the *refusals*, reasons
+    why nothing may be written.
     """
 
     keys: int = 0
@@ -35,6 +37,7 @@ class Pin:
     mark: bytes = b""
     points: frozenset[str] = frozenset()
     missed: frozenset[str] = frozenset()
+    refusals: frozenset[str] = frozenset()
 
 
 class Pins:
@@ -43,9 +46,12 @@ class Pins:
     def __init__(self, folder: bytes) -> None:
         self._folder = os.fsdecode(folder)
 
-    def require_unsealed(self, root: bytes) -> None:
-        """Raise WrongKey if a sealed repository lay at *root*, where one that is not lies now."""
-        if is_there(self._place(root)):
+    def require_unsealed(self, root: bytes, repository: bytes = b"") -> None:
+        """Raise WrongKey if a sealed repository lay at *root*, where one that is not lies now.
+
+        Or if the *repository* that lies there was sealed before, wherever it lay.
+        """
+        if is_there(self._place(root)) or (repository and is_there(self._path(repository))):
             raise WrongKey(
                 f"{os.fsdecode(root)!r} is not sealed, and a sealed repository lay there before: "
                 "nothing was read or stored. If it was made anew by yourself: "
@@ -55,13 +61,15 @@ class Pins:
     def note_place(self, root: bytes) -> None:
         """Note that a sealed repository lies at *root*."""
         if not is_there(self._place(root)):
-            write_body(self._place(root), root)
+            write_body(self._place(root), root, durable=True)
 
     def drop_place(self, root: bytes) -> None:
         """Forget what lay at *root*."""
         discard(self._place(root))
 
     def _place(self, root: bytes) -> str:
+        if not is_remote(root):
+            root = real_path(root)  # it may be reached by links
         return f"{self._folder}/{blake3(root).hexdigest(16)}.place"
 
     def read(self, repository: bytes) -> Pin:
@@ -71,20 +79,21 @@ class Pins:
         if body is None:
             return Pin()
         try:
-            version, *values = unpack_tuple(body, path, 6)
-            keys, number, mark, points, missed = values[:5]
+            version, *values = unpack_tuple(body, path, 7)
+            keys, number, mark, points, missed, refusals = values[:6]
             right = version == VERSION and {type(keys), type(number)} == {int}
         except (FormatDamaged, ValueError):
             return Pin()
-        return Pin(keys, number, mark, frozenset(points), frozenset(missed)) if right else Pin()
+        sets = (frozenset(points), frozenset(missed), frozenset(refusals))
+        return Pin(keys, number, mark, *sets) if right else Pin()
 
     def write(self, repository: bytes, pin: Pin) -> None:
         """Put *pin* in the place of the one that is there."""
         values: tuple[Any, ...] = (
             VERSION, pin.keys, pin.list_number, pin.mark, tuple(sorted(pin.points)),
-            tuple(sorted(pin.missed)),
+            tuple(sorted(pin.missed)), tuple(sorted(pin.refusals)),
         )  # fmt: skip
-        write_body(self._path(repository), pack(values))
+        write_body(self._path(repository), pack(values), durable=True)
 
     def _path(self, repository: bytes) -> str:
         return f"{self._folder}/{repository.hex()}.pin"
@@ -107,7 +116,7 @@ class Watch:
     def alarms(self) -> list[str]:
         """What is not as it was seen before, or as it must be; a line each."""
         found, pin = self._listed.found, self._pin
-        told = list(self._listed.damaged)
+        told = [self.refusal] if self.refusal else []
         if self._number < pin.keys:
             told.append(
                 f"{layout.KEYS}/: state {self._number} of the keys, and this machine has seen "
@@ -125,13 +134,19 @@ class Watch:
                 f"{layout.POINTS}/: {len(missing)} backup points are missing that nobody removed: "
                 f"{', '.join(sorted(missing)[:3])}{' ...' * (len(missing) > 3)}"
             )
-        back = sorted(one for one in self._present if self._is_gone(one))
+        back = sorted(one for one in self._present - pin.points if self._is_gone(one))
         if back:
             told.append(
                 f"{layout.POINTS}/: {len(back)} backup points that were removed are there again: "
                 f"{', '.join(back[:3])}{' ...' * (len(back) > 3)}"
             )
         return told
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing may be written by the keys, if that was not accepted."""
+        refusal = self._repository.unlocked.refusal
+        return "" if refusal in self._pin.refusals else refusal
 
     def _missing(self) -> set[str]:
         """Points that were seen, or listed, are not there, and were not removed by anybody."""
@@ -144,20 +159,36 @@ class Watch:
         return bool(gone) and mark_of(self._repository.keys, point_id.encode()) in gone
 
     def remember(self) -> None:
-        """Pin what is there now, and what this process has added since."""
-        present = self._present | frozenset(self._repository.points.committed)
-        listed = self._listed
+        """Pin what is there now, and what this process has added since.
+
+        Others may have pinned more meanwhile: that stays.
+        """
+        now = self._pins.read(self._repository.id)
+        listed, mark = self._listed.found, self._listed.mark
+        if now.list_number > listed.number:
+            listed_number, mark = now.list_number, now.mark
+        else:
+            listed_number = listed.number
+        points = self._present | frozenset(self._repository.points.committed)
+        if now != self._pin:
+            points |= now.points
         self._pins.note_place(self._repository.path)
-        pin = replace(
-            self._pin, keys=max(self._number, self._pin.keys), list_number=listed.found.number,
-            mark=listed.mark, points=present,
+        pin = Pin(
+            max(self._number, now.keys), listed_number, mark, points, now.missed - self._present,
+            now.refusals,
         )  # fmt: skip
-        if pin != self._pin:
+        if pin != now:
             self._pins.write(self._repository.id, pin)
-            self._pin = pin
+        self._pin = pin
 
     def accept(self) -> None:
-        """Take all as it is now, with what is missing."""
-        missed = self._pin.missed | self._missing()
-        self._pin = Pin(missed=frozenset(missed))
-        self.remember()
+        """Take all as it is now, with what is missing, what has come back, and broken keys."""
+        refusal = self._repository.unlocked.refusal
+        refusals = self._pin.refusals | ({refusal} if refusal else frozenset())
+        pin = Pin(
+            self._number, self._listed.found.number, self._listed.mark, self._present,
+            self._pin.missed | self._missing(), refusals,
+        )  # fmt: skip
+        self._pins.note_place(self._repository.path)
+        self._pins.write(self._repository.id, pin)
+        self._pin = pin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from ibtfs.errors import IbtfsError
@@ -44,26 +45,41 @@ def newest_list(repository: Repository) -> Listed:
     return Listed(NONE, b"", tuple(damaged))
 
 
-def write_list(repository: Repository) -> None:
-    """Write down which points there are, if that has changed; older lists go.
+def write_list(repository: Repository) -> PointList:
+    """Write down which points there are, if that has changed; earlier lists go.  The newest list.
 
-    For who frees space, alone in that, while it is told which points were removed on purpose.
-    Raises StorageFull, StorageFailed.
+    For who frees space, alone in that, while it is told which points were removed on purpose.  One
+    that is missing, and was not, stays on the list.  Raises StorageFull, StorageFailed,
+    LimitExceeded.
     """
     listed, keys = newest_list(repository), repository.keys
     before, storage = listed.found, repository.storage
-    points = frozenset(repository.points.ids())
-    removed = {*before.points, *repository.points.forgotten()} - points
-    gone = before.gone | {mark_of(keys, point_id.encode()) for point_id in removed}
+    forgotten = frozenset(repository.points.forgotten())
+    there = frozenset(repository.points.ids())
+
+    def marks(ids: Iterable[str]) -> set[bytes]:
+        return {mark_of(keys, point_id.encode()) for point_id in ids}
+
+    gone = (before.gone | marks(forgotten - there)) - marks(there)
+    lost = before.points - there
+    points = there | {one for one in lost if mark_of(keys, one.encode()) not in gone}
     if points == before.points and gone == before.gone:
-        return
+        return before
     earlier = (*before.earlier, listed.mark) if listed.mark else before.earlier
-    number = 1 + max(map(layout.parse_numbered, storage.list(layout.LISTS)), default=0)
-    name = layout.point_list(number, os.urandom(8).hex())
-    data = encode_list(
-        PointList(number, points, gone, earlier), name, keys, Codec(repository.config.level)
-    )
-    storage.put_new(name, data)
+    found = PointList(before.number + 1, points, frozenset(gone), earlier)
+    name = layout.point_list(found.number, os.urandom(8).hex())
+    storage.put_new(name, encode_list(found, name, keys, Codec(repository.config.level)))
     for other in storage.list(layout.LISTS):
-        if 0 < layout.parse_numbered(other) < number:
-            storage.delete(f"{layout.LISTS}/{other}")
+        number, where = layout.parse_numbered(other), f"{layout.LISTS}/{other}"
+        if 0 < number <= before.number and _is_earlier(repository, where, number):
+            storage.delete(where)
+    return found
+
+
+def _is_earlier(repository: Repository, name: str, number: int) -> bool:
+    """Whether a list of this repository lies there: what else does is left alone."""
+    try:
+        decode_list(whole(repository.storage, name, LIST_LIMIT), name, number, repository.keys)
+    except IbtfsError:
+        return False
+    return True

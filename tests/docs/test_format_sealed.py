@@ -19,6 +19,7 @@ from ibtfs.sealing import keys, names, primitives, ring, slots, tree
 from ibtfs.sealing.primitives import Suite
 from ibtfs.store import keyring
 from ibtfs.store.layout import FORGOTTEN
+from ibtfs.store.sealing import SPEAKING
 from tests.docs.test_format_document import TABLES, TEXT, TYPES_OF_KEYS, _column, _structure
 from tests.sealing.test_keys import keys_of
 from tests.sealing.test_slots import REPOSITORY, ring_of, secrets_of, slot_of
@@ -143,7 +144,7 @@ def test_keys_of_a_list() -> None:
 
 
 def test_names_are_stored_as_it_is_told() -> None:
-    made = names.SealedNames(keys_of())
+    made = names.SealedNames(keys_of(), SPEAKING)
     for row in TABLES["Stored names"]:
         name = re.sub("<[a-z]+>", "0123456789", row["Name"])
         pattern = re.sub("<mark>", "[0-9a-f]{32}", row["Stored as"])
@@ -151,5 +152,5 @@ def test_names_are_stored_as_it_is_told() -> None:
         pattern = re.sub("<[a-z]+>", "0123456789", pattern)
         assert re.fullmatch(pattern, made.stored(name)), name
     known = {row["Name"].partition("/")[0] for row in TABLES["Stored names"]}
-    assert known == {*names.MARKED_FOLDERS, names.TAGS, "archives"}
+    assert known == {*SPEAKING.folders, SPEAKING.tags, SPEAKING.above}
     assert FORGOTTEN in known

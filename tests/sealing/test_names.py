@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ibtfs.errors import UsageError
 from ibtfs.sealing.names import TAG_LIMIT, SealedNames
+from ibtfs.store.sealing import SPEAKING
 from tests.sealing.test_keys import NEW, OLD, keys_of
 
 POINT = "20261129T072334Z_b06aa9bae47e14fa1c94"
@@ -18,7 +19,7 @@ MARKED = [f"forgotten/{POINT}", f"copied/{'0' * 32}-{POINT}", f"{ARCHIVE}/remove
 PLAIN = ["ibtfs.json", f"points/{POINT}", f"{ARCHIVE}/data.1", "bundles/0123456789abcdef",
          "damaged/a-0", "protection/redundancy.5", "locks/shared_1", "keys/1.0123456789abcdef",
          f"{ARCHIVE}/index.1.parity.5", "points/removed", "forgotten.json"]  # fmt: skip
-NAMES = SealedNames(keys_of())
+NAMES = SealedNames(keys_of(), SPEAKING)
 BYTES = st.sampled_from(sorted({*range(1, 256)} - {ord("/")}))
 TAGS = st.lists(BYTES, min_size=1, max_size=TAG_LIMIT).map(lambda tag: os.fsdecode(bytes(tag)))
 
@@ -59,7 +60,7 @@ def test_names_that_mean_something_are_marked(name: str) -> None:
 
 
 def test_names_of_former_masters_are_known() -> None:
-    before = SealedNames(keys_of(current=OLD, masters=(OLD,)))
+    before = SealedNames(keys_of(current=OLD, masters=(OLD,)), SPEAKING)
     for name in MARKED:
         old = before.stored(name)
         assert NAMES.all_stored(name) == [NAMES.stored(name), old]
@@ -87,8 +88,8 @@ def test_a_tag_comes_back_and_is_not_seen(tag: str) -> None:
     assert NAMES.meant(folder, base) == tag
     assert NAMES.meant(f"tags/{POINT}0", base) == ""
     for other in (keys_of(identity=b"x" * 32), keys_of(repository=bytes(16))):
-        assert SealedNames(other).meant(folder, base) == ""
-    assert SealedNames(keys_of(masters=(NEW,))).meant(folder, base) == tag
+        assert SealedNames(other, SPEAKING).meant(folder, base) == ""
+    assert SealedNames(keys_of(masters=(NEW,)), SPEAKING).meant(folder, base) == tag
 
 
 @pytest.mark.parametrize("tag", ["k", "keep", "x" * 16, "y" * TAG_LIMIT])

@@ -24,6 +24,7 @@ from ibtfs.store.archives import readers as readers_module
 from ibtfs.store.lock import SHARED
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.bundled import BundledStorage
+from ibtfs.store.storage.local import LocalStorage
 from tests.support.generations import put_generation
 from tests.support.repositories import back_up, create, on_disk, reopened, the_point
 
@@ -64,14 +65,14 @@ def test_one_is_made_once_and_opened(tmp_path: Path) -> None:
 def test_of_two_who_make_one_at_once_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, real = os.fsencode(tmp_path / "r"), BundledStorage.put_new
+    path, real = os.fsencode(tmp_path / "r"), LocalStorage.put_new
 
-    def second(storage: BundledStorage, name: str, data: bytes) -> None:
+    def second(storage: LocalStorage, name: str, data: bytes) -> None:
         if not (tmp_path / "r" / layout.CONFIG).exists():
             real(storage, name, data)
         real(storage, name, data)
 
-    monkeypatch.setattr(BundledStorage, "put_new", second)
+    monkeypatch.setattr(LocalStorage, "put_new", second)
     with pytest.raises(RepositoryExists, match="is a repository already"):
         Repository.create(path, b"i" * 16)
 

@@ -18,6 +18,7 @@ from ibtfs.actions.prune.decide import Decision, decide, run_of, seen_now
 from ibtfs.errors import (
     IntegrityError,
     LibraryMissing,
+    LimitExceeded,
     ObjectExists,
     StorageError,
     StorageFailed,
@@ -309,16 +310,17 @@ class Pruner:
         try:
             repository.damage.trim(os.urandom(8).hex(), self._is_there)
             self._protect()  # while it is told which points were removed on purpose
-            if repository.config.is_sealed:
-                write_list(repository)  # likewise
+            listed = write_list(repository) if repository.config.is_sealed else None
             left = {run_of(name) for name in repository.archive_ids()}
             # of those that were copied here it is remembered: they are not to come again
             left |= CopiedPoints(repository).all()
             for point_id in repository.points.forgotten():
                 # of one that is there, somebody is about to remove it
+                if listed is not None and point_id in listed.points:
+                    continue  # removed since: the next list says so
                 if point_id not in left and not repository.points.has(point_id):
                     repository.points.drop_forgotten(point_id)
-        except StorageFailed as error:
+        except (StorageError, LimitExceeded) as error:
             self.result.failed.append(str(error))
 
     def _protect(self) -> None:

@@ -24,7 +24,7 @@ from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import complain, say, shown
 from ibtfs.cli.points import json_point, tell_damaged
 from ibtfs.cli.progress import Reporter
-from ibtfs.cli.watching import require_unsealed
+from ibtfs.cli.watching import require_unsealed, watch_over
 from ibtfs.cli.words import LocalPath
 from ibtfs.errors import IbtfsError, NotARepository, SourceError, UsageError
 
@@ -78,6 +78,8 @@ def command(
     Patterns in a file .exclude in SOURCE count as well. A file that cannot be read is told, the
     rest is stored, and the exit code is 3.
     """
+    if identity.stdin_name and 0 in line.passphrase_fd:
+        raise click.UsageError("Standard input cannot be both: another --passphrase-fd is needed")
     wanted = _sources(sources, identity, left_out)
     options = _options(identity, left_out, way)
     _refuse_repository(wanted, repository)
@@ -197,7 +199,9 @@ def _repository(
     sealer = line.keys.sealer(place.root, seal=None)
     if sealer is None:
         require_unsealed(place.root)
-    return Repository.create(place, os.urandom(16), sealer=sealer), True
+    made = Repository.create(place, os.urandom(16), sealer=sealer)
+    watch_over(made)
+    return made, True
 
 
 def _expected(points: Sequence[Point], source: bytes, options: BackupOptions) -> int:

@@ -17,7 +17,7 @@ from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import complain, printable, say, shown
 from ibtfs.cli.points import POINT_HELP
 from ibtfs.cli.progress import Reporter
-from ibtfs.cli.watching import require_unsealed
+from ibtfs.cli.watching import accept_unsealed, require_unsealed, watch_over
 from ibtfs.cli.words import Name, RepositoryPlace, Tag
 from ibtfs.errors import IbtfsError
 
@@ -141,9 +141,13 @@ def _made(line: Line, there: Repository, to_place: Place, *, seal: bool | None) 
     sealer = line.keys.sealer(place.root, seal=True) if wanted else None
     if seal is None and not wanted:
         require_unsealed(place.root)
-    return Repository.create(
+    made = Repository.create(
         place, os.urandom(16), shared=config.shared, level=config.level, sealer=sealer
     )
+    if seal is False:
+        accept_unsealed(place.root)
+    watch_over(made)
+    return made
 
 
 def _ask(gone: Sequence[Point], *, can_ask: bool) -> None:

@@ -9,7 +9,7 @@ import click
 from ibtfs.cli.command import Command, json_option, option, quiet_option, repository_argument
 from ibtfs.cli.line import Line, line_options
 from ibtfs.cli.output import emit_json, json_bytes, say, shown
-from ibtfs.cli.watching import accept_unsealed, require_unsealed
+from ibtfs.cli.watching import accept_unsealed, require_unsealed, watch_over
 
 EXAMPLES = """
     ibtfs init /media/disk/backups
@@ -71,6 +71,7 @@ def command(
     made = Repository.create(place, os.urandom(16), shared=shared, level=level, sealer=sealer)
     if seal is False:
         accept_unsealed(place.root)
+    watch_over(made)
     if as_json:
         emit_json({**json_bytes(made.path, "repository"), "id": made.id.hex(),
                    "sealed": made.config.is_sealed, "exit_code": 0})  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ibtfs.actions.keys import run as keys
+from ibtfs.format.config import config_check
 from ibtfs.store import sealing
 from tests.support import differences, snapshot
 from tests.support.commands import run, run_json
@@ -209,4 +211,39 @@ def test_a_point_that_was_taken_away_is_told_until_it_is_accepted(
     assert "not writable" in run("backup", source, sealed, code=1).stderr
     run("key", "accept", sealed)
     run("list", sealed)
+    run("backup", source, sealed)
+
+
+def test_one_that_was_just_made_is_remembered(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by a link, and by its id wherever it lies."""
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    made, link = tmp_path / "made", tmp_path / "link"
+    run("backup", "--key-file", key, source, made)
+    os.symlink(made, link)
+    os.rename(made, tmp_path / "away")
+    run("init", "--no-seal", tmp_path / "plain")
+    os.rename(tmp_path / "plain", made)
+    run("backup", source, made, code=12)
+    run("backup", source, link, code=12)
+    config = tmp_path / "away" / "ibtfs.json"
+    values = json.loads(config.read_text())
+    del values["sealed"]
+    config.write_text(json.dumps({**values, "check": config_check(values)}))
+    run("list", tmp_path / "away", code=12)
+
+
+def test_standard_input_is_a_dump_or_a_passphrase(sealed: Path) -> None:
+    words = ("backup", "--passphrase-fd", "0", "--stdin-name", "dump", sealed)
+    assert "cannot be both" in run(*words, stdin=b"x" * 100, code=2).stderr
+    run("list", "--passphrase-fd", "0", sealed, stdin=b"x" * 70_000, code=2)
+
+
+def test_keys_that_somebody_made_up_are_accepted_as_that(sealed: Path, source: Path) -> None:
+    run("backup", source, sealed)
+    (sealed / "keys" / f"2.{'0' * 16}").write_bytes(b"junk")
+    assert "newer keys and is damaged" in run("backup", source, sealed, code=1).stderr
+    run("key", "accept", sealed)
     run("backup", source, sealed)
