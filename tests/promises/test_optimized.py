@@ -33,7 +33,6 @@ ASSERTS = {
         "row is not None",
     ],
     "cli/commands/key.py": ["unlock.found is not None"],
-    "store/keyring.py": ["refused is not None"],
     "cli/copy_summary.py": ["self.result is not None"],
     "actions/purge/states.py": ["cut is not None", "folder.state is not None"],
     "actions/restore/entry.py": ["entry.content is not None"],
