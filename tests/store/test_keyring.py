@@ -9,7 +9,7 @@ import pytest
 
 from ibtfs.errors import FormatDamaged, WrongKey
 from ibtfs.sealing.primitives import Suite
-from ibtfs.store.keyring import COPIES, OBJECTS_LIMIT, Keyring, Secret, Unlocked
+from ibtfs.store.keyring import COPIES, NAMES_LIMIT, Keyring, Secret, Unlocked
 from ibtfs.store.repository import Repository
 from tests.support.sealing import SECRET, create_sealed
 
@@ -109,6 +109,6 @@ def test_a_slot_is_opened_again_while_it_is_there(keyring: Keyring) -> None:
 
 
 def test_many_objects_are_not_all_looked_at(keyring: Keyring, folder: Path) -> None:
-    for number in range(2, OBJECTS_LIMIT + 9):
+    for number in range(2, NAMES_LIMIT + 9):
         (folder / f"{number}.0123456789abcdef").write_bytes(b"x")
-    assert len(keyring.rings()[1]) == OBJECTS_LIMIT
+    assert len(keyring.rings()[1]) == NAMES_LIMIT

@@ -9,6 +9,7 @@ import pytest
 
 from ibtfs.errors import ObjectExists, ObjectMissing
 from ibtfs.sealing.names import SealedNames
+from ibtfs.store.sealing import SPEAKING
 from ibtfs.store.storage.base import FolderStorage, whole
 from ibtfs.store.storage.opening import storage_at
 from ibtfs.store.storage.renamed import RenamedStorage
@@ -36,12 +37,12 @@ def place(tmp_path: Path) -> FolderStorage:
 @pytest.fixture
 def before(place: FolderStorage) -> RenamedStorage:
     """As it was seen when there was one master key."""
-    return RenamedStorage(place, SealedNames(keys_of(current=OLD, masters=(OLD,))))
+    return RenamedStorage(place, SealedNames(keys_of(current=OLD, masters=(OLD,)), SPEAKING))
 
 
 @pytest.fixture
 def storage(place: FolderStorage) -> RenamedStorage:
-    return RenamedStorage(place, SealedNames(keys_of()))
+    return RenamedStorage(place, SealedNames(keys_of(), SPEAKING))
 
 
 @pytest.mark.parametrize("name", NAMES)
