@@ -73,7 +73,7 @@ def test_contexts_of_the_tree() -> None:
         ("``{}``. Not keyed are", digests.ZERO_SLAB.hex()),
         ("is the tag, at most {} bytes", names.TAG_LIMIT),
         ("how many slots there are: 1 to {}", ring.SLOTS_LIMIT),
-        ("At most {} objects in ``keys/``", keyring.OBJECTS_LIMIT),
+        ("At most {} objects in ``keys/`` that can be decoded", keyring.OBJECTS_LIMIT),
         ("and {} slots of passphrases", keyring.PASSPHRASES_TRIED),
         ("passes 1 to {}, ", slots.MOST_PASSES),
         ("lanes 1 to {}, ", slots.MOST_LANES),
