@@ -7,7 +7,10 @@ import os
 import re
 from pathlib import Path
 
+import keyring
 import pytest
+from keyring.backend import KeyringBackend
+from keyring.errors import KeyringLocked
 
 from ibtfs.actions.keys import run as keys
 from ibtfs.format.config import config_check
@@ -247,3 +250,56 @@ def test_keys_that_somebody_made_up_are_accepted_as_that(sealed: Path, source: P
     assert "newer keys and is damaged" in run("backup", source, sealed, code=1).stderr
     run("key", "accept", sealed)
     run("backup", source, sealed)
+
+
+class Desktop(KeyringBackend):
+    """A keyring as a desktop has one, in memory."""
+
+    priority = 1.0  # type: ignore[assignment]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: dict[tuple[str, str], str] = {}
+        self.is_locked = False
+
+    def _asked(self) -> None:
+        if self.is_locked:
+            raise KeyringLocked("nobody is there to unlock it")
+
+    def get_password(self, service: str, username: str) -> str | None:
+        self._asked()
+        return self.kept.get((service, username))
+
+    def set_password(self, service: str, username: str, password: str) -> None:
+        self._asked()
+        self.kept[service, username] = password
+
+    def delete_password(self, service: str, username: str) -> None:
+        self._asked()
+        del self.kept[service, username]
+
+
+def test_the_desktop_remembers(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desktop, before = Desktop(), keyring.get_keyring()
+    keyring.set_keyring(desktop)
+    try:
+        run("key", "remember", sealed)
+        assert list(desktop.kept.values()) == ["correct horse"]
+        monkeypatch.delenv(PASSPHRASE)
+        run("list", sealed)
+        desktop.is_locked = True
+        run("list", sealed, code=12)
+        desktop.is_locked = False
+        run("key", "forget", sealed)
+        assert desktop.kept == {}
+        run("list", sealed, code=12)
+        monkeypatch.setenv(PASSPHRASE, "printf 'correct horse'")
+        key = tmp_path / "key"
+        run("key", "add", sealed, "--new-key-file", key)
+        monkeypatch.delenv(PASSPHRASE)
+        told = run("key", "remember", "--key-file", key, sealed, code=2).stderr
+        assert "is for passphrases" in told
+    finally:
+        keyring.set_keyring(before)
