@@ -318,3 +318,24 @@ def test_a_password_is_not_shown(apache: Apache, source: Path, tmp_path: Path) -
     finally:
         assert outside("umount", mountpoint).returncode == 0
     assert "SECRET" not in shown
+
+
+def test_a_sealed_repository(
+    place: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run("init", "-q", "--key-file", tmp_path / "key", place)
+    run("list", place, code=12)
+    monkeypatch.setenv("IBTFS_KEY_FILE", str(tmp_path / "key"))
+    for number in range(3):
+        edit(source, number)
+        run("backup", "-q", "--tag", "kept", source, place)
+    run("forget", "--keep-last", "2", "--prune", place)
+    run("check", "--read-data", place)
+    run("key", "rotate", place)
+    edit(source, 3)
+    run("backup", "-q", source, place)
+    newest = run_json("list", place)["points"][-1]["id"]
+    assert_restored(place, newest, copied(source, tmp_path / "expected"), tmp_path / "back")
+    assert list((tmp_path / "repository" / "lists").iterdir())
