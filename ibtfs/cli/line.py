@@ -36,7 +36,6 @@ class Line:
         "--endpoint", metavar="URL", default="",
         help="The server of an address s3://BUCKET that names none itself.",
     )  # fmt: skip
-
     key_file: tuple[bytes, ...] = option_field(
         "--key-file", metavar="FILE", type=LocalPath(), multiple=True,
         help="What opens a sealed repository; repeated, each is tried.",

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -165,6 +163,9 @@ def read_descriptor(number: int) -> Secret:
 
 def _told_by(command: str) -> Secret:
     """The passphrase that *command* prints.  Raises UsageError."""
+    import shlex
+    import subprocess  # most commands do without
+
     try:
         done = subprocess.run(shlex.split(command), stdout=subprocess.PIPE, check=True)
     except (OSError, ValueError) as error:

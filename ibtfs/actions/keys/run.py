@@ -132,7 +132,7 @@ class KeyChanges:
         self._repository.require_writable()
         with self._repository.lock(EXCLUSIVE) as lock:
             now = self._keyring.reopen(self._found.opened)
-            if now.refusal:
+            if now.refusal != self._found.refusal:  # else it was accepted
                 raise RepositoryError(now.refusal)
             secrets, slots = change(now.secrets, now.slots)
             lock.verify()

@@ -250,6 +250,9 @@ def test_keys_that_somebody_made_up_are_accepted_as_that(sealed: Path, source: P
     assert "newer keys and is damaged" in run("backup", source, sealed, code=1).stderr
     run("key", "accept", sealed)
     run("backup", source, sealed)
+    run("key", "rotate", sealed)  # which takes them away
+    assert len(os.listdir(sealed / "keys")) == 2
+    run("backup", source, sealed)
 
 
 class Desktop(KeyringBackend):
