@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
 from types import TracebackType
 from typing import NamedTuple
 
 from ibtfs.store.storage.base import (
-    TOKEN_SETTLES_NS,
     FolderStorage,
-    Lease,
-    ObjectToken,
-    Space,
     StoredObject,
     Upload,
 )
+from ibtfs.store.storage.passing import PassingStorage
 
 LEAST_PIECE = 16 << 10
 PIECES_A_SECOND = 4
@@ -119,7 +115,7 @@ class LimitedUpload:
         self._upload.__exit__(kind, _, __)
 
 
-class LimitedStorage:
+class LimitedStorage(PassingStorage):
     """The storage at *place*, of which no more is read and written than *limits* allow.
 
     As FolderStorage says; threads may share it.  What lies in objects is counted, and not what is
@@ -127,37 +123,13 @@ class LimitedStorage:
     """
 
     def __init__(self, place: FolderStorage, limits: Limits) -> None:
-        self._place, self._limits = place, limits
+        super().__init__(place)
+        self._limits = limits
         self._up, self._down = limits
-
-    @property
-    def root(self) -> bytes:
-        """As FolderStorage says."""
-        return self._place.root
 
     def shared_as(self, shared: bool) -> LimitedStorage:
         """As FolderStorage says; within the same limits."""
         return LimitedStorage(self._place.shared_as(shared), self._limits)
-
-    def create(self) -> None:
-        """As FolderStorage says."""
-        self._place.create()
-
-    def check_new(self) -> None:
-        """As FolderStorage says."""
-        self._place.check_new()
-
-    def require_there(self) -> None:
-        """As FolderStorage says."""
-        self._place.require_there()
-
-    def has_repository(self) -> bool:
-        """As FolderStorage says."""
-        return self._place.has_repository()
-
-    def make_folders(self) -> None:
-        """As FolderStorage says."""
-        self._place.make_folders()
 
     def put(self, name: str) -> LimitedUpload:
         """As Storage says."""
@@ -175,62 +147,6 @@ class LimitedStorage:
     def open(self, name: str) -> LimitedObject:
         """As Storage says."""
         return LimitedObject(self._place.open(name), self._down)
-
-    def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
-        """As Storage says."""
-        return self._place.list(folder, unfinished=unfinished)
-
-    def delete(self, name: str) -> None:
-        """As Storage says."""
-        self._place.delete(name)
-
-    def lease(self, name: str, token: str) -> Lease:
-        """As Leases says."""
-        return self._place.lease(name, token)
-
-    def drop_unfinished(self, token: str) -> None:
-        """As Leases says."""
-        self._place.drop_unfinished(token)
-
-    def is_held(self, name: str) -> bool | None:
-        """As Leases says."""
-        return self._place.is_held(name)
-
-    def age(self, name: str, now: str) -> float:
-        """As Leases says."""
-        return self._place.age(name, now)
-
-    def space(self) -> Space:
-        """As Volume says."""
-        return self._place.space()
-
-    def refusal(self) -> str:
-        """As Volume says."""
-        return self._place.refusal()
-
-    def sync(self, folders: Iterable[str]) -> None:
-        """As Volume says."""
-        self._place.sync(folders)
-
-    def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
-        """As Volume says."""
-        return self._place.folder_token(folder, settles_ns)
-
-    def has_folder(self, folder: str) -> bool:
-        """As Volume says."""
-        return self._place.has_folder(folder)
-
-    def changed_ns(self, folder: str) -> int:
-        """As Volume says."""
-        return self._place.changed_ns(folder)
-
-    def made(self, name: str) -> int:
-        """As Volume says."""
-        return self._place.made(name)
-
-    def token(self, name: str) -> ObjectToken:
-        """As Volume says."""
-        return self._place.token(name)
 
 
 def limited(storage: FolderStorage, limits: Limits) -> FolderStorage:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Protocol
 
 from ibtfs.errors import ObjectExists
 from ibtfs.store.storage.base import (
-    TOKEN_SETTLES_NS,
     FolderStorage,
-    Lease,
     ObjectToken,
-    Space,
     StoredObject,
     Upload,
     is_unfinished,
 )
+from ibtfs.store.storage.passing import PassingStorage
 
 
 class Names(Protocol):
@@ -34,15 +31,15 @@ class Names(Protocol):
         ...
 
 
-class RenamedStorage:
+class RenamedStorage(PassingStorage):
     """The storage *place*, seen by names that are stored as *names* says; as FolderStorage says.
 
     Names of uploads are what they are.
     """
 
     def __init__(self, place: FolderStorage, names: Names) -> None:
-        self._place, self._names = place, names
-        self.root = place.root
+        super().__init__(place)
+        self._names = names
 
     def _found(self, name: str) -> str:
         """How *name* is stored; if there are several ways, the one that is there."""
@@ -90,80 +87,18 @@ class RenamedStorage:
                 found.add(name)
         return sorted(found)
 
-    # Leases
-
-    def lease(self, name: str, token: str) -> Lease:
-        """As Leases says."""
-        return self._place.lease(name, token)
-
-    def drop_unfinished(self, token: str) -> None:
-        """As Leases says."""
-        self._place.drop_unfinished(token)
-
-    def is_held(self, name: str) -> bool | None:
-        """As Leases says."""
-        return self._place.is_held(name)
-
     def age(self, name: str, now: str) -> float:
         """As Leases says."""
         return self._place.age(self._found(name), now)
-
-    # The volume
 
     def made(self, name: str) -> int:
         """As Volume says."""
         return self._place.made(self._found(name))
 
-    def space(self) -> Space:
-        """As Volume says."""
-        return self._place.space()
-
-    def refusal(self) -> str:
-        """As Volume says."""
-        return self._place.refusal()
-
-    def sync(self, folders: Iterable[str]) -> None:
-        """As Volume says."""
-        self._place.sync(folders)
-
-    def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
-        """As Volume says."""
-        return self._place.folder_token(folder, settles_ns)
-
-    def has_folder(self, folder: str) -> bool:
-        """As Volume says."""
-        return self._place.has_folder(folder)
-
-    def changed_ns(self, folder: str) -> int:
-        """As Volume says."""
-        return self._place.changed_ns(folder)
-
     def token(self, name: str) -> ObjectToken:
         """As Volume says.  Raises ObjectMissing."""
         return self._place.token(self._found(name))
 
-    # The folder
-
     def shared_as(self, shared: bool) -> RenamedStorage:
         """As FolderStorage says."""
         return RenamedStorage(self._place.shared_as(shared), self._names)
-
-    def create(self) -> None:
-        """As FolderStorage says."""
-        self._place.create()
-
-    def check_new(self) -> None:
-        """As FolderStorage says."""
-        self._place.check_new()
-
-    def require_there(self) -> None:
-        """As FolderStorage says."""
-        self._place.require_there()
-
-    def has_repository(self) -> bool:
-        """As FolderStorage says."""
-        return self._place.has_repository()
-
-    def make_folders(self) -> None:
-        """As FolderStorage says."""
-        self._place.make_folders()
