@@ -13,26 +13,30 @@ from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.repository import Repository
 
 WINDOW = 16
+OWN = 4
+"""Of how many bytes at an end of a part it is that others do not have it."""
 
 
 class Needles:
     """What is searched for: parts of *secrets* of 16 bytes, and *words* as they are.
 
-    Parts that *others* have as well are not.  Parts begin at every *step*-th byte: with a step of
-    16 whatever has 31 bytes in common is found, with 1 what has 16.
+    Parts that *others* have as well are not, nor those of which they have all but four bytes at an
+    end: what they share ends there, and any byte may follow it by chance.  Parts begin at every
+    *step*-th byte: with a step of 16 whatever has 31 bytes in common is found, with 1 what has 16.
     """
 
     def __init__(
         self, secrets: Iterable[bytes], words: Iterable[bytes], others: Iterable[bytes],
         *, step: int = 1,
     ) -> None:  # fmt: skip
-        self.windows = {
+        windows = {
             secret[at : at + WINDOW]
             for secret in secrets
             for at in range(0, len(secret) - WINDOW + 1, step)
         }
-        for other in others:
-            self.windows -= set(_windows_in(other, self.windows))
+        parts = {window[:-OWN] for window in windows} | {window[OWN:] for window in windows}
+        shared = {part for other in others for part in _parts_in(other, parts, WINDOW - OWN)}
+        self.windows = {w for w in windows if shared.isdisjoint((w[:-OWN], w[OWN:]))}
         self.words = set(words)
 
     def found_in(self, data: bytes) -> Iterator[str]:
@@ -40,15 +44,15 @@ class Needles:
         for word in self.words:
             if word in data:
                 yield f"{word!r}"
-        for window in _windows_in(data, self.windows):
+        for window in _parts_in(data, self.windows, WINDOW):
             yield window.hex()
             return
 
 
-def _windows_in(data: bytes, windows: set[bytes]) -> Iterator[bytes]:
-    for at in range(len(data) - WINDOW + 1):
-        part = data[at : at + WINDOW]
-        if part in windows:
+def _parts_in(data: bytes, parts: set[bytes], size: int) -> Iterator[bytes]:
+    for at in range(len(data) - size + 1):
+        part = data[at : at + size]
+        if part in parts:
             yield part
 
 
