@@ -16,9 +16,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.support import CHECKOUT
 from tests.support.commands import PATIENCE, command
 
-FAKETIME = "faketime/libfaketimeMT.so.1"
 DAY = 86_400
 _BLOCKS = 1 << 13
 """How many networks of 16 addresses there are in 198.18.0.0/15, which is for tests."""
@@ -26,13 +26,6 @@ _BLOCKS = 1 << 13
 
 def _run(*words: object) -> None:
     subprocess.run([str(word) for word in words], check=True)
-
-
-def _faketime() -> str:
-    """The library that moves the wall clock of a process, and of no file."""
-    found = next(Path("/usr/lib").glob(f"*/{FAKETIME}"), None)
-    assert found is not None, "the tests need Debian's libfaketime"
-    return str(found)
 
 
 class Machine:
@@ -59,14 +52,13 @@ class Machine:
 
     def start(self, *words: object) -> Started:
         """Begin a command of ibtfs there."""
-        clock = [
-            f"LD_PRELOAD={_faketime()}", f"FAKETIME={self.ahead:+d}s",
-            "FAKETIME_DONT_FAKE_MONOTONIC=1", "NO_FAKE_STAT=1",
-        ] if self.ahead else []  # fmt: skip
+        ibtfs = command(*words)
+        if self.ahead:
+            ibtfs[2:3] = ["tests.support.elsewhen", str(self.ahead)]
         program = [
             "ip", "netns", "exec", self._namespace,
             "unshare", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
-            "sh", str(self._home / "boot"), "env", *clock, *command(*words),
+            "sh", str(self._home / "boot"), *ibtfs,
         ]  # fmt: skip
         started = Started(self._link, program, {**os.environ, **self.environment})
         self._started.append(started)
@@ -91,7 +83,7 @@ class Started:
         self._link = link
         options: Any = {"stdin": subprocess.DEVNULL, "text": True, "env": environment}
         self._process = subprocess.Popen(
-            program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
+            program, cwd=CHECKOUT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options
         )
 
     def is_over(self) -> bool:
