@@ -41,7 +41,7 @@ class Server:
         (place / "sshd.conf").write_text("\n".join([
             f"Port {self.port}", f"ListenAddress {address}", f"HostKey {place}/host",
             f"AuthorizedKeysFile {place}/known_users", "StrictModes no", "UsePAM no",
-            "PidFile none", "MaxStartups 100", f"Subsystem sftp {sftp}",
+            "PidFile none", "MaxStartups 100", "MaxSessions 200", f"Subsystem sftp {sftp}",
             # the keys of today's default take ten times as long to make
             "KexAlgorithms curve25519-sha256",
             # no file of the user that his shell would read first
@@ -56,6 +56,17 @@ class Server:
         )
         ssh.chmod(0o755)
         self._process: subprocess.Popen[bytes] | None = None
+
+    def shared_path(self) -> str:
+        """As *path*, of an ssh by which all who use it share a connection."""
+        ssh = self._place / "shared/ssh"
+        ssh.parent.mkdir()
+        ssh.write_text(
+            f"#!/bin/sh\nexec {self._place}/bin/ssh -o ControlMaster=auto -o ControlPersist=60"
+            f' -o ControlPath={self._place}/shared/master "$@"\n'
+        )
+        ssh.chmod(0o755)
+        return f"{ssh.parent}:{self.path}"
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
