@@ -69,9 +69,14 @@ class Unlocking:
             raise UsageError("A key was given, and the repository is not to be sealed: say which")
         if not (seal or self._has_key):
             return None
+        if len(self._key_files) + len(self._descriptors) > 1:
+            raise UsageError(
+                "Of several keys it cannot be told which is to open the new repository: make it "
+                "with one by `ibtfs init`, and add others by `ibtfs key add`"
+            )
         from ibtfs.store.sealing import SecretSealer
 
-        made = [new_key_file(path) for path in self._key_files[:1]]
+        made = [new_key_file(path) for path in self._key_files]
         found = made or self._given or [new_passphrase(f"New passphrase of {shown(root)}")]
         return SecretSealer(checked(found[0]), "")
 

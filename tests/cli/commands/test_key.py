@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import sys
 from pathlib import Path
 
 import keyring
@@ -13,10 +15,11 @@ from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
 from ibtfs.actions.keys import run as keys
+from ibtfs.cli.secrets import new_key_file
 from ibtfs.format.config import config_check
 from ibtfs.store import sealing
 from tests.support import differences, snapshot
-from tests.support.commands import run, run_json
+from tests.support.commands import in_process, run, run_json
 from tests.support.sealing import QUICK
 
 PASSPHRASE = "IBTFS_PASSPHRASE_COMMAND"
@@ -97,6 +100,55 @@ def test_key_files(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert key.read_bytes() == before
     shown = run("key", "list", sealed).stdout
     assert re.search(r"^[0-9a-f]{16}  file        machine x \(given now\)$", shown, re.MULTILINE)
+
+
+FULL = """
+import signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from ibtfs.cli.secrets import new_key_file
+new_key_file(sys.argv[1].encode())
+"""
+
+
+def failing(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_key_file_for_which_there_is_no_room(tmp_path: Path) -> None:
+    """Half a one would be taken for a whole one the next time."""
+    key = tmp_path / "key"
+    words = [sys.executable, "-c", FULL, str(key)]
+    done = in_process(["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh"], *words)
+    assert b"cannot be made: File too large" in done.stderr
+    assert os.listdir(tmp_path) == ["state"]
+
+
+@pytest.mark.parametrize("broken", [("fsync",), ("link",), ("link", "rename")])
+def test_a_key_file_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: tuple[str, ...]
+) -> None:
+    folder, repo = tmp_path / "folder", tmp_path / "made"
+    folder.mkdir()
+    for call in broken:
+        monkeypatch.setattr(os, call, failing)
+    is_made = broken == ("link",)  # there are file systems without
+    if is_made:
+        new_key_file(os.fsencode(folder / "key"))
+    else:
+        told = run("init", "--key-file", folder / "key", repo, code=2).stderr
+        assert "cannot be made: Input/output error" in told
+    monkeypatch.undo()
+    assert os.listdir(folder) == ["key"] * is_made
+    assert not repo.exists()
+
+
+def test_a_new_repository_has_one_key(tmp_path: Path) -> None:
+    """Who gives two may believe that both open it."""
+    words = ("--key-file", tmp_path / "one", "--key-file", tmp_path / "two", tmp_path / "made")
+    assert "which is to open" in run("init", *words, code=2).stderr
+    words = ("--key-file", tmp_path / "one", "--passphrase-fd", "0", tmp_path / "made")
+    assert "which is to open" in run("init", *words, stdin=b"secret", code=2).stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"state"}
 
 
 def test_a_passphrase_from_a_descriptor_changes(
