@@ -19,7 +19,8 @@ from ibtfs.store import layout
 from ibtfs.store.cache_file import discard, is_there, read_body, real_path, write_body
 from ibtfs.store.point_lists import newest_list
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage.address import is_remote
+from ibtfs.store.storage.address import canonical, is_remote
+from ibtfs.store.storage.machine import login_name
 
 VERSION = 2
 
@@ -68,8 +69,8 @@ class Pins:
         discard(self._place(root))
 
     def _place(self, root: bytes) -> str:
-        if not is_remote(root):
-            root = real_path(root)  # it may be reached by links
+        # it may be reached by links, and its address be spelt in more than one way
+        root = canonical(root, login_name()) if is_remote(root) else real_path(root)
         return f"{self._folder}/{blake3(root).hexdigest(16)}.place"
 
     def read(self, repository: bytes) -> Pin:
