@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from keyring.errors import KeyringLocked
 
 from ibtfs.actions.keys import run as keys
 from ibtfs.cli.secrets import new_key_file
+from ibtfs.errors import StorageFailed
 from ibtfs.format.config import config_check
-from ibtfs.store import sealing
+from ibtfs.store import pins, sealing
 from tests.support import differences, snapshot
 from tests.support.commands import in_process, run, run_json
 from tests.support.sealing import QUICK
@@ -288,6 +290,38 @@ def test_one_that_was_just_made_is_remembered(
     del values["sealed"]
     config.write_text(json.dumps({**values, "check": config_check(values)}))
     run("list", tmp_path / "away", code=12)
+
+
+def no_room(path: str, _: bytes) -> None:
+    raise StorageFailed(f"{path}: No space left on device")
+
+
+def test_what_cannot_be_remembered_is_told(
+    sealed: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time, until it can be; the backup is made."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pins, "store_body", no_room)
+        told = run("backup", source, sealed, code=1).stderr
+        assert told.count("cannot be remembered here") == 1
+        assert "No space left on device" in told
+        assert "cannot be remembered" in run_json("list", sealed, code=1)["error"]
+    assert len(run_json("list", sealed)["points"]) == 1
+    next((sealed / "points").iterdir()).unlink()
+    assert "missing" in run("list", sealed, code=1).stderr
+
+
+def test_where_nothing_can_be_remembered_that_is_told(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("list", sealed).stderr == ""
+    os.chmod(tmp_path / "state" / "ibtfs", 0o777)
+    assert "cannot be remembered here" in run("list", sealed).stderr
+    monkeypatch.delenv(PASSPHRASE)
+    assert "cannot be remembered here" in run("init", tmp_path / "plain").stderr
+    assert "cannot be remembered here" in run("list", tmp_path / "plain").stderr
+    shutil.rmtree(tmp_path / "state")
+    assert run("list", tmp_path / "plain").stderr == ""
 
 
 def test_standard_input_is_a_dump_or_a_passphrase(sealed: Path) -> None:
