@@ -185,6 +185,34 @@ def test_a_renewed_master_seals_what_is_written_then(
     assert list(found.damaged) == [second.id]
 
 
+def test_what_a_prune_writes_is_sealed_by_the_newest_master(
+    repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    """Who has learnt an old one reads nothing of it, though most frames are as they were."""
+    trees = {}
+    for turn in range(3):
+        (source / "large").write_bytes(os.urandom(200_000 + turn))
+        (source / f"more-{turn}").write_bytes(os.urandom(90_000))
+        trees[backed_up(repository, source).id] = snapshot(source)
+    changes_of(tmp_path / "repo")[1].rotate()
+    again = open_sealed(tmp_path / "repo")
+    newest = again.keys.new_frames("any").envelope
+    again.points.remove(next(iter(trees)))
+    assert prune(again, PruneOptions(), Observer()).rewritten
+    again = open_sealed(tmp_path / "repo")
+    found = set()
+    for name, kinds in again.archive_files().items():
+        for kind in kinds:
+            file = again.archive(name).file(kind)
+            found.add((kind, file.generation > 1, file.frames.envelope == newest))
+    assert {is_new for _, _, is_new in found} == {False, True}
+    assert all(is_rewritten == is_new for _, is_rewritten, is_new in found)
+    assert {kind for kind, is_rewritten, _ in found if is_rewritten} == {"data", "index"}
+    for point in again.points.all().points:
+        assert restored_tree(again, point, tmp_path / point.id) == trees[point.id]
+    assert check(again, read_data=True, observer=Observer()).damages == []
+
+
 def test_one_damaged_copy_of_the_keys_costs_nothing(
     repository: Repository, source: Path, tmp_path: Path
 ) -> None:
