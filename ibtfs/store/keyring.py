@@ -174,6 +174,13 @@ class Keyring:
         others are still there.
         """
         before = [f"{layout.KEYS}/{name}" for name in self._storage.list(layout.KEYS)]
+        self.put(secrets, slots, number, suite)
+        for name in before:
+            if _number(name):
+                self._storage.delete(name)
+
+    def put(self, secrets: Secrets, slots: Iterable[Slot], number: int, suite: Suite) -> None:
+        """Write a ring beside what is there.  Raises as :meth:`write`."""
         data = encode_ring(
             secrets, tuple(slots), repository=self._repository, number=number, suite=suite
         )
@@ -188,9 +195,6 @@ class Keyring:
             for name in names:  # else they would count, though it is told that nothing was changed
                 self._storage.delete(name)
             raise
-        for name in before:
-            if _number(name):
-                self._storage.delete(name)
 
 
 def _unlocked(

@@ -77,7 +77,7 @@ class SecretSealer:
             os.urandom(KEY_SIZE), owner,
             {slot.id: Label(slot.kind, self._label, public_digest(slot))}, blake3(text).digest(),
         )  # fmt: skip
-        Keyring(place, repository).write(secrets, [slot], 1, self._suite)
+        Keyring(place, repository).put(secrets, [slot], 1, self._suite)
         return unlocked_by(repository, secrets, self._suite)._replace(number=1)
 
 
