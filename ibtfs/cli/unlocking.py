@@ -18,6 +18,7 @@ from ibtfs.cli.secrets import (
     new_passphrase,
     remembered_secret,
 )
+from ibtfs.cli.watching import known_slot
 from ibtfs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,10 +56,11 @@ class Unlocking:
         """What opens the sealed repository at *root*: what was given, or what a person says."""
         from ibtfs.store.sealing import SecretUnlock
 
+        known = known_slot(repository)
         if self._given:
-            return SecretUnlock(self._given, is_expected=True)
+            return SecretUnlock(self._given, is_expected=True, known=known)
         secrets = itertools.chain(_remembered(repository), asked_secrets(shown(root)))
-        return SecretUnlock(secrets, is_expected=False)
+        return SecretUnlock(secrets, is_expected=False, known=known)
 
     def sealer(self, root: bytes, *, seal: bool | None) -> Sealer | None:
         """What makes the keys of the new repository at *root*; None if it is not to be sealed.

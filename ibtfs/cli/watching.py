@@ -87,6 +87,16 @@ def require_unsealed(root: bytes) -> None:
     Pins(folder).require_unsealed(root)
 
 
+def known_slot(repository: bytes) -> bytes:
+    """The digest of the slot that opened the repository with this id the last time, or nothing."""
+    folder = state_folder(make=False)
+    if not folder:
+        return b""
+    from ibtfs.store.pins import Pins
+
+    return Pins(folder).read(repository).slot
+
+
 def accept(repository: Repository) -> list[str]:
     """Take *repository* as it is from now on; what was amiss."""
     folder = state_folder(make=True)

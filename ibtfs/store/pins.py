@@ -22,7 +22,7 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.storage.address import canonical, is_remote
 from ibtfs.store.storage.machine import login_name
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Pin:
     """What was seen: the number of the *keys*, number and *mark* of the list, and ids of points.
 
     *missed* are those that are missing, and were accepted as that; so were the *refusals*, reasons
-    why nothing may be written.  *is_spoilt*: there was one, and it cannot be read any more.
+    why nothing may be written.  *slot* is the digest of what opened the keys.  *is_spoilt*: there
+    was a pin, and it cannot be read any more.
     """
 
     keys: int = 0
@@ -39,6 +40,7 @@ class Pin:
     points: frozenset[str] = frozenset()
     missed: frozenset[str] = frozenset()
     refusals: frozenset[str] = frozenset()
+    slot: bytes = b""
     is_spoilt: bool = False
 
 
@@ -81,19 +83,19 @@ class Pins:
         if body is None:
             return Pin(is_spoilt=is_there(path))
         try:
-            version, *values = unpack_tuple(body, path, 7)
-            keys, number, mark, points, missed, refusals = values[:6]
+            version, *values = unpack_tuple(body, path, 8)
+            keys, number, mark, points, missed, refusals, slot = values[:7]
             right = version == VERSION and {type(keys), type(number)} == {int}
             sets = (frozenset(points), frozenset(missed), frozenset(refusals))
         except (FormatDamaged, ValueError, TypeError):
             right = False
-        return Pin(keys, number, mark, *sets) if right else Pin(is_spoilt=True)
+        return Pin(keys, number, mark, *sets, slot) if right else Pin(is_spoilt=True)
 
     def write(self, repository: bytes, pin: Pin) -> None:
         """Put *pin* in the place of the one that is there.  Raises StorageFailed."""
         values: tuple[Any, ...] = (
             VERSION, pin.keys, pin.list_number, pin.mark, tuple(sorted(pin.points)),
-            tuple(sorted(pin.missed)), tuple(sorted(pin.refusals)),
+            tuple(sorted(pin.missed)), tuple(sorted(pin.refusals)), pin.slot,
         )  # fmt: skip
         store_body(self._path(repository), pack(values))
 
@@ -188,7 +190,7 @@ class Watch:
         self._pins.note_place(self._repository.path)
         pin = Pin(
             max(self._number, now.keys), listed_number, mark, points, now.missed - self._present,
-            now.refusals,
+            now.refusals, self._repository.unlocked.slot,
         )  # fmt: skip
         if pin != now:
             self._pins.write(self._repository.id, pin)
@@ -203,7 +205,7 @@ class Watch:
         refusals = self._pin.refusals | ({refusal} if refusal else frozenset())
         pin = Pin(
             self._number, self._listed.found.number, self._listed.mark, self._present,
-            self._pin.missed | self._missing(), refusals,
+            self._pin.missed | self._missing(), refusals, self._repository.unlocked.slot,
         )  # fmt: skip
         self._pins.note_place(self._repository.path)
         self._pins.write(self._repository.id, pin)

@@ -16,13 +16,15 @@ from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
 from ibtfs.actions.keys import run as keys
+from ibtfs.cli import watching
 from ibtfs.cli.secrets import new_key_file
 from ibtfs.errors import StorageFailed
 from ibtfs.format.config import config_check
+from ibtfs.store import keyring as keyring_module
 from ibtfs.store import pins, sealing
 from tests.support import differences, snapshot
 from tests.support.commands import in_process, run, run_json
-from tests.support.sealing import QUICK
+from tests.support.sealing import QUICK, forge
 
 PASSPHRASE = "IBTFS_PASSPHRASE_COMMAND"
 
@@ -186,6 +188,26 @@ def test_keys_are_removed_by_the_beginning_of_their_ids(sealed: Path, tmp_path: 
     run("list", "--key-file", key, sealed, code=12)
     assert "only key" in run("key", "remove", sealed, first, code=2).stderr
     assert "needs a KEY" in run("key", "remove", sealed, code=2).stderr
+
+
+def test_more_passphrases_than_can_be_tried_are_refused(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MOST_WORK_KIB", 2 * QUICK.memory_kib)
+    add = ("key", "add", sealed, "--new-passphrase-fd", "0")
+    run(*add, stdin=b"second")
+    assert "so many passphrases" in run(*add, stdin=b"third", code=2).stderr
+    run("key", "change", sealed, "--new-passphrase-fd", "0", stdin=b"third")
+    run("key", "recovery-sheet", "--passphrase-fd", "0", sealed, stdin=b"third")
+
+
+def test_what_opened_it_is_remembered(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring_module, "MOST_WORK_KIB", 4 * QUICK.memory_kib)
+    repository = bytes.fromhex(run_json("key", "show", sealed)["repository"])
+    forge(sealed / "keys", repository, 2, 9, QUICK)
+    run("list", sealed, code=1)
+    monkeypatch.setattr(watching, "state_folder", lambda *, make: b"")
+    assert "were not tried" in run("list", sealed, code=12).stderr
 
 
 def test_the_owner_stays_and_masters_are_counted(sealed: Path) -> None:
