@@ -30,8 +30,9 @@ class Pin:
     """What was seen: the number of the *keys*, number and *mark* of the list, and ids of points.
 
     *missed* are those that are missing, and were accepted as that; so were the *refusals*, reasons
-    why nothing may be written.  *slot* is the digest of what opened the keys.  *is_spoilt*: there
-    was a pin, and it cannot be read any more.
+    why nothing may be written.  *slot* is the digest of what opened the keys.  *waived* is the
+    mark of the list whose generations of archives do not count, for what is there was accepted.
+    *is_spoilt*: there was a pin, and it cannot be read any more.
     """
 
     keys: int = 0
@@ -41,6 +42,7 @@ class Pin:
     missed: frozenset[str] = frozenset()
     refusals: frozenset[str] = frozenset()
     slot: bytes = b""
+    waived: bytes = b""
     is_spoilt: bool = False
 
 
@@ -83,19 +85,20 @@ class Pins:
         if body is None:
             return Pin(is_spoilt=is_there(path))
         try:
-            version, *values = unpack_tuple(body, path, 8)
-            keys, number, mark, points, missed, refusals, slot = values[:7]
+            version, *values = unpack_tuple(body, path, 9)
+            keys, number, mark, points, missed, refusals, slot, waived = values[:8]
             right = version == VERSION and {type(keys), type(number)} == {int}
             sets = (frozenset(points), frozenset(missed), frozenset(refusals))
         except (FormatDamaged, ValueError, TypeError):
             right = False
-        return Pin(keys, number, mark, *sets, slot) if right else Pin(is_spoilt=True)
+        return Pin(keys, number, mark, *sets, slot, waived) if right else Pin(is_spoilt=True)
 
     def write(self, repository: bytes, pin: Pin) -> None:
         """Put *pin* in the place of the one that is there.  Raises StorageFailed."""
         values: tuple[Any, ...] = (
             VERSION, pin.keys, pin.list_number, pin.mark, tuple(sorted(pin.points)),
             tuple(sorted(pin.missed)), tuple(sorted(pin.refusals)), pin.slot,
+            pin.waived,
         )  # fmt: skip
         store_body(self._path(repository), pack(values))
 
@@ -120,6 +123,14 @@ class Watch:
     def _look(self) -> None:
         self._listed = newest_list(self._repository)
         self._present = frozenset(self._repository.points.ids())
+        lists = self._repository.unlocked.lists
+        if lists is not None:
+            lists.is_waived = bool(self._mark) and self._mark == self._pin.waived
+
+    @property
+    def _mark(self) -> bytes:
+        """That of the newest list; of several the first."""
+        return min(self._listed.marks, default=b"")
 
     def alarms(self) -> list[str]:
         """What is not as it was seen before, or as it must be; a line each."""
@@ -135,7 +146,7 @@ class Watch:
                 f"{layout.KEYS}/: state {self._number} of the keys, and this machine has seen "
                 f"state {pin.keys}: older ones were put back"
             )
-        known = (*found.earlier, self._listed.mark)
+        known = (*found.earlier, *self._listed.marks)
         if found.number < pin.list_number or (pin.mark and pin.mark not in known):
             told.append(
                 f"{layout.LISTS}/: list {found.number} of the points does not follow list "
@@ -168,8 +179,8 @@ class Watch:
         return set(absent.difference(self._repository.points.forgotten()) if absent else ())
 
     def _is_gone(self, point_id: str) -> bool:
-        gone = self._listed.found.gone
-        return bool(gone) and mark_of(self._repository.keys, point_id.encode()) in gone
+        mark = mark_of(self._repository.keys, point_id.encode())
+        return self._listed.found.is_gone(point_id, mark)
 
     def remember(self) -> None:
         """Pin what is there now, and what this process has added since.
@@ -179,7 +190,7 @@ class Watch:
         now = self._pins.read(self._repository.id)
         if now.is_spoilt:
             raise StorageFailed(f"{self._pins.told(self._repository.id)}: cannot be read")
-        listed, mark = self._listed.found, self._listed.mark
+        listed, mark = self._listed.found, self._mark
         if now.list_number > listed.number:
             listed_number, mark = now.list_number, now.mark
         else:
@@ -190,7 +201,7 @@ class Watch:
         self._pins.note_place(self._repository.path)
         pin = Pin(
             max(self._number, now.keys), listed_number, mark, points, now.missed - self._present,
-            now.refusals, self._repository.unlocked.slot,
+            now.refusals, self._repository.unlocked.slot, now.waived,
         )  # fmt: skip
         if pin != now:
             self._pins.write(self._repository.id, pin)
@@ -204,8 +215,9 @@ class Watch:
         refusal = self._repository.unlocked.refusal
         refusals = self._pin.refusals | ({refusal} if refusal else frozenset())
         pin = Pin(
-            self._number, self._listed.found.number, self._listed.mark, self._present,
+            self._number, self._listed.found.number, self._mark, self._present,
             self._pin.missed | self._missing(), refusals, self._repository.unlocked.slot,
+            self._mark,
         )  # fmt: skip
         self._pins.note_place(self._repository.path)
         self._pins.write(self._repository.id, pin)

@@ -48,7 +48,8 @@ class Points:
     """The points of one repository; threads may share it.
 
     In *cache_folder*, if there is one, is a copy of the manifests that were read before.
-    *committed* are the ids of those that came from here.
+    *committed* are the ids of those that came from here, *taken_back* those that were noted as
+    forgotten, and stay.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class Points:
         self._storage, self._config, self._keys = storage, config, keys
         self._read: dict[str, Point] = {}
         self.committed: list[str] = []
+        self.taken_back: list[str] = []
         self._copies = ManifestCopies(cache_folder, config.id) if cache_folder else None
 
     def ids(self) -> list[str]:
@@ -254,7 +256,9 @@ class Points:
         again.  Raises StorageFailed.
         """
         self.drop_forgotten(point_id)
-        if not self.has(point_id):
+        if self.has(point_id):
+            self.taken_back.append(point_id)
+        else:
             self.note_forgotten(point_id)
 
     def drop_forgotten(self, point_id: str) -> None:
@@ -281,6 +285,7 @@ class Points:
         except StorageFailed:
             if self.has(point_id):
                 self.drop_forgotten(point_id)  # it stays, so what it needs is needed
+                self.taken_back.append(point_id)
             raise
         # the manifest made room; or somebody who was to remove it, too, and did not, took the note
         self.note_forgotten(point_id)

@@ -64,7 +64,7 @@ class Repository:
         self.cache = ByteCache(cache_bytes)
         self.points = Points(storage, config, self.keys, cache_folder)
         self.damage = DamageNotes(storage, self.keys, Codec(config.level))
-        self._readers = Readers(storage, self.keys, self.cache)
+        self._readers = Readers(storage, self.keys, self.cache, self.unlocked.lists)
         self._worked_ns = 0
 
     @classmethod

@@ -82,6 +82,10 @@ def test_contexts_of_the_tree() -> None:
         ("times memory at most {} KiB", slots.MOST_WORK_KIB),
         ("zeros up to a multiple of {} bytes", ring._PADDING),
         ("text of at most {} characters", slots.LABEL_LIMIT),
+        ("If there are more than {} marks", point_list.GONE_LIMIT),
+        ("the last {} of them", point_list.EARLIER_LIMIT),
+        ("of {} files at most", point_list.GENERATIONS_LIMIT),
+        ("in {} ways", names.WAYS),
     ],
 )
 def test_numbers_in_the_text(words: str, value: object) -> None:
@@ -132,7 +136,10 @@ def test_parts_of_a_ring() -> None:
 def test_keys_of_a_list() -> None:
     made = keys_of()
     where = "lists/3.0123456789abcdef"
-    listed = PointList(3, frozenset({"point-000"}), frozenset({b"g" * 16}), (b"e" * 16,))
+    listed = PointList(
+        3, frozenset({"point-000"}), {2026: frozenset({b"g" * 16})}, (b"e" * 16,), 0,
+        {"point-000": frozenset({b"w" * 16})}, {"archives/run-00000.0/index": 2},
+    )  # fmt: skip
     data = point_list.encode_list(listed, where, made, Codec())
     parts = struct.unpack_from("<HHI", data, 12)
     frame = data[24 + parts[0] :][: parts[2]]
