@@ -51,7 +51,8 @@ class PointList:
     def is_gone(self, point_id: str, mark: bytes) -> bool:
         """Whether the point with this *mark* of its id was removed before this list."""
         year = year_of(point_id)
-        return 0 < year < self.since or mark in self.gone.get(year, ())
+        is_old = 0 < year < self.since and point_id not in self.points
+        return is_old or mark in self.gone.get(year, ())
 
 
 def mark_of(keys: Keys, text: bytes) -> bytes:

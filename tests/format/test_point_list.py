@@ -92,7 +92,9 @@ def test_points_that_were_removed_long_ago_are_told_by_their_ids() -> None:
     assert bounded(left, since, 2027) == (left, since)
     both = {2026: marks, 2027: frozenset(n.to_bytes(MARK_SIZE, "big") for n in range(GONE_LIMIT))}
     assert bounded(both, 0, 2027) == (both, 0)
-    found = PointList(9, frozenset(), left, since=since)
+    old = "20231129T072334Z_00000000000000000000"
+    found = PointList(9, frozenset({old}), left, since=since)
+    assert not found.is_gone(old, b"y" * 16)
     assert found.is_gone("20231129T072334Z_b06aa9bae47e14fa1c94", b"y" * 16)
     assert not found.is_gone("20241129T072334Z_b06aa9bae47e14fa1c94", b"y" * 16)
     assert found.is_gone("20241129T072334Z_b06aa9bae47e14fa1c94", min(left[2024]))
