@@ -176,15 +176,15 @@ def forgotten(point_id: str) -> str:
     return f"{FORGOTTEN}/{point_id}"
 
 
-def copied(repository: bytes, point_id: str) -> str:
-    """What says that a backup point was copied here from another repository."""
-    return f"{COPIED}/{repository.hex()}-{point_id}"
+def copied(repository: str, point_id: str) -> str:
+    """What says that a backup point was copied here from another repository, 32 digits."""
+    return f"{COPIED}/{repository}-{point_id}"
 
 
-def parse_copied(name: str) -> tuple[bytes, str] | None:
+def parse_copied(name: str) -> tuple[str, str] | None:
     """The repository and the point that *name*, as the folder lists it, says; None if none."""
     found = _COPIED.match(name)
-    return (bytes.fromhex(found[1]), found[2]) if found else None
+    return (found[1], found[2]) if found else None
 
 
 def ring(number: int, digits: str) -> str:

@@ -54,8 +54,9 @@ def test_contexts_of_the_tree() -> None:
     assert sizes[tree.SLOT] == primitives.READER_SEED_SIZE + slots.CHECK_SIZE
     assert sizes[tree.MARK] == keys.MARK_SIZE
     assert sizes[tree.HOST] * 2 == len(keys_of().host("h"))
+    assert sizes[tree.COPIED] * 2 == len(keys_of().copied(bytes(16)))
     assert sizes[tree.TOKEN] == tree.TOKEN_SIZE
-    others = set(sizes) - {tree.NAMES, tree.SLOT, tree.MARK, tree.HOST, tree.TOKEN}
+    others = set(sizes) - {tree.NAMES, tree.SLOT, tree.MARK, tree.HOST, tree.COPIED, tree.TOKEN}
     assert {sizes[context] for context in others} == {32}
     source = "".join(path.read_text() for path in Path(tree.__file__).parent.glob("*.py"))
     used = {value for name, value in vars(tree).items()

@@ -227,7 +227,8 @@ class Work:
 
     def _tag(self, point_id: str, here: str, *, only_these: bool = False) -> None:
         points = self._target.points
-        wanted, present = self._source.points.tags(point_id), points.tags(here)
+        wanted = self._source.points.tags(self._found.ids.there(point_id))
+        present = points.tags(here)
         self._add_tags(here, set(wanted).difference(present))
         gone = set(present).difference(wanted) if only_these else set()
         for tag in gone:
