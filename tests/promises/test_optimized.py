@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -81,26 +82,38 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    make_tree(tmp_path / "source", {
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A source, and a repository with two points of it: the second one has deltas."""
+    made = tmp_path_factory.mktemp("made")
+    source, path = made / "source", made / "repository"
+    make_tree(source, {
         "large": os.urandom(5 << 20), "small": b"small", "same": Hardlink("small"),
         "sparse": Sparse(3 << 20, {1 << 20: b"x"}), "link": Symlink("small"),
         "deep": {"empty": b""},
     })  # fmt: skip
-    return tmp_path / "source"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(made / "cache"))
+        ibtfs("backup", source, path)
+        with (source / "large").open("r+b") as file:
+            file.seek(2 << 20)
+            file.write(b"changed")
+        (source / "small").write_bytes(b"smaller")
+        ibtfs("backup", source, path)
+    return made
 
 
 @pytest.fixture
-def repository(tmp_path: Path, source: Path) -> Path:
-    """Two points: what changed in the second one is stored as deltas."""
+def source(made: Path) -> Path:
+    """What was backed up; no test changes it."""
+    return made / "source"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, made: Path) -> Path:
+    """A copy of the repository."""
     path = tmp_path / "repository"
-    ibtfs("backup", source, path)
-    with (source / "large").open("r+b") as file:
-        file.seek(2 << 20)
-        file.write(b"changed")
-    (source / "small").write_bytes(b"smaller")
-    ibtfs("backup", source, path)
+    shutil.copytree(made / "repository", path)
     return path
 
 

@@ -105,7 +105,7 @@ def test_damages(
 def test_fuzzing_in_small(tmp_path: Path) -> None:
     """Where there is no atheris, for it has wheels for few machines, one line says so."""
     corpus = tmp_path / "corpus"
-    words = ["--seconds=2", "--workers=1", f"--work={tmp_path}", f"--corpus={corpus}"]
+    words = ["--seconds=1", "--workers=1", f"--work={tmp_path}", f"--corpus={corpus}"]
     done = campaign("fuzz", *words, "--target", "record", "extent-map")
     if importlib.util.find_spec("atheris") is None:
         assert (done.returncode, done.stdout.count("\n")) == (2, 1)

@@ -22,7 +22,7 @@ from ibtfs.store.storage.base import is_unfinished
 from tests.support import Entry, differences, snapshot
 from tests.support.cut_removal import edited
 from tests.support.faulty import Scene
-from tests.support.killing import Call, read_trace, run, traced
+from tests.support.killing import Call, read_trace, run, tracing
 from tests.support.protecting import assert_protected, deleted, flips, overwritten, protected
 from tests.support.purging import make_scene, random_history
 from tests.support.removal import assert_whole, forget, pruned
@@ -38,8 +38,11 @@ ENDED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 Tree = dict[bytes, Entry]
 _LOW_BOUNDS = """
 import sys
-from ibtfs.store.removal import bundling
-bundling.BOUNDS = bundling.Bounds(least=2, age=-3600, tiers=(64 << 20,))  # any, however young
+from functools import partialmethod
+from ibtfs.actions.prune.run import PruneOptions
+from ibtfs.store.removal.bundling import Bounds
+low = Bounds(least=2, age=-3600, tiers=(64 << 20,))  # any, however young
+PruneOptions.__init__ = partialmethod(PruneOptions.__init__, bundles=low)
 from ibtfs.cli.main import main
 main()
 """
@@ -109,7 +112,7 @@ class Job:
         return "/".join(inside.split("/")[:2])
 
     def _run(self, *injected: str) -> tuple[int, str]:
-        return run(traced(self.command, self.path / "trace", *injected), self.path / "cache")
+        return run(self.command, self.path / "cache", tracing(self.path / "trace", *injected))
 
     def fail(self, call: Call, fault: str) -> bool:
         """Let one call fail; whether it came to that.  All points have to be whole then."""

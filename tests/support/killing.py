@@ -30,6 +30,7 @@ from ibtfs.errors import IbtfsError
 from ibtfs.store.repository import Repository
 
 from . import Entry, differences, repositories, snapshot
+from .forking import can_be_forked, forking
 from .realdata import mixed
 from .repositories import restored_tree
 
@@ -73,8 +74,16 @@ def run_within(command: Sequence[str], cache: Path) -> tuple[int, str]:
     return result.exit_code, result.stderr
 
 
-def run(command: Sequence[str], cache: Path, *, limit: float = 600) -> tuple[int, str]:
-    """Run *command* to its end; its exit code (negative for a signal) and what it complained."""
+def run(
+    command: Sequence[str], cache: Path, tracer: Sequence[str] = (), *, limit: float = 600
+) -> tuple[int, str]:
+    """Run *command* to its end; its exit code (negative for a signal) and what it complained.
+
+    It is traced by *tracer* if there is one.
+    """
+    if can_be_forked(command):
+        return forking().run(command, cache.parent, environment(cache), tracer, limit=limit)
+    assert not tracer, "only what is forked is traced"
     done = subprocess.run(
         command, env=environment(cache), cwd=cache.parent, stdin=subprocess.DEVNULL, check=False,
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=limit,
@@ -82,17 +91,15 @@ def run(command: Sequence[str], cache: Path, *, limit: float = 600) -> tuple[int
     return done.returncode, done.stderr.decode(errors="replace")
 
 
-def traced(command: Sequence[str], log: Path, *injected: str, told: int = 0) -> list[str]:
-    """*command* under strace, which writes *log*; *injected* as in ``fsync:signal=KILL:when=3``.
+def tracing(log: Path, *injected: str, told: int = 0) -> list[str]:
+    """How strace is called, which writes *log*; *injected* as in ``fsync:signal=KILL:when=3``.
 
     Of what is written, *told* bytes are told.
     """
     calls = ",".join(CALLS)
     inject = [f"--inject={what}" for what in injected]
-    if not any(":signal=" in what for what in injected):  # strace 6.1 would not send it
-        inject.append("--seccomp-bpf")  # calls that are not traced cost nothing
     return ["strace", "-f", "-y", "-s", str(told), "-o", str(log), "-e", f"trace={calls}",
-            "-e", "signal=none", *inject, *command]  # fmt: skip
+            "-e", "signal=none", *inject]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -319,7 +326,7 @@ class Trial:
     def trace(self, *injected: str) -> tuple[int, list[Call]]:
         """Run the backup under strace; its exit code and its calls."""
         log = self.place / "trace"
-        code, self.said = run(traced(self.command, log, *injected), self.cache)
+        code, self.said = run(self.command, self.cache, tracing(log, *injected))
         return code, read_trace(log)
 
     def kill_before(self, call: Call | tuple[str, int]) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
-from tests.support.killing import Call, read_trace, run, traced
+from tests.support.killing import Call, read_trace, run, tracing
 
 EVERYTHING = 1 << 26
 """Bytes of a write that a trace tells."""
@@ -184,7 +184,7 @@ def calls_of(command: Sequence[str], work: Path, kill: int = 0) -> list[Call]:
     log, cache = work / "trace", work / "cache"
     cache.mkdir(exist_ok=True)
     injected = [f"fsync:signal=KILL:when={kill}"] if kill else []
-    code, said = run(traced(command, log, *injected, told=EVERYTHING), cache)
+    code, said = run(command, cache, tracing(log, *injected, told=EVERYTHING))
     assert code == (-signal.SIGKILL if kill else 0), said
     return read_trace(log)
 

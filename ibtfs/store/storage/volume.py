@@ -11,6 +11,8 @@ from ibtfs.store.layout import FOLDERS
 from ibtfs.store.storage.base import TOKEN_SETTLES_NS, ObjectToken, Space
 from ibtfs.store.storage.durable import failed, sync_folder
 
+SECOND = 1_000_000_000
+
 
 class LocalVolume:
     """The folder *root*, absolute, of a file system; Volume says what its methods do."""
@@ -55,8 +57,14 @@ class LocalVolume:
                 raise failed(error, folder) from error
 
     def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
-        """As Volume says; *settles_ns* is how long a change has to be ago."""
+        """As Volume says; *settles_ns* is how long a change has to be ago.
+
+        That is for file systems that keep full seconds: where times have fractions, little is
+        enough.
+        """
         changed = self.changed_ns(folder)
+        if changed % SECOND:
+            settles_ns = min(settles_ns, TOKEN_SETTLES_NS)
         return changed if time.time_ns() - changed > settles_ns else 0
 
     def has_folder(self, folder: str) -> bool:

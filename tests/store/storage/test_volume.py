@@ -17,6 +17,7 @@ from ibtfs.store.storage import machine
 from ibtfs.store.storage.base import is_unfinished, token_of
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.upload import LocalUpload
+from ibtfs.store.storage.volume import SECOND
 
 TOKEN = "0a1b2c3d"
 
@@ -66,12 +67,23 @@ def test_times_of_folders_settle(storage: LocalStorage, monkeypatch: pytest.Monk
     assert (storage.changed_ns("none"), storage.made("none")) == (0, 0)
     for since, settles, expected in (
         (100_000_001, None, changed), (100_000_000, None, 0), (0, None, 0), (6, 5, changed),
-        (5, 5, 0),
+        (5, 5, 0), (100_000_001, 3 * SECOND, changed), (100_000_000, 3 * SECOND, 0),
     ):  # fmt: skip
         monkeypatch.setattr(time, "time_ns", lambda s=since: changed + s)
         options = () if settles is None else (settles,)
         assert storage.folder_token("points", *options) == expected
     assert storage.folder_token("none") == 0
+
+
+def test_times_of_full_seconds_settle_as_told(
+    storage: LocalStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file system may know no others: what changes within a second does not show."""
+    changed = 1_700_000_000 * SECOND
+    os.utime(storage.path("points"), ns=(changed, changed))
+    for since, expected in ((3 * SECOND + 1, changed), (3 * SECOND, 0), (100_000_001, 0)):
+        monkeypatch.setattr(time, "time_ns", lambda s=since: changed + s)
+        assert storage.folder_token("points", 3 * SECOND) == expected
 
 
 def test_an_object_is_told_from_another_put_there_later(storage: LocalStorage) -> None:
