@@ -62,7 +62,7 @@ class Repository:
         self.storage = storage = BundledStorage(place, config.id)
         self.config, self.id = config, config.id
         self.cache = ByteCache(cache_bytes)
-        self.points = Points(storage, config, self.keys, cache_folder)
+        self.points = Points(storage, config, self.keys, cache_folder, self.unlocked.lists)
         self.damage = DamageNotes(storage, self.keys, Codec(config.level))
         self._readers = Readers(storage, self.keys, self.cache, self.unlocked.lists)
         self._worked_ns = 0

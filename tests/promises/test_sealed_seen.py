@@ -253,6 +253,28 @@ def test_a_point_is_forgotten_though_that_was_taken_back_before(
     assert client.look() == []
 
 
+def test_who_takes_a_note_back_while_its_point_is_removed_takes_nothing_else(
+    repository: Repository, source: Path, tmp_path: Path, client: Client,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    point = backed_up(repository, source)
+    backed_up(repository, source)
+    assert client.look() == []
+    real = LocalStorage.delete
+
+    def meanwhile(storage: LocalStorage, name: str) -> None:
+        if name == f"points/{point.id}":
+            monkeypatch.undo()
+            remove_leftovers_of(open_sealed(tmp_path / "repo"))
+        real(storage, name)
+
+    monkeypatch.setattr(LocalStorage, "delete", meanwhile)
+    repository.points.remove(point.id)
+    assert newest_list(open_sealed(tmp_path / "repo")).found.withdrawn
+    assert open_sealed(tmp_path / "repo").points.forgotten() == [point.id]
+    assert client.look() == []
+
+
 def remove_leftovers_of(repository: Repository) -> None:
     with repository.lock("shared") as lock:
         remove_leftovers(repository, lock)
