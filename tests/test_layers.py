@@ -21,7 +21,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "": ("errors", "format", "sealing", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
-        "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
+        "layout cache cache_file", "storage", "listed",
+        "archives naming manifest_copies unread_points",
         "lock points damage_notes keyring unlocking",
         "repository", "sealing point_lists copied_points", "pins contents absent_points protection",
         "trees",

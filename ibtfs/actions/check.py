@@ -22,7 +22,7 @@ from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.lock import SHARED
-from ibtfs.store.point_lists import newest_list
+from ibtfs.store.point_lists import newest_list, put_back
 from ibtfs.store.points import PointList
 from ibtfs.store.protection.healing import damaged_sidecars, is_mark_missing, missing_manifests
 from ibtfs.store.repository import Repository
@@ -142,6 +142,9 @@ def _keys(repository: Repository, damages: Damages) -> None:
     if repository.config.is_sealed:
         for message in newest_list(repository).damaged:
             damages.add(f"{layout.LISTS}/", message)
+        for name in put_back(repository):
+            message = f"{name}: was taken away, and is there again: it means nothing"
+            damages.add(name, f"{message} (ibtfs prune removes it)")
 
 
 def _protection(repository: Repository, damages: Damages) -> None:

@@ -63,6 +63,10 @@ class Keys(Protocol):
         """What stands for the name of a machine where all can see it."""
         ...
 
+    def copied(self, repository: bytes, point_id: str = "") -> str:
+        """What stands where all can see it for a repository that was copied from, or its point."""
+        ...
+
     def new_frames(self, name: str) -> Frames:
         """Those of the object *name*, without its generation, which is to be written."""
         ...
@@ -133,6 +137,10 @@ class PlainKeys:
     def host(self, host: str) -> str:
         """As Keys says."""
         return host
+
+    def copied(self, repository: bytes, point_id: str = "") -> str:
+        """As Keys says."""
+        return point_id or repository.hex()
 
     def new_frames(self, name: str) -> PlainFrames:
         """As Keys says."""

@@ -99,6 +99,11 @@ class SealedKeys:
         """What stands for the name of a machine where all can see it."""
         return tree.keyed(self.names[:32], tree.HOST.encode(), _bytes(host), size=8).hex()
 
+    def copied(self, repository: bytes, point_id: str = "") -> str:
+        """As Keys says: 32 hexadecimal digits."""
+        parts = (tree.COPIED.encode(), repository, _bytes(point_id))
+        return tree.keyed(self.names[:32], *parts, size=16).hex()
+
 
 def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")

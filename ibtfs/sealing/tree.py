@@ -22,6 +22,7 @@ OBJECT: Final = "ibtfs 2026 sealed object"
 SLOT: Final = "ibtfs 2026 sealed slot"
 MARK: Final = "ibtfs 2026 sealed mark"
 HOST: Final = "ibtfs 2026 sealed host"
+COPIED: Final = "ibtfs 2026 sealed copy"
 TOKEN_SIZE = 16
 
 

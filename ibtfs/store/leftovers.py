@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
-from ibtfs.errors import StorageFailed, StorageFull
+from ibtfs.errors import IbtfsError, StorageFailed, StorageFull
 from ibtfs.store import layout
 from ibtfs.store.absent_points import may_have_been
 from ibtfs.store.lock import Lock, parse_holder
+from ibtfs.store.point_lists import withdraw_notes
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import TOKEN_DIGITS, UNFINISHED, Storage, is_unfinished, token_of
 from ibtfs.store.storage.bundled import BundledStorage
@@ -112,6 +114,10 @@ def remove_leftovers(
         for point_id in left.notes:
             if not repository.points.has(point_id):
                 repository.points.note_forgotten(point_id)  # it was removed meanwhile
+            else:
+                repository.points.taken_back.append(point_id)
+        with suppress(IbtfsError):  # a storage may put them back
+            withdraw_notes(repository)
     if left.failures:
         more = f", and {len(left.failures) - 1} more" if len(left.failures) > 1 else ""
         note(f"What an earlier run left behind cannot be removed: {left.failures[0]}{more}")

@@ -1,79 +1,155 @@
-"""The lists of points of a sealed repository, as they lie in ``lists/``."""
+"""The lists of points of a sealed repository, written one after the other."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from ibtfs.errors import IbtfsError
 from ibtfs.format.compression import Codec
-from ibtfs.format.point_list import PointList, decode_list, encode_list, mark_of
+from ibtfs.format.point_list import (
+    EARLIER_LIMIT,
+    PointList,
+    bounded,
+    decode_list,
+    encode_list,
+    mark_of,
+    year_of,
+)
 from ibtfs.store import layout
+from ibtfs.store.listed import LIST_LIMIT, Listed, Lists
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import whole
 
-LIST_LIMIT = 64 << 20
-NONE = PointList(0, frozenset(), frozenset())
-
-
-class Listed(NamedTuple):
-    """The newest list, the mark of its object, and what is wrong with others, a line each."""
-
-    found: PointList
-    mark: bytes
-    damaged: tuple[str, ...]
+ROUNDS = 5
+"""So often it is tried again if others write lists at the same time."""
+Marks = dict[int, frozenset[bytes]]
 
 
 def newest_list(repository: Repository) -> Listed:
-    """The list with the highest number that can be read; number 0 if there is none.
+    """The newest list, looked for now.  Raises StorageFailed."""
+    return _lists_of(repository).look()
 
-    Raises StorageFailed.
-    """
-    names = repository.storage.list(layout.LISTS)
-    damaged: list[str] = []
-    for name in sorted(names, key=lambda name: (-layout.parse_numbered(name), name)):
-        number, where = layout.parse_numbered(name), f"{layout.LISTS}/{name}"
-        if not number:
-            continue
-        try:
-            data = whole(repository.storage, where, LIST_LIMIT)
-            found = decode_list(data, where, number, repository.keys)
-            return Listed(found, mark_of(repository.keys, data), tuple(damaged))
-        except IbtfsError as error:
-            damaged.append(str(error))
-    return Listed(NONE, b"", tuple(damaged))
+
+def _lists_of(repository: Repository) -> Lists:
+    lists = repository.unlocked.lists
+    return Lists(repository.storage, repository.keys) if lists is None else lists
 
 
 def write_list(repository: Repository) -> PointList:
-    """Write down which points there are, if that has changed; earlier lists go.  The newest list.
+    """Write down what there is, if that has changed; earlier lists go.  The newest list.
 
-    For who frees space, alone in that, while it is told which points were removed on purpose.  One
-    that is missing, and was not, stays on the list.  Raises StorageFull, StorageFailed,
-    LimitExceeded.
+    For who frees space, while it is told which points were removed on purpose.  One that is
+    missing, and was not, stays on the list.  Raises StorageFull, StorageFailed, LimitExceeded.
     """
-    listed, keys = newest_list(repository), repository.keys
-    before, storage = listed.found, repository.storage
-    forgotten = frozenset(repository.points.forgotten())
-    there = frozenset(repository.points.ids())
 
-    def marks(ids: Iterable[str]) -> set[bytes]:
-        return {mark_of(keys, point_id.encode()) for point_id in ids}
+    def change(before: PointList) -> PointList:
+        forgotten = frozenset(repository.points.forgotten())
+        there = frozenset(repository.points.ids())
+        gone = dict(before.gone)
+        for point_id in forgotten - there:
+            _mark(repository, gone, point_id)
+        for point_id in there:
+            _mark(repository, gone, point_id, is_gone=False)
+        gone, since = bounded(gone, before.since, time.gmtime().tm_year)
+        found = replace(before, gone={year: gone[year] for year in gone if gone[year]}, since=since)
+        lost = before.points - there
+        points = there | {one for one in lost if not _is_gone(repository, found, one)}
+        withdrawn = {one: marks for one, marks in before.withdrawn.items() if one in points}
+        return replace(
+            found, points=points, withdrawn=withdrawn, generations=_generations(repository, before)
+        )
 
-    gone = (before.gone | marks(forgotten - there)) - marks(there)
-    lost = before.points - there
-    points = there | {one for one in lost if mark_of(keys, one.encode()) not in gone}
-    if points == before.points and gone == before.gone:
-        return before
-    earlier = (*before.earlier, listed.mark) if listed.mark else before.earlier
-    found = PointList(before.number + 1, points, frozenset(gone), earlier)
-    name = layout.point_list(found.number, os.urandom(8).hex())
-    storage.put_new(name, encode_list(found, name, keys, Codec(repository.config.level)))
+    return _write(repository, change)
+
+
+def look_for_list(repository: Repository) -> None:
+    """See what others have taken from points, where anything is sealed.  Raises StorageFailed."""
+    if repository.unlocked.lists is not None:
+        repository.unlocked.lists.look()
+
+
+def withdraw_tags(repository: Repository, tags: Iterable[tuple[str, str]]) -> None:
+    """Write down that *tags*, each with the id of its point, were taken from these points.
+
+    For who has just removed them: what a storage puts back says nothing then.  Nothing is done
+    where nothing is sealed.  Raises StorageFull, StorageFailed, LimitExceeded.
+    """
+    _withdraw(repository, [(point_id, layout.tag(point_id, tag)) for point_id, tag in tags])
+
+
+def withdraw_notes(repository: Repository) -> None:
+    """The same for notes of points as forgotten that were taken back.  Raises as it does."""
+    ids = repository.points.taken_back
+    repository.points.taken_back = []
+    _withdraw(repository, [(point_id, layout.forgotten(point_id)) for point_id in ids])
+
+
+def put_back(repository: Repository) -> list[str]:
+    """What was taken from points, and is there again, as it is stored: it says nothing.
+
+    Raises StorageFailed.
+    """
+    lists, names = repository.unlocked.lists, repository.unlocked.names
+    if lists is None or names is None or not lists.newest.found.withdrawn:
+        return []
+    points = lists.newest.found.withdrawn
+    folders = [layout.FORGOTTEN, *map(layout.tags, points)]
+    return [
+        f"{folder}/{stored}"
+        for folder in folders
+        for stored in lists.stored(folder)
+        if names.is_used_up(folder, stored)
+    ]
+
+
+def drop_put_back(repository: Repository) -> None:
+    """Remove it.  Raises StorageFailed."""
+    for name in put_back(repository):
+        if repository.unlocked.lists is not None:
+            repository.unlocked.lists.drop(name)
+
+
+def _withdraw(repository: Repository, pairs: Sequence[tuple[str, str]]) -> None:
+    lists, stored = repository.unlocked.lists, repository.unlocked.names
+    if lists is None or stored is None or not pairs:
+        return
+    lists.look()
+    marks = [(point_id, lists.mark(stored.way(name))) for point_id, name in pairs]
+
+    def change(before: PointList) -> PointList:
+        withdrawn = dict(before.withdrawn)
+        for point_id, mark in marks:
+            withdrawn[point_id] = withdrawn.get(point_id, frozenset()) | {mark}
+        return replace(before, withdrawn=withdrawn)
+
+    _write(repository, change)
+
+
+def _write(repository: Repository, change: Callable[[PointList], PointList]) -> PointList:
+    """Write a list that is as *change* makes it of the newest; earlier ones go.  The newest."""
+    storage = repository.storage
+    for _ in range(ROUNDS):
+        listed = newest_list(repository)
+        before = listed.found
+        made = change(before)
+        if made == before:
+            return before
+        earlier = (*before.earlier, *listed.marks)[-EARLIER_LIMIT:]
+        made = replace(made, number=before.number + 1, earlier=earlier)
+        name = layout.point_list(made.number, os.urandom(8).hex())
+        data = encode_list(made, name, repository.keys, Codec(repository.config.level))
+        storage.put_new(name, data)
+        # somebody else may have gone on without it
+        if newest_list(repository).found.number == made.number:
+            break
     for other in storage.list(layout.LISTS):
         number, where = layout.parse_numbered(other), f"{layout.LISTS}/{other}"
         if 0 < number <= before.number and _is_earlier(repository, where, number):
             storage.delete(where)
-    return found
+    return made
 
 
 def _is_earlier(repository: Repository, name: str, number: int) -> bool:
@@ -83,3 +159,27 @@ def _is_earlier(repository: Repository, name: str, number: int) -> bool:
     except IbtfsError:
         return False
     return True
+
+
+def _mark(repository: Repository, gone: Marks, point_id: str, *, is_gone: bool = True) -> None:
+    """Put the mark of a point among those that are *gone*, or take it from there."""
+    year, mark = year_of(point_id), mark_of(repository.keys, point_id.encode())
+    marks = gone.get(year, frozenset())
+    gone[year] = marks | {mark} if is_gone else marks - {mark}
+
+
+def _is_gone(repository: Repository, found: PointList, point_id: str) -> bool:
+    return found.is_gone(point_id, mark_of(repository.keys, point_id.encode()))
+
+
+def _generations(repository: Repository, before: PointList) -> dict[str, int]:
+    """The files of archives that are not of the first generation; none is less than it was."""
+    lists, found = repository.unlocked.lists, dict[str, int]()
+    for archive_id, files in repository.archive_files().items():
+        for kind, number in files.items():
+            name = layout.archive_object(archive_id, kind)
+            is_known = lists is not None and not lists.is_waived
+            most = max(number, before.generations.get(name, 0) if is_known else 0)
+            if most > 1:
+                found[name] = most
+    return found

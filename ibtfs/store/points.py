@@ -23,6 +23,7 @@ from ibtfs.format.index import is_archive_id
 from ibtfs.format.keys import Keys
 from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point, is_display_name
 from ibtfs.store import layout
+from ibtfs.store.listed import Lists
 from ibtfs.store.manifest_copies import ManifestCopies
 from ibtfs.store.naming import shown_sources, told_apart
 from ibtfs.store.storage.base import Storage, Volume, is_unfinished, whole
@@ -48,15 +49,19 @@ class Points:
     """The points of one repository; threads may share it.
 
     In *cache_folder*, if there is one, is a copy of the manifests that were read before.
-    *committed* are the ids of those that came from here.
+    *committed* are the ids of those that came from here, *taken_back* those that were noted as
+    forgotten, and stay.
     """
 
     def __init__(
-        self, storage: PointsStorage, config: Config, keys: Keys, cache_folder: bytes
-    ) -> None:
+        self, storage: PointsStorage, config: Config, keys: Keys, cache_folder: bytes,
+        lists: Lists | None = None,
+    ) -> None:  # fmt: skip
         self._storage, self._config, self._keys = storage, config, keys
+        self._lists = lists
         self._read: dict[str, Point] = {}
         self.committed: list[str] = []
+        self.taken_back: list[str] = []
         self._copies = ManifestCopies(cache_folder, config.id) if cache_folder else None
 
     def ids(self) -> list[str]:
@@ -254,7 +259,9 @@ class Points:
         again.  Raises StorageFailed.
         """
         self.drop_forgotten(point_id)
-        if not self.has(point_id):
+        if self.has(point_id):
+            self.taken_back.append(point_id)
+        else:
             self.note_forgotten(point_id)
 
     def drop_forgotten(self, point_id: str) -> None:
@@ -281,8 +288,11 @@ class Points:
         except StorageFailed:
             if self.has(point_id):
                 self.drop_forgotten(point_id)  # it stays, so what it needs is needed
+                self.taken_back.append(point_id)
             raise
         # the manifest made room; or somebody who was to remove it, too, and did not, took the note
+        if self._lists is not None:
+            self._lists.look()  # and may have said so
         self.note_forgotten(point_id)
         self._read.pop(point_id, None)
         for tag in self.tags(point_id):

@@ -17,23 +17,27 @@ from ibtfs.sealing.ring import MASTER_ID_SIZE, Label, Master, Secrets, public_di
 from ibtfs.sealing.slots import SALT_SIZE, SLOT_ID_SIZE, Slot, Stretching, new_slot
 from ibtfs.store import layout
 from ibtfs.store.keyring import Keyring, Secret, Unlocked
+from ibtfs.store.listed import Lists
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.unlocking import UnlockedKeys
 
 SUITE = Suite.AES_256_GCM
-SPEAKING = Speaking((layout.COPIED, layout.FORGOTTEN), layout.ARCHIVES, layout.REMOVED, layout.TAGS)
+SPEAKING = Speaking(
+    (layout.COPIED, layout.FORGOTTEN), layout.ARCHIVES, layout.REMOVED, layout.TAGS,
+    layout.FORGOTTEN,
+)  # fmt: skip
 
 
 class SecretUnlock:
     """Unlocks by the first of *secrets* that fits, as Unlock says; they are asked for in turn.
 
     *is_expected*: a key was named, so a repository that is not sealed is not the one that is meant.
-    *found* is what was unlocked last.
+    *found* is what was unlocked last.  *known* is the digest of the slot that was opened before.
     """
 
-    def __init__(self, secrets: Iterable[Secret], *, is_expected: bool) -> None:
-        self._secrets, self._is_expected = secrets, is_expected
+    def __init__(self, secrets: Iterable[Secret], *, is_expected: bool, known: bytes = b"") -> None:
+        self._secrets, self._is_expected, self._known = secrets, is_expected, known
         self.found: Unlocked | None = None
 
     def __call__(self, place: FolderStorage, config: Config, text: bytes) -> UnlockedKeys | None:
@@ -45,14 +49,17 @@ class SecretUnlock:
                     "nothing was stored there; is it the right repository?"
                 )
             return None
-        found = Keyring(place, config.id).unlock(self._secrets)
+        found = Keyring(place, config.id).unlock(self._secrets, self._known)
         if found.secrets.config != blake3(text).digest():
             raise FormatDamaged(
                 f"{layout.CONFIG}: is not the configuration that the repository was made with"
             )
         self.found = found
-        made = unlocked_by(config.id, found.secrets, found.suite)
-        return made._replace(refusal=found.refusal, number=found.number, damaged=found.damaged)
+        made = unlocked_by(place, config.id, found.secrets, found.suite)
+        slot = public_digest(found.opened.slot)
+        return made._replace(
+            refusal=found.refusal, number=found.number, damaged=found.damaged, slot=slot
+        )
 
 
 class SecretSealer:
@@ -77,8 +84,8 @@ class SecretSealer:
             os.urandom(KEY_SIZE), owner,
             {slot.id: Label(slot.kind, self._label, public_digest(slot))}, blake3(text).digest(),
         )  # fmt: skip
-        Keyring(place, repository).write(secrets, [slot], 1, self._suite)
-        return unlocked_by(repository, secrets, self._suite)._replace(number=1)
+        Keyring(place, repository).put(secrets, [slot], 1, self._suite)
+        return unlocked_by(place, repository, secrets, self._suite)._replace(number=1)
 
 
 def keyring_of(repository: Repository) -> Keyring:
@@ -94,7 +101,10 @@ def slot_for(secret: Secret, owner: bytes, repository: bytes, stretching: Stretc
     )  # fmt: skip
 
 
-def unlocked_by(repository: bytes, secrets: Secrets, suite: Suite) -> UnlockedKeys:
-    """The keys and names that *secrets* make."""
+def unlocked_by(
+    place: FolderStorage, repository: bytes, secrets: Secrets, suite: Suite
+) -> UnlockedKeys:
+    """The keys and names that *secrets* make, of the repository at *place*."""
     keys = SealedKeys(repository, secrets, suite, layout.key_owner)
-    return UnlockedKeys(keys, SealedNames(keys, SPEAKING))
+    lists = Lists(place, keys)
+    return UnlockedKeys(keys, SealedNames(keys, SPEAKING, lists), lists=lists)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ibtfs.errors import WrongKey
 from ibtfs.format.config import Config
 from ibtfs.format.keys import Keys
+from ibtfs.store.listed import Lists
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.renamed import Names
 
@@ -20,6 +21,7 @@ class UnlockedKeys(NamedTuple):
 
     *refusal* is why nothing may be written by them; empty if it may be.  *number* is that of their
     state, which only grows; *damaged* is what of it cannot be read, by object.
+    *slot* is the digest of the slot that was opened, *lists* has the list of what there is.
     """
 
     keys: Keys
@@ -27,6 +29,8 @@ class UnlockedKeys(NamedTuple):
     refusal: str = ""
     number: int = 0
     damaged: Mapping[str, str] = {}
+    slot: bytes = b""
+    lists: Lists | None = None
 
 
 Unlock = Callable[[FolderStorage, Config, bytes], "UnlockedKeys | None"]

@@ -54,8 +54,9 @@ def test_contexts_of_the_tree() -> None:
     assert sizes[tree.SLOT] == primitives.READER_SEED_SIZE + slots.CHECK_SIZE
     assert sizes[tree.MARK] == keys.MARK_SIZE
     assert sizes[tree.HOST] * 2 == len(keys_of().host("h"))
+    assert sizes[tree.COPIED] * 2 == len(keys_of().copied(bytes(16)))
     assert sizes[tree.TOKEN] == tree.TOKEN_SIZE
-    others = set(sizes) - {tree.NAMES, tree.SLOT, tree.MARK, tree.HOST, tree.TOKEN}
+    others = set(sizes) - {tree.NAMES, tree.SLOT, tree.MARK, tree.HOST, tree.COPIED, tree.TOKEN}
     assert {sizes[context] for context in others} == {32}
     source = "".join(path.read_text() for path in Path(tree.__file__).parent.glob("*.py"))
     used = {value for name, value in vars(tree).items()
@@ -74,7 +75,7 @@ def test_contexts_of_the_tree() -> None:
         ("is the tag, at most {} bytes", names.TAG_LIMIT),
         ("how many slots there are: 1 to {}", ring.SLOTS_LIMIT),
         ("At most {} objects in ``keys/`` that can be decoded", keyring.OBJECTS_LIMIT),
-        ("and {} slots of passphrases", keyring.PASSPHRASES_TRIED),
+        ("at most {} KiB, what 16 usual ones take", keyring.MOST_WORK_KIB),
         ("passes 1 to {}, ", slots.MOST_PASSES),
         ("lanes 1 to {}, ", slots.MOST_LANES),
         ("memory {} to", slots.LEAST_MEMORY_KIB),
@@ -82,6 +83,10 @@ def test_contexts_of_the_tree() -> None:
         ("times memory at most {} KiB", slots.MOST_WORK_KIB),
         ("zeros up to a multiple of {} bytes", ring._PADDING),
         ("text of at most {} characters", slots.LABEL_LIMIT),
+        ("If there are more than {} marks", point_list.GONE_LIMIT),
+        ("the last {} of them", point_list.EARLIER_LIMIT),
+        ("of {} files at most", point_list.GENERATIONS_LIMIT),
+        ("in {} ways", names.WAYS),
     ],
 )
 def test_numbers_in_the_text(words: str, value: object) -> None:
@@ -132,7 +137,10 @@ def test_parts_of_a_ring() -> None:
 def test_keys_of_a_list() -> None:
     made = keys_of()
     where = "lists/3.0123456789abcdef"
-    listed = PointList(3, frozenset({"point-000"}), frozenset({b"g" * 16}), (b"e" * 16,))
+    listed = PointList(
+        3, frozenset({"point-000"}), {2026: frozenset({b"g" * 16})}, (b"e" * 16,), 0,
+        {"point-000": frozenset({b"w" * 16})}, {"archives/run-00000.0/index": 2},
+    )  # fmt: skip
     data = point_list.encode_list(listed, where, made, Codec())
     parts = struct.unpack_from("<HHI", data, 12)
     frame = data[24 + parts[0] :][: parts[2]]

@@ -15,10 +15,13 @@ import pytest
 from ibtfs.format.digests import SLAB
 from ibtfs.format.index import Reference
 from ibtfs.format.point_list import mark_of
+from ibtfs.sealing.keys import SealedKeys
+from ibtfs.sealing.names import SealedNames
 from ibtfs.store.contents import slabs as vault
 from ibtfs.store.contents.whole import is_whole
-from ibtfs.store.point_lists import newest_list
+from ibtfs.store.point_lists import newest_list, put_back
 from ibtfs.store.repository import Repository
+from ibtfs.store.sealing import SPEAKING
 from tests.support import TYPES, Entry, differences, independent_reader, independent_sealed
 from tests.support.fixtures import DATA, FIXTURES, expected_points
 from tests.support.independent_reader import OWN, Content, IndependentReader
@@ -134,7 +137,13 @@ def test_both_readers_know_names_notes_and_lists_of_a_sealed_repository_alike() 
     assert found.damaged == ()
     listed = reader.listed()
     assert (found.found.number, sorted(found.found.points)) == (listed["number"], listed["points"])
-    assert b"".join(sorted(found.found.gone)) == listed["gone"]
+    gone = {year: b"".join(sorted(marks)) for year, marks in found.found.gone.items()}
+    assert gone == listed["gone"]
+    assert (found.found.since, found.found.generations) == (listed["since"], listed["generations"])
+    assert listed["generations"]
+    told = {one: b"".join(sorted(marks)) for one, marks in found.found.withdrawn.items()}
+    assert told == listed["withdrawn"]
+    assert listed["withdrawn"]
     assert b"".join(found.found.earlier) == listed["earlier"]
     assert listed["gone"]
     assert reader.gone("point-000") == mark_of(mine.keys, b"point-000")
@@ -145,6 +154,30 @@ def test_both_readers_know_names_notes_and_lists_of_a_sealed_repository_alike() 
         assert meant - {""} == set(mine.storage.list(folder)) & meant
     assert reader.keys is not None
     assert len(reader.keys.masters) == 2
+
+
+def test_both_readers_know_what_was_taken_away_and_put_back(tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(SEALED, copy)
+    mine = Repository.open(os.fsencode(copy), unlock=either())
+    (point,) = newest_list(mine).found.withdrawn
+    assert mine.points.tags(point) == ["again"]
+    assert isinstance(mine.keys, SealedKeys)
+    first = SealedNames(mine.keys, SPEAKING).stored(f"tags/{point}/again")
+    keys = IndependentReader(str(copy)).keys
+    assert keys is not None
+    assert put_back(mine) == keys.put_back(str(copy)) == []
+    (copy / first).write_bytes(b"")
+    assert put_back(mine) == keys.put_back(str(copy)) == [first]
+    assert mine.points.tags(point) == ["again"]
+    (told,) = [p for p in IndependentReader(str(copy)).points() if p.values["id"] == point]
+    assert told.tags == ["again"]
+    for path in (copy / "tags" / point).iterdir():
+        if path.name != first.rpartition("/")[2]:
+            path.unlink()
+    assert mine.points.tags(point) == []
+    (told,) = [p for p in IndependentReader(str(copy)).points() if p.values["id"] == point]
+    assert told.tags == []
 
 
 def test_the_independent_reader_takes_nothing_that_was_changed(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -12,24 +15,34 @@ from blake3 import blake3
 from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.check import check
 from ibtfs.actions.forget.tags import tag_points
-from ibtfs.actions.keys.run import KeyChanges
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
-from ibtfs.errors import FormatDamaged, StorageFull, UsageError, WrongKey
+from ibtfs.errors import (
+    FormatDamaged,
+    RepositoryExists,
+    UsageError,
+    WrongKey,
+)
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
-from ibtfs.store.keyring import Keyring, Secret
-from ibtfs.store.pins import Pins, Watch
-from ibtfs.store.point_lists import newest_list, write_list
+from ibtfs.store.keyring import Secret
 from ibtfs.store.repository import Repository
 from ibtfs.store.sealing import SecretUnlock
 from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.upload import LocalUpload
 from tests.support import snapshot
 from tests.support.commands import run
 from tests.support.repositories import damages, restored_tree
-from tests.support.sealing import QUICK, SECRET, create_sealed, open_sealed, unlock
+from tests.support.sealing import (
+    QUICK,
+    SECRET,
+    changes_of,
+    create_sealed,
+    open_sealed,
+)
 from tests.support.trees import make_tree
 
+NOW = datetime(2027, 1, 1)
 SECRET_WORDS = (b"Grandmother", b"diagnosis", b"hidden-host", b"quarterly", b"for the lawyer")
 
 
@@ -160,13 +173,6 @@ def test_nobody_else_gets_in(repository: Repository, tmp_path: Path, secrets: li
         )
 
 
-def changes_of(path: Path, *secrets: Secret) -> tuple[Repository, KeyChanges]:
-    opened = unlock(*secrets)
-    repository = Repository.open(os.fsencode(path), unlock=opened)
-    assert opened.found is not None
-    return repository, KeyChanges(repository, opened.found)
-
-
 def test_keys_are_added_exchanged_and_removed(
     repository: Repository, source: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +223,34 @@ def test_a_renewed_master_seals_what_is_written_then(
     assert list(found.damaged) == [second.id]
 
 
+def test_what_a_prune_writes_is_sealed_by_the_newest_master(
+    repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    """Who has learnt an old one reads nothing of it, though most frames are as they were."""
+    trees = {}
+    for turn in range(3):
+        (source / "large").write_bytes(os.urandom(200_000 + turn))
+        (source / f"more-{turn}").write_bytes(os.urandom(90_000))
+        trees[backed_up(repository, source).id] = snapshot(source)
+    changes_of(tmp_path / "repo")[1].rotate()
+    again = open_sealed(tmp_path / "repo")
+    newest = again.keys.new_frames("any").envelope
+    again.points.remove(next(iter(trees)))
+    assert prune(again, PruneOptions(), Observer()).rewritten
+    again = open_sealed(tmp_path / "repo")
+    found = set()
+    for name, kinds in again.archive_files().items():
+        for kind in kinds:
+            file = again.archive(name).file(kind)
+            found.add((kind, file.generation > 1, file.frames.envelope == newest))
+    assert {is_new for _, _, is_new in found} == {False, True}
+    assert all(is_rewritten == is_new for _, is_rewritten, is_new in found)
+    assert {kind for kind, is_rewritten, _ in found if is_rewritten} == {"data", "index"}
+    for point in again.points.all().points:
+        assert restored_tree(again, point, tmp_path / point.id) == trees[point.id]
+    assert check(again, read_data=True, observer=Observer()).damages == []
+
+
 def test_one_damaged_copy_of_the_keys_costs_nothing(
     repository: Repository, source: Path, tmp_path: Path
 ) -> None:
@@ -251,255 +285,60 @@ def test_damaged_newer_keys_stop_writing(
         backed_up(again, source)
 
 
-# What was seen before
+KILLED = 9
 
 
-class Client:
-    """A machine that remembers what it saw of the repository at *path*."""
+def made_and_died(path: Path, after: int) -> bool:
+    """Make a sealed repository in a process that dies before its so many-th change; whether so."""
+    child = os.fork()
+    if not child:
+        changes = 0
 
-    def __init__(self, path: Path, folder: Path) -> None:
-        folder.mkdir()
-        self._path, self._folder = path, folder
+        def counted(change: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*args: Any, **options: Any) -> Any:
+                nonlocal changes
+                if changes == after:
+                    os._exit(KILLED)
+                changes += 1
+                return change(*args, **options)
 
-    def look(self) -> list[str]:
-        """What it is alarmed at; all is remembered if it is not."""
-        found = open_sealed(self._path)
-        watch = Watch(Pins(os.fsencode(self._folder)), found, found.unlocked.number)
-        alarms = watch.alarms()
-        if not alarms:
-            watch.remember()
-        return alarms
+            return wrapped
 
-    def accept(self) -> None:
-        found = open_sealed(self._path)
-        Watch(Pins(os.fsencode(self._folder)), found, found.unlocked.number).accept()
-
-
-@pytest.fixture
-def client(repository: Repository, tmp_path: Path) -> Client:
-    return Client(tmp_path / "repo", tmp_path / "client")
-
-
-def test_what_people_do_alarms_nobody(
-    repository: Repository, source: Path, tmp_path: Path, client: Client
-) -> None:
-    other = Client(tmp_path / "repo", tmp_path / "other")
-    for turn in range(3):
-        (source / "large").write_bytes(os.urandom(100_000 + turn))
-        backed_up(repository, source)
-        assert client.look() == []
-    repository.points.remove(repository.points.all().points[0].id)
-    assert client.look() == other.look() == []
-    prune(repository, PruneOptions(), Observer())
-    assert client.look() == other.look() == []
-    changes_of(tmp_path / "repo")[1].rotate()
-    repository = open_sealed(tmp_path / "repo")
-    repository.points.remove(repository.points.all().points[0].id)
-    prune(repository, PruneOptions(), Observer())
-    backed_up(repository, source)
-    assert client.look() == other.look() == []
+        code = 1
+        try:
+            uploads = [(LocalUpload, "write"), (LocalUpload, "finish"), (LocalStorage, "delete")]
+            for owner, name in [*uploads, (os, "makedirs"), (os, "mkdir")]:
+                setattr(owner, name, counted(getattr(owner, name)))
+            create_sealed(path)
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, KILLED)
+    return code == KILLED
 
 
-@pytest.mark.parametrize("is_listed", [False, True])
-def test_a_point_that_is_taken_away(
-    repository: Repository, source: Path, tmp_path: Path, client: Client, is_listed: bool
-) -> None:
-    point = backed_up(repository, source)
-    stranger = Client(tmp_path / "repo", tmp_path / "stranger")
-    assert client.look() == []
-    if is_listed:
-        prune(repository, PruneOptions(), Observer())
-    (tmp_path / "repo" / "points" / point.id).unlink()
-    assert [alarm for alarm in client.look() if point.id in alarm and "missing" in alarm]
-    # who was never here knows it if somebody wrote it down
-    assert bool(stranger.look()) == is_listed
-    client.accept()
-    assert client.look() == []
+def test_making_one_that_is_cut_off_anywhere_can_be_done_again(tmp_path: Path) -> None:
+    """Once it is a repository it has its keys, whole; before that nothing stops the next."""
+    after, kinds = 0, set()
+    while made_and_died(path := tmp_path / f"{after}", after):
+        is_there = (path / "ibtfs.json").exists()
+        if not is_there:
+            create_sealed(path)
+        assert len(os.listdir(path / "keys")) == 2
+        assert open_sealed(path).points.all().points == []
+        assert damages(open_sealed(path)) == []
+        kinds.add(is_there)
+        after += 1
+    assert after > 10
+    assert kinds == {False, True}
 
 
-def saved(path: Path) -> Path:
-    return Path(shutil.copytree(path, path.with_name("saved"), symlinks=True))
-
-
-def put_back(path: Path, *tops: str) -> None:
-    """An older state of some folders of the repository, as `saved` has kept it."""
-    for top in tops:
-        shutil.rmtree(path / top, ignore_errors=True)
-        if (path.with_name("saved") / top).exists():
-            shutil.copytree(path.with_name("saved") / top, path / top)
-
-
-def test_an_older_state_of_everything(
-    repository: Repository, source: Path, tmp_path: Path, client: Client
-) -> None:
-    backed_up(repository, source)
-    saved(tmp_path / "repo")
-    backed_up(repository, source)
-    assert client.look() == []
-    put_back(tmp_path / "repo", "points", "archives", "tags", "lists")
-    assert any("missing" in alarm for alarm in client.look())
-
-
-def test_an_older_list(
-    repository: Repository, source: Path, tmp_path: Path, client: Client
-) -> None:
-    backed_up(repository, source)
-    prune(repository, PruneOptions(), Observer())
-    saved(tmp_path / "repo")
-    backed_up(repository, source)
-    prune(repository, PruneOptions(), Observer())
-    assert client.look() == []
-    put_back(tmp_path / "repo", "lists")
-    assert any("does not follow" in alarm for alarm in client.look())
-    shutil.rmtree(tmp_path / "repo" / "lists")
-    assert any("does not follow" in alarm for alarm in client.look())
-
-
-def test_a_point_that_was_removed_and_comes_back(
-    repository: Repository, source: Path, tmp_path: Path, client: Client
-) -> None:
-    point = backed_up(repository, source)
-    backed_up(repository, source)
-    saved(tmp_path / "repo")
-    repository.points.remove(point.id)
-    prune(repository, PruneOptions(), Observer())
-    assert client.look() == []
-    stranger = Client(tmp_path / "repo", tmp_path / "stranger")
-    put_back(tmp_path / "repo", "points", "archives", "forgotten")
-    for one in (client, stranger):
-        assert any("are there again" in alarm and point.id in alarm for alarm in one.look())
-
-
-def test_older_keys(repository: Repository, source: Path, tmp_path: Path, client: Client) -> None:
-    """A passphrase that was removed would open them."""
-    saved(tmp_path / "repo")
-    changes_of(tmp_path / "repo")[1].add(Secret("file", b"f" * 32), "", QUICK)
-    assert client.look() == []
-    put_back(tmp_path / "repo", "keys")
-    assert any("older ones were put back" in alarm for alarm in client.look())
-    found = Keyring(repository.storage, repository.id).rings()[0]
-    assert {ring.number for ring in found.values()} == {1}
-
-
-# What reviewers found
-
-
-def test_a_change_of_keys_that_fails_has_changed_nothing(
-    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The user was told that it failed, and may have thrown the new key away."""
-    _, changes = changes_of(tmp_path / "repo")
-    real, puts = LocalStorage.put_new, []
-
-    def full(storage: LocalStorage, name: str, data: bytes) -> None:
-        puts.append(name)
-        if name.startswith("keys/2.") and len(puts) > 1:
-            raise StorageFull("no room")
-        real(storage, name, data)
-
-    monkeypatch.setattr(LocalStorage, "put_new", full)
-    with pytest.raises(StorageFull):
-        changes.exchange(Secret("passphrase", b"new"), QUICK)
-    monkeypatch.undo()
-    assert len([name for name in puts if name.startswith("keys/2.")]) == 2
-    assert open_sealed(tmp_path / "repo").unlocked.number == 1
-
-
-def renumbered(data: bytes, number: int) -> bytes:
-    """A ring that says it has another number, with a checksum that is right."""
-    data = data[:12] + number.to_bytes(4, "little") + data[16:-16]
-    return data + blake3(data).digest(16)
-
-
-def test_what_lies_beside_the_keys_locks_nobody_out(
-    repository: Repository, source: Path, tmp_path: Path
-) -> None:
-    backed_up(repository, source)
-    keys = tmp_path / "repo" / "keys"
-    ring = next(keys.iterdir()).read_bytes()
-    (keys / f"9.{'0' * 16}").write_bytes(renumbered(ring, 9))
-    for number in range(100, 164):
-        (keys / f"{number}.{'0' * 16}").write_bytes(b"")
-    foreign = create_sealed(tmp_path / "foreign")
-    for one in (Path(os.fsdecode(foreign.path)) / "keys").iterdir():
-        (keys / f"1.{'0' * 16}").write_bytes(one.read_bytes())
-    found = open_sealed(tmp_path / "repo")
-    assert len(found.points.all().points) == 1
-    with pytest.raises(Exception, match="newer keys and is damaged"):
-        found.require_writable()
-
-
-def test_a_made_up_list_has_no_true_one_deleted(
-    repository: Repository, source: Path, tmp_path: Path, client: Client
-) -> None:
-    first = backed_up(repository, source)
-    prune(repository, PruneOptions(), Observer())
-    assert client.look() == []
-    lists = tmp_path / "repo" / "lists"
-    (lists / f"999999999.{'0' * 16}").write_bytes(b"junk")
-    backed_up(repository, source)
-    prune(repository, PruneOptions(), Observer())
-    assert client.look() == []
-    numbers = sorted(int(path.name.partition(".")[0]) for path in lists.iterdir())
-    assert numbers == [2, 999999999]
-    assert first.id in newest_list(repository).found.points
-
-
-def test_pruning_writes_nothing_off_that_is_only_missing(
-    repository: Repository, source: Path, tmp_path: Path, client: Client
-) -> None:
-    first = backed_up(repository, source)
-    backed_up(repository, source)
-    prune(repository, PruneOptions(), Observer())
-    (tmp_path / "repo" / "points" / first.id).unlink()
-    write_list(repository)
-    assert first.id in newest_list(repository).found.points
-    stranger = Client(tmp_path / "repo", tmp_path / "stranger")
-    assert stranger.look() != []
-
-
-def test_a_long_command_takes_nothing_back_that_another_saw(
-    repository: Repository, source: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "pins"
-    folder.mkdir()
-    pins = Pins(os.fsencode(folder))
-    long = open_sealed(tmp_path / "repo")
-    watch = Watch(pins, long, 1)
-    first = backed_up(repository, source)
-    changes_of(tmp_path / "repo")[1].rotate()
-    prune(repository, PruneOptions(), Observer())
-    other = open_sealed(tmp_path / "repo")
-    Watch(pins, other, other.unlocked.number).remember()
-    watch.remember()
-    pin = pins.read(repository.id)
-    assert (pin.keys, pin.list_number, pin.points) == (2, 1, {first.id})
-
-
-def test_a_point_that_came_back_on_purpose_alarms_nobody_once_accepted(
-    repository: Repository, source: Path, tmp_path: Path, client: Client
-) -> None:
-    point = backed_up(repository, source)
-    backed_up(repository, source)
-    saved(tmp_path / "repo")
-    repository.points.remove(point.id)
-    prune(repository, PruneOptions(), Observer())
-    assert client.look() == []
-    put_back(tmp_path / "repo", "points", "archives")
-    assert client.look() != []
-    client.accept()
-    assert client.look() == []
-    repository = open_sealed(tmp_path / "repo")
-    prune(repository, PruneOptions(), Observer())
-    assert client.look() == []
-    assert point.id in newest_list(repository).found.points
-
-
-def test_no_name_is_too_odd(repository: Repository, tmp_path: Path) -> None:
-    for folder in ("forgotten", "copied", "archives/20260101T000000Z_x_0123456789.0"):
-        path = os.fsencode(tmp_path / "repo" / folder)
-        os.makedirs(path, exist_ok=True)
-        with open(path + b"/removed.\xff", "wb"):
-            pass
-    assert open_sealed(tmp_path / "repo").points.forgotten() == []
-    prune(repository, PruneOptions(), Observer())
+def test_a_folder_of_other_keys_is_not_taken_for_what_was_left(tmp_path: Path) -> None:
+    (tmp_path / "repo" / "keys").mkdir(parents=True)
+    (tmp_path / "repo" / "keys" / "id_ed25519").write_bytes(b"mine")
+    with pytest.raises(RepositoryExists, match="not empty"):
+        create_sealed(tmp_path / "repo")
+    (tmp_path / "repo" / "keys" / "id_ed25519").rename(tmp_path / "repo" / "other")
+    with pytest.raises(RepositoryExists, match="not empty"):
+        create_sealed(tmp_path / "repo")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
@@ -120,3 +122,12 @@ def test_what_stands_for_a_host_says_nothing_of_it() -> None:
     assert len(bytes.fromhex(found)) == 8
     assert found == keys_of(current=OLD).host("example-9f86d081") != keys.host("example-0")
     assert found != keys_of(identity=b"x" * 32).host("example-9f86d081")
+
+
+def test_nobody_sees_what_was_copied() -> None:
+    keys, point = keys_of(), "20261129T072334Z_example_44ee68a390"
+    found = {keys.copied(other, one) for other in (bytes(16), b"o" * 16) for one in ("", point)}
+    assert len(found) == 4
+    assert all(re.fullmatch("[0-9a-f]{32}", one) for one in found)
+    assert keys_of(current=OLD).copied(bytes(16), point) in found
+    assert keys_of(identity=b"x" * 32).copied(bytes(16), point) not in found

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from ibtfs.format.point_list import PointList, mark_of
-from ibtfs.store.point_lists import NONE, newest_list, write_list
+from ibtfs.store.listed import NONE
+from ibtfs.store.point_lists import newest_list, write_list
 from ibtfs.store.repository import Repository
 from tests.support.repositories import back_up, reopened, the_point
 from tests.support.sealing import create_sealed
@@ -31,7 +32,7 @@ def listed(repository: Repository) -> list[str]:
 
 
 def test_there_is_none_at_first(repository: Repository) -> None:
-    assert newest_list(repository) == (NONE, b"", ())
+    assert newest_list(repository) == (NONE, (), ())
     assert listed(repository) == []
 
 
@@ -42,14 +43,14 @@ def test_a_list_follows_another_if_points_came_or_went(
     (first,) = listed(repository)
     assert listed(repository) == [first]
     before = newest_list(repository)
-    assert before.found == PointList(1, frozenset({one}), frozenset())
+    assert before.found == PointList(1, frozenset({one}))
     two = point(repository, tmp_path)
     repository.points.remove(one)
     (second,) = listed(repository)
     found = newest_list(repository).found
     assert (found.number, found.points) == (2, {two})
-    assert found.gone == {mark_of(repository.keys, one.encode())}
-    assert found.earlier == (before.mark,)
+    assert found.gone == {int(one[:4]): {mark_of(repository.keys, one.encode())}}
+    assert found.earlier == before.marks
     assert second != first
 
 

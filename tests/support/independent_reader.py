@@ -586,6 +586,7 @@ class IndependentReader:
         self.keys: SealedKeys | None = None
         if config.get("sealed", False):
             self.keys = SealedKeys(path, self.id, stored, passphrase)
+            self.keys.withdrawn = self.listed().get("withdrawn", {})
         self.digests = self.keys.digests if self.keys else b""
         self._archives: dict[str, Archive] = {}
         self._bundled = self._read_bundles()

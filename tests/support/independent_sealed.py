@@ -32,6 +32,7 @@ BOUND = struct.Struct("<HBQI")
 RING_MAGIC = bytes.fromhex("69627466734b0d0a")
 NUMBERED = re.compile(r"([1-9][0-9]{0,8})\.[0-9a-f]{16}")
 CHECK, WRAPPED, SIGNATURE, CHECKSUM, NONCE, TAG = 32, 1168, 64, 16, 24, 16
+WAYS = 16
 ENVELOPE = 10
 
 
@@ -167,6 +168,7 @@ class SealedKeys:
         expect(secrets["current"] in self.masters, "current master key")
         self.digests = tree("digests", secrets["identity"], repository)
         self.names = tree("names", secrets["identity"], repository, size=64)
+        self.withdrawn: dict[str, bytes] = {}
 
     def _newest(self, path: str) -> Ring:
         found: list[Ring] = []
@@ -187,30 +189,74 @@ class SealedKeys:
         return envelope[1], tree("object", key, b"frames", name.encode())
 
     def meant(self, name: str) -> str:
-        """The last part of the name that is stored as *name*; empty if nobody with a key made it.
+        """The last part of the name that is stored as *name*; empty if it says nothing.
 
-        Of names that need no mark it is the last part.
+        For nobody with a key made it, or it was taken back.  Of names that need no mark it is the
+        last part.
         """
+        said, is_used_up = self.told(name)
+        return "" if is_used_up else said
+
+    def told(self, name: str) -> tuple[str, bool]:
+        """What *name* said when it was stored, and whether that was taken back."""
         folder, _, base = name.rpartition("/")
         if folder.startswith("tags/"):
-            return self._tag(folder, base)
+            said, way = self._tag(folder, base)
+            return said, bool(said) and way != self._way(folder[5:], f"{folder}/{said}")
         is_archive = folder.startswith("archives/")
         if folder not in ("forgotten", "copied") and not (is_archive and base[:7] == "removed"):
-            return base
+            return base, False
         said, _, mark = base.rpartition(".")
-        whole = f"{folder}/{said}".encode()
-        marks = [tree("mark", key, self.repository, whole, size=16).hex()
-                 for key in self.masters.values()]  # fmt: skip
-        return said if mark in marks else ""
+        whole = f"{folder}/{said}"
+        ways = range(WAYS) if folder == "forgotten" else range(1)
+        for way in ways:
+            if mark in self._marks(way_of(whole, way)):
+                return said, folder == "forgotten" and way != self._way(said, whole)
+        return "", False
 
-    def _tag(self, folder: str, base: str) -> str:
+    def put_back(self, path: str) -> list[str]:
+        """What was taken from points in the folder *path*, and is there again, as it is stored."""
+        folders = ["forgotten", *(f"tags/{point}" for point in self.withdrawn)]
+        found = [
+            f"{folder}/{name}"
+            for folder in folders if os.path.isdir(f"{path}/{folder}")
+            for name in sorted(os.listdir(f"{path}/{folder}"))
+        ]  # fmt: skip
+        return [name for name in found if self.told(name)[1]]
+
+    def _marks(self, text: str) -> list[str]:
+        return [tree("mark", key, self.repository, text.encode(), size=16).hex()
+                for key in self.masters.values()]  # fmt: skip
+
+    def _way(self, point: str, name: str) -> int:
+        """The number of the way in which *name* is stored now; -1: there is none left."""
+        marks = self.withdrawn.get(point, b"")
+        used = {marks[n : n + 16] for n in range(0, len(marks), 16)}
+        for way in range(WAYS):
+            text = way_of(name, way).encode("utf-8", "surrogateescape")
+            if blake3(text, key=self.digests).digest()[:16] not in used:
+                return way
+        return -1 if name.startswith("tags/") else WAYS - 1
+
+    def _tag(self, folder: str, base: str) -> tuple[str, int]:
         try:
             hidden = base64.urlsafe_b64decode(base + "=" * (-len(base) % 4))
-            tag = AESSIV(self.names).decrypt(hidden, [folder.encode()])
-        except (InvalidTag, ValueError):
-            return ""
-        is_right = base64.urlsafe_b64encode(hidden).decode().rstrip("=") == base
-        return tag.rstrip(b"\0").decode("utf-8", "surrogateescape") if is_right else ""
+        except ValueError:
+            return "", 0
+        if base64.urlsafe_b64encode(hidden).decode().rstrip("=") != base:
+            return "", 0
+        for way in range(WAYS):
+            try:
+                tag = AESSIV(self.names).decrypt(hidden, [way_of(folder, way).encode()])
+            except (InvalidTag, ValueError):
+                continue
+            return tag.rstrip(b"\0").decode("utf-8", "surrogateescape"), way
+        return "", 0
+
+
+def way_of(text: str, way: int) -> str:
+    """*text* in one of the ways in which it can be stored."""
+    return f"{text}\0{way}" if way else text
 
 
 def open_sealed_frame(

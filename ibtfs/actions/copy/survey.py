@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from ibtfs.actions.copy.ids import Ids
 from ibtfs.actions.forget.run import sole_point
 from ibtfs.errors import PointNotFound, UsageError
 from ibtfs.format.point import Point
@@ -73,13 +74,14 @@ class Survey:
     *wanted* are the points to be copied, oldest first; *already* those that are here, *declined*
     those that were removed here on purpose; *refused* says why others cannot be copied, by id.
     *incomplete* are copies here that lack something, by the short id of the point; *named* ids were
-    asked for by name.
+    asked for by name.  Points of *there* are called as their copies are, by *ids*.
     """
 
     there: PointList
     here: PointList
     came: frozenset[str]
     forgotten: frozenset[str]
+    ids: Ids
     wanted: list[Point] = field(default_factory=list)
     already: list[Point] = field(default_factory=list)
     declined: list[Point] = field(default_factory=list)
@@ -105,22 +107,24 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
 
     *now* is as of select_point.  Raises PointNotFound, UsageError, PointDamaged, StorageFailed.
     """
-    there = source.points.all()
+    listed, ids = source.points.all(), Ids(source, target)
+    there = PointList([ids.renamed(point) for point in listed.points], listed.damaged)
     if target is None:
-        found = Survey(there, PointList([], {}), frozenset(), frozenset())
+        found = Survey(there, PointList([], {}), frozenset(), frozenset(), ids)
     else:
         came = CopiedPoints(target).of(source.id)
-        found = Survey(there, target.points.all(), came, frozenset(target.points.forgotten()))
+        found = Survey(there, target.points.all(), came, frozenset(target.points.forgotten()), ids)
     for point in found.here.points:
         if is_incomplete(point.id):
             found.incomplete.setdefault(_whole(point.id), []).append(point)
-    chosen = _chosen(source, there, choice, now)
+    chosen = [ids.renamed(point) for point in _chosen(source, listed, choice, now)]
     if choice.words:
         found.named = frozenset(point.id for point in chosen)
     mine = {point.id: point for point in found.here.points}
     removed = _removed(found)
     for point in sorted(chosen, key=lambda point: point.order):
-        raw, here = source.points.get(point.id), mine.get(point.id)  # raw: as it calls itself
+        raw = ids.renamed(source.points.get(ids.there(point.id)))  # its source as it calls itself
+        here = mine.get(point.id)
         if here is not None and is_same_point(point, here):
             found.already.append(raw)
         elif here is not None or point.id in found.here.damaged:
@@ -216,7 +220,7 @@ def gone_there(source: Repository, target: Repository) -> list[Point]:
 
     Raises UsageError if *source* has no points at all.
     """
-    there = set(source.points.ids())
+    there = set(map(Ids(source, target).here, source.points.ids()))
     if not there:
         raise UsageError(
             f"{source.path_shown!r} has no backup points: nothing is removed to be like that"
@@ -240,7 +244,8 @@ def forget_notes(source: Repository, target: Repository) -> None:
     Raises StorageFailed.
     """
     notes = CopiedPoints(target)
-    there, here = set(source.points.ids()), set(target.points.ids())
+    there = set(map(Ids(source, target).here, source.points.ids()))
+    here = set(target.points.ids())
     kept = there.union(map(short_id, there))
     for point_id in notes.of(source.id):
         if point_id not in here and _whole(point_id) not in kept:

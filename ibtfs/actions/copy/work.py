@@ -30,6 +30,7 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.point import Point
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.lock import Lock
+from ibtfs.store.point_lists import withdraw_notes, withdraw_tags
 from ibtfs.store.protection.keeping import protect_run
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef
@@ -199,6 +200,7 @@ class Work:
         self._notes.note(self._source.id, made.id)
         if point.id in self._found.forgotten:
             points.withdraw_note(point.id)
+            withdraw_notes(self._target)
         for other in made.replaces:
             points.remove(other)
         self._protect(writer.run_id)
@@ -225,10 +227,13 @@ class Work:
 
     def _tag(self, point_id: str, here: str, *, only_these: bool = False) -> None:
         points = self._target.points
-        wanted, present = self._source.points.tags(point_id), points.tags(here)
+        wanted = self._source.points.tags(self._found.ids.there(point_id))
+        present = points.tags(here)
         self._add_tags(here, set(wanted).difference(present))
-        for tag in set(present).difference(wanted) if only_these else ():
+        gone = set(present).difference(wanted) if only_these else set()
+        for tag in gone:
             points.remove_tag(here, tag)
+        withdraw_tags(self._target, [(here, tag) for tag in gone])
 
     def _add_tags(self, point_id: str, tags: Iterable[str]) -> None:
         for tag in tags:

@@ -25,6 +25,7 @@ from ibtfs.store.naming import (
     require_sole,
     select_point,
 )
+from ibtfs.store.point_lists import withdraw_notes
 from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.repository import Repository
@@ -134,8 +135,12 @@ def _forget(
             _require_some_left(found.points, gone)
         refused: dict[str, IbtfsError] = {}
         if lock is not None:
-            announce(repository, lock, gone, allow_none=way.allow_none)
-            refused = _remove(repository, gone, lock)
+            try:
+                announce(repository, lock, gone, allow_none=way.allow_none)
+                refused = _remove(repository, gone, lock)
+            finally:
+                with suppress(IbtfsError):
+                    withdraw_notes(repository)
             # if not, the next run does it: until then a note tells that they were removed
             with suppress(IbtfsError):
                 Protection(repository, lock.refresh).complete(())

@@ -10,6 +10,7 @@ from ibtfs.actions.forget.run import sole_point
 from ibtfs.errors import ObjectExists
 from ibtfs.format.point import Point
 from ibtfs.store.lock import SHARED
+from ibtfs.store.point_lists import look_for_list, withdraw_tags
 from ibtfs.store.repository import Repository
 
 
@@ -28,6 +29,7 @@ def tag_points(repository: Repository, tag: str, words: Sequence[str], now: date
     repository.require_writable()
     with repository.lock(SHARED):
         result = Tagged([], [])
+        look_for_list(repository)  # somebody may have taken the tag away a moment ago
         for point in _meant(repository, words, now):
             try:
                 repository.points.add_tag(point.id, tag)
@@ -48,6 +50,7 @@ def untag_points(repository: Repository, tag: str, words: Sequence[str], now: da
             if has_it:
                 repository.points.remove_tag(point.id, tag)
             (result.done if has_it else result.already).append(point)
+        withdraw_tags(repository, [(point.id, tag) for point in result.done])
     return result
 
 

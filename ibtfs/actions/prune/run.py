@@ -28,7 +28,7 @@ from ibtfs.format.index import Reference
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
-from ibtfs.store.point_lists import write_list
+from ibtfs.store.point_lists import drop_put_back, withdraw_notes, write_list
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.removal.bundling import BOUNDS, Bounds, Bundler
 from ibtfs.store.removal.indexes import IndexRewriter
@@ -310,6 +310,8 @@ class Pruner:
         try:
             repository.damage.trim(os.urandom(8).hex(), self._is_there)
             self._protect()  # while it is told which points were removed on purpose
+            withdraw_notes(repository)
+            drop_put_back(repository)
             listed = write_list(repository) if repository.config.is_sealed else None
             left = {run_of(name) for name in repository.archive_ids()}
             # of those that were copied here it is remembered: they are not to come again

@@ -34,7 +34,8 @@ EXAMPLES = """
 """
 HELP = f"""Copy backup points into another repository, which is made at first use.
 
-A copy is the same point, under the same id, with the same tags. Without POINT all points are
+A copy is the same point, under the same id, with the same tags; a sealed repository shows no names
+of hosts, so ids are others there. Without POINT all points are
 copied, oldest first; those that TO has are not copied again, nor those that were removed from it,
 unless they are named. What TO holds already is not written again. Every content is verified while
 it is read: what FROM cannot give is told, the rest is copied, the copy says that it is incomplete,

@@ -39,6 +39,7 @@ from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import generations
 from ibtfs.store.archives.payloads import Payloads
 from ibtfs.store.cache import ByteCache
+from ibtfs.store.listed import Lists
 from ibtfs.store.storage.base import Storage
 
 Value = TypeVar("Value")
@@ -47,11 +48,15 @@ Value = TypeVar("Value")
 class ArchiveReader:
     """The records and payloads of one archive; threads may share it.
 
-    A new era of *cache* begins when later generations of its files count.
+    A new era of *cache* begins when later generations of its files count.  Earlier ones than
+    *lists* know are damage.
     """
 
-    def __init__(self, storage: Storage, keys: Keys, archive_id: str, cache: ByteCache) -> None:
-        self.id = archive_id
+    def __init__(
+        self, storage: Storage, keys: Keys, archive_id: str, cache: ByteCache,
+        lists: Lists | None = None,
+    ) -> None:  # fmt: skip
+        self.id, self._lists = archive_id, lists
         self._storage, self._keys, self._cache = storage, keys, cache
         self._lock = threading.Lock()
         self._files: dict[str, FrameFileReader] = {}
@@ -71,6 +76,8 @@ class ArchiveReader:
                 number = generations(self._storage, self.id).get(kind)
                 if number is None:
                     raise ObjectMissing(f"{name}: no such file in the repository")
+                if self._lists is not None:
+                    self._lists.require_generation(name, number)
                 stored = self._storage.open(layout.archive_file(self.id, kind, number))
                 try:
                     opened = FrameFileReader(self._keys, name, stored)

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from ibtfs.format.keys import Keys
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
+from ibtfs.store.listed import Lists
 from ibtfs.store.storage.base import Storage
 
 ARCHIVES_OPEN = 1024
@@ -17,10 +18,15 @@ ARCHIVES_OPEN = 1024
 
 
 class Readers:
-    """Readers of archives; threads may share them.  *cache* holds what they read."""
+    """Readers of archives; threads may share them.  *cache* holds what they read.
 
-    def __init__(self, storage: Storage, keys: Keys, cache: ByteCache) -> None:
-        self._storage, self._keys, self._cache = storage, keys, cache
+    *lists* know which generations there were, if anything does.
+    """
+
+    def __init__(
+        self, storage: Storage, keys: Keys, cache: ByteCache, lists: Lists | None = None
+    ) -> None:
+        self._storage, self._keys, self._cache, self._lists = storage, keys, cache, lists
         self._lock = threading.Lock()
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
@@ -32,7 +38,9 @@ class Readers:
         with self._lock:
             reader = self._in_use.get(archive_id)
             if reader is None:
-                reader = ArchiveReader(self._storage, self._keys, archive_id, self._cache)
+                reader = ArchiveReader(
+                    self._storage, self._keys, archive_id, self._cache, self._lists
+                )
                 self._in_use[archive_id] = reader
                 self._all.add(reader)
                 if len(self._in_use) > self._most_open:

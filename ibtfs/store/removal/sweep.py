@@ -111,9 +111,10 @@ class Sweeper:
             file = reader.file(kind)
             if kind == layout.DATA:
                 payloads = needed.payloads
-                freed, lost = payloads_freed(file, payloads, codec, exact=self._all)
+                less, lost = payloads_freed(file, payloads, codec, exact=self._all)
             else:
-                freed, lost = records_freed(file, {SLABS: needed.slabs}, codec)
+                less, lost = records_freed(file, {SLABS: needed.slabs}, codec)
+            freed = file.freed_by(less)
             if Freed(file.size, freed, lost > 0).is_worth_it(all_of_it=self._all):
                 yield kind, file.size - freed
 
@@ -123,7 +124,9 @@ class Sweeper:
         needed, old = self._needed(archive_id), reader.file(kind)
         codec = Codec(self._repository.config.level)
         name = layout.archive_object(archive_id, kind)
-        with FileRewriter(self._storage, self._repository.keys, name, old, codec) as file:
+        with FileRewriter(
+            self._storage, self._repository.keys, name, old, codec, renew=True
+        ) as file:
             if kind == layout.DATA:
                 file.keep_payloads(needed.payloads)
             else:

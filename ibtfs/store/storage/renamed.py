@@ -26,6 +26,14 @@ class Names(Protocol):
         """All that may be stored for *name*, the newest way first."""
         ...
 
+    def way(self, name: str) -> str:
+        """What tells the way in which *name* is stored from those in which it was before."""
+        ...
+
+    def is_used_up(self, folder: str, stored: str) -> bool:
+        """Whether what is *stored* in *folder* was taken away before, and says nothing now."""
+        ...
+
     def meant(self, folder: str, stored: str) -> str:
         """The name that an object stored in *folder* has; empty: it says nothing."""
         ...

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,9 @@ def points(source: Path, backup_of: Backup) -> list[Point]:
         settle()
         made.append(the_point(backup_of(source, tags=(f"tag{number}",))))
     return made
+
+
+NOW = datetime(2027, 1, 1)
 
 
 def ids(*points: Point) -> list[str]:

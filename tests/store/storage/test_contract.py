@@ -17,7 +17,7 @@ from ibtfs.errors import (
     ObjectUnreadable,
     RepositoryExists,
 )
-from ibtfs.store.layout import CONFIG, FOLDERS
+from ibtfs.store.layout import CONFIG, FOLDERS, KEYS, POINTS
 from ibtfs.store.storage.base import FolderStorage, is_unfinished, whole
 from ibtfs.store.storage.opening import storage_at
 from tests.support.places import EVERYWHERE
@@ -53,6 +53,23 @@ def test_a_place_with_other_things_becomes_no_repository(storage: FolderStorage)
     storage.put_new("notes", b"")
     with pytest.raises(RepositoryExists, match="not empty and not a repository"):
         storage_at(storage.root).check_new()
+
+
+def test_keys_that_a_making_left_that_was_cut_off_are_no_hindrance(place: bytes) -> None:
+    storage = storage_at(place)
+    storage.create()
+    storage.put_new(f"{KEYS}/1.0123456789abcdef", b"x")
+    again = storage_at(place)
+    again.check_new()
+    again.create()
+    assert storage_at(place).list(KEYS) == ["1.0123456789abcdef"]
+    storage.put_new(f"{KEYS}/mine", b"x")
+    with pytest.raises(RepositoryExists, match="not empty"):
+        storage_at(place).check_new()
+    storage.delete(f"{KEYS}/mine")
+    storage.put_new(f"{POINTS}/20261129T072334Z_b06aa9bae47e14fa1c94", b"x")
+    with pytest.raises(RepositoryExists, match="not empty"):
+        storage_at(place).check_new()
 
 
 def test_what_is_put_is_there_when_it_is_whole_and_not_before(storage: FolderStorage) -> None:
