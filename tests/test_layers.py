@@ -21,8 +21,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
-        "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
-        "lock points damage_notes",
+        "layout cache cache_file", "index_cache", "storage",
+        "archives naming manifest_copies unread_points", "lock points damage_notes settling",
         "repository", "copied_points", "contents absent_points protection", "trees",
         "leftovers writing removal", "mending",
     ),

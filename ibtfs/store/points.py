@@ -24,7 +24,7 @@ from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point, is_d
 from ibtfs.store import layout
 from ibtfs.store.manifest_copies import ManifestCopies
 from ibtfs.store.naming import shown_sources, told_apart
-from ibtfs.store.storage.base import Storage, Volume, is_unfinished, whole
+from ibtfs.store.storage.base import ObjectToken, Storage, Volume, is_unfinished, whole
 
 MANIFEST_LIMIT = 8 << 20
 
@@ -42,6 +42,19 @@ class PointList(NamedTuple):
 class PointsStorage(Storage, Volume, Protocol):
     """What the points of a repository need of its storage."""
 
+    @property
+    def is_far(self) -> bool:
+        """Whether each request is waited for."""
+        ...
+
+    def fetch(self, names: Iterable[str]) -> None:
+        """Fetch objects far away, which are opened next."""
+        ...
+
+    def listed(self, name: str) -> ObjectToken | None:
+        """What tells an object far away from others, as it was listed last."""
+        ...
+
 
 class Points:
     """The points of one repository; threads may share it.
@@ -52,7 +65,9 @@ class Points:
     def __init__(self, storage: PointsStorage, config: Config, cache_folder: bytes) -> None:
         self._storage, self._config = storage, config
         self._read: dict[str, Point] = {}
-        self._copies = ManifestCopies(cache_folder, config.id) if cache_folder else None
+        self._copies: ManifestCopies | None = None
+        if cache_folder:
+            self._copies = ManifestCopies(cache_folder, config.id, few=storage.is_far)
 
     def ids(self) -> list[str]:
         """The ids of all points; reads one folder and no manifest.
@@ -97,6 +112,14 @@ class Points:
             self._copies.add(token, point)
         return point
 
+    def _fetch(self, point_ids: Iterable[str]) -> None:
+        """Have manifests that are far away come at once, but those that there are copies of."""
+        wanted = [name for name in point_ids if name not in self._read]
+        if self._copies is not None:
+            tokens = {name: self._storage.listed(layout.point(name)) for name in wanted}
+            wanted = [name for name in wanted if not self._copies.has(name, tokens[name])]
+        self._storage.fetch(map(layout.point, wanted))
+
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
         return decode_point(data, layout.point(point_id), point_id, self._config.id)
@@ -118,6 +141,8 @@ class Points:
         points: list[Point] = []
         damaged: dict[str, IbtfsError] = {}
         present = self.ids()
+        if self._storage.is_far:
+            self._fetch(present)
         for point_id in present:
             try:
                 points.append(self.get(point_id))

@@ -22,17 +22,19 @@ from ibtfs.errors import (
 from ibtfs.format.config import CONFIG_LIMIT, LEVEL, Config, decode_config, encode_config
 from ibtfs.format.index import is_archive_id
 from ibtfs.store import layout
-from ibtfs.store.archives.generations import all_generations, generations
+from ibtfs.store.archives.generations import every_generation, generations
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
+from ibtfs.store.index_cache import IndexCache
 from ibtfs.store.lock import Lock
 from ibtfs.store.points import Points
+from ibtfs.store.settling import settle
 from ibtfs.store.storage.address import is_remote
 from ibtfs.store.storage.base import TOKEN_DIGITS, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.machine import machine_name
-from ibtfs.store.storage.opening import Place, raise_if_untold, storage_at
+from ibtfs.store.storage.opening import Place, config_text, raise_if_untold, storage_at
 
 CACHE_BYTES = 48 << 20
 ARCHIVES_OPEN = 1024
@@ -59,6 +61,8 @@ class Repository:
         self.cache = ByteCache(cache_bytes)
         self.points = Points(storage, config, cache_folder)
         self.damage = DamageNotes(storage)
+        if cache_folder:
+            storage.keep_in(IndexCache(cache_folder, config.id))
         self._lock = threading.Lock()
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
@@ -95,12 +99,11 @@ class Repository:
         Raises NotARepository, UnsupportedFormat, ObjectUnreadable if its disk fails, UsageError if
         *path* is an address of nothing that there is.
 
-        In *cache_folder* is a copy of manifests, to start faster where there are many points.
+        In *cache_folder* are copies of manifests, and of indexes that are far away.
         """
         shown = os.fsdecode((place := storage_at(path)).root)
-        place.require_there()
         try:
-            text = whole(place, layout.CONFIG, CONFIG_LIMIT)
+            text = config_text(place)
         except IbtfsError as error:
             raise_if_untold(place.root, error)
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
@@ -258,9 +261,7 @@ class Repository:
 
     def archive_files(self, known: Container[str] = ()) -> dict[str, dict[str, int]]:
         """As :meth:`index_generations`, with the generations of all files of each archive."""
-        names = filter(is_archive_id, self.storage.list(layout.ARCHIVES))
-        wanted = [name for name in names if name not in known]
-        found = all_generations(self.storage, wanted)
+        found = every_generation(self.storage, known)
         return {name: files for name, files in found if layout.INDEX in files}
 
     def files_of(self, archive_id: str) -> dict[str, int]:
@@ -331,20 +332,4 @@ class Repository:
         their files; and that indexes are still of the generations that were *read*, for later ones
         may lack what was found there.  Raises ObjectMissing unless all is so, StorageFailed.
         """
-        others: dict[str, Collection[str] | None] = dict.fromkeys(sorted(adopted))
-        for folder in [layout.ARCHIVES, *map(layout.archive, others)] if others else ():
-            with contextlib.suppress(ObjectMissing):  # what lies in a bundle was durable before
-                self.storage.sync([folder])
-        for name, kinds in {**others, **written}.items():
-            present = generations(self.storage, name)
-            missing = self._missing(name, present, kinds)
-            if missing:
-                raise ObjectMissing(
-                    f"{missing[0]} is gone, it was removed meanwhile: back up again"
-                )
-            number = present.get(layout.INDEX)
-            if number != read.get(name, number):
-                raise ObjectMissing(
-                    f"{layout.archive_object(name, layout.INDEX)} was replaced meanwhile, what "
-                    "was found in it may be gone: back up again"
-                )
+        settle(self.storage, adopted, written, read, self._missing)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import NamedTuple, TypeVar
 
+from ibtfs.errors import ObjectMissing
 from ibtfs.store.storage.base import (
     TOKEN_SETTLES_NS,
     FolderStorage,
@@ -24,6 +25,7 @@ from ibtfs.store.storage.base import (
     StoredObject,
     Upload,
 )
+from ibtfs.store.storage.far import BELOW, Names
 
 Result = TypeVar("Result")
 ROOT = b"ssh://far.example/repository"
@@ -44,7 +46,14 @@ class Requests:
         self.delay = delay
         self.made: list[Request] = []
         self._lock = threading.Lock()
-        self._answered = 0
+        self._answered = self._under_way = 0
+
+    def wait(self, seconds: float = 0.05) -> None:
+        """Wait until nothing was asked for some time: some of it is asked for beside."""
+        before = -1
+        while before != self.count or self._under_way:
+            before = self.count
+            time.sleep(seconds)
 
     def clear(self) -> None:
         """Count anew."""
@@ -56,6 +65,7 @@ class Requests:
         """A request is under way."""
         with self._lock:
             mine = self._answered + 1
+            self._under_way += 1
             self.made.append(Request(kind, name, mine))
         if self.delay:
             time.sleep(self.delay)
@@ -64,6 +74,7 @@ class Requests:
         finally:
             with self._lock:
                 self._answered = max(self._answered, mine)
+                self._under_way -= 1
 
     def asked(self, kind: str, name: str, work: Callable[[], Result]) -> Result:
         """What *work* gives, by a request."""
@@ -240,6 +251,38 @@ class FarStorage:
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
         """As Storage says."""
         return self._asked("list", folder, lambda: self._place.list(folder, unfinished=unfinished))
+
+    def open_end(self, name: str, most: int) -> tuple[FarObject, bytes]:
+        """As FarPlace says."""
+        with self.requests.one("fetch", name):
+            stored = self._place.open(name)
+            first = max(stored.size - most, 0)
+            return FarObject(stored, self.requests), stored.read(first, stored.size - first)
+
+    def survey(self, folders: Sequence[str]) -> dict[str, Names]:
+        """As FarPlace says."""
+        with self.requests.one("survey", " ".join(folders)):
+            found: dict[str, Names] = {}
+            for folder in folders:
+                if not folder.endswith(BELOW):
+                    found[folder] = self._names(folder)
+                    continue
+                top = folder.removesuffix(BELOW)
+                for name in self._place.list(top):
+                    found[f"{top}/{name}"] = self._names(f"{top}/{name}")
+            return found
+
+    def _names(self, folder: str) -> Names:
+        names = self._place.list(folder, unfinished=True)
+        return {name: self._token(f"{folder}/{name}" if folder else name) for name in names}
+
+    def _token(self, name: str) -> ObjectToken | None:
+        if self._place.has_folder(name):
+            return None
+        try:
+            return self._place.token(name)
+        except ObjectMissing:
+            return None
 
     def delete(self, name: str) -> None:
         """As Storage says."""

@@ -102,12 +102,17 @@ class _Found:
 
 
 class Bundles:
-    """The bundles of a repository whose id *repository* is; threads may share it."""
+    """The bundles of a repository whose id *repository* is; threads may share it.
 
-    def __init__(self, storage: BundleStorage, repository: bytes) -> None:
-        self._storage, self._repository = storage, repository
+    *is_far*: each look at the storage is waited for, and the end of a bundle comes when it is
+    opened.
+    """
+
+    def __init__(self, storage: BundleStorage, repository: bytes, *, is_far: bool = False) -> None:
+        self._storage, self._repository, self._is_far = storage, repository, is_far
         self._lock = threading.Lock()
         self._found: _Found | None = None
+        self._is_outdated = False
 
     def forget(self) -> None:
         """Look again, also for what could not be read."""
@@ -117,12 +122,18 @@ class Bundles:
 
     def look_again(self) -> None:
         """Look whether bundles came or went, though the time of their folder does not tell."""
+        self._is_outdated = True
         if self._found is not None:
             self._found.token = 0
 
     def archives(self) -> Collection[str]:
         """The archives that have files in bundles."""
         return self._current().archives.keys()
+
+    def remembered(self) -> Mapping[str, list[tuple[Bundle, int]]]:
+        """The archives that had files in bundles when these were looked at last, and where."""
+        found = self._found
+        return (self._current() if found is None or self._is_outdated else found).archives
 
     def all(self) -> list[Bundle]:
         """All bundles that can be read, in order of name."""
@@ -132,9 +143,10 @@ class Bundles:
         """The names of bundles of which it cannot be told what lies in them, and why."""
         return self._current().damaged
 
-    def places(self, archive_id: str) -> Iterator[Place]:
-        """The files of an archive in all bundles."""
-        for bundle, ordinal in self._current().archives.get(archive_id, ()):
+    def places(self, archive_id: str, *, remembered: bool = False) -> Iterator[Place]:
+        """The files of an archive in all bundles: now, or as they were *remembered*."""
+        found = self.remembered() if remembered else self._current().archives
+        for bundle, ordinal in found.get(archive_id, ()):
             for member, offset in bundle.directory.members(ordinal):
                 yield Place(bundle, member, offset)
 
@@ -155,7 +167,8 @@ class Bundles:
         """Where the file *name* of an archive lies now.  Raises as :meth:`open`."""
         archive_id, base = layout.archive_of(name), name.rpartition("/")[2]
         for turn in range(TRIES):
-            places = [one for one in self.places(archive_id) if name_of(one.member) == base]
+            among = self.places(archive_id, remembered=self._is_far and not turn)
+            places = [one for one in among if name_of(one.member) == base]
             if not places and turn:
                 break
             for place in places:
@@ -173,7 +186,7 @@ class Bundles:
             return self._look(token)
 
     def _look(self, token: int) -> _Found:
-        found = self._found or _Found()
+        found, self._is_outdated = self._found or _Found(), False
         for _ in range(TRIES):
             names = self._names()
             if self._found is not None and names == found.bundles.keys() | found.damaged.keys():
@@ -213,13 +226,17 @@ class Bundles:
         return made
 
     def _read(self, name: str) -> Bundle:
-        """A bundle by the directory at its beginning; if that is damaged, by that at its end."""
+        """A bundle by the directory at its beginning; if that is damaged, by that at its end.
+
+        Or the other way round, where the end comes first.
+        """
+        one, other = (self.last, self.first) if self._is_far else (self.first, self.last)
         with self._storage.open(name) as stored:
             try:
-                directory = self.first(stored)
+                directory = one(stored)
             except IntegrityError as error:
                 try:
-                    directory = self.last(stored)
+                    directory = other(stored)
                 except IntegrityError:
                     raise error from None
         return Bundle(self._storage, name, directory)

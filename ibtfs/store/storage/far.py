@@ -1,0 +1,33 @@
+"""What a storage that is far away can do at once, where each request is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+from ibtfs.store.storage.base import FolderStorage, ObjectToken, StoredObject
+
+BELOW = "/*"
+"""Behind the name of a folder: all folders that lie in it."""
+Names = Mapping[str, ObjectToken | None]
+"""The names in a folder, those of uploads too: what tells objects from others, None for folders."""
+
+
+@runtime_checkable
+class FarPlace(FolderStorage, Protocol):
+    """A folder that is far away; threads may share it, and are to ask for many things at once."""
+
+    def open_end(self, name: str, most: int) -> tuple[StoredObject, bytes]:
+        """As Storage's open, with the last *most* bytes: with all of a shorter object.
+
+        Raises ObjectMissing, ObjectUnreadable, StorageFailed.
+        """
+        ...
+
+    def survey(self, folders: Sequence[str]) -> dict[str, Names]:
+        """What lies in each of *folders*; of one that ends in BELOW, in each folder that is in it.
+
+        Those that are not there are empty, or left out.  What lies in ``archives`` is looked at
+        before what lies in ``bundles``.  Raises StorageFailed.
+        """
+        ...
