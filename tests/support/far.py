@@ -252,7 +252,7 @@ class FarStorage:
         """As Storage says."""
         return self._asked("list", folder, lambda: self._place.list(folder, unfinished=unfinished))
 
-    def open_end(self, name: str, most: int) -> tuple[FarObject, bytes]:
+    def open_end(self, name: str, most: int, size: int = -1) -> tuple[FarObject, bytes]:
         """As FarPlace says."""
         with self.requests.one("fetch", name):
             stored = self._place.open(name)

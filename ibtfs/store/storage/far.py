@@ -17,9 +17,10 @@ Names = Mapping[str, ObjectToken | None]
 class FarPlace(FolderStorage, Protocol):
     """A folder that is far away; threads may share it, and are to ask for many things at once."""
 
-    def open_end(self, name: str, most: int) -> tuple[StoredObject, bytes]:
+    def open_end(self, name: str, most: int, size: int = -1) -> tuple[StoredObject, bytes]:
         """As Storage's open, with the last *most* bytes: with all of a shorter object.
 
+        *size* is what it was listed with, if it was: that spares a look.
         Raises ObjectMissing, ObjectUnreadable, StorageFailed.
         """
         ...

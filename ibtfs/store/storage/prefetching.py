@@ -131,7 +131,8 @@ class Prefetching:
             token = self.listed(name)
             if token is not None and (layout.is_index(name) or layout.is_bundle(name)):
                 return self.lasting(self._wanted(name, token))
-            return self._with_end(*self._place.open_end(name, END_BYTES))
+            size = token[0] if token is not None else -1
+            return self._with_end(*self._place.open_end(name, END_BYTES, size))
         except ObjectMissing:
             self.forget(layout.archive_of(name))
             raise
@@ -139,7 +140,10 @@ class Prefetching:
     def _wanted(self, name: str, token: ObjectToken) -> Wanted:
         most = INDEX_BYTES if layout.is_index(name) else END_BYTES
         return Wanted(
-            name, token, lambda: self._place.open_end(name, most), lambda: self._place.open(name)
+            name,
+            token,
+            lambda: self._place.open_end(name, most, token[0]),
+            lambda: self._place.open(name),
         )
 
     def _with_end(self, stored: StoredObject, end: Data) -> StoredObject:
@@ -253,7 +257,9 @@ class Prefetching:
         """Fetch objects that are opened next, each once, all at the same time; small ones stay."""
 
         def one(name: str) -> None:
-            stored, end = self._place.open_end(name, END_BYTES)
+            token = self.listed(name)
+            size = token[0] if token is not None else -1
+            stored, end = self._place.open_end(name, END_BYTES, size)
             if len(end) == stored.size:
                 self._once.put(name, end)
             stored.close()
