@@ -230,7 +230,8 @@ def _points(
 ) -> frozenset[str]:
     """The points that are there; and those of *tagged* ids that may have been: to be put back from
     a copy without their tags would cost what those say."""
-    unknown = tagged.difference(present, repository.points.forgotten())
+    unknown = tagged.difference(present)
+    unknown = unknown.difference(repository.points.forgotten()) if unknown else unknown
     if not unknown:
         return frozenset(present)
     return frozenset(present) | may_have_been(repository.points.all(), unknown, whole)

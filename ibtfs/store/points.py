@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ibtfs.errors import (
     IbtfsError,
@@ -24,7 +24,8 @@ from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point, is_d
 from ibtfs.store import layout
 from ibtfs.store.manifest_copies import ManifestCopies
 from ibtfs.store.naming import shown_sources, told_apart
-from ibtfs.store.storage.base import ObjectToken, Storage, Volume, is_unfinished, whole
+from ibtfs.store.storage.base import is_unfinished, whole
+from ibtfs.store.storage.bundled import BundledStorage
 
 MANIFEST_LIMIT = 8 << 20
 
@@ -39,42 +40,27 @@ class PointList(NamedTuple):
     damaged: dict[str, IbtfsError]
 
 
-class PointsStorage(Storage, Volume, Protocol):
-    """What the points of a repository need of its storage."""
-
-    @property
-    def is_far(self) -> bool:
-        """Whether each request is waited for."""
-        ...
-
-    def fetch(self, names: Iterable[str]) -> None:
-        """Fetch objects far away, which are opened next."""
-        ...
-
-    def listed(self, name: str) -> ObjectToken | None:
-        """What tells an object far away from others, as it was listed last."""
-        ...
-
-
 class Points:
     """The points of one repository; threads may share it.
 
     In *cache_folder*, if there is one, is a copy of the manifests that were read before.
     """
 
-    def __init__(self, storage: PointsStorage, config: Config, cache_folder: bytes) -> None:
+    def __init__(self, storage: BundledStorage, config: Config, cache_folder: bytes) -> None:
         self._storage, self._config = storage, config
         self._read: dict[str, Point] = {}
         self._copies: ManifestCopies | None = None
         if cache_folder:
             self._copies = ManifestCopies(cache_folder, config.id, few=storage.is_far)
 
-    def ids(self) -> list[str]:
+    def ids(self, *, recent: bool = False) -> list[str]:
         """The ids of all points; reads one folder and no manifest.
 
+        With *recent*, of points far away, as it was read some seconds ago.
         Raises ObjectMissing if that folder is not there, although there are archives.
         """
-        found = [name for name in self._storage.list(layout.POINTS) if POINT_ID.match(name)]
+        names = self._storage.recent(layout.POINTS) if recent else self._storage.list(layout.POINTS)
+        found = sorted(filter(POINT_ID.match, names))
         if not found:
             self._require_folder()
         return found
@@ -133,14 +119,15 @@ class Points:
         if self._copies is not None:
             self._copies.keep()
 
-    def all(self) -> PointList:
+    def all(self, *, recent: bool = False) -> PointList:
         """All points, by sequence within their sources; manifests that cannot be read apart.
 
-        Raises StorageFailed if the disk gives none of them; and as :meth:`ids`.
+        *recent* as of :meth:`ids`.  Raises StorageFailed if the disk gives none of them, and as
+        that.
         """
         points: list[Point] = []
         damaged: dict[str, IbtfsError] = {}
-        present = self.ids()
+        present = self.ids(recent=recent)
         if self._storage.is_far:
             self._fetch(present)
         for point_id in present:

@@ -104,6 +104,8 @@ class Repository:
         shown = os.fsdecode((place := storage_at(path)).root)
         try:
             text = config_text(place)
+        except NotARepository:
+            raise
         except IbtfsError as error:
             raise_if_untold(place.root, error)
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
@@ -120,6 +122,11 @@ class Repository:
     def local_path(self) -> bytes | None:
         """The folder of this machine that it lies in; None if it lies on another one."""
         return None if is_remote(self.path) else self.path
+
+    @property
+    def is_far(self) -> bool:
+        """Whether each request to where it lies is waited for."""
+        return self.storage.is_far
 
     @property
     def path_shown(self) -> str:
@@ -246,6 +253,8 @@ class Repository:
 
     def has_archives(self) -> bool:
         """Whether any archive is there, whole or not; reads one folder."""
+        if self.storage.is_far:
+            return any(map(is_archive_id, self.storage.far_archives(recent=True)))
         return any(map(is_archive_id, self.storage.list(layout.ARCHIVES)))
 
     def is_whole(self, archive_id: str) -> bool:
@@ -259,9 +268,14 @@ class Repository:
         """
         return {name: files[layout.INDEX] for name, files in self.archive_files(known).items()}
 
-    def archive_files(self, known: Container[str] = ()) -> dict[str, dict[str, int]]:
-        """As :meth:`index_generations`, with the generations of all files of each archive."""
-        found = every_generation(self.storage, known)
+    def archive_files(
+        self, known: Container[str] = (), *, recent: bool = False
+    ) -> dict[str, dict[str, int]]:
+        """As :meth:`index_generations`, with the generations of all files of each archive.
+
+        Of archives far away, with *recent*, what is known from some seconds ago.
+        """
+        found = every_generation(self.storage, known, recent=recent)
         return {name: files for name, files in found if layout.INDEX in files}
 
     def files_of(self, archive_id: str) -> dict[str, int]:

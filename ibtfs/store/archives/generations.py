@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 
 from ibtfs.format.index import is_archive_id
 from ibtfs.store import layout
@@ -23,6 +23,11 @@ def known_generations(storage: Storage, archive_id: str) -> dict[str, int]:
     if isinstance(storage, BundledStorage):
         return _newest(storage.known_names(archive_id))
     return generations(storage, archive_id)
+
+
+def recent_names(storage: Storage, folder: str) -> Collection[str]:
+    """The names in *folder*, at the top; far away, as they were some seconds ago at most."""
+    return storage.recent(folder) if isinstance(storage, BundledStorage) else storage.list(folder)
 
 
 def look_again(storage: Storage, archive_id: str) -> None:
@@ -53,11 +58,14 @@ def newest_of(
 
 
 def every_generation(
-    storage: BundledStorage, known: Container[str]
+    storage: BundledStorage, known: Container[str], *, recent: bool = False
 ) -> Iterator[tuple[str, dict[str, int]]]:
-    """The :func:`generations` of all archives but those that are *known*."""
+    """The :func:`generations` of all archives but those that are *known*.
+
+    With *recent* as they were some seconds ago, where they are far away.
+    """
     if storage.is_far:
-        for archive_id in filter(is_archive_id, storage.known_archives()):
+        for archive_id in filter(is_archive_id, storage.far_archives(recent=recent)):
             if archive_id not in known:
                 yield archive_id, known_generations(storage, archive_id)
         return

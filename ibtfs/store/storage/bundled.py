@@ -20,12 +20,17 @@ from ibtfs.store.storage.base import (
     Space,
     StoredObject,
     Upload,
+    is_unfinished,
 )
-from ibtfs.store.storage.bundles import SETTLES_NS, Bundles, name_of
+from ibtfs.store.storage.bundle import name_of
+from ibtfs.store.storage.bundles import SETTLES_NS, Bundles
 from ibtfs.store.storage.far import BELOW, FarPlace
 from ibtfs.store.storage.prefetching import INDEX_BYTES, Prefetching, Wanted
+from ibtfs.store.storage.remembered import RECENT_SECONDS
 
 NEVER = float("inf")
+LOOK_SECONDS = 30.0
+"""Who looks at points that are far away waits for the answer if the last one is older."""
 _REMEMBERED = (layout.BUNDLES, layout.POINTS)
 """Folders of whose objects more is remembered than their names, where they are far away."""
 
@@ -179,14 +184,25 @@ class BundledStorage:
         """The names of an archive's files, as they were listed last; now, if they were not."""
         if self._far is None:
             return self.list(layout.archive(archive_id))
-        names = self._far.known(archive_id)
-        if names is None:
-            names = self._far.survey([layout.archive(archive_id)])[layout.archive(archive_id)]
+        if self._far.known(archive_id) is None:
+            self._survey(self._far, [archive_id])
+        names = self._far.known(archive_id) or ()
         bundled = self._bundled_names(archive_id)
         if not (names or bundled):
             self.bundles.look_again()
             bundled = self._bundled_names(archive_id)
         return {*names, *bundled}
+
+    def _survey(self, far: Prefetching, archive_ids: Sequence[str]) -> None:
+        """Look at archives; at all of them if they are few, and at bundles, if need be."""
+        folders = [f"{layout.ARCHIVES}{BELOW}"]
+        if far.known_archives() is not None or not far.are_few:
+            folders = list(map(layout.archive, archive_ids))
+        # what was put together is in the bundle before it leaves the folder
+        bundles = [layout.BUNDLES] if self.bundles.is_outdated else []
+        found = far.survey([*folders, *bundles])
+        if bundles:
+            self.bundles.look_by(found[layout.BUNDLES])
 
     def _bundled_names(self, archive_id: str) -> set[str]:
         places = self.bundles.places(archive_id, remembered=True)
@@ -200,26 +216,38 @@ class BundledStorage:
     def list_again(self, archive_ids: Iterable[str]) -> None:
         """Have what is remembered of archives be what lies there now."""
         if self._far is not None and (folders := list(map(layout.archive, archive_ids))):
-            self._far.survey(folders)
-            self.bundles.look_again()  # the folder is first, see list
+            # what was put together is in the bundle before it leaves the folder
+            found = self._far.survey([*folders, layout.BUNDLES])
+            self.bundles.look_by(found[layout.BUNDLES])
 
     def everything(self) -> Mapping[str, Sequence[str]]:
         """All names far away, those of uploads too, in each folder; what is in bundles as well."""
         assert self._far is not None
         nested = [f"{folder}{BELOW}" for folder in layout.NESTED]
         found = self._far.survey(["", *layout.FOLDERS, *nested])
-        self.bundles.look_again()
+        self.bundles.look_by(found[layout.BUNDLES])
         return {
             folder: sorted({*names, *self._bundled_names(layout.archive_in(folder))})
             for folder, names in found.items()
             if not folder.endswith(BELOW)
         }
 
-    def known_archives(self) -> Sequence[str]:
-        """All archives that are far away, now; what lies in each is remembered."""
+    def far_archives(self, *, recent: bool = False) -> Sequence[str]:
+        """All archives that are far away, now, or *recent*ly; what lies in each is remembered."""
         assert self._far is not None
-        found = self._far.survey([f"{layout.ARCHIVES}{BELOW}"])
-        return sorted({*filter(None, map(layout.archive_in, found)), *self.bundles.archives()})
+        names = self._far.known_archives() if recent else None
+        if names is None:
+            found = self._far.survey([f"{layout.ARCHIVES}{BELOW}", layout.BUNDLES])
+            self.bundles.look_by(found[layout.BUNDLES])
+            names = set(filter(None, map(layout.archive_in, found)))
+        return sorted({*names, *self.bundles.remembered()})
+
+    def recent(self, folder: str) -> Collection[str]:
+        """The names in *folder*, at the top; far away, as they were some seconds ago at most."""
+        if self._far is None:
+            return self.list(folder)
+        names = self._far.recent(folder, RECENT_SECONDS)
+        return [name for name in names if not is_unfinished(name)]
 
     def doubt(self, archive_id: str) -> bool:
         """Have an archive that seems damaged be read anew; whether anything of it was kept."""
@@ -243,7 +271,7 @@ class BundledStorage:
         wanted = sorted(archive_ids, reverse=True)
         unknown = [name for name in wanted if far.known(name) is None]
         if unknown:
-            far.survey(list(map(layout.archive, unknown)))
+            self._survey(far, unknown)
         far.expect(index for name in wanted for index in self._indexes(far, name))
 
     def listed(self, name: str) -> ObjectToken | None:
@@ -295,7 +323,9 @@ class BundledStorage:
         self._place.sync(folders)
 
     def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
-        """As Volume says."""
+        """As Volume says; of points that are far away, as they were seen some time ago."""
+        if self._far is not None and folder == layout.POINTS:
+            return self._far.seen_token(folder, LOOK_SECONDS)
         return self._place.folder_token(folder, settles_ns)
 
     def has_folder(self, folder: str) -> bool:
@@ -303,7 +333,9 @@ class BundledStorage:
         return self._place.has_folder(folder)
 
     def changed_ns(self, folder: str) -> int:
-        """As Volume says."""
+        """As Volume says; of points that are far away, as they were seen some time ago."""
+        if self._far is not None and folder == layout.POINTS:
+            return self._far.seen_ns(folder, LOOK_SECONDS)
         return self._place.changed_ns(folder)
 
     def token(self, name: str) -> ObjectToken:

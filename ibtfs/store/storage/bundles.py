@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import NamedTuple, Protocol
 
 from ibtfs.errors import (
     FormatDamaged,
@@ -21,74 +19,17 @@ from ibtfs.errors import (
     ObjectUnreadable,
     StorageFailed,
 )
-from ibtfs.format.bundle import Directory, Ends, Member
+from ibtfs.format.bundle import Directory, Ends
 from ibtfs.format.tables import TRAILER_SIZE
 from ibtfs.store import layout
 from ibtfs.store.storage.base import StoredObject
+from ibtfs.store.storage.bundle import Bundle, BundleStorage, Opened, Place, name_of
 
 FIRST_BYTES = 1 << 14
 """So much is read at once of a bundle: its label, and most directories whole."""
 TRIES = 10
 SETTLES_NS = 3_000_000_000
 """Some file systems keep full seconds only, or two."""
-
-
-class BundleStorage(Protocol):
-    """What reading bundles needs of the storage that they lie in."""
-
-    def open(self, name: str) -> StoredObject:
-        """As Storage says."""
-        ...
-
-    def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
-        """As Storage says."""
-        ...
-
-    def folder_token(self, folder: str, settles_ns: int) -> int:
-        """As Volume says; *settles_ns* is how long a change has to be ago."""
-        ...
-
-
-class _Opened:
-    """An open bundle, which all objects in it share; None when the bundle went."""
-
-    __slots__ = ("__weakref__", "stored")
-
-    def __init__(self, stored: StoredObject | None) -> None:
-        self.stored = stored
-
-
-class Bundle:
-    """A bundle and its *directory*; one open file, as long as any object in it is in use."""
-
-    def __init__(self, storage: BundleStorage, name: str, directory: Directory) -> None:
-        self.name, self.directory = name, directory
-        self._storage, self._lock = storage, threading.Lock()
-        self._opened: weakref.ref[_Opened] | None = None
-
-    def opened(self) -> _Opened:
-        """The open bundle.  Raises ObjectMissing if it went."""
-        with self._lock:
-            opened = self._opened() if self._opened else None
-            if opened is None or opened.stored is None:
-                opened = _Opened(self._storage.open(self.name))
-                self._opened = weakref.ref(opened)
-            return opened
-
-    def let_go(self) -> None:
-        """Close the file: the bundle is gone, and its room is to be free."""
-        with self._lock:
-            opened = self._opened() if self._opened else None
-            if opened is not None:
-                opened.stored = None  # the last reader closes it
-
-
-class Place(NamedTuple):
-    """Where a file of an archive lies."""
-
-    bundle: Bundle
-    member: Member
-    offset: int
 
 
 @dataclass
@@ -133,7 +74,11 @@ class Bundles:
     def remembered(self) -> Mapping[str, list[tuple[Bundle, int]]]:
         """The archives that had files in bundles when these were looked at last, and where."""
         found = self._found
-        return (self._current() if found is None or self._is_outdated else found).archives
+        if found is None or self._is_outdated:
+            if self._is_far:
+                self.look_by(self._storage.list(layout.BUNDLES))
+            found = self._current() if self.is_outdated else self._found or _Found()
+        return found.archives
 
     def all(self) -> list[Bundle]:
         """All bundles that can be read, in order of name."""
@@ -163,7 +108,7 @@ class Bundles:
         """A file of an archive.  Raises ObjectMissing, ObjectUnreadable, StorageFailed."""
         return BundledObject(self, name)
 
-    def find(self, name: str) -> tuple[_Opened, Place]:
+    def find(self, name: str) -> tuple[Opened, Place]:
         """Where the file *name* of an archive lies now.  Raises as :meth:`open`."""
         archive_id, base = layout.archive_of(name), name.rpartition("/")[2]
         for turn in range(TRIES):
@@ -176,6 +121,25 @@ class Bundles:
                     return place.bundle.opened(), place
             self.look_again()  # it may lie in another one by now
         raise ObjectMissing(f"{name}: no such file in the repository")
+
+    def look_by(self, names: Iterable[str]) -> None:
+        """Take it that there are just the bundles that were listed as *names*."""
+        wanted = set(map(layout.bundle, filter(layout.is_bundle_id, names)))
+        with self._lock:
+            before = self._found or _Found()
+            try:
+                made = self._made(before, wanted)
+            except ObjectMissing:
+                self._is_outdated = True  # one went into another
+                return
+            self._found, self._is_outdated = made, False
+        for name in before.bundles.keys() - wanted:
+            before.bundles[name].let_go()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether they are to be looked at again."""
+        return self._found is None or self._is_outdated
 
     def _current(self) -> _Found:
         found = self._found
@@ -283,11 +247,6 @@ class Bundles:
                 yield str(error)
 
 
-def name_of(member: Member) -> str:
-    """The name of a file as its archive's folder would list it."""
-    return f"{layout.KINDS[member.kind]}.{member.generation}"
-
-
 class BundledObject:
     """A file of an archive in a bundle, as StoredObject says.
 
@@ -329,7 +288,7 @@ class BundledObject:
 
     def close(self) -> None:
         """Let go of the bundle."""
-        self._place = (_Opened(None), self._place[1])
+        self._place = (Opened(None), self._place[1])
 
     def __enter__(self) -> BundledObject:
         return self

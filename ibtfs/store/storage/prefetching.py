@@ -1,17 +1,11 @@
-"""Reading what lies far away: ends come with their objects, indexes whole, many at once.
-
-What was listed of an archive is remembered until somebody misses something, or writes there.  What
-is remembered only ever says where to look: generations never change, and who finds that one has
-gone looks once more.  Listings that others are to be seen in are made anew by who asks for them.
-"""
+"""Reading what lies far away: ends come with their objects, indexes whole, many at once."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -19,9 +13,10 @@ from ibtfs.errors import IbtfsError, ObjectMissing
 from ibtfs.store import layout
 from ibtfs.store.index_cache import IndexCache
 from ibtfs.store.storage.background import Background
-from ibtfs.store.storage.base import ObjectToken, StoredObject, is_unfinished
-from ibtfs.store.storage.far import BELOW, FarPlace, Names
+from ibtfs.store.storage.base import ObjectToken, StoredObject
+from ibtfs.store.storage.far import FarPlace
 from ibtfs.store.storage.kept import Data, Kept, PartlyKept
+from ibtfs.store.storage.remembered import Remembered
 
 IN_FLIGHT = 32
 END_BYTES = 64 << 10
@@ -32,7 +27,6 @@ KEPT_BYTES = 32 << 20
 EXPECTED_BYTES = 64 << 20
 """Of indexes that are expected so many are fetched before anybody asks for them."""
 DOUBT_SECONDS = 5.0
-_NONE: Names = {}
 
 
 class Wanted(NamedTuple):
@@ -48,77 +42,24 @@ class Wanted(NamedTuple):
     shown: str = ""
 
 
-class Prefetching:
+class Prefetching(Remembered):
     """Reads from *place*; threads may share it.
 
     *cache*, once it is set, keeps indexes over the end of the process.
     """
 
     def __init__(self, place: FarPlace) -> None:
-        self._place = place
+        super().__init__(place, Background(IN_FLIGHT))
         self.cache: IndexCache | None = None
         self._kept, self._once = Kept(KEPT_BYTES), Kept(KEPT_BYTES)
-        self._background = Background(IN_FLIGHT)
-        self._lock = threading.Lock()
-        self._archives: dict[str, Names] = {}
-        self._tops: dict[str, Names] = {}
-        self._is_complete, self._unsure = False, set[str]()
         self._under_way: dict[str, Future[None]] = {}
         self._numbers = itertools.count()
         self._doubted: dict[str, float] = {}
 
-    # What lies there
-
-    def survey(self, folders: Sequence[str]) -> dict[str, Names]:
-        """What lies in *folders* now, as FarPlace says; it is remembered."""
-        if not folders:
-            return {}
-        found = {**dict.fromkeys(folders, _NONE), **self._place.survey(folders)}
-        with self._lock:
-            if layout.ARCHIVES + BELOW in folders:
-                self._archives, self._is_complete, self._unsure = {}, True, set()
-            for folder, names in found.items():
-                archive_id = layout.archive_in(folder)
-                (self._archives if archive_id else self._tops)[archive_id or folder] = names
-                self._unsure.discard(archive_id)
-        return found
-
-    def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
-        """The names in *folder* now, as Storage says."""
-        names = self.survey([folder])[folder]
-        return sorted(name for name in names if unfinished or not is_unfinished(name))
-
-    def known(self, archive_id: str) -> Names | None:
-        """What lay in the folder of an archive when it was looked at last; None if it was not."""
-        is_told = self._is_complete and archive_id not in self._unsure
-        return self._archives.get(archive_id, _NONE if is_told else None)
-
-    def forget(self, archive_id: str) -> None:
-        """Remember no more what lies in the folder of an archive."""
-        with self._lock:
-            self._archives.pop(archive_id, None)
-            self._unsure.add(archive_id)
-
     def forget_all(self) -> None:
-        """Remember nothing of what was listed."""
-        with self._lock:
-            self._archives, self._tops, self._is_complete = {}, {}, False
+        """Remember nothing of what was listed, and nothing that was fetched to be opened once."""
+        super().forget_all()
         self._once.drop_all()
-
-    def folder_token(self, folder: str, settles_ns: int) -> int:
-        """As Volume says."""
-        return self._place.folder_token(folder, settles_ns)
-
-    def token(self, name: str) -> ObjectToken:
-        """What tells an object from others, as it was when its folder was listed last."""
-        return self.listed(name) or self._place.token(name)
-
-    def listed(self, name: str) -> ObjectToken | None:
-        """As :meth:`token`; None if it was not listed."""
-        folder, _, base = name.rpartition("/")
-        archive_id = layout.archive_of(name)
-        names = self.known(archive_id) if archive_id else self._tops.get(folder)
-        return names.get(base) if names is not None else None
 
     # Objects
 
@@ -203,7 +144,7 @@ class Prefetching:
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """Fetch lasting objects that will be asked for, beside, many at once."""
-        self._require_process()
+        self.require_process()
         left = EXPECTED_BYTES
         for one in wanted:
             known = self._kept.get((one.name, one.token)) is not None
@@ -238,7 +179,7 @@ class Prefetching:
 
     def _wait(self, name: str) -> None:
         """Wait for what is under way; what has not begun is not waited for."""
-        self._require_process()
+        self.require_process()
         with self._lock:
             future = self._under_way.get(name)
         if future is None:
@@ -249,9 +190,9 @@ class Prefetching:
         else:
             future.exception()
 
-    def _require_process(self) -> None:
-        if self._background.is_forked():
-            self._under_way = {}
+    def _forget_parent(self) -> None:
+        super()._forget_parent()
+        self._under_way = {}
 
     def fetch(self, names: Iterable[str]) -> None:
         """Fetch objects that are opened next, each once, all at the same time; small ones stay."""
