@@ -235,6 +235,7 @@ class Repository:
         at_work = self.storage.list(layout.LOCKS)
         with self._lock:
             readers = list(self._readers)  # also those that only somebody who reads still has
+        self.storage.list_again(reader.id for reader in readers if reader.is_open)
         for reader in readers:
             reader.drop_removed()
         self._worked_ns = 0 if at_work else worked_ns

@@ -30,6 +30,11 @@ def recent_names(storage: Storage, folder: str) -> Collection[str]:
     return storage.recent(folder) if isinstance(storage, BundledStorage) else storage.list(folder)
 
 
+def is_far(storage: Storage) -> bool:
+    """Whether each request is waited for."""
+    return isinstance(storage, BundledStorage) and storage.is_far
+
+
 def look_again(storage: Storage, archive_id: str) -> None:
     """Have an archive be listed anew, wherever it lies, when it is asked for next."""
     if isinstance(storage, BundledStorage):
@@ -43,7 +48,7 @@ def doubt(storage: Storage, archive_id: str) -> bool:
 
 def expect(storage: Storage, archive_ids: Iterable[str]) -> None:
     """Say that the indexes of archives will be asked for."""
-    if isinstance(storage, BundledStorage) and storage.is_far:
+    if isinstance(storage, BundledStorage):
         storage.expect(filter(None, archive_ids))
 
 

@@ -39,6 +39,7 @@ from ibtfs.store.archives.generations import (
     doubt,
     expect,
     generations,
+    is_far,
     known_generations,
     look_again,
 )
@@ -137,10 +138,25 @@ class ArchiveReader:
             newest.get(kind) != file.generation or file.is_gone() for kind, file in opened.items()
         )
 
+    @property
+    def is_open(self) -> bool:
+        """Whether any of its files is open."""
+        return bool(self._files)
+
     def drop_removed(self) -> None:
-        """Let go of files that have no name any more: open, they would keep their room."""
-        if self._has_removed():
+        """Let go of files that have no name any more: open, they would keep their room.
+
+        Far away, of those that were replaced when the archive was listed last.
+        """
+        if self._is_older() if is_far(self._storage) else self._has_removed():
             self.refresh()
+
+    def _is_older(self) -> bool:
+        if not self.is_open:
+            return False
+        newest = known_generations(self._storage, self.id)
+        with self._lock:
+            return any(newest.get(kind) != file.generation for kind, file in self._files.items())
 
     def _has_removed(self) -> bool:
         with self._lock:

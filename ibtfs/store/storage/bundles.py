@@ -279,6 +279,7 @@ class BundledObject:
             # removed by another machine, or the disk went and came back as another device: who
             # shares the open file is to open it again, too
             place.bundle.let_go()
+            self._bundles.look_again()
             raise
 
     def is_removed(self) -> bool:
