@@ -22,7 +22,8 @@ ORDER = {
     "": ("errors", "format", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
         "layout cache cache_file", "index_cache", "storage",
-        "archives naming manifest_copies unread_points", "lock points damage_notes settling",
+        "archives naming manifest_copies unread_points",
+        "lock points damage_notes settling archive_lists",
         "repository", "copied_points", "contents absent_points protection", "trees",
         "leftovers writing removal", "mending",
     ),

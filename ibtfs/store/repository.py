@@ -20,9 +20,9 @@ from ibtfs.errors import (
     UnsupportedFormat,
 )
 from ibtfs.format.config import CONFIG_LIMIT, LEVEL, Config, decode_config, encode_config
-from ibtfs.format.index import is_archive_id
 from ibtfs.store import layout
-from ibtfs.store.archives.generations import every_generation, generations
+from ibtfs.store.archive_lists import ArchiveLists
+from ibtfs.store.archives.generations import generations
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
@@ -41,7 +41,7 @@ ARCHIVES_OPEN = 1024
 """At most; of a process that may not open many files, an eighth of those."""
 
 
-class Repository:
+class Repository(ArchiveLists):
     """A repository; threads may share it.  Reading needs no lock and no write access.
 
     *id* are its 16 bytes, *config* is what it says of itself, *points* are its backup points,
@@ -57,7 +57,8 @@ class Repository:
         cache_bytes: int = CACHE_BYTES,
         cache_folder: bytes = b"",
     ) -> None:
-        self.storage, self.config, self.id = storage, config, config.id
+        super().__init__(storage)
+        self.config, self.id = config, config.id
         self.cache = ByteCache(cache_bytes)
         self.points = Points(storage, config, cache_folder)
         self.damage = DamageNotes(storage)
@@ -183,7 +184,10 @@ class Repository:
         token = os.urandom(TOKEN_DIGITS // 2).hex()
         # who comes by a path could not tell that it is held
         host, own = ("sftp-" if self.local_path is None else "") + machine_name(), os.getpid()
-        lock = Lock(self.storage, kind, host=host, process=own, token=token, beside=beside)
+        lock = Lock(
+            self.storage, kind, host=host, process=own, token=token, beside=beside,
+            is_far=self.is_far,
+        )  # fmt: skip
         self.forget_read()
         return lock
 
@@ -248,41 +252,6 @@ class Repository:
         self.points.forget_read()
         self.cache.begin_era()
 
-    def archive_ids(self) -> list[str]:
-        """The archives that are whole, oldest first by name."""
-        return list(self.index_generations())
-
-    def has_archives(self) -> bool:
-        """Whether any archive is there, whole or not; reads one folder."""
-        if self.storage.is_far:
-            return any(map(is_archive_id, self.storage.far_archives(recent=True)))
-        return any(map(is_archive_id, self.storage.list(layout.ARCHIVES)))
-
-    def is_whole(self, archive_id: str) -> bool:
-        """Whether an archive has its index now."""
-        return layout.INDEX in generations(self.storage, archive_id)
-
-    def index_generations(self, known: Container[str] = ()) -> dict[str, int]:
-        """The archives that are whole, oldest first by name, each with its index's generation.
-
-        Those that are *known* are left out, and their folders are not looked into.
-        """
-        return {name: files[layout.INDEX] for name, files in self.archive_files(known).items()}
-
-    def archive_files(
-        self, known: Container[str] = (), *, recent: bool = False
-    ) -> dict[str, dict[str, int]]:
-        """As :meth:`index_generations`, with the generations of all files of each archive.
-
-        Of archives far away, with *recent*, what is known from some seconds ago.
-        """
-        found = every_generation(self.storage, known, recent=recent)
-        return {name: files for name, files in found if layout.INDEX in files}
-
-    def files_of(self, archive_id: str) -> dict[str, int]:
-        """The newest generation of each file that an archive has."""
-        return generations(self.storage, archive_id)
-
     def remove(self, archive_id: str) -> None:
         """Have an archive exist no more; what is left of it is swept later.  Raises LockLost."""
         with contextlib.suppress(ObjectExists):
@@ -308,20 +277,6 @@ class Repository:
             kinds = [kind for kind in self.archive(archive_id).kinds if kind != layout.SIGS]
         wanted = kinds or (layout.INDEX,)
         return [layout.archive_object(archive_id, kind) for kind in wanted if kind not in present]
-
-    def incomplete_archives(self) -> list[str]:
-        """The archives that have files and no index: what runs that were cut off left behind."""
-        names = self.storage.list_folder(layout.ARCHIVES)  # in bundles all are whole
-        found = ((name, generations(self.storage, name)) for name in names)
-        return [name for name, files in found if files and layout.INDEX not in files]
-
-    def unreadable_bundles(self) -> dict[str, str]:
-        """The names of bundles of which it cannot be told what lies in them, and why."""
-        return dict(self.storage.bundles.damaged())
-
-    def damaged_bundles(self) -> dict[str, list[str]]:
-        """What is wrong with each bundle, but for the files that lie in it: reads both ends."""
-        return self.storage.bundles.damages()
 
     def settle_changes(self) -> None:
         """Make durable what runs that were killed removed, or put in another's place, just before.

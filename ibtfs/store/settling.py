@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.store import layout
 from ibtfs.store.archives.generations import newest_of
+from ibtfs.store.storage.background import at_once
 from ibtfs.store.storage.bundled import BundledStorage
 
 Missing = Callable[[str, Mapping[str, int], Collection[str] | None], list[str]]
@@ -23,9 +25,18 @@ def settle(
 ) -> None:
     """As :meth:`ibtfs.store.repository.Repository.settle`."""
     others: dict[str, Collection[str] | None] = dict.fromkeys(sorted(adopted))
-    for folder in [layout.ARCHIVES, *map(layout.archive, others)] if others else ():
+    folders = [layout.ARCHIVES, *map(layout.archive, others)] if others else []
+
+    def sync(folder: str) -> None:
         with contextlib.suppress(ObjectMissing):  # what lies in a bundle was durable before
             storage.sync([folder])
+
+    works = [functools.partial(sync, folder) for folder in folders]
+    if storage.is_far:
+        at_once(*works)
+    else:
+        for work in works:
+            work()
     wanted = {**others, **written}
     for name, present in newest_of(storage, wanted):
         missing = missing_of(name, present, wanted[name])

@@ -7,15 +7,20 @@ begun when the one before it was answered.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
 
 from ibtfs.errors import ObjectMissing
+from ibtfs.store import repository
+from ibtfs.store.storage import bundled, opening
 from ibtfs.store.storage.base import (
     TOKEN_SETTLES_NS,
     FolderStorage,
@@ -26,6 +31,7 @@ from ibtfs.store.storage.base import (
     Upload,
 )
 from ibtfs.store.storage.far import BELOW, Names
+from ibtfs.store.storage.local import LocalStorage
 
 Result = TypeVar("Result")
 ROOT = b"ssh://far.example/repository"
@@ -40,10 +46,14 @@ class Request(NamedTuple):
 
 
 class Requests:
-    """The requests that were made; each takes *delay* seconds.  Threads may share it."""
+    """The requests that were made; each takes *delay* seconds.  Threads may share it.
 
-    def __init__(self, delay: float = 0.0) -> None:
-        self.delay = delay
+    All bytes that are read come by one link of *rate* bytes a second, if that is not 0.
+    """
+
+    def __init__(self, delay: float = 0.0, rate: float = 0.0) -> None:
+        self.delay, self.rate, self.bytes = delay, rate, 0
+        self._free = 0.0
         self.made: list[Request] = []
         self._lock = threading.Lock()
         self._answered = self._under_way = 0
@@ -75,6 +85,16 @@ class Requests:
             with self._lock:
                 self._answered = max(self._answered, mine)
                 self._under_way -= 1
+
+    def came(self, data: bytes) -> bytes:
+        """*data*, when it has come."""
+        with self._lock:
+            self.bytes += len(data)
+            self._free = max(self._free, time.monotonic()) + len(data) / (self.rate or 1e12)
+            wait = self._free - time.monotonic()
+        if self.rate and wait > 0:
+            time.sleep(wait)
+        return data
 
     def asked(self, kind: str, name: str, work: Callable[[], Result]) -> Result:
         """What *work* gives, by a request."""
@@ -113,7 +133,8 @@ class FarObject:
 
     def read(self, offset: int, size: int) -> bytes:
         """As StoredObject says."""
-        return self._requests.asked("read", self.name, lambda: self._stored.read(offset, size))
+        with self._requests.one("read", self.name):
+            return self._requests.came(self._stored.read(offset, size))
 
     def is_removed(self) -> bool:
         """As StoredObject says."""
@@ -257,7 +278,8 @@ class FarStorage:
         with self.requests.one("fetch", name):
             stored = self._place.open(name)
             first = max(stored.size - most, 0)
-            return FarObject(stored, self.requests), stored.read(first, stored.size - first)
+            end = self.requests.came(stored.read(first, stored.size - first))
+            return FarObject(stored, self.requests), end
 
     def survey(self, folders: Sequence[str]) -> dict[str, Names]:
         """As FarPlace says."""
@@ -343,3 +365,24 @@ class FarStorage:
     def token(self, name: str) -> ObjectToken:
         """As Volume says."""
         return self._asked("token", name, lambda: self._place.token(name))
+
+
+def move_far_away(patch: pytest.MonkeyPatch, cache: bytes) -> None:
+    """Have all folders of this machine that hold repositories be far away, with a local *cache*.
+
+    What others did is seen at once.
+    """
+    real_at, real_open = opening.storage_at, repository.Repository.open
+
+    def storage_at(place: opening.Place) -> FolderStorage:
+        found = real_at(place)
+        return FarStorage(found, root=found.root) if isinstance(found, LocalStorage) else found
+
+    def opened(place: opening.Place, **options: Any) -> repository.Repository:
+        return real_open(place, **{"cache_folder": cache, **options})
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "storage_at", None) is real_at:
+            patch.setattr(module, "storage_at", storage_at)
+    patch.setattr(repository.Repository, "open", opened)
+    patch.setattr(bundled, "LOOK_SECONDS", 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
 import os
 import threading
@@ -54,8 +55,7 @@ class Background:
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Future[Result]]:
         """Have *work* done of each of *items*, at once, and wait for it."""
         futures = [self.submit(functools.partial(work, item)) for item in items]
-        for future in futures:
-            future.exception()
+        concurrent.futures.wait(futures)
         return futures
 
     def _work(self) -> None:
@@ -77,3 +77,13 @@ class Background:
             else:
                 future.set_result(result)
             del future, work  # what it holds is not to live until the next one comes
+
+
+def at_once(*works: Callable[[], object]) -> None:
+    """Do *works* at the same time, for each of them is waited for.
+
+    Raises what the first of them raises that does so, in this order, when all have ended.
+    """
+    background = Background(max(len(works), 1))
+    for future in background.each(lambda work: work(), works):
+        future.result()

@@ -52,6 +52,11 @@ class Kept:
         self._size -= len(found) if found is not None else 0
         return found
 
+    def all(self) -> list[Hashable]:
+        """What is kept."""
+        with self._lock:
+            return list(self._kept)
+
     def drop_all(self, matches: Callable[[Hashable], bool] = lambda _: True) -> bool:
         """Keep nothing more of what *matches* is true of; whether anything was kept."""
         with self._lock:

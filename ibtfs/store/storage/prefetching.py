@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -14,11 +14,12 @@ from ibtfs.store import layout
 from ibtfs.store.index_cache import IndexCache
 from ibtfs.store.storage.background import Background
 from ibtfs.store.storage.base import ObjectToken, StoredObject
-from ibtfs.store.storage.far import FarPlace
+from ibtfs.store.storage.far import FarPlace, Names
 from ibtfs.store.storage.kept import Data, Kept, PartlyKept
+from ibtfs.store.storage.read_ahead import ReadAhead, Room
 from ibtfs.store.storage.remembered import Remembered
 
-IN_FLIGHT = 32
+IN_FLIGHT, SMALL_IN_FLIGHT = 32, 64
 END_BYTES = 64 << 10
 """So much of its end comes with an object: all of a manifest, and where frames of data lie."""
 INDEX_BYTES = 8 << 20
@@ -51,10 +52,26 @@ class Prefetching(Remembered):
     def __init__(self, place: FarPlace) -> None:
         super().__init__(place, Background(IN_FLIGHT))
         self.cache: IndexCache | None = None
-        self._kept, self._once = Kept(KEPT_BYTES), Kept(KEPT_BYTES)
+        self._kept, self._once, self._put = (Kept(KEPT_BYTES) for _ in range(3))
+        self._reading, self._room = Background(IN_FLIGHT), Room()
         self._under_way: dict[str, Future[None]] = {}
         self._numbers = itertools.count()
         self._doubted: dict[str, float] = {}
+
+    def survey(self, folders: Sequence[str]) -> dict[str, Names]:
+        """As Remembered says; indexes that were put here are kept as what they are listed as."""
+        found = super().survey(folders)
+        for name in map(str, self._put.all()):
+            token, data = self.listed(name), self._put.get(name)
+            if token is not None and data is not None:
+                self._put.drop(name)
+                if len(data) == token[0]:
+                    self._keep(self._wanted(name, token), data)
+        return found
+
+    def was_put(self, name: str, data: bytes) -> None:
+        """*data* was put here as the new object *name*."""
+        self._put.put(name, data)
 
     def forget_all(self) -> None:
         """Remember nothing of what was listed, and nothing that was fetched to be opened once."""
@@ -81,19 +98,21 @@ class Prefetching(Remembered):
     def _wanted(self, name: str, token: ObjectToken) -> Wanted:
         most = INDEX_BYTES if layout.is_index(name) else END_BYTES
         return Wanted(
-            name,
-            token,
-            lambda: self._place.open_end(name, most, token[0]),
-            lambda: self._place.open(name),
-        )
+            name, token, lambda: self._place.open_end(name, most, token[0]),
+            lambda: self._in_order(self._place.open(name)),
+        )  # fmt: skip
 
     def _with_end(self, stored: StoredObject, end: Data) -> StoredObject:
         key = stored.name, next(self._numbers)
         self._kept.put(key, end)
         return PartlyKept(
             stored.name, stored.size, lambda: self._kept.get(key),
-            lambda: self._place.open(stored.name), stored.shown, stored,
+            lambda: self._place.open(stored.name), stored.shown, self._in_order(stored),
         )  # fmt: skip
+
+    def _in_order(self, stored: StoredObject) -> StoredObject:
+        """*stored*, read ahead of who reads it in order."""
+        return ReadAhead(stored, self._reading, self._room)
 
     def lasting(self, wanted: Wanted) -> StoredObject:
         """An object that never changes, fetched as far as it is, or as it was fetched before."""
@@ -206,4 +225,4 @@ class Prefetching(Remembered):
             stored.close()
 
         self._once.drop_all()
-        self._background.each(one, names)
+        Background(SMALL_IN_FLIGHT).each(one, names)
