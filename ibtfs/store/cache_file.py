@@ -6,6 +6,7 @@ It may be deleted at any time; one that belongs to somebody else, or is spoilt, 
 from __future__ import annotations
 
 import os
+import shutil
 from contextlib import suppress
 
 from blake3 import blake3
@@ -67,3 +68,64 @@ def discard(path: str) -> None:
         if other.startswith(name):
             with suppress(FileNotFoundError):
                 os.unlink(os.path.join(folder, other))
+
+
+class CacheFolder:
+    """Files of the local cache, by name, in a folder of their own; threads may share it.
+
+    When they have more than *limit* bytes together, those that were used longest ago go.
+    """
+
+    def __init__(self, path: str, limit: int) -> None:
+        self._path, self._limit = path, limit
+        self._added = limit  # the first that is written has all looked at
+
+    def read(self, name: str) -> memoryview | None:
+        """What the file *name* has, as :func:`read_body`."""
+        path = f"{self._path}/{name}"
+        body = read_body(path)
+        if body is not None:
+            with suppress(OSError):
+                os.utime(path)
+        return body
+
+    def has(self, name: str) -> bool:
+        """Whether there is such a file, spoilt or not."""
+        return os.path.exists(f"{self._path}/{name}")
+
+    def write(self, name: str, body: bytes) -> None:
+        """Put *body* there, as :func:`write_body`."""
+        with suppress(OSError):
+            os.makedirs(self._path, mode=0o700, exist_ok=True)
+        write_body(f"{self._path}/{name}", body)
+        self._added += len(body)
+        if self._added > self._limit // 8:
+            self._added = 0
+            self._trim()
+
+    def remove(self, name: str) -> bool:
+        """Have no such file; whether there was one."""
+        with suppress(OSError):
+            os.unlink(f"{self._path}/{name}")
+            return True
+        return False
+
+    def _trim(self) -> None:
+        found = []
+        with suppress(OSError):
+            for entry in os.scandir(self._path):
+                with suppress(FileNotFoundError):
+                    known = entry.stat(follow_symlinks=False)
+                    found.append((known.st_mtime_ns, known.st_size, entry.name))
+        left = sum(size for _, size, _ in found)
+        for _, size, name in sorted(found):
+            if left <= self._limit:
+                break
+            self.remove(name)
+            left -= size
+
+
+def discard_folder(path: str) -> None:
+    """Remove a folder of such files.  Raises OSError."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)

@@ -14,6 +14,7 @@ from ibtfs.format.keys import Keys
 from ibtfs.format.objects import decode_object, encode_object
 from ibtfs.format.packing import expect_ints, pack, unpack_map
 from ibtfs.store import layout
+from ibtfs.store.archives.generations import recent_names
 from ibtfs.store.storage.base import Storage, whole
 
 log = logging.getLogger(__name__)
@@ -32,12 +33,16 @@ class DamageNotes:
     def __init__(self, storage: Storage, keys: Keys, codec: Codec) -> None:
         self._storage, self._keys, self._codec = storage, keys, codec
 
-    def contents(self) -> frozenset[Reference]:
-        """The contents that were noted; a note that cannot be read is told to the log."""
+    def contents(self, *, recent: bool = False) -> frozenset[Reference]:
+        """The contents that were noted; a note that cannot be read is told to the log.
+
+        With *recent*, of notes far away, as they were some seconds ago.
+        """
         found: set[Reference] = set()
         seen: set[str] = set()
+        names = recent_names(self._storage, layout.DAMAGED) if recent else self._names()
         # a note may be replaced by a shorter one, which is there before the other goes
-        while new := set(filter(NOTE_NAME.match, self._storage.list(layout.DAMAGED))) - seen:
+        while new := set(filter(NOTE_NAME.match, names)) - seen:
             seen |= new
             for name in sorted(new):
                 where = layout.damage_note(name)
@@ -47,11 +52,15 @@ class DamageNotes:
                     continue
                 except _UNREADABLE as error:
                     log.warning("A note of damage cannot be read: %s", error)
+            names = self._names()
         return frozenset(found)
+
+    def _names(self) -> list[str]:
+        return self._storage.list(layout.DAMAGED)
 
     def trim(self, note_id: str, is_there: Callable[[Reference], bool]) -> None:
         """Note no more what is not there; *note_id* is random.  Raises StorageFailed."""
-        names = list(filter(NOTE_NAME.match, self._storage.list(layout.DAMAGED)))
+        names = list(filter(NOTE_NAME.match, self._names()))
         for number, name in enumerate(names):
             where = layout.damage_note(name)
             try:

@@ -1,0 +1,90 @@
+"""Indexes in the local cache: there only as they were put, and bounded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ibtfs.store.index_cache import IndexCache, discard_indexes
+
+REPOSITORY = b"i" * 16
+NAMES = [f"archives/20260101T00000{n}Z_host_0123456789.0/index.1" for n in range(9)]
+TOKEN = (1000, 5, 6, 7)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> IndexCache:
+    return IndexCache(os.fsencode(tmp_path), REPOSITORY)
+
+
+def test_what_was_put_is_there(cache: IndexCache, tmp_path: Path) -> None:
+    data = os.urandom(1000)
+    assert cache.get(NAMES[0], TOKEN) is None
+    assert not cache.has(NAMES[0])
+    cache.put(NAMES[0], TOKEN, data)
+    again = IndexCache(os.fsencode(tmp_path), REPOSITORY)
+    assert again.get(NAMES[0], TOKEN) == data
+    assert again.has(NAMES[0])
+    assert [path.stat().st_mode & 0o777 for path in files(tmp_path)] == [0o600]
+
+
+def test_it_is_of_one_object_alone(cache: IndexCache, tmp_path: Path) -> None:
+    cache.put(NAMES[0], TOKEN, b"data")
+    for number in range(4):
+        other = tuple(value + (place == number) for place, value in enumerate(TOKEN))
+        assert cache.get(NAMES[0], other) is None  # type: ignore[arg-type]
+    (one,) = files(tmp_path)
+    one.rename(one.with_name(NAMES[1].replace("/", "+")))
+    assert cache.get(NAMES[1], TOKEN) is None
+    assert IndexCache(os.fsencode(tmp_path), b"o" * 16).get(NAMES[0], TOKEN) is None
+
+
+@pytest.mark.parametrize("place", [0, 31, 32, 47, 48, -1])
+def test_what_is_spoilt_is_not_there(cache: IndexCache, tmp_path: Path, place: int) -> None:
+    cache.put(NAMES[0], TOKEN, bytes(500))
+    (one,) = files(tmp_path)
+    data = bytearray(one.read_bytes())
+    data[place] ^= 1
+    one.write_bytes(data)
+    assert cache.get(NAMES[0], TOKEN) is None
+    one.write_bytes(b"")
+    assert cache.get(NAMES[0], TOKEN) is None
+    cache.put(NAMES[0], TOKEN, bytes(500))
+    assert cache.get(NAMES[0], TOKEN) == bytes(500)
+
+
+def test_what_was_used_longest_ago_goes(tmp_path: Path) -> None:
+    cache = IndexCache(os.fsencode(tmp_path), REPOSITORY, limit=5000)
+    for number, name in enumerate(NAMES):
+        cache.put(name, TOKEN, bytes(1000))
+        if number < len(NAMES) - 1:
+            for path in files(tmp_path):
+                age = 10**9 * (1000 if path.name.startswith(NAMES[0].replace("/", "+")) else number)
+                os.utime(path, ns=(age, age))
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 5000
+    assert cache.has(NAMES[0])
+    assert not cache.has(NAMES[1])
+    assert cache.has(NAMES[-1])
+
+
+def test_it_can_be_dropped_and_discarded(cache: IndexCache, tmp_path: Path) -> None:
+    cache.put(NAMES[0], TOKEN, b"data")
+    cache.put(NAMES[1], TOKEN, b"data")
+    assert cache.drop(NAMES[0])
+    assert not cache.drop(NAMES[0])
+    assert cache.get(NAMES[0], TOKEN) is None
+    discard_indexes(os.fsencode(tmp_path), REPOSITORY)
+    discard_indexes(os.fsencode(tmp_path), REPOSITORY)
+    assert files(tmp_path) == []
+
+
+def test_where_nothing_can_be_written_nothing_is_kept() -> None:
+    cache = IndexCache(b"/proc/none", REPOSITORY)
+    cache.put(NAMES[0], TOKEN, b"data")
+    assert cache.get(NAMES[0], TOKEN) is None
