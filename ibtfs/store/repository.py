@@ -70,7 +70,7 @@ class Repository(ArchiveLists):
         if cache_folder:
             storage.keep_in(IndexCache(cache_folder, config.id))
         self._readers = Readers(storage, self.keys, self.cache)
-        self._worked_ns = 0
+        self._worked_ns, self._notes = 0, frozenset[str]()
 
     @classmethod
     def create(
@@ -236,6 +236,23 @@ class Repository(ArchiveLists):
         at_work = self.storage.list(layout.LOCKS)
         self._readers.drop_removed()
         self._worked_ns = 0 if at_work else worked_ns
+
+    def look_around(self) -> None:
+        """See, far away, which points there are; trust no copy of what is noted as damaged by now.
+
+        To be called now and then beside what reads, which then waits for neither.
+        """
+        if not self.is_far:
+            return
+        self.storage.look_at([layout.POINTS, layout.DAMAGED])
+        names = frozenset(self.storage.recent(layout.DAMAGED))
+        if names != self._notes:
+            self._readers.refresh_those(self.damage.all(recent=True).archives)
+            self._notes = names
+
+    def rest(self) -> None:
+        """Wait until nothing is done beside any more, so that the process can be forked."""
+        self.storage.rest()
 
     def forget_read(self) -> None:
         """Forget all that was read: whoever has just got a lock sees what others did before."""

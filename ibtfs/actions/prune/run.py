@@ -308,7 +308,7 @@ class Pruner:
         """Notes of damaged contents that are gone, and of forgotten points that left nothing."""
         repository = self._repository
         try:
-            repository.damage.trim(os.urandom(8).hex(), self._is_there)
+            repository.damage.trim(os.urandom(8).hex(), self._is_there, self._repository.is_whole)
             self._protect()  # while it is told which points were removed on purpose
             listed = write_list(repository) if repository.config.is_sealed else None
             left = {run_of(name) for name in repository.archive_ids()}

@@ -30,6 +30,7 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.archives.writer import compression_pool
+from ibtfs.store.index_cache import discard_indexes
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
 from ibtfs.store.manifest_copies import discard_copies
@@ -288,6 +289,7 @@ class _Purge:
         if folder and os.path.isdir(folder):
             discard_catalog(folder, self._repository.id)
             discard_copies(folder, self._repository.id)
+            discard_indexes(folder, self._repository.id)
             discard_marks(folder, self._repository.id)
 
 

@@ -105,11 +105,13 @@ class _Mount:
         process.check_mountpoint(mountpoint, repo.local_path, nonempty=mounting.nonempty)
         self._options = mounting.mount_options(repo.path)
         self._repository, self._mountpoint = repo, mountpoint
+        repo.look_around()
         self._view = RepositoryView(repo, view_options)
         # counted before: the mounted tree is another process's by then
         self.points = sum(len(timeline.points) for timeline in self._view.sources().values())
         if is_remote(repository):
             repo.points.remember()
+        repo.rest()
 
     def serve(self, on_ready: Callable[[], None]) -> None:
         """Mount it, and serve it until it is unmounted."""

@@ -46,6 +46,18 @@ def doubt(storage: Storage, archive_id: str) -> bool:
     return isinstance(storage, BundledStorage) and storage.doubt(archive_id)
 
 
+def list_again(storage: Storage, archive_ids: Iterable[str]) -> None:
+    """Have what is known of archives far away be what lies there now; by one request."""
+    if isinstance(storage, BundledStorage):
+        storage.list_again(archive_ids)
+
+
+def distrust(storage: Storage, archive_ids: Collection[str]) -> None:
+    """Use no index of these archives that is kept here, though it be as it was stored."""
+    if isinstance(storage, BundledStorage):
+        storage.distrust(archive_ids)
+
+
 def expect(storage: Storage, archive_ids: Iterable[str]) -> None:
     """Say that the indexes of archives will be asked for."""
     if isinstance(storage, BundledStorage):

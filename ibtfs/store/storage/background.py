@@ -28,7 +28,8 @@ class Background:
 
     def _begin(self) -> None:
         self._owner = os.getpid()
-        self._change = threading.Condition()
+        lock = threading.RLock()
+        self._change, self._rested = threading.Condition(lock), threading.Condition(lock)
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._threads = self._idle = 0
 
@@ -58,10 +59,17 @@ class Background:
         concurrent.futures.wait(futures)
         return futures
 
+    def rest(self) -> None:
+        """Wait until nothing is to be done, so that the process can be forked."""
+        with self._change:
+            self._rested.wait_for(lambda: not self._waiting and self._idle == self._threads)
+
     def _work(self) -> None:
         while True:
             with self._change:
                 self._idle += 1
+                if self._idle == self._threads:
+                    self._rested.notify_all()
                 self._change.wait_for(lambda: self._waiting, IDLE_SECONDS)
                 self._idle -= 1
                 if not self._waiting:

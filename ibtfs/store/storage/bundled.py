@@ -27,8 +27,11 @@ from ibtfs.store.storage.keeping import KeepingUpload
 from ibtfs.store.storage.prefetching import INDEX_BYTES
 
 NEVER = float("inf")
-LOOK_SECONDS = 30.0
-"""Who looks at points that are far away waits for the answer if the last one is older."""
+LOOK_SECONDS = 60.0
+"""Who looks at points that are far away waits for the answer if the last one is older.
+
+A mount has them looked at more often than that.
+"""
 _REMEMBERED = (layout.BUNDLES, layout.POINTS)
 """Folders of whose objects more is remembered than their names, where they are far away."""
 

@@ -154,6 +154,11 @@ class FarArchives(abc.ABC):
         far = self._far
         return far is not None and far.doubt(archive_id, self._indexes(far, archive_id))
 
+    def distrust(self, archive_ids: Collection[str]) -> None:
+        """Use no index of these archives that was kept, but what lies there: it is damaged."""
+        if self._far is not None:
+            self._far.distrust(archive_ids)
+
     def _indexes(self, far: Prefetching, archive_id: str) -> Iterable[Wanted]:
         """The newest index of an archive, as it was listed last."""
         names = {*(far.known(archive_id) or ()), *self._bundled_names(archive_id)}
@@ -173,6 +178,16 @@ class FarArchives(abc.ABC):
         if unknown:
             self._survey(far, unknown)
         far.expect(index for name in wanted for index in self._indexes(far, name))
+
+    def look_at(self, folders: Sequence[str]) -> None:
+        """Look at folders far away, at the top, so that nobody has to wait for it."""
+        if self._far is not None:
+            self._far.survey(folders)
+
+    def rest(self) -> None:
+        """Wait until nothing is under way, so that the process can be forked."""
+        if self._far is not None:
+            self._far.rest()
 
     def listed(self, name: str) -> ObjectToken | None:
         """What tells an object far away from others, as it was when its folder was listed last."""

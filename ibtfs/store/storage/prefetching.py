@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -57,6 +57,7 @@ class Prefetching(Remembered):
         self._under_way: dict[str, Future[None]] = {}
         self._numbers = itertools.count()
         self._doubted: dict[str, float] = {}
+        self._distrusted: frozenset[str] = frozenset()
 
     def survey(self, folders: Sequence[str]) -> dict[str, Names]:
         """As Remembered says; indexes that were put here are kept as what they are listed as."""
@@ -131,16 +132,22 @@ class Prefetching(Remembered):
     def _known_bytes(self, wanted: Wanted) -> Data | None:
         key = wanted.name, wanted.token
         data = self._kept.get(key)
-        if data is None and self.cache is not None:
-            data = self.cache.get(*key)
+        cache = self._cache_of(wanted.name)
+        if data is None and cache is not None:
+            data = cache.get(*key)
             if data is not None:
                 self._kept.put(key, data)
         return data
 
+    def _cache_of(self, name: str) -> IndexCache | None:
+        """What may keep the object *name* over the end of the process."""
+        return None if layout.archive_of(name) in self._distrusted else self.cache
+
     def _keep(self, wanted: Wanted, data: Data) -> None:
         self._kept.put((wanted.name, wanted.token), data)
-        if self.cache is not None:
-            self.cache.put(wanted.name, wanted.token, bytes(data))
+        cache = self._cache_of(wanted.name)
+        if cache is not None:
+            cache.put(wanted.name, wanted.token, bytes(data))
 
     def doubt(self, archive_id: str, indexes: Iterable[Wanted]) -> bool:
         """Keep nothing more of an archive that seems damaged; whether anything was kept.
@@ -151,13 +158,22 @@ class Prefetching(Remembered):
         if now - self._doubted.get(archive_id, -DOUBT_SECONDS) < DOUBT_SECONDS:
             return False
         self._doubted[archive_id] = now
-        folder = layout.archive(archive_id)
-        found = self._kept.drop_all(
-            lambda key: isinstance(key, tuple) and str(key[0]).startswith(f"{folder}/")
-        )
+        found = self._drop_kept({archive_id})
         for index in indexes:
             found = (self.cache is not None and self.cache.drop(index.name)) or found
         return found
+
+    def _drop_kept(self, archive_ids: Container[str]) -> bool:
+        return self._kept.drop_all(
+            lambda key: isinstance(key, tuple) and layout.archive_of(str(key[0])) in archive_ids
+        )
+
+    def distrust(self, archive_ids: Collection[str]) -> None:
+        """Use nothing of these archives that was kept by others, or before."""
+        new = set(archive_ids) - self._distrusted
+        if new:
+            self._distrusted |= new
+            self._drop_kept(new)
 
     # Ahead
 
@@ -167,7 +183,8 @@ class Prefetching(Remembered):
         left = EXPECTED_BYTES
         for one in wanted:
             known = self._kept.get((one.name, one.token)) is not None
-            if known or (self.cache is not None and self.cache.has(one.name)):
+            cache = self._cache_of(one.name)
+            if known or (cache is not None and cache.has(one.name)):
                 continue
             size = min(one.token[0], INDEX_BYTES)
             left -= size
@@ -208,6 +225,11 @@ class Prefetching(Remembered):
                 self._under_way.pop(name, None)
         else:
             future.exception()
+
+    def rest(self) -> None:
+        """Wait until nothing is under way, so that the process can be forked."""
+        self._background.rest()
+        self._reading.rest()
 
     def _forget_parent(self) -> None:
         super()._forget_parent()

@@ -28,11 +28,15 @@ _NONE: Names = {}
 
 
 class _Listed(NamedTuple):
-    """The names in a folder, when they were asked for, and when they were seen to have changed."""
+    """The names in a folder, when they were asked for, and when they were seen to have changed.
+
+    *token* is a number that is another one for other names.
+    """
 
     names: Names
     asked: float
     changed_ns: int
+    token: int
 
 
 class Remembered:
@@ -75,11 +79,14 @@ class Remembered:
 
     def _remember(self, folder: str, names: Names, asked: float) -> None:
         before = self._tops.get(folder)
-        changed_ns = max((token[1] for token in names.values() if token is not None), default=0)
-        if before is not None:
-            is_same = before.names.keys() == names.keys()
-            changed_ns = before.changed_ns if is_same else time.time_ns()
-        self._tops[folder] = _Listed(names, asked, changed_ns)
+        if before is not None and before.names.keys() == names.keys():
+            self._tops[folder] = before._replace(names=names, asked=asked)
+            return
+        last = max((token[1] for token in names.values() if token is not None), default=0)
+        changed_ns = last if before is None else time.time_ns()
+        text = "\0".join(sorted(names)).encode("utf-8", "surrogateescape")
+        token = int.from_bytes(blake3(text).digest(7), "big") + 1
+        self._tops[folder] = _Listed(names, asked, changed_ns, token)
 
     def recent(self, folder: str, seconds: float) -> Names:
         """What lies in *folder*, at the top, as it was listed so long ago at most.
@@ -103,8 +110,9 @@ class Remembered:
 
     def seen_token(self, folder: str, seconds: float) -> int:
         """A number that changes when names in *folder* do, as :meth:`recent` tells."""
-        names = "\0".join(sorted(self.recent(folder, seconds)))
-        return int.from_bytes(blake3(names.encode("utf-8", "surrogateescape")).digest(7), "big") + 1
+        self.recent(folder, seconds)
+        known = self._tops.get(folder)
+        return known.token if known is not None else 0
 
     def seen_ns(self, folder: str, seconds: float) -> int:
         """When names in *folder* were seen to have changed, in ns since 1970."""

@@ -10,18 +10,19 @@ import pytest
 from ibtfs.errors import ObjectMissing
 from ibtfs.store.layout import FOLDERS
 from ibtfs.store.storage.base import FolderStorage
-from ibtfs.store.storage.far import FarPlace
+from ibtfs.store.storage.far import FarPlace, is_far_place
+from ibtfs.store.storage.limited import LimitedStorage, Limits, Rate
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.opening import storage_at
 from tests.support.far import FarStorage
 from tests.support.places import FAR
 
-pytestmark = pytest.mark.parametrize("place", [*FAR, "counted"], indirect=True)
+pytestmark = pytest.mark.parametrize("place", [*FAR, "counted", "limited"], indirect=True)
 
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, folder: Path) -> bytes:
-    if request.param == "counted":
+    if request.param in {"counted", "limited"}:
         return os.fsencode(folder)
     from tests.store.storage.conftest import MADE
 
@@ -29,18 +30,16 @@ def place(request: pytest.FixtureRequest, folder: Path) -> bytes:
 
 
 @pytest.fixture
-def far(place: bytes) -> FarPlace:
+def far(place: bytes, request: pytest.FixtureRequest) -> FarPlace:
     made: FolderStorage = storage_at(place)
     if isinstance(made, LocalStorage):
         made = FarStorage(made)
+    if request.node.callspec.params["place"] == "limited":
+        made = LimitedStorage(made, Limits(Rate(1 << 40), Rate(1 << 40)))
     made.create()
     made.make_folders()
-    assert isinstance(made, FarPlace)
+    assert is_far_place(made)
     return made
-
-
-def test_a_folder_of_this_machine_is_not_far(tmp_path: Path, place: bytes) -> None:
-    assert not isinstance(LocalStorage(os.fsencode(tmp_path)), FarPlace)
 
 
 def test_ends_come_with_their_objects(far: FarPlace) -> None:
