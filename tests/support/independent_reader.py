@@ -697,3 +697,12 @@ class IndependentReader:
             for archive, numbers in note["contents"].items():
                 found += [(archive, number) for number in numbers]
         return sorted(found)
+
+    def damaged_indexes(self) -> list[str]:
+        """The archives of whose index notes say that something is damaged."""
+        found = set[str]()
+        for name in self._list("damaged"):
+            with open(f"{self.path}/damaged/{name}", "rb") as file:
+                note = open_object(file.read(), self.id, f"damaged/{name}", NOTE, self.keys)
+            found.update(note.get("indexes", ()))
+        return sorted(found)

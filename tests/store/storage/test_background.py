@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -44,6 +45,21 @@ def test_what_has_not_begun_can_be_taken_back() -> None:
     assert second.cancel()
     go.set()
     assert (first.result(30), third.result(30)) == (True, 3)
+
+
+def test_who_rests_waits_for_all_that_was_to_be_done() -> None:
+    background, done = Background(3), list[int]()
+    background.rest()
+
+    def work(number: int) -> None:
+        time.sleep(0.005)
+        done.append(number)
+
+    for turn in range(1, 5):
+        for number in range(10):
+            background.submit(functools.partial(work, number))
+        background.rest()
+        assert len(done) == 10 * turn
 
 
 def test_threads_end_and_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
