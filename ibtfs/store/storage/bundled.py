@@ -88,6 +88,10 @@ class BundledStorage(FarArchives):
                 raise
         return self.bundles.open(name)
 
+    def open_stored(self, name: str) -> StoredObject:
+        """An object of a folder, or a bundle, as it lies there: past all that is kept of it."""
+        return self._place.open(name)
+
     def list_folder(self, folder: str) -> list[str]:
         """What lies in *folder* itself, while :meth:`list` tells what is in bundles, too."""
         return self._listed(folder, unfinished=False)
