@@ -6,7 +6,10 @@ It may be deleted at any time; one that belongs to somebody else, or is spoilt, 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from blake3 import blake3
@@ -14,6 +17,10 @@ from blake3 import blake3
 DIGEST_SIZE = 32
 LIMIT = 1 << 30
 """Bytes, at most."""
+PART_SECONDS = 600.0
+"""What is written for longer was left by somebody who was killed."""
+TRIES = 5
+_PART = re.compile(r"\.[0-9a-f]{12}\Z")
 
 
 def is_there(path: str) -> bool:
@@ -59,6 +66,11 @@ def write_body(path: str, body: bytes, *, durable: bool = False) -> None:
             os.replace(part, path)
         except OSError:
             os.unlink(part)
+
+
+def is_part(name: str) -> bool:
+    """Whether a file is one that is being written."""
+    return _PART.search(name) is not None
 
 
 def discard(path: str) -> None:
@@ -110,6 +122,21 @@ class CacheFolder:
             return True
         return False
 
+    def keep_only(self, is_wanted: Callable[[str], bool]) -> None:
+        """Remove the files whose names are not wanted, and what was left of writing any."""
+        with suppress(OSError):
+            for name in os.listdir(self._path):
+                if is_part(name):
+                    self._remove_old(f"{self._path}/{name}")
+                elif not is_wanted(name):
+                    self.remove(name)
+
+    @staticmethod
+    def _remove_old(path: str) -> None:
+        with suppress(OSError):
+            if abs(time.time() - os.stat(path).st_mtime) > PART_SECONDS:
+                os.unlink(path)
+
     def _trim(self) -> None:
         found = []
         with suppress(OSError):
@@ -126,6 +153,20 @@ class CacheFolder:
 
 
 def discard_folder(path: str) -> None:
-    """Remove a folder of such files.  Raises OSError."""
+    """Remove a folder of such files, and what was left of removing it.  Raises OSError.
+
+    Somebody who writes there at the same time makes a new one: it goes by another name first.
+    """
+    above, name = os.path.split(path)
     with suppress(FileNotFoundError):
-        shutil.rmtree(path)
+        os.rename(path, f"{path}.{os.urandom(6).hex()}")
+    for turn in range(TRIES):
+        try:
+            for other in os.listdir(above):
+                if other.startswith(f"{name}.") and is_part(other):
+                    with suppress(FileNotFoundError):
+                        shutil.rmtree(f"{above}/{other}")
+            return
+        except OSError:
+            if turn == TRIES - 1:
+                raise

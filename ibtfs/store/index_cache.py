@@ -9,6 +9,7 @@ whenever one is read.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from blake3 import blake3
 
@@ -18,6 +19,7 @@ from ibtfs.store.cache_file import CacheFolder, discard_folder
 LIMIT = 512 << 20
 """Bytes of all indexes of a repository."""
 MARK = 16
+_SLASH = "+"
 Token = tuple[int, int, int, int]
 
 
@@ -55,10 +57,19 @@ class IndexCache:
         """Have it no more; whether it was there."""
         return self._files.remove(_file(name))
 
+    def keep_only(self, is_wanted: Callable[[str], bool]) -> None:
+        """Have no more the objects whose names are not wanted."""
+        self._files.keep_only(lambda file: is_wanted(_name(file)))
+
+
+def _name(file: str) -> str:
+    """The object that a file is for."""
+    return file.replace(_SLASH, "/")
+
 
 def _file(name: str) -> str:
     """What the file for an object is called: of names in a repository only ``/`` cannot be kept."""
-    return name.replace("/", "+")
+    return name.replace("/", _SLASH)
 
 
 def _mark(name: str, token: Token) -> bytes:

@@ -12,9 +12,12 @@ import pytest
 
 from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.observer import Observer
+from ibtfs.actions.purge import run as purging
+from ibtfs.actions.purge.run import PurgeOptions, purge
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.frames import CONTENTS, HEADER, STATES
 from ibtfs.format.point import Point
+from ibtfs.store.removal.known_marks import discard_marks
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.view.tree import RepositoryView
@@ -23,7 +26,7 @@ from tests.support.bundles import bundles, put_together
 from tests.support.far import FarStorage
 from tests.support.protecting import protected, repaired
 from tests.support.removal import assert_whole, forget, pruned
-from tests.support.repositories import HOST, back_up, create, damages, settle, the_point
+from tests.support.repositories import HOST, back_up, create, damages, reopened, settle, the_point
 from tests.support.sealing import create_sealed
 from tests.support.trees import make_tree
 from tests.support.views import viewed_tree
@@ -239,3 +242,62 @@ def test_what_is_put_together_by_others(client: Client, made: Repository, source
         assert differences(tree, viewed_tree(opened, point)) == []
         assert differences(tree, client.seen(point)) == []
     back_up(made, source)
+
+
+def holders(client: Client, secret: bytes) -> list[str]:
+    """The copies that have *secret*."""
+    return [path.name for path in client.copies() if secret in path.read_bytes()]
+
+
+def test_purged_bytes_leave_all_copies(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that a mount reads meanwhile; those of another machine by its next run."""
+    made = create(fast_path / "made")
+    client, other = (Client(made, fast_path / name) for name in ("cache", "other"))
+    secret = os.urandom(200)
+    source = fast_path / "source"
+    make_tree(source, {"secret": secret, "stays": os.urandom(300)})
+    point = client.backed_up(source)
+    other.seen(point)
+    assert holders(client, secret)
+    assert holders(other, secret)
+    mounted = client.opened()
+    mounted.look_around()
+    mounted.storage.expect([])
+    mounted.storage.known_names(point.state.archive)
+    read = []
+
+    def decided(folder: bytes, repository: bytes) -> None:
+        discard_marks(folder, repository)
+        if not read:
+            read.append(viewed_tree(mounted, point))  # before the sweep, and behind the first time
+            assert holders(client, secret)
+
+    monkeypatch.setattr(purging, "discard_marks", decided)
+    options = PurgeOptions(cache=os.fsencode(fast_path / "cache"))
+    result = purge(reopened(made), [os.fsencode(source / "secret")], options, Observer())
+    assert result.left == []
+    assert read
+    assert not holders(client, secret)
+    (source / "secret").unlink()
+    other.backed_up(source)
+    assert other.copies()
+    assert not holders(other, secret)
+
+
+def test_a_cache_that_does_not_go_keeps_no_purged_bytes_in_the_repository(fast_path: Path) -> None:
+    made = create(fast_path / "made")
+    secret = os.urandom(200)
+    source = fast_path / "source"
+    make_tree(source, {"secret": secret, "stays": os.urandom(300)})
+    client = Client(made, fast_path / "cache")
+    client.backed_up(source)
+    for path in (fast_path / "cache").glob("*.sqlite"):
+        path.unlink()
+    (fast_path / "cache" / f"{made.id.hex()}.sqlite").mkdir()
+    options = PurgeOptions(cache=os.fsencode(fast_path / "cache"))
+    result = purge(reopened(made), [os.fsencode(source / "secret")], options, Observer())
+    assert [".sqlite" in line for line in result.left] == [True]
+    assert not client.copies()
+    stored = [path.read_bytes() for path in Path(os.fsdecode(made.path)).glob("archives/*/*.?")]
+    assert stored
+    assert not any(secret in data for data in stored)

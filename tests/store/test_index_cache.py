@@ -88,3 +88,34 @@ def test_where_nothing_can_be_written_nothing_is_kept() -> None:
     cache = IndexCache(b"/proc/none", REPOSITORY)
     cache.put(NAMES[0], TOKEN, b"data")
     assert cache.get(NAMES[0], TOKEN) is None
+
+
+def test_it_is_discarded_beside_somebody_who_writes(
+    cache: IndexCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put(NAMES[0], TOKEN, b"old")
+    real = os.rmdir
+    turns = iter(NAMES[1:5])
+
+    def rmdir(*arguments: object, **options: object) -> None:
+        cache.put(next(turns, NAMES[5]), TOKEN, b"new")
+        real(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    discard_indexes(os.fsencode(tmp_path), REPOSITORY)
+    assert cache.get(NAMES[0], TOKEN) is None
+    assert cache.get(NAMES[1], TOKEN) == b"new"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_is_not_wanted_goes(cache: IndexCache, tmp_path: Path) -> None:
+    for name in NAMES[:4]:
+        cache.put(name, TOKEN, b"data")
+    folder = files(tmp_path)[0].parent
+    parts = [folder / f"archives+part.{'0' * 11}{number}" for number in range(2)]
+    for part, age in zip(parts, (0, 10**9)):
+        part.write_bytes(b"")
+        os.utime(part, (part.stat().st_atime - age, part.stat().st_mtime - age))
+    cache.keep_only(lambda name: name in NAMES[1:3])
+    assert [cache.has(name) for name in NAMES[:4]] == [False, True, True, False]
+    assert [part.exists() for part in parts] == [True, False]

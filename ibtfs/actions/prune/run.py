@@ -181,7 +181,7 @@ class Pruner:
             lines += [f"{name}: its {kind} holds bytes still that nobody needs" for kind in kinds]
         return lines
 
-    def run_after(self, prepare: Callable[[Lock], None], end: Callable[[], None]) -> None:
+    def run_after(self, prepare: Callable[[Lock], None], end: Callable[[], object]) -> None:
         """Do it between *prepare* and *end* while nobody else is at work; sweep beside backups.
 
         *prepare* is given the exclusive lock.

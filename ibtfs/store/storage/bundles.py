@@ -80,6 +80,15 @@ class Bundles:
             found = self._current() if self.is_outdated else self._found or _Found()
         return found.archives
 
+    def known_names(self, archive_id: str) -> set[str]:
+        """As :meth:`names`, when they were looked at last; nothing is asked for."""
+        found = self._found or _Found()
+        return {
+            name_of(member)
+            for bundle, ordinal in found.archives.get(archive_id, ())
+            for member, _ in bundle.directory.members(ordinal)
+        }
+
     def all(self) -> list[Bundle]:
         """All bundles that can be read, in order of name."""
         return [bundle for _, bundle in sorted(self._current().bundles.items())]

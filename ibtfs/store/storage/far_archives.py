@@ -30,6 +30,8 @@ class FarArchives(abc.ABC):
         self.root = place.root
         self._far = Prefetching(place) if is_far_place(place) else None
         self.bundles = Bundles(self._far or place, repository, is_far=self._far is not None)
+        if self._far is not None:
+            self._far.counts = self._counts
 
     @abc.abstractmethod
     def names_in(self, folder: str) -> Collection[str]:
@@ -103,6 +105,26 @@ class FarArchives(abc.ABC):
         found = far.survey([*folders, *bundles])
         if bundles:
             self.bundles.look_by(found[layout.BUNDLES])
+            self._drop_copies(far)
+
+    def _counts(self, name: str) -> bool | None:
+        """Whether an index, or bundle, is what counts, as it was listed last; None: who knows."""
+        assert self._far is not None
+        if layout.is_bundle(name):
+            return self._far.is_listed(name)
+        found = layout.parse_archive_file(name)
+        names = self._far.known(layout.archive_of(name))
+        if found is None or names is None:
+            return None
+        newest = _newest_index({*names, *self.bundles.known_names(layout.archive_of(name))})
+        if found.generation > newest and self.bundles.is_outdated and layout.REMOVED not in names:
+            return None
+        return found.generation == newest
+
+    def _drop_copies(self, far: Prefetching) -> None:
+        """Keep no copies over the end of the process of what was replaced, or removed."""
+        if far.cache is not None:
+            far.cache.keep_only(lambda name: self._counts(name) is not False)
 
     def _bundled_names(self, archive_id: str) -> set[str]:
         places = self.bundles.places(archive_id, remembered=True)
@@ -119,6 +141,7 @@ class FarArchives(abc.ABC):
             # what was put together is in the bundle before it leaves the folder
             found = self._far.survey([*folders, layout.BUNDLES])
             self.bundles.look_by(found[layout.BUNDLES])
+            self._drop_copies(self._far)
 
     def everything(self) -> Mapping[str, Sequence[str]]:
         """All names far away, those of uploads too, in each folder; what is in bundles as well."""
@@ -126,6 +149,7 @@ class FarArchives(abc.ABC):
         nested = [f"{folder}{BELOW}" for folder in layout.NESTED]
         found = self._far.survey(["", *layout.FOLDERS, *nested])
         self.bundles.look_by(found[layout.BUNDLES])
+        self._drop_copies(self._far)
         return {
             folder: sorted({*names, *self._bundled_names(layout.archive_in(folder))})
             for folder, names in found.items()
@@ -139,6 +163,7 @@ class FarArchives(abc.ABC):
         if names is None:
             found = self._far.survey([f"{layout.ARCHIVES}{BELOW}", layout.BUNDLES])
             self.bundles.look_by(found[layout.BUNDLES])
+            self._drop_copies(self._far)
             names = set(filter(None, map(layout.archive_in, found)))
         return sorted({*names, *self.bundles.remembered()})
 
@@ -162,9 +187,7 @@ class FarArchives(abc.ABC):
     def _indexes(self, far: Prefetching, archive_id: str) -> Iterable[Wanted]:
         """The newest index of an archive, as it was listed last."""
         names = {*(far.known(archive_id) or ()), *self._bundled_names(archive_id)}
-        found = filter(None, map(layout.parse_archive_file, names))
-        last = max((file.generation for file in found if file.kind == layout.INDEX), default=0)
-        name = layout.archive_file(archive_id, layout.INDEX, last)
+        name = layout.archive_file(archive_id, layout.INDEX, _newest_index(names))
         wanted = far.wanted(name) or self._bundled(name)
         return [wanted] if wanted is not None else []
 
@@ -197,3 +220,11 @@ class FarArchives(abc.ABC):
         """Fetch small objects far away that are opened next, each once."""
         if self._far is not None:
             self._far.fetch(names)
+
+
+def _newest_index(names: Collection[str]) -> int:
+    """The newest generation of the index of an archive that has files of these *names*, or 0."""
+    if layout.REMOVED in names:
+        return 0
+    found = filter(None, map(layout.parse_archive_file, names))
+    return max((file.generation for file in found if file.kind == layout.INDEX), default=0)

@@ -46,12 +46,14 @@ class Wanted(NamedTuple):
 class Prefetching(Remembered):
     """Reads from *place*; threads may share it.
 
-    *cache*, once it is set, keeps indexes over the end of the process.
+    *cache*, once it is set, keeps indexes over the end of the process, of which *counts* is true
+    when they come: what was listed last says that they were neither replaced nor removed.
     """
 
     def __init__(self, place: FarPlace) -> None:
         super().__init__(place, Background(IN_FLIGHT))
         self.cache: IndexCache | None = None
+        self.counts: Callable[[str], bool | None] = lambda _: None
         self._kept, self._once, self._put = (Kept(KEPT_BYTES) for _ in range(3))
         self._reading, self._room = Background(IN_FLIGHT), Room()
         self._under_way: dict[str, Future[None]] = {}
@@ -146,7 +148,7 @@ class Prefetching(Remembered):
     def _keep(self, wanted: Wanted, data: Data) -> None:
         self._kept.put((wanted.name, wanted.token), data)
         cache = self._cache_of(wanted.name)
-        if cache is not None:
+        if cache is not None and self.counts(wanted.name):
             cache.put(wanted.name, wanted.token, bytes(data))
 
     def doubt(self, archive_id: str, indexes: Iterable[Wanted]) -> bool:

@@ -163,6 +163,12 @@ class Remembered:
         """What tells an object from others, as it was when its folder was listed last."""
         return self.listed(name) or self._place.token(name)
 
+    def is_listed(self, name: str) -> bool | None:
+        """Whether *name*, in a folder at the top, was there when that was listed last; or None."""
+        folder, _, base = name.rpartition("/")
+        known = self._tops.get(folder)
+        return base in known.names if known is not None else None
+
     def listed(self, name: str) -> ObjectToken | None:
         """As :meth:`token`; None if it was not listed."""
         folder, _, base = name.rpartition("/")
