@@ -29,7 +29,7 @@ from ibtfs.store.index_cache import IndexCache
 from ibtfs.store.lock import Lock
 from ibtfs.store.points import Points
 from ibtfs.store.settling import settle
-from ibtfs.store.storage.address import is_remote
+from ibtfs.store.storage.address import is_remote, without_password
 from ibtfs.store.storage.base import TOKEN_DIGITS, FolderStorage, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.machine import machine_name
@@ -68,7 +68,9 @@ class Repository(ArchiveLists):
         self.points = Points(storage, config, self.keys, cache_folder)
         self.damage = DamageNotes(storage, self.keys, Codec(config.level))
         if cache_folder:
-            storage.keep_in(IndexCache(cache_folder, config.id))
+            storage.keep_in(
+                IndexCache(cache_folder, config.id, address=without_password(place.root))
+            )
         self._readers = Readers(storage, self.keys, self.cache)
         self._worked_ns, self._notes = 0, frozenset[str]()
 
@@ -249,6 +251,10 @@ class Repository(ArchiveLists):
         if names != self._notes:
             self._readers.refresh_those(self.damage.all(recent=True).archives)
             self._notes = names
+
+    def only_look(self) -> None:
+        """Say that nothing is built on what is read: far away, old copies of it will do."""
+        self.storage.use_old_copies()
 
     def rest(self) -> None:
         """Wait until nothing is done beside any more, so that the process can be forked."""

@@ -19,6 +19,7 @@ from ibtfs.format.frames import CONTENTS, HEADER, STATES
 from ibtfs.format.point import Point
 from ibtfs.store.removal.known_marks import discard_marks
 from ibtfs.store.repository import Repository
+from ibtfs.store.storage import prefetching
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.view.tree import RepositoryView
 from tests.support import Entry, differences, snapshot
@@ -59,6 +60,7 @@ class Client:
     def seen(self, point: Point, *, cached: bool = True) -> Tree:
         """The tree of a point, as a mount that has just begun shows it.  Raises what it raises."""
         opened = self.opened(cached=cached)
+        opened.only_look()
         opened.look_around()
         RepositoryView(opened).sources()
         return viewed_tree(opened, point)
@@ -142,6 +144,20 @@ def test_what_rotted_is_not_hidden(
     assert differences(tree, client.seen(later, cached=False)) == []
     again = client.backed_up(source)
     assert differences(tree, client.seen(again, cached=False)) == []
+
+
+@pytest.mark.damaged
+@pytest.mark.parametrize("what", ["header", "states"])
+def test_backups_build_on_no_old_copy(
+    client: Client, made: Repository, source: Path, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By then what rotted is found without any check, and stored anew."""
+    point = client.backed_up(source)
+    spoil(made, point, STREAMS[what])
+    monkeypatch.setattr(prefetching, "COPY_SECONDS", -1.0)
+    assert differences(snapshot(source), client.seen(point)) == []
+    later = client.backed_up(source)
+    assert differences(snapshot(source), client.seen(later, cached=False)) == []
 
 
 @pytest.mark.damaged

@@ -26,11 +26,11 @@ def cache(tmp_path: Path) -> IndexCache:
 def test_what_was_put_is_there(cache: IndexCache, tmp_path: Path) -> None:
     data = os.urandom(1000)
     assert cache.get(NAMES[0], TOKEN) is None
-    assert not cache.has(NAMES[0])
+    assert not cache.has(NAMES[0], TOKEN)
     cache.put(NAMES[0], TOKEN, data)
     again = IndexCache(os.fsencode(tmp_path), REPOSITORY)
     assert again.get(NAMES[0], TOKEN) == data
-    assert again.has(NAMES[0])
+    assert again.has(NAMES[0], TOKEN)
     assert [path.stat().st_mode & 0o777 for path in files(tmp_path)] == [0o600]
 
 
@@ -42,10 +42,23 @@ def test_it_is_of_one_object_alone(cache: IndexCache, tmp_path: Path) -> None:
     (one,) = files(tmp_path)
     one.rename(one.with_name(NAMES[1].replace("/", "+")))
     assert cache.get(NAMES[1], TOKEN) is None
-    assert IndexCache(os.fsencode(tmp_path), b"o" * 16).get(NAMES[0], TOKEN) is None
+    folder = os.fsencode(tmp_path)
+    assert IndexCache(folder, b"o" * 16).get(NAMES[0], TOKEN) is None
+    cache.put(NAMES[0], TOKEN, b"data")
+    elsewhere = IndexCache(folder, REPOSITORY, address=b"ssh://elsewhere/")
+    assert elsewhere.get(NAMES[0], TOKEN) is None
+    assert not elsewhere.has(NAMES[0], TOKEN)
+    assert cache.has(NAMES[0], TOKEN)
 
 
-@pytest.mark.parametrize("place", [0, 31, 32, 47, 48, -1])
+def test_it_is_told_when_it_was_fetched(cache: IndexCache) -> None:
+    cache.put(NAMES[0], TOKEN, b"data")
+    for seconds, found in ((3600.0, b"data"), (-1.0, None)):
+        assert cache.get(NAMES[0], TOKEN, seconds) == found
+        assert cache.has(NAMES[0], TOKEN, seconds) == (found is not None)
+
+
+@pytest.mark.parametrize("place", [0, 31, 32, 47, 48, 55, 56, -1])
 def test_what_is_spoilt_is_not_there(cache: IndexCache, tmp_path: Path, place: int) -> None:
     cache.put(NAMES[0], TOKEN, bytes(500))
     (one,) = files(tmp_path)
@@ -68,9 +81,9 @@ def test_what_was_used_longest_ago_goes(tmp_path: Path) -> None:
                 age = 10**9 * (1000 if path.name.startswith(NAMES[0].replace("/", "+")) else number)
                 os.utime(path, ns=(age, age))
     assert sum(path.stat().st_size for path in files(tmp_path)) <= 5000
-    assert cache.has(NAMES[0])
-    assert not cache.has(NAMES[1])
-    assert cache.has(NAMES[-1])
+    assert cache.has(NAMES[0], TOKEN)
+    assert not cache.has(NAMES[1], TOKEN)
+    assert cache.has(NAMES[-1], TOKEN)
 
 
 def test_it_can_be_dropped_and_discarded(cache: IndexCache, tmp_path: Path) -> None:
@@ -117,5 +130,5 @@ def test_what_is_not_wanted_goes(cache: IndexCache, tmp_path: Path) -> None:
         part.write_bytes(b"")
         os.utime(part, (part.stat().st_atime - age, part.stat().st_mtime - age))
     cache.keep_only(lambda name: name in NAMES[1:3])
-    assert [cache.has(name) for name in NAMES[:4]] == [False, True, True, False]
+    assert [cache.has(name, TOKEN) for name in NAMES[:4]] == [False, True, True, False]
     assert [part.exists() for part in parts] == [True, False]

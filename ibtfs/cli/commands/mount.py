@@ -105,6 +105,7 @@ class _Mount:
         process.check_mountpoint(mountpoint, repo.local_path, nonempty=mounting.nonempty)
         self._options = mounting.mount_options(repo.path)
         self._repository, self._mountpoint = repo, mountpoint
+        repo.only_look()
         repo.look_around()
         self._view = RepositoryView(repo, view_options)
         # counted before: the mounted tree is another process's by then

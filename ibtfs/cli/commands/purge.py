@@ -39,7 +39,8 @@ EXAMPLES = """
 ELSEWHERE = (
     "What is out of reach: the caches of other users and machines, which keep copies of indexes "
     "until their next run, mounts that are open, copies of the repository, snapshots of its file "
-    "system, and what a disk keeps of deleted blocks, an SSD above all. If the file is still in the source, exclude it, or the next backup stores it again."
+    "system, and what a disk keeps of deleted blocks, an SSD above all. If the file is still in "
+    "the source, exclude it, or the next backup stores it again."
 )
 SHOWN = 40
 

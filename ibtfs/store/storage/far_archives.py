@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.store import layout
-from ibtfs.store.index_cache import IndexCache
+from ibtfs.store.index_cache import NEVER, IndexCache
 from ibtfs.store.storage.base import FolderStorage, ObjectToken, StoredObject, is_unfinished
 from ibtfs.store.storage.bundle import name_of
 from ibtfs.store.storage.bundles import Bundles
@@ -46,6 +46,11 @@ class FarArchives(abc.ABC):
         """Keep indexes of a repository that is far away in the local cache."""
         if self._far is not None:
             self._far.cache = cache
+
+    def use_old_copies(self) -> None:
+        """Use what is in the local cache however long ago it was fetched; nothing is built on it."""
+        if self._far is not None:
+            self._far.copy_seconds = NEVER
 
     def _open_far(self, far: Prefetching, name: str, archive_id: str) -> StoredObject:
         if not archive_id:

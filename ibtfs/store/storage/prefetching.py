@@ -28,6 +28,8 @@ KEPT_BYTES = 32 << 20
 EXPECTED_BYTES = 64 << 20
 """Of indexes that are expected so many are fetched before anybody asks for them."""
 DOUBT_SECONDS = 5.0
+COPY_SECONDS = 7 * 24 * 3600.0
+"""A copy that was fetched longer ago is fetched again: the stored one may have rotted."""
 
 
 class Wanted(NamedTuple):
@@ -47,12 +49,14 @@ class Prefetching(Remembered):
     """Reads from *place*; threads may share it.
 
     *cache*, once it is set, keeps indexes over the end of the process, of which *counts* is true
-    when they come: what was listed last says that they were neither replaced nor removed.
+    when they come: what was listed last says that they were neither replaced nor removed.  None is
+    used that was fetched longer ago than *copy_seconds*.
     """
 
     def __init__(self, place: FarPlace) -> None:
         super().__init__(place, Background(IN_FLIGHT))
         self.cache: IndexCache | None = None
+        self.copy_seconds = COPY_SECONDS
         self.counts: Callable[[str], bool | None] = lambda _: None
         self._kept, self._once, self._put = (Kept(KEPT_BYTES) for _ in range(3))
         self._reading, self._room = Background(IN_FLIGHT), Room()
@@ -136,7 +140,7 @@ class Prefetching(Remembered):
         data = self._kept.get(key)
         cache = self._cache_of(wanted.name)
         if data is None and cache is not None:
-            data = cache.get(*key)
+            data = cache.get(*key, self.copy_seconds)
             if data is not None:
                 self._kept.put(key, data)
         return data
@@ -186,7 +190,7 @@ class Prefetching(Remembered):
         for one in wanted:
             known = self._kept.get((one.name, one.token)) is not None
             cache = self._cache_of(one.name)
-            if known or (cache is not None and cache.has(one.name)):
+            if known or (cache is not None and cache.has(one.name, one.token, self.copy_seconds)):
                 continue
             size = min(one.token[0], INDEX_BYTES)
             left -= size
