@@ -48,7 +48,7 @@ class FarArchives(abc.ABC):
             self._far.cache = cache
 
     def use_old_copies(self) -> None:
-        """Use what is in the local cache however long ago it was fetched; nothing is built on it."""
+        """Use what the local cache has, however long ago it came; nothing is built on it."""
         if self._far is not None:
             self._far.copy_seconds = NEVER
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections import deque
+from collections import OrderedDict, deque
 from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import NamedTuple
@@ -24,28 +24,10 @@ ALL_AHEAD = 64 << 20
 """Of all objects that are read at the same time."""
 GAP = 256 << 10
 """Who leaves out no more than this goes on."""
+IDLE_READS = 64
+"""Who has read nothing while others read so often has no room any more, if others need it."""
 STREAMS = 4
 """So many who read an object in order are told apart."""
-
-
-class Room:
-    """How many bytes may be on their way, or wait; threads may share it."""
-
-    def __init__(self, limit: int = ALL_AHEAD) -> None:
-        self._left, self._lock = limit, threading.Lock()
-
-    def take(self, size: int) -> bool:
-        """Whether there is room for *size* bytes, which are taken then."""
-        with self._lock:
-            if size > self._left:
-                return False
-            self._left -= size
-            return True
-
-    def give(self, size: int) -> None:
-        """Give them back."""
-        with self._lock:
-            self._left += size
 
 
 class _Piece(NamedTuple):
@@ -60,7 +42,7 @@ class _Stream:
     """Somebody who reads in order: he has read *run* bytes, and goes on at *next*."""
 
     def __init__(self, run: int, goes_on: int) -> None:
-        self.run, self.next = run, goes_on
+        self.run, self.next, self.used = run, goes_on, 0
         self.pieces: deque[_Piece] = deque()
 
     def covering(self, offset: int, end: int) -> list[_Piece]:
@@ -72,12 +54,67 @@ class _Stream:
             offset = piece.end
         return found if offset >= end else []
 
-    def drop(self, before: int, room: Room) -> None:
-        """Let go of pieces that end *before*."""
-        while self.pieces and self.pieces[0].end <= before:
-            piece = self.pieces.popleft()
-            piece.data.cancel()
-            room.give(piece.end - piece.start)
+
+class Room:
+    """How many bytes may be on their way, or wait; threads may share it.
+
+    Whoever needs room gets that of those who have read nothing for long.  Streams are changed by
+    who holds *lock* alone.
+    """
+
+    def __init__(self, limit: int = ALL_AHEAD) -> None:
+        self._left, self.lock = limit, threading.RLock()
+        self._streams: OrderedDict[_Stream, None] = OrderedDict()
+        self._reads = 0
+        self._gone: deque[list[_Stream]] = deque()
+
+    def is_used(self, stream: _Stream) -> None:
+        """Somebody reads in *stream*."""
+        self._reads += 1
+        stream.used = self._reads
+        self._streams[stream] = None
+        self._streams.move_to_end(stream)
+
+    def take(self, size: int) -> bool:
+        """Whether there is room for *size* bytes, which are taken then."""
+        with self.lock:
+            while self._gone:
+                self.drop_all(self._gone.popleft())
+            while size > self._left:
+                oldest = next(iter(self._streams), None)
+                if oldest is None or self._reads - oldest.used < IDLE_READS:
+                    return False
+                self.drop(oldest)
+            self._left -= size
+            return True
+
+    def give(self, size: int) -> None:
+        """Give them back."""
+        with self.lock:
+            self._left += size
+
+    def drop(self, stream: _Stream, before: int | None = None) -> None:
+        """Let go of what *stream* has; or of pieces that end *before*."""
+        with self.lock:
+            while stream.pieces and (before is None or stream.pieces[0].end <= before):
+                piece = stream.pieces.popleft()
+                piece.data.cancel()
+                # what is being read already takes its room until it has come
+                piece.data.add_done_callback(
+                    lambda _, size=piece.end - piece.start: self.give(size)  # type: ignore[misc]
+                )
+            if before is None:
+                self._streams.pop(stream, None)
+
+    def drop_all(self, streams: list[_Stream]) -> None:
+        """Let go of all that *streams* have."""
+        with self.lock:
+            while streams:
+                self.drop(streams.pop())
+
+    def let_go(self, streams: list[_Stream]) -> None:
+        """Do that later: whoever is called by the garbage collector may hold any lock."""
+        self._gone.append(streams)
 
 
 class ReadAhead:
@@ -86,10 +123,10 @@ class ReadAhead:
     def __init__(self, stored: StoredObject, background: Background, room: Room) -> None:
         self._stored, self._background, self._room = stored, background, room
         self.name, self.shown, self.size = stored.name, stored.shown, stored.size
-        self._lock = threading.Lock()
+        self._lock = room.lock
         self._streams: list[_Stream] = []
         # an object may be dropped while another thread still reads from it
-        self._let_go = weakref.finalize(self, _drop_all, self._streams, room)
+        self._let_go = weakref.finalize(self, room.let_go, self._streams)
 
     def read(self, offset: int, size: int) -> bytes:
         """As StoredObject says."""
@@ -98,15 +135,15 @@ class ReadAhead:
             stream, found = self._stream(offset, end)
             if stream is not None:
                 stream.run, stream.next = stream.run + size, max(stream.next, end)
-                stream.drop(offset - PIECE, self._room)
+                self._room.is_used(stream)
+                self._room.drop(stream, offset - PIECE)
                 self._go_on(stream)
         if not found:
             return self._stored.read(offset, size)
         try:
             return b"".join(_cut(piece, offset, end) for piece in found)
         except (IbtfsError, CancelledError):
-            with self._lock:
-                _drop_all(self._streams, self._room)
+            self._room.drop_all(self._streams)
             return self._stored.read(offset, size)
 
     def _stream(self, offset: int, end: int) -> tuple[_Stream | None, list[_Piece]]:
@@ -122,7 +159,7 @@ class ReadAhead:
                 self._streams.append(stream)
                 return stream, found
         if len(self._streams) >= STREAMS:
-            self._streams.pop(0).drop(self.size, self._room)
+            self._room.drop(self._streams.pop(0))
         self._streams.append(_Stream(end - offset, end))
         return None, []
 
@@ -144,8 +181,7 @@ class ReadAhead:
 
     def close(self) -> None:
         """As StoredObject says."""
-        with self._lock:
-            _drop_all(self._streams, self._room)
+        self._room.drop_all(self._streams)
         self._stored.close()
 
     def __enter__(self) -> ReadAhead:
@@ -160,9 +196,3 @@ class ReadAhead:
 def _cut(piece: _Piece, offset: int, end: int) -> memoryview:
     first = max(offset - piece.start, 0)
     return memoryview(piece.data.result())[first : end - piece.start]
-
-
-def _drop_all(streams: list[_Stream], room: Room) -> None:
-    while streams:
-        stream = streams.pop()
-        stream.drop(stream.pieces[-1].end if stream.pieces else 0, room)

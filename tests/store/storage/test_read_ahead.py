@@ -6,6 +6,7 @@ import gc
 import os
 import random
 import threading
+import time
 
 import pytest
 
@@ -26,9 +27,12 @@ class Counted(BytesObject):
         self.reads: list[tuple[int, int]] = []
         self.broken: set[int] = set()
         self.closed = False
+        self.gate = threading.Event()
+        self.gate.set()
 
     def read(self, offset: int, size: int) -> bytes:
         self.reads.append((offset, size))
+        self.gate.wait()
         if any(offset <= place < offset + size for place in self.broken):
             raise StorageFailed("no connection")
         return super().read(offset, size)
@@ -127,13 +131,56 @@ def test_what_fails_ahead_is_read_again_by_who_wants_it(stored: Counted) -> None
 
 
 def test_room_comes_back_from_what_is_dropped(stored: Counted) -> None:
-    room = Room()
-    ahead = ReadAhead(stored, Background(4), room)
+    room, background = Room(), Background(4)
+    ahead = ReadAhead(stored, background, room)
     for offset in range(0, 10 * MIB, MIB):
         ahead.read(offset, MIB)
     assert left(room) < left(Room())
     del ahead
     gc.collect()
+    background.rest()
+    assert left(room) == left(Room())
+
+
+def test_room_of_who_reads_no_more_is_for_others() -> None:
+    """Though he has the object open."""
+    room, background = Room(), Background(4)
+    objects = [Counted(DATA) for _ in range(8)]
+    opened = [ReadAhead(one, background, room) for one in objects]
+    for one, ahead in zip(objects, opened):
+        for offset in range(0, 24 * MIB, MIB):
+            assert ahead.read(offset, MIB) == DATA[offset : offset + MIB]
+        background.rest()
+        assert PIECE in [size for _, size in one.reads]
+    # whoever comes back is as good as new
+    for offset in range(24 * MIB, len(DATA), MIB):
+        assert opened[0].read(offset, MIB) == DATA[offset : offset + MIB]
+
+
+def test_those_who_read_at_the_same_time_take_nothing_from_each_other() -> None:
+    room, background = Room(2 * AHEAD), Background(4)
+    objects = [Counted(DATA) for _ in range(8)]
+    opened = [ReadAhead(one, background, room) for one in objects]
+    for offset in range(0, len(DATA), MIB):
+        for ahead in opened:
+            assert ahead.read(offset, MIB) == DATA[offset : offset + MIB]
+    for one in objects:
+        assert sum(size for _, size in one.reads) < 1.05 * len(DATA)
+
+
+def test_what_is_being_read_takes_its_room_until_it_has_come(stored: Counted) -> None:
+    room, background = Room(), Background(1)
+    ahead = ReadAhead(stored, background, room)
+    ahead.read(0, MIB)
+    stored.gate.clear()
+    stored.reads = []
+    ahead._go_on(ahead._streams[0])
+    while not stored.reads:
+        time.sleep(0.001)
+    ahead.close()
+    assert left(room) == left(Room()) - MIB
+    stored.gate.set()
+    background.rest()
     assert left(room) == left(Room())
 
 
