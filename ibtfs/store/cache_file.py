@@ -6,7 +6,6 @@ It may be deleted at any time; one that belongs to somebody else, or is spoilt, 
 from __future__ import annotations
 
 import os
-import shutil
 from contextlib import suppress
 
 from blake3 import blake3
@@ -128,4 +127,7 @@ class CacheFolder:
 def discard_folder(path: str) -> None:
     """Remove a folder of such files.  Raises OSError."""
     with suppress(FileNotFoundError):
-        shutil.rmtree(path)
+        for name in os.listdir(path):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}/{name}")
+        os.rmdir(path)

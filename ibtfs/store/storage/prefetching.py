@@ -5,42 +5,26 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable, Collection, Container, Iterable, Sequence
+from collections.abc import Collection, Container, Iterable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
 
 from ibtfs.errors import IbtfsError, ObjectMissing
 from ibtfs.store import layout
 from ibtfs.store.index_cache import IndexCache
 from ibtfs.store.storage.background import Background
 from ibtfs.store.storage.base import ObjectToken, StoredObject
-from ibtfs.store.storage.far import FarPlace, Names
-from ibtfs.store.storage.kept import Data, Kept, PartlyKept
+from ibtfs.store.storage.far import INDEX_BYTES, Data, FarPlace, Names, Wanted
+from ibtfs.store.storage.kept import Kept, PartlyKept
 from ibtfs.store.storage.read_ahead import ReadAhead, Room
 from ibtfs.store.storage.remembered import Remembered
 
 IN_FLIGHT, SMALL_IN_FLIGHT = 32, 64
 END_BYTES = 64 << 10
 """So much of its end comes with an object: all of a manifest, and where frames of data lie."""
-INDEX_BYTES = 8 << 20
-"""An index is fetched whole up to this."""
 KEPT_BYTES = 32 << 20
 EXPECTED_BYTES = 64 << 20
 """Of indexes that are expected so many are fetched before anybody asks for them."""
 DOUBT_SECONDS = 5.0
-
-
-class Wanted(NamedTuple):
-    """An object that never changes: what lies as *name* has *token* (and so this size).
-
-    *fetch* opens it, and gives all of it, or its end; *reopen* opens it.  Messages call it *shown*.
-    """
-
-    name: str
-    token: ObjectToken
-    fetch: Callable[[], tuple[StoredObject, Data]]
-    reopen: Callable[[], StoredObject]
-    shown: str = ""
 
 
 class Prefetching(Remembered):

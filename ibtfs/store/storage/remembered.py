@@ -20,9 +20,8 @@ from ibtfs.errors import IbtfsError
 from ibtfs.store import layout
 from ibtfs.store.storage.background import Background
 from ibtfs.store.storage.base import ObjectToken, is_unfinished
-from ibtfs.store.storage.far import BELOW, FarPlace, Names
+from ibtfs.store.storage.far import BELOW, RECENT_SECONDS, FarPlace, Names
 
-RECENT_SECONDS = 5.0
 FEW = 256
 _NONE: Names = {}
 
