@@ -250,6 +250,10 @@ class Repository(ArchiveLists):
             self._readers.refresh_those(self.damage.all(recent=True).archives)
             self._notes = names
 
+    def look_ahead(self) -> None:
+        """Begin to look, far away, which archives there are: who is to read needs to know it."""
+        self.storage.look_ahead()
+
     def rest(self) -> None:
         """Wait until nothing is done beside any more, so that the process can be forked."""
         self.storage.rest()

@@ -190,6 +190,12 @@ class FarArchives(abc.ABC):
         if self._far is not None:
             self._far.survey(folders)
 
+    def look_ahead(self) -> None:
+        """Begin to look at all archives far away, if they are few, for somebody will need them."""
+        far = self._far
+        if far is not None and far.are_few and far.known_archives() is None:
+            far.beside(lambda: self._survey(far, ()))
+
     def rest(self) -> None:
         """Wait until nothing is under way, so that the process can be forked."""
         if self._far is not None:

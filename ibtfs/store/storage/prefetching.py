@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import time
-from collections.abc import Collection, Container, Iterable, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from concurrent.futures import Future
 
 from ibtfs.errors import IbtfsError, ObjectMissing
@@ -209,6 +210,15 @@ class Prefetching(Remembered):
                 self._under_way.pop(name, None)
         else:
             future.exception()
+
+    def beside(self, work: Callable[[], None]) -> None:
+        """Have *work* done beside; whoever needs what it did not do is told why."""
+
+        def done() -> None:
+            with contextlib.suppress(IbtfsError):
+                work()
+
+        self._background.submit(done)
 
     def rest(self) -> None:
         """Wait until nothing is under way, so that the process can be forked."""
