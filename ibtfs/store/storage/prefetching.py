@@ -35,7 +35,7 @@ class Prefetching(Remembered):
     """
 
     def __init__(self, place: FarPlace) -> None:
-        super().__init__(place, Background(IN_FLIGHT))
+        super().__init__(place, IN_FLIGHT)
         self.cache: IndexCache | None = None
         self._kept, self._once, self._put = (Kept(KEPT_BYTES) for _ in range(3))
         self._reading, self._room = Background(IN_FLIGHT), Room()
@@ -164,7 +164,6 @@ class Prefetching(Remembered):
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """Fetch lasting objects that will be asked for, beside, many at once."""
-        self.require_process()
         left = EXPECTED_BYTES
         for one in wanted:
             known = self._kept.get((one.name, one.token)) is not None
@@ -200,7 +199,6 @@ class Prefetching(Remembered):
 
     def _wait(self, name: str) -> None:
         """Wait for what is under way; what has not begun is not waited for."""
-        self.require_process()
         with self._lock:
             future = self._under_way.get(name)
         if future is None:
@@ -225,8 +223,8 @@ class Prefetching(Remembered):
         self._background.rest()
         self._reading.rest()
 
-    def _forget_parent(self) -> None:
-        super()._forget_parent()
+    def _begin_forked(self) -> None:
+        super()._begin_forked()
         self._under_way = {}
 
     def fetch(self, names: Iterable[str]) -> None:
