@@ -38,16 +38,16 @@ def alone(
             if not told:
                 observer.note(f"{error}: waiting")
                 told = True
-        _wait_for_others(repository, lock)
+        _wait_for_others(repository, lock, until)
     with exclusive:
         yield exclusive
 
 
-def _wait_for_others(repository: Repository, lock: Lock) -> None:
-    """Until other locks are there than now, or for some seconds."""
-    before, until = repository.locks(), time.monotonic() + AGAIN_SECONDS
+def _wait_for_others(repository: Repository, lock: Lock, latest: float) -> None:
+    """Until other locks are there than now, or for some seconds; not beyond *latest*."""
+    before, until = repository.locks(), min(time.monotonic() + AGAIN_SECONDS, latest)
     while True:
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(max(min(PAUSE_SECONDS, until - time.monotonic()), 0))
         lock.refresh()
         if time.monotonic() > until or repository.locks() != before:
             return

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -168,9 +167,16 @@ def discard_folder(path: str) -> None:
         try:
             for other in os.listdir(above):
                 if other.startswith(f"{name}.") and is_part(other):
-                    with suppress(FileNotFoundError):
-                        shutil.rmtree(f"{above}/{other}")
+                    _remove_folder(f"{above}/{other}")
             return
         except OSError:
             if turn == TRIES - 1:
                 raise
+
+
+def _remove_folder(path: str) -> None:
+    with suppress(FileNotFoundError):
+        for name in os.listdir(path):
+            with suppress(FileNotFoundError):
+                os.unlink(f"{path}/{name}")
+        os.rmdir(path)

@@ -256,6 +256,10 @@ class Repository(ArchiveLists):
         """Say that nothing is built on what is read: far away, old copies of it will do."""
         self.storage.use_old_copies()
 
+    def look_ahead(self) -> None:
+        """Begin to look, far away, which archives there are: who is to read needs to know it."""
+        self.storage.look_ahead()
+
     def rest(self) -> None:
         """Wait until nothing is done beside any more, so that the process can be forked."""
         self.storage.rest()

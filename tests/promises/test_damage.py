@@ -18,7 +18,7 @@ from ibtfs.store.repository import Repository
 from tests.support import damage
 from tests.support.damage import GOOD, Damage, Examiner, Sample, frames_of
 
-EVERY = 787
+EVERY = 1787
 
 
 @pytest.fixture(scope="module")

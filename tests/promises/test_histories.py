@@ -1,6 +1,6 @@
 """Random histories of real trees: every generation comes back, by every way that there is.
 
-Some 100 histories of 10 generations after the first, by seeds that hypothesis draws, the same in
+Some 50 histories of 10 generations after the first, by seeds that hypothesis draws, the same in
 every run.  The bounds of the format (depth of chains, sizes of archives and pages, ...) are
 lowered for most of them, so that small trees cross them often.  IBTFS_TEST_HISTORIES multiplies
 them.
@@ -59,7 +59,7 @@ CONFIGURATIONS: dict[str, list[tuple[Any, str, Any]]] = {
 EDITS = [c for c in CHANGES if c.__name__ in {"_edit", "_splice", "_append", "_resize", "_punch"}]
 CHUNKS = 5
 """How many tests each configuration is cut into, so that two processes can share them."""
-EXAMPLES = 2 * MULTIPLIER
+EXAMPLES = MULTIPLIER
 
 
 @pytest.fixture

@@ -38,8 +38,11 @@ ENDED = (-signal.SIGKILL, 128 + signal.SIGKILL)
 Tree = dict[bytes, Entry]
 _LOW_BOUNDS = """
 import sys
-from ibtfs.store.removal import bundling
-bundling.BOUNDS = bundling.Bounds(least=2, age=-3600, tiers=(64 << 20,))  # any, however young
+from functools import partialmethod
+from ibtfs.actions.prune.run import PruneOptions
+from ibtfs.store.removal.bundling import Bounds
+low = Bounds(least=2, age=-3600, tiers=(64 << 20,))  # any, however young
+PruneOptions.__init__ = partialmethod(PruneOptions.__init__, bundles=low)
 from ibtfs.cli.main import main
 main()
 """

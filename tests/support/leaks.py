@@ -34,9 +34,12 @@ class Needles:
             for secret in secrets
             for at in range(0, len(secret) - WINDOW + 1, step)
         }
-        parts = {window[:-OWN] for window in windows} | {window[OWN:] for window in windows}
-        shared = {part for other in others for part in _parts_in(other, parts, WINDOW - OWN)}
-        self.windows = {w for w in windows if shared.isdisjoint((w[:-OWN], w[OWN:]))}
+        size = WINDOW - OWN
+        parts = {window[:size] for window in windows} | {window[OWN:] for window in windows}
+        shared = set[bytes]()
+        for other in others:
+            shared |= parts & {other[at : at + size] for at in range(len(other) - size + 1)}
+        self.windows = {w for w in windows if w[:size] not in shared and w[OWN:] not in shared}
         self.words = set(words)
 
     def found_in(self, data: bytes) -> Iterator[str]:
@@ -44,16 +47,10 @@ class Needles:
         for word in self.words:
             if word in data:
                 yield f"{word!r}"
-        for window in _parts_in(data, self.windows, WINDOW):
+        parts = {data[at : at + WINDOW] for at in range(len(data) - WINDOW + 1)}
+        for window in parts & self.windows:
             yield window.hex()
             return
-
-
-def _parts_in(data: bytes, parts: set[bytes], size: int) -> Iterator[bytes]:
-    for at in range(len(data) - size + 1):
-        part = data[at : at + size]
-        if part in parts:
-            yield part
 
 
 def leaks(repository: Repository, needles: Needles, *folders: Path) -> list[str]:

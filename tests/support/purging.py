@@ -89,9 +89,10 @@ class Scene:
         options = PurgeOptions(cache=os.fsencode(self.cache))
         return purge(reopened(self.repository), words, options, Observer())
 
-    def assert_is_purged(self, *, step: int = 1) -> None:
+    def assert_is_purged(self, needles: Needles | None = None, *, step: int = 1) -> None:
         """Nothing of the secrets is left, all other paths are as they were."""
-        assert leaks(self.repository, self.needles(step=step), self.cache) == []
+        needles = needles or self.needles(step=step)
+        assert leaks(self.repository, needles, self.cache) == []
         self.assert_rest_is_whole()
         assert not any(map(self.is_secret, self.all_paths()))
         assert list(self.partial_payloads()) == []

@@ -82,6 +82,7 @@ def commit(
     checks = (repository.require_there, lock.verify)
     if repository.is_far:
         at_once(*checks)
+        lock.refresh()  # asks again if one of the answers took long
     else:
         for check in checks:
             check()

@@ -107,6 +107,7 @@ class _Mount:
         self._repository, self._mountpoint = repo, mountpoint
         repo.only_look()
         repo.look_around()
+        repo.look_ahead()
         self._view = RepositoryView(repo, view_options)
         # counted before: the mounted tree is another process's by then
         self.points = sum(len(timeline.points) for timeline in self._view.sources().values())

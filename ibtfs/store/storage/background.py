@@ -6,6 +6,7 @@ import concurrent.futures
 import functools
 import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
@@ -19,30 +20,28 @@ IDLE_SECONDS = 2.0
 class Background:
     """Does work in *threads* threads at most; threads may share it.
 
-    Nothing is waited for at the end of the process, and a process that is forked begins anew.
+    Nothing is waited for at the end of the process.  A process that is forked begins anew, and
+    calls *forked* before anything else: what was under way is done by nobody there.
     """
 
-    def __init__(self, threads: int) -> None:
-        self._most = threads
+    def __init__(self, threads: int, forked: Callable[[], None] = lambda: None) -> None:
+        self._most, self._forked = threads, forked
         self._begin()
+        _ALL.add(self)
+
+    def begin_forked(self) -> None:
+        """Begin anew, in a process that was forked."""
+        self._begin()
+        self._forked()
 
     def _begin(self) -> None:
-        self._owner = os.getpid()
         lock = threading.RLock()
         self._change, self._rested = threading.Condition(lock), threading.Condition(lock)
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._threads = self._idle = 0
 
-    def is_forked(self) -> bool:
-        """Whether this process was forked since: then what was under way is done by nobody."""
-        forked = self._owner != os.getpid()
-        if forked:
-            self._begin()
-        return forked
-
     def submit(self, work: Callable[[], Result]) -> Future[Result]:
         """Have *work* done; it may be cancelled as long as it has not begun."""
-        self.is_forked()
         future: Future[Result] = Future()
         with self._change:
             self._waiting.append((future, work))
@@ -85,6 +84,17 @@ class Background:
             else:
                 future.set_result(result)
             del future, work  # what it holds is not to live until the next one comes
+
+
+_ALL: weakref.WeakSet[Background] = weakref.WeakSet()
+
+
+def _begin_forked() -> None:
+    for background in list(_ALL):
+        background.begin_forked()
+
+
+os.register_at_fork(after_in_child=_begin_forked)
 
 
 def at_once(*works: Callable[[], object]) -> None:

@@ -22,9 +22,9 @@ from ibtfs.store.storage.base import (
     Upload,
 )
 from ibtfs.store.storage.bundles import SETTLES_NS
+from ibtfs.store.storage.far import INDEX_BYTES
 from ibtfs.store.storage.far_archives import FarArchives
 from ibtfs.store.storage.keeping import KeepingUpload
-from ibtfs.store.storage.prefetching import INDEX_BYTES
 
 NEVER = float("inf")
 LOOK_SECONDS = 60.0

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol, TypeGuard
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeGuard
 
 from ibtfs.store.storage.base import FolderStorage, ObjectToken, StoredObject
 
+INDEX_BYTES = 8 << 20
+"""An index is fetched whole up to this."""
+RECENT_SECONDS = 5.0
+"""Who wants what was seen recently takes what was seen no longer ago than this."""
+Data = bytes | memoryview
 BELOW = "/*"
 """Behind the name of a folder: all folders that lie in it."""
 Names = Mapping[str, ObjectToken | None]
 """The names in a folder, those of uploads too: what tells objects from others, None for folders."""
+
+
+class Wanted(NamedTuple):
+    """An object that never changes: what lies as *name* has *token* (and so this size).
+
+    *fetch* opens it, and gives all of it, or its end; *reopen* opens it.  Messages call it *shown*.
+    """
+
+    name: str
+    token: ObjectToken
+    fetch: Callable[[], tuple[StoredObject, Data]]
+    reopen: Callable[[], StoredObject]
+    shown: str = ""
 
 
 class FarPlace(FolderStorage, Protocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.store import layout
@@ -14,9 +15,10 @@ from ibtfs.store.index_cache import NEVER, IndexCache
 from ibtfs.store.storage.base import FolderStorage, ObjectToken, StoredObject, is_unfinished
 from ibtfs.store.storage.bundle import name_of
 from ibtfs.store.storage.bundles import Bundles
-from ibtfs.store.storage.far import BELOW, is_far_place
-from ibtfs.store.storage.prefetching import INDEX_BYTES, Prefetching, Wanted
-from ibtfs.store.storage.remembered import RECENT_SECONDS
+from ibtfs.store.storage.far import BELOW, INDEX_BYTES, RECENT_SECONDS, Wanted, is_far_place
+
+if TYPE_CHECKING:
+    from ibtfs.store.storage.prefetching import Prefetching
 
 
 class FarArchives(abc.ABC):
@@ -28,7 +30,11 @@ class FarArchives(abc.ABC):
     def __init__(self, place: FolderStorage, repository: bytes) -> None:
         self._place = place
         self.root = place.root
-        self._far = Prefetching(place) if is_far_place(place) else None
+        self._far: Prefetching | None = None
+        if is_far_place(place):
+            from ibtfs.store.storage.prefetching import Prefetching  # a folder does without
+
+            self._far = Prefetching(place)
         self.bundles = Bundles(self._far or place, repository, is_far=self._far is not None)
         if self._far is not None:
             self._far.counts = self._counts
@@ -211,6 +217,12 @@ class FarArchives(abc.ABC):
         """Look at folders far away, at the top, so that nobody has to wait for it."""
         if self._far is not None:
             self._far.survey(folders)
+
+    def look_ahead(self) -> None:
+        """Begin to look at all archives far away, if they are few, for somebody will need them."""
+        far = self._far
+        if far is not None and far.are_few and far.known_archives() is None:
+            far.beside(lambda: self._survey(far, ()))
 
     def rest(self) -> None:
         """Wait until nothing is under way, so that the process can be forked."""

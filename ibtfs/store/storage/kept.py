@@ -8,8 +8,7 @@ from collections.abc import Callable, Hashable
 from types import TracebackType
 
 from ibtfs.store.storage.base import StoredObject
-
-Data = bytes | memoryview
+from ibtfs.store.storage.far import Data
 
 
 class Kept:

@@ -2,47 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import time
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
 
 from ibtfs.errors import IbtfsError, ObjectMissing
 from ibtfs.store import layout
 from ibtfs.store.index_cache import IndexCache
 from ibtfs.store.storage.background import Background
 from ibtfs.store.storage.base import ObjectToken, StoredObject
-from ibtfs.store.storage.far import FarPlace, Names
-from ibtfs.store.storage.kept import Data, Kept, PartlyKept
+from ibtfs.store.storage.far import INDEX_BYTES, Data, FarPlace, Names, Wanted
+from ibtfs.store.storage.kept import Kept, PartlyKept
 from ibtfs.store.storage.read_ahead import ReadAhead, Room
 from ibtfs.store.storage.remembered import Remembered
 
 IN_FLIGHT, SMALL_IN_FLIGHT = 32, 64
 END_BYTES = 64 << 10
 """So much of its end comes with an object: all of a manifest, and where frames of data lie."""
-INDEX_BYTES = 8 << 20
-"""An index is fetched whole up to this."""
 KEPT_BYTES = 32 << 20
 EXPECTED_BYTES = 64 << 20
 """Of indexes that are expected so many are fetched before anybody asks for them."""
 DOUBT_SECONDS = 5.0
 COPY_SECONDS = 7 * 24 * 3600.0
 """A copy that was fetched longer ago is fetched again: the stored one may have rotted."""
-
-
-class Wanted(NamedTuple):
-    """An object that never changes: what lies as *name* has *token* (and so this size).
-
-    *fetch* opens it, and gives all of it, or its end; *reopen* opens it.  Messages call it *shown*.
-    """
-
-    name: str
-    token: ObjectToken
-    fetch: Callable[[], tuple[StoredObject, Data]]
-    reopen: Callable[[], StoredObject]
-    shown: str = ""
 
 
 class Prefetching(Remembered):
@@ -54,7 +39,7 @@ class Prefetching(Remembered):
     """
 
     def __init__(self, place: FarPlace) -> None:
-        super().__init__(place, Background(IN_FLIGHT))
+        super().__init__(place, IN_FLIGHT)
         self.cache: IndexCache | None = None
         self.copy_seconds = COPY_SECONDS
         self.counts: Callable[[str], bool | None] = lambda _: None
@@ -185,7 +170,6 @@ class Prefetching(Remembered):
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """Fetch lasting objects that will be asked for, beside, many at once."""
-        self.require_process()
         left = EXPECTED_BYTES
         for one in wanted:
             known = self._kept.get((one.name, one.token)) is not None
@@ -221,7 +205,6 @@ class Prefetching(Remembered):
 
     def _wait(self, name: str) -> None:
         """Wait for what is under way; what has not begun is not waited for."""
-        self.require_process()
         with self._lock:
             future = self._under_way.get(name)
         if future is None:
@@ -232,13 +215,22 @@ class Prefetching(Remembered):
         else:
             future.exception()
 
+    def beside(self, work: Callable[[], None]) -> None:
+        """Have *work* done beside; whoever needs what it did not do is told why."""
+
+        def done() -> None:
+            with contextlib.suppress(IbtfsError):
+                work()
+
+        self._background.submit(done)
+
     def rest(self) -> None:
         """Wait until nothing is under way, so that the process can be forked."""
         self._background.rest()
         self._reading.rest()
 
-    def _forget_parent(self) -> None:
-        super()._forget_parent()
+    def _begin_forked(self) -> None:
+        super()._begin_forked()
         self._under_way = {}
 
     def fetch(self, names: Iterable[str]) -> None:

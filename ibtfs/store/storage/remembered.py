@@ -20,9 +20,8 @@ from ibtfs.errors import IbtfsError
 from ibtfs.store import layout
 from ibtfs.store.storage.background import Background
 from ibtfs.store.storage.base import ObjectToken, is_unfinished
-from ibtfs.store.storage.far import BELOW, FarPlace, Names
+from ibtfs.store.storage.far import BELOW, RECENT_SECONDS, FarPlace, Names
 
-RECENT_SECONDS = 5.0
 FEW = 256
 _NONE: Names = {}
 
@@ -40,10 +39,10 @@ class _Listed(NamedTuple):
 
 
 class Remembered:
-    """The names in *place*; threads may share it.  What can wait is done in *background*."""
+    """The names in *place*; threads may share it.  What can wait is done by *threads* beside."""
 
-    def __init__(self, place: FarPlace, background: Background) -> None:
-        self._place, self._background = place, background
+    def __init__(self, place: FarPlace, threads: int) -> None:
+        self._place, self._background = place, Background(threads, self._begin_forked)
         self._lock = threading.Lock()
         self._archives: dict[str, Names] = {}
         self._tops: dict[str, _Listed] = {}
@@ -51,12 +50,8 @@ class Remembered:
         self._complete, self._unsure = 0.0, set[str]()
         # when all archives were asked for; those of which is not known what lies in them by now
 
-    def require_process(self) -> None:
+    def _begin_forked(self) -> None:
         """Begin anew in a process that was forked: what was under way is nobody's."""
-        if self._background.is_forked():
-            self._forget_parent()
-
-    def _forget_parent(self) -> None:
         self._looking = None
 
     def survey(self, folders: Sequence[str]) -> dict[str, Names]:
@@ -96,7 +91,6 @@ class Remembered:
         known, now = self._tops.get(folder), time.monotonic()
         if known is None or now - known.asked > seconds:
             return self.survey([folder])[folder]
-        self.require_process()
         if now - known.asked > RECENT_SECONDS and self._looking is None:
             self._looking = self._background.submit(functools.partial(self._look, folder))
         return known.names

@@ -27,7 +27,7 @@ from tests.support.repositories import back_up, create, reopened, restored_tree,
 from tests.support.views import viewed_tree
 
 GENERATIONS = 7
-EXAMPLES = 4
+EXAMPLES = 2
 PLAYED = ["as it is", "short chains", "few states, small pages", "little memory", "small archives",
           "all"]  # fmt: skip
 

@@ -98,7 +98,7 @@ def test_killed_before_each_change(scene: Scene) -> None:
     died, changes = purge_and_die(copy_of(scene, 0), 10_000)
     assert not died
     assert changes > 20
-    with_it, without_it = 0, 0
+    with_it, without_it, needles = 0, 0, scene.needles()
     for after in range(changes):
         trial = copy_of(scene, after + 1)
         died, _ = purge_and_die(trial, after)
@@ -114,7 +114,7 @@ def test_killed_before_each_change(scene: Scene) -> None:
             assert secrets in (set(), everything), after
             with_it, without_it = with_it + bool(secrets), without_it + (not secrets)
         trial.purge(*trial.names)
-        trial.assert_is_purged()
+        trial.assert_is_purged(needles)
         tags = [
             trial.repository.points.tags(p.id)
             for p in reopened(trial.repository).points.all().points

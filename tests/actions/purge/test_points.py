@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ibtfs.actions import alone
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.actions.purge.run import PurgeOptions, PurgeResult, look, purge, renewed_id
@@ -314,7 +315,10 @@ def test_what_runs_left_behind_goes(
     assert leaks(repository, needles) == []
 
 
-def test_it_waits_for_backups(source: Path, repository: Repository, backup_of: Backup) -> None:
+def test_it_waits_for_backups(
+    source: Path, repository: Repository, backup_of: Backup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alone, "AGAIN_SECONDS", float("inf"))  # the limit counts, all the same
     (source / "secret").write_bytes(SECRET)
     backup_of(source)
     with reopened(repository).lock(SHARED), pytest.raises(RepositoryLocked):

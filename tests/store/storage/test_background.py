@@ -74,15 +74,16 @@ def test_threads_end_and_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_process_that_was_forked_begins_anew() -> None:
-    background, go = Background(1), threading.Event()
+    forked, go = list[int](), threading.Event()
+    background = Background(1, lambda: forked.append(1))
     waiting = background.submit(lambda: go.wait(30))
     child = os.fork()
     if child == 0:
-        os._exit(0 if background.submit(lambda: 5).result(30) == 5 else 1)
+        os._exit(0 if forked == [1] and background.submit(lambda: 5).result(30) == 5 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     go.set()
     assert waiting.result(30)
-    assert not background.is_forked()
+    assert forked == []
 
 
 def test_at_once_means_at_the_same_time_and_the_first_failure_is_told() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -60,6 +61,8 @@ def test_what_was_begun_under_a_broken_lease_is_not_finished(storage: FolderStor
     lease = storage.lease("locks/l", "0a1b2c3d")
     upload = storage.put("points/p")
     upload.write(b"x")
+    while not storage.list("points", unfinished=True):
+        time.sleep(0.01)  # what is sent may be on its way
     storage.drop_unfinished("0a1b2c3d")
     with pytest.raises(LockLost), upload:
         upload.finish()
