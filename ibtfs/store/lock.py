@@ -214,6 +214,12 @@ def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def may_remove(name: str) -> bool:
+    """Whether whoever holds the lock *name* may remove files of archives, or replace them."""
+    holder = parse_holder(name)
+    return holder is None or holder.kind != SHARED
+
+
 def parse_holder(name: str) -> Holder | None:
     """What the name of a lock says; None if it is not one."""
     match = _NAME.match(name)

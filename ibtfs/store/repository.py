@@ -26,7 +26,7 @@ from ibtfs.store.archives.readers import Readers
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.index_cache import IndexCache
-from ibtfs.store.lock import Lock
+from ibtfs.store.lock import Lock, may_remove
 from ibtfs.store.points import Points
 from ibtfs.store.settling import settle
 from ibtfs.store.storage.address import is_remote, without_password
@@ -230,12 +230,15 @@ class Repository(ArchiveLists):
     def drop_replaced(self) -> None:
         """Let go of files of archives that were removed or replaced, to be called now and then.
 
-        As long as nobody has worked here since the last time it costs one look at a folder.
+        As long as nobody has worked here since the last time it costs one look at a folder; far
+        away also while only backups do, which replace nothing.
         """
         worked_ns = self.storage.changed_ns(layout.LOCKS)
         if worked_ns == self._worked_ns:
             return
         at_work = self.storage.list(layout.LOCKS)
+        if self.is_far:
+            at_work = list(filter(may_remove, at_work))
         self._readers.drop_removed()
         self._worked_ns = 0 if at_work else worked_ns
 

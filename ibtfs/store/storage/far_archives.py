@@ -17,6 +17,9 @@ from ibtfs.store.storage.bundle import name_of
 from ibtfs.store.storage.bundles import Bundles
 from ibtfs.store.storage.far import BELOW, INDEX_BYTES, RECENT_SECONDS, Wanted, is_far_place
 
+MANY = 64
+"""To look at so many archives all are looked at."""
+
 if TYPE_CHECKING:
     from ibtfs.store.storage.prefetching import Prefetching
 
@@ -149,6 +152,8 @@ class FarArchives(abc.ABC):
     def list_again(self, archive_ids: Iterable[str]) -> None:
         """Have what is remembered of archives be what lies there now."""
         if self._far is not None and (folders := list(map(layout.archive, archive_ids))):
+            if len(folders) >= MANY:  # one listing tells of all, and by it copies go
+                folders = [f"{layout.ARCHIVES}{BELOW}"]
             # what was put together is in the bundle before it leaves the folder
             found = self._far.survey([*folders, layout.BUNDLES])
             self.bundles.look_by(found[layout.BUNDLES])

@@ -159,7 +159,7 @@ def test_room_of_who_reads_no_more_is_for_others() -> None:
 
 
 def test_those_who_read_at_the_same_time_take_nothing_from_each_other() -> None:
-    room, background = Room(2 * AHEAD), Background(4)
+    room, background = Room(8 * PIECE), Background(4)
     objects = [Counted(DATA) for _ in range(8)]
     opened = [ReadAhead(one, background, room) for one in objects]
     for offset in range(0, len(DATA), MIB):
