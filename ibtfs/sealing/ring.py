@@ -8,9 +8,10 @@ tells damage from a wrong passphrase.  Every ring has a key of its own and a hig
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
@@ -20,6 +21,7 @@ from ibtfs.format.packing import pack, unpack_map
 from ibtfs.sealing.primitives import (
     KEY_SIZE,
     SIGNATURE_SIZE,
+    SIGNER_PUBLIC_SIZE,
     WRAP_OVERHEAD,
     NotAuthentic,
     Suite,
@@ -47,6 +49,9 @@ VERSION = 1
 RING_LIMIT = 1 << 20
 SLOTS_LIMIT = 64
 MASTER_ID_SIZE = 8
+TAG: Final = re.compile(r"[0-9a-f]{8}\Z")
+TAG_BYTES = 4
+ACCEPTED_SIZE = 16
 _HEAD = struct.Struct("<8sHHIIHH16s")  # magic, version, suite, number, body, slots, 0, repository
 _SIZE = struct.Struct("<H")
 _WRAP = KEY_SIZE + WRAP_OVERHEAD
@@ -63,6 +68,20 @@ class Master(NamedTuple):
     since: int
 
 
+class Writer(NamedTuple):
+    """A machine that makes backups of its *host* and can read nothing.
+
+    *name* is what its owner calls it, *public* the key that its signatures are verified by, *since*
+    as of masters.  *accepted* tells the points that count of one that may make none any more.
+    """
+
+    name: str
+    host: str
+    public: bytes
+    since: int
+    accepted: frozenset[bytes] | None = None
+
+
 class Label(NamedTuple):
     """What a ring knows of one of its slots: what the storage says of others does not count."""
 
@@ -77,7 +96,8 @@ class Secrets:
 
     *masters* by their ids, of which *current* seals what is written; *identity* makes digests and
     names, *owner* is the seed of who signs; both stay for the life of the repository.  *slots* are
-    those that may open it, by their ids.  *config* is the digest of its configuration.
+    those that may open it, by their ids.  *config* is the digest of its configuration.  *writers*
+    are the machines that may make backups and read nothing, by their tags.
     """
 
     masters: Mapping[bytes, Master]
@@ -86,6 +106,7 @@ class Secrets:
     owner: bytes
     slots: Mapping[bytes, Label]
     config: bytes
+    writers: Mapping[str, Writer] = field(default_factory=dict)
 
 
 class Sealed(NamedTuple):
@@ -186,6 +207,10 @@ def open_ring(ring: Sealed, opened: Opened, where: str) -> Secrets:
 
 
 def _values(secrets: Secrets) -> dict[str, Any]:
+    writers = {
+        tag: (*one[:4], None if one.accepted is None else b"".join(sorted(one.accepted)))
+        for tag, one in secrets.writers.items()
+    }
     return {
         "masters": {name: tuple(master) for name, master in secrets.masters.items()},
         "current": secrets.current,
@@ -193,11 +218,13 @@ def _values(secrets: Secrets) -> dict[str, Any]:
         "owner": secrets.owner,
         "slots": {name: tuple(label) for name, label in secrets.slots.items()},
         "config": secrets.config,
+        **({"writers": writers} if writers else {}),
     }
 
 
 def _decode(values: Mapping[str, Any], where: str) -> Secrets:
     masters, slots = values.get("masters"), values.get("slots")
+    writers = values.get("writers", {})
     single = [values.get(name) for name in ("identity", "owner", "config")]
     right = (
         isinstance(masters, Mapping)
@@ -207,6 +234,8 @@ def _decode(values: Mapping[str, Any], where: str) -> Secrets:
         and values["current"] in masters
         and all(_is_master(name, value) for name, value in masters.items())
         and all(_is_label(name, value) for name, value in slots.items())
+        and isinstance(writers, Mapping)
+        and all(_is_writer(tag, value) for tag, value in writers.items())
     )
     if not right:
         raise FormatDamaged(f"{where}: secrets that are not what they may be")
@@ -214,6 +243,7 @@ def _decode(values: Mapping[str, Any], where: str) -> Secrets:
         {name: Master(*value) for name, value in values["masters"].items()},
         values["current"], values["identity"], values["owner"],
         {name: Label(*value) for name, value in values["slots"].items()}, values["config"],
+        {tag: _writer(value) for tag, value in writers.items()},
     )  # fmt: skip
 
 
@@ -241,3 +271,24 @@ def _is_label(name: Any, value: Any) -> bool:
         and len(value[1]) <= LABEL_LIMIT
         and _is_bytes(value[2], KEY_SIZE)
     )
+
+
+def _is_writer(tag: Any, value: Any) -> bool:
+    return (
+        type(tag) is str
+        and TAG.match(tag) is not None
+        and type(value) is tuple
+        and list(map(type, value[:4])) == [str, str, bytes, int]
+        and len(value) == 5
+        and len(value[2]) == SIGNER_PUBLIC_SIZE
+        and (value[4] is None or (type(value[4]) is bytes and not len(value[4]) % ACCEPTED_SIZE))
+    )
+
+
+def _writer(value: tuple[Any, ...]) -> Writer:
+    name, host, public, since, marks = value
+    if marks is None:
+        return Writer(name, host, public, since)
+    starts = range(0, len(marks), ACCEPTED_SIZE)
+    found = frozenset(marks[first : first + ACCEPTED_SIZE] for first in starts)
+    return Writer(name, host, public, since, found)

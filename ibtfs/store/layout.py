@@ -56,6 +56,15 @@ def run_of(archive_id: str) -> str:
     return archive_id.rpartition(".")[0]
 
 
+def run_of_object(name: str) -> str:
+    """The run that made the object *name*: a manifest, or in an archive; empty if it is neither."""
+    archive_id = archive_of(name)
+    if archive_id:
+        return run_of(archive_id)
+    top, _, point_id = name.partition("/")
+    return point_id if top == POINTS else ""
+
+
 def archive_of(name: str) -> str:
     """The archive in whose folder the object *name* lies; empty if it lies in none."""
     top, _, rest = name.partition("/")

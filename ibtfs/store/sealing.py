@@ -10,7 +10,7 @@ from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged, WrongKey
 from ibtfs.format.config import Config
-from ibtfs.sealing.keys import SealedKeys
+from ibtfs.sealing.keys import Places, SealedKeys
 from ibtfs.sealing.names import SealedNames, Speaking
 from ibtfs.sealing.primitives import KEY_SIZE, Suite, signer_public
 from ibtfs.sealing.ring import MASTER_ID_SIZE, Label, Master, Secrets, public_digest
@@ -22,6 +22,7 @@ from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.unlocking import UnlockedKeys
 
 SUITE = Suite.AES_256_GCM
+PLACES = Places(layout.key_owner, layout.run_of_object)
 SPEAKING = Speaking((layout.COPIED, layout.FORGOTTEN), layout.ARCHIVES, layout.REMOVED, layout.TAGS)
 
 
@@ -96,5 +97,5 @@ def slot_for(secret: Secret, owner: bytes, repository: bytes, stretching: Stretc
 
 def unlocked_by(repository: bytes, secrets: Secrets, suite: Suite) -> UnlockedKeys:
     """The keys and names that *secrets* make."""
-    keys = SealedKeys(repository, secrets, suite, layout.key_owner)
+    keys = SealedKeys(repository, secrets, suite, PLACES)
     return UnlockedKeys(keys, SealedNames(keys, SPEAKING))

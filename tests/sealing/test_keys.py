@@ -12,7 +12,7 @@ from ibtfs.sealing.frames import SealedFrames
 from ibtfs.sealing.keys import SealedKeys
 from ibtfs.sealing.primitives import Suite
 from ibtfs.sealing.ring import Master, Secrets
-from ibtfs.store.layout import key_owner
+from ibtfs.store.sealing import PLACES
 
 REPOSITORY = bytes(range(16))
 HERE = Address(SMALL, 0, 6)
@@ -26,7 +26,7 @@ def keys_of(
 ) -> SealedKeys:  # fmt: skip
     known = {name: Master(name * 4, 1_790_000_000) for name in masters}
     secrets = Secrets(known, current, identity, b"w" * 32, {}, bytes(32))
-    return SealedKeys(repository, secrets, suite, key_owner)
+    return SealedKeys(repository, secrets, suite, PLACES)
 
 
 def sealed(frames: SealedFrames) -> bytes:
@@ -81,6 +81,8 @@ def test_what_a_former_master_sealed_is_read() -> None:
     [
         (b"", FormatDamaged, "is not sealed, and the repository is"),
         (b"\2\1" + NEW, UnsupportedFormat, "in a way that is not known"),
+        (b"\3\1" + NEW, UnsupportedFormat, "in a way that is not known"),
+        (b"\4\1" + NEW, UnsupportedFormat, "in a way that is not known"),
         (b"\1\1" + NEW + b"\0", UnsupportedFormat, "in a way that is not known"),
         (b"\1\1" + NEW[:7], UnsupportedFormat, "in a way that is not known"),
         (b"\1\3" + NEW, UnsupportedFormat, "by an unknown cipher"),

@@ -53,7 +53,7 @@ class FrameFileReader:
             raise FormatDamaged(f"{self.name}: a frame table beyond the limits of the format")
         offset, size, before = trailer
         data = stored.read(offset - before, before + size)
-        self.frames = keys.frames(name, data[:before])
+        self.frames = keys.frames(name, data[:before], self.generation)
         where = f"{self.name}: frame table"
         raw = self.frames.decode(Address(TABLE, offset, 1), data[before:], where).raw
         self.tables = decode_table(raw, end, self.generation, where)

@@ -168,7 +168,19 @@ class ArchiveReader:
         header = IndexHeader.decode(bodies[0], where)
         if header.archives[0] != self.id:
             raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
+        may_refer = self.file(layout.INDEX).frames.may_refer
+        if not all(may_refer(name) for name in header.archives if name):
+            raise FormatDamaged(f"{where}: leads to what others stored, and its machine may not")
         return header
+
+    @property
+    def author(self) -> str:
+        """What tells the machine that made it and can read nothing, if one did.
+
+        Raises ObjectMissing, FormatDamaged.
+        """
+        author = self.file(layout.INDEX).frames.author
+        return author.tag if author else ""
 
     def _bodies(self, kind: str, stream: int, number: int) -> tuple[int, tuple[bytes | None, ...]]:
         """The first number, and the bodies, of the frame that holds record *number*."""

@@ -42,9 +42,10 @@ class FileRewriter:
         generation: int = 0,
     ) -> None:
         self._before, self._codec, self._repository = old, codec, keys.repository
-        self._frames = keys.new_frames(name) if old is None else old.frames
         self._tables: dict[int, StreamTable] = {}
         self._generation = generation or self._old.generation + 1
+        before = None if old is None else old.frames
+        self._frames = keys.later_frames(name, before, self._generation)
         self._upload = storage.put(f"{name}.{self._generation}")
 
     @property
