@@ -22,7 +22,8 @@ ORDER = {
     "": ("errors", "format", "sealing", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
         "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
-        "lock points damage_notes keyring unlocking",
+        "lock points damage_notes keyring",
+        "own_runs", "unlocking",
         "repository", "sealing point_lists copied_points", "pins contents absent_points protection",
         "trees",
         "leftovers writing removal", "mending",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
 
-from ibtfs.cli.cache_folder import is_private
 from ibtfs.cli.exit_codes import ALARMED
 from ibtfs.cli.output import complain
+from ibtfs.cli.state_folder import state_folder
 
 if TYPE_CHECKING:
     from ibtfs.store.repository import Repository
@@ -22,8 +21,8 @@ def watch_over(repository: Repository) -> None:
     was to be there.
     """
     folder = state_folder(make=repository.config.is_sealed)
-    if not folder:
-        return
+    if not folder or repository.own is not None:
+        return  # who can read nothing cannot compare it
     from ibtfs.store.pins import Pins, Watch
 
     pins = Pins(folder)
@@ -75,18 +74,3 @@ def accept_unsealed(root: bytes) -> None:
     folder = state_folder(make=False)
     if folder:
         Pins(folder).drop_place(root)
-
-
-def state_folder(*, make: bool) -> bytes:
-    """The folder of what is remembered of repositories; empty if there can be none."""
-    base = os.fsencode(os.environ.get("XDG_STATE_HOME", ""))
-    if not os.path.isabs(base):  # as its specification says
-        base = os.path.expanduser(b"~/.local/state")
-    folder = os.path.realpath(os.path.join(base, b"ibtfs"))
-    home = os.path.expanduser(b"~")
-    if make and os.path.isabs(base) and (os.path.isdir(base) or os.path.isdir(home)):
-        try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-        except OSError:
-            return b""
-    return folder if is_private(folder) else b""

@@ -31,6 +31,15 @@ class Speaking(NamedTuple):
     file: str
     tags: str
 
+    def is_marked(self, folder: str, base: str) -> bool:
+        """Whether an object *base* in *folder* gets a mark."""
+        is_file = folder.startswith(f"{self.above}/") and base == self.file
+        return folder in self.folders or is_file
+
+    def has_tags(self, folder: str) -> bool:
+        """Whether the names in *folder* are words."""
+        return folder.startswith(f"{self.tags}/")
+
 
 class SealedNames:
     """How the names of the repository with these *keys* that are *speaking* are stored.
@@ -44,16 +53,16 @@ class SealedNames:
     def stored(self, name: str) -> str:
         """*name* as it is stored when it is new.  Raises UsageError of a tag that is too long."""
         folder, _, base = name.rpartition("/")
-        if self._is_marked(folder, base):
+        if self._speaking.is_marked(folder, base):
             return f"{name}.{self._keys.mark(name)}"
-        if self._has_tags(folder):
+        if self._speaking.has_tags(folder):
             return f"{folder}/{self._hidden(folder, base)}"
         return name
 
     def all_stored(self, name: str) -> list[str]:
         """All that may be stored for *name*, the newest way first."""
         folder, _, base = name.rpartition("/")
-        if not self._is_marked(folder, base):
+        if not self._speaking.is_marked(folder, base):
             return [self.stored(name)]
         newest = self.stored(name)
         others = (f"{name}.{mark}" for mark in self._keys.marks(name))
@@ -61,7 +70,7 @@ class SealedNames:
 
     def meant(self, folder: str, stored: str) -> str:
         """The name that an object stored in *folder* has; empty if nobody with a key made it."""
-        if self._has_tags(folder):
+        if self._speaking.has_tags(folder):
             return self._revealed(folder, stored)
         base, _, mark = stored.rpartition(".")
         speaking = self._speaking
@@ -72,14 +81,6 @@ class SealedNames:
             is_right = base == speaking.file and self._keys.is_mark(mark, f"{folder}/{base}")
             return base if is_right else ""
         return stored
-
-    def _is_marked(self, folder: str, base: str) -> bool:
-        speaking = self._speaking
-        is_file = folder.startswith(f"{speaking.above}/") and base == speaking.file
-        return folder in speaking.folders or is_file
-
-    def _has_tags(self, folder: str) -> bool:
-        return folder.startswith(f"{self._speaking.tags}/")
 
     def _hidden(self, folder: str, tag: str) -> str:
         text = tag.encode("utf-8", "surrogateescape")

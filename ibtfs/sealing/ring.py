@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
-from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.errors import FormatDamaged, LimitExceeded, UnsupportedFormat
 from ibtfs.format.packing import pack, unpack_map
 from ibtfs.sealing.primitives import (
     KEY_SIZE,
@@ -47,6 +47,7 @@ from ibtfs.sealing.slots import (
 MAGIC: Final = b"ibtfsK\r\n"
 VERSION = 1
 RING_LIMIT = 1 << 20
+"""So many bytes a ring has at most."""
 SLOTS_LIMIT = 64
 MASTER_ID_SIZE = 8
 TAG: Final = re.compile(r"[0-9a-f]{8}\Z")
@@ -130,7 +131,10 @@ def public_digest(slot: Slot) -> bytes:
 def encode_ring(
     secrets: Secrets, slots: Sequence[Slot], *, repository: bytes, number: int, suite: Suite
 ) -> bytes:
-    """A ring for *slots*, all of which *secrets* know; with a key of its own each time."""
+    """A ring for *slots*, all of which *secrets* know; with a key of its own each time.
+
+    Raises LimitExceeded.
+    """
     key = os.urandom(KEY_SIZE)
     plain = _padded(pack(_values(secrets)))
     heads = []
@@ -145,6 +149,8 @@ def encode_ring(
     before = fixed + b"".join(heads)
     signed = before + encrypt_once(suite, key, plain, before)
     data = signed + sign(secrets.owner, _SIGNED + signed)
+    if len(data) + _CHECKSUM > RING_LIMIT:
+        raise LimitExceeded(f"The keys would be {len(data)} bytes")
     return data + blake3(data).digest(_CHECKSUM)
 
 

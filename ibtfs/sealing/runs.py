@@ -1,9 +1,9 @@
 """Runs of machines that only write: their ids, the keys of their archives, and who can open them.
 
-Such a run has a random key, from which those of all that it makes come.  Its id ends with the tag
-of its machine and with what commits to that key: so whatever names the run, or an archive of it,
-names its key, and nobody can put something else in the place of what it made.  The key goes with
-each object, wrapped for readers, and is forgotten when the run ends.
+Such a run has a random key, from which those of all that it makes come.  Its id ends with what
+commits to that key, and with the tag of its machine: so whatever names the run, or an archive of
+it, names its key, and nobody can put something else in the place of what it made.  The key goes
+with each object, wrapped for readers, and is forgotten when the run ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ibtfs.sealing.primitives import (
 
 COMMITMENT_SIZE = 16
 WRAPPED_SIZE = KEY_SIZE + WRAP_OVERHEAD
-_RUN = re.compile(r"([0-9]{8}T[0-9]{6}Z_([0-9a-f]{8}))([0-9a-f]{32})\Z")
+_RUN = re.compile(r"([0-9]{8}T[0-9]{6}Z)_([0-9a-f]{32})([0-9a-f]{8})\Z")
 _INFO: Final = b"ibtfs 2026 run\0"
 
 
@@ -40,19 +40,18 @@ class Run(NamedTuple):
 def tag_of(run_id: str) -> str:
     """The tag in the id of a run; empty if it is not that of a machine that only writes."""
     found = _RUN.match(run_id)
-    return found[2] if found else ""
+    return found[3] if found else ""
 
 
 def begin_run(repository: bytes, second: str, tag: str) -> Run:
     """A new run of the machine with this *tag*; *second* is when it begins, as ids have it."""
-    key, head = os.urandom(KEY_SIZE), f"{second}_{tag}"
-    return Run(head + _commitment(repository, head, key), tag, key)
+    key = os.urandom(KEY_SIZE)
+    return Run(f"{second}_{_commitment(repository, second, tag, key)}{tag}", tag, key)
 
 
-def _commitment(repository: bytes, head: str, key: bytes) -> str:
-    return tree.derive(
-        tree.COMMITMENT, key, repository, head.encode(), size=COMMITMENT_SIZE
-    ).hex()  # fmt: skip
+def _commitment(repository: bytes, second: str, tag: str, key: bytes) -> str:
+    parts = (repository, second.encode(), tag.encode())
+    return tree.derive(tree.COMMITMENT, key, *parts, size=COMMITMENT_SIZE).hex()
 
 
 def reader_seed(master: bytes, repository: bytes) -> bytes:
@@ -76,9 +75,10 @@ def unwrap_run(run_id: str, wrapped: bytes, seed: bytes, repository: bytes) -> R
     if found is None or len(wrapped) != WRAPPED_SIZE:
         raise NotAuthentic
     key = unwrap(seed, wrapped, _INFO + repository + run_id.encode())
-    if len(key) != KEY_SIZE or _commitment(repository, found[1], key) != found[3]:
+    second, commitment, tag = found.groups()
+    if len(key) != KEY_SIZE or _commitment(repository, second, tag, key) != commitment:
         raise NotAuthentic
-    return Run(run_id, found[2], key)
+    return Run(run_id, tag, key)
 
 
 def key_of_owner(run: Run, repository: bytes, owner: str) -> bytes:

@@ -21,6 +21,7 @@ from ibtfs.format.packing import pack, unpack_map
 from ibtfs.sealing import tree
 from ibtfs.sealing.authored import AuthoredFrames, Hand, signed_of
 from ibtfs.sealing.keys import PUBLIC_MODE, Places
+from ibtfs.sealing.names import Speaking
 from ibtfs.sealing.primitives import KEY_SIZE, READER_PUBLIC_SIZE, Suite
 from ibtfs.sealing.ring import MASTER_ID_SIZE, TAG
 from ibtfs.sealing.runs import Run, begin_run, key_of_owner, wrap_run
@@ -141,3 +142,33 @@ class WriterKeys:
     def later_frames(self, name: str, frames: Frames | None, generation: int) -> Frames:
         """As Keys says."""
         raise RepositoryError(f"{name}: this machine makes backups, and nothing else")
+
+
+class WriterNames:
+    """How names that are *speaking* are stored, as Names says, for who can make none of them.
+
+    What says that an archive was removed is believed: it could not be told from what somebody else
+    put there, and what is built upon that archive might be lost.
+    """
+
+    def __init__(self, speaking: Speaking) -> None:
+        self._speaking = speaking
+
+    def stored(self, name: str) -> str:
+        """As Names says.  Raises RepositoryError."""
+        folder, _, base = name.rpartition("/")
+        if self._speaking.is_marked(folder, base) or self._speaking.has_tags(folder):
+            raise RepositoryError(f"{name}: this machine makes backups, and nothing else")
+        return name
+
+    def all_stored(self, name: str) -> list[str]:
+        """As Names says.  Raises RepositoryError."""
+        return [self.stored(name)]
+
+    def meant(self, folder: str, stored: str) -> str:
+        """As Names says."""
+        speaking = self._speaking
+        if folder in speaking.folders or speaking.has_tags(folder):
+            return ""
+        is_mark = folder.startswith(f"{speaking.above}/") and stored.startswith(f"{speaking.file}.")
+        return speaking.file if is_mark else stored

@@ -10,6 +10,8 @@ from contextlib import suppress
 
 from blake3 import blake3
 
+from ibtfs.errors import StorageFailed
+
 DIGEST_SIZE = 32
 LIMIT = 1 << 30
 """Bytes, at most."""
@@ -23,6 +25,21 @@ def is_there(path: str) -> bool:
 def real_path(path: bytes) -> bytes:
     """*path* without links, as far as it is there."""
     return os.path.realpath(path)
+
+
+def private_folder(above: bytes, name: str) -> bytes:
+    """The folder *name* in the folder *above*, made if it is missing, closed to others.
+
+    Raises StorageFailed.
+    """
+    folder = above + b"/" + os.fsencode(name)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if os.stat(folder).st_mode & 0o077:
+            os.chmod(folder, 0o700)
+    except OSError as error:
+        raise StorageFailed(f"{os.fsdecode(folder)!r} cannot be made: {error.strerror}") from error
+    return folder
 
 
 def read_body(path: str) -> memoryview | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -110,6 +110,12 @@ class Points:
         """Forget the manifests that were read."""
         self._read.clear()
 
+    def tidy(self, note: Callable[[str], None]) -> None:
+        """Forget what this machine kept of what is gone, if it keeps anything; a *note* of losses.
+
+        Raises StorageFailed.
+        """
+
     def remember(self) -> None:
         """Keep a copy of the manifests that were read, where there is a folder for it."""
         if self._copies is not None:
@@ -146,6 +152,15 @@ class Points:
             for point in points
         ]
         return PointList(points, damaged)
+
+    def of_writer(self, tag: str) -> list[str]:
+        """The ids of the points that count of a machine that only writes, also hidden ones."""
+        found = []
+        for point_id in self.ids():
+            with suppress(IntegrityError, PointNotFound):
+                if self.get(point_id).writer == tag:
+                    found.append(point_id)
+        return found
 
     def has(self, point_id: str) -> bool:
         """Whether the manifest is still there; so it is where that cannot be told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Collection, Container, Iterable, Mapping
 
@@ -26,7 +27,7 @@ from ibtfs.store.archives.readers import Readers
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.lock import Lock
-from ibtfs.store.points import Points
+from ibtfs.store.own_runs import points_of, reader_of
 from ibtfs.store.storage.address import is_remote
 from ibtfs.store.storage.base import TOKEN_DIGITS, FolderStorage, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
@@ -43,7 +44,8 @@ class Repository:
 
     *id* are its 16 bytes, *config* is what it says of itself, *points* are its backup points,
     *damage* the notes of what is damaged, *cache* holds what was read, within *cache_bytes*.
-    *storage* and *keys* are for the rooms of this layer; it lies at the *place* given.
+    *storage* and *keys* are for the rooms of this layer; it lies at the *place* given.  *own* is
+    all that a machine which only writes knows of it.
     """
 
     def __init__(
@@ -62,9 +64,10 @@ class Repository:
         self.storage = storage = BundledStorage(place, config.id)
         self.config, self.id = config, config.id
         self.cache = ByteCache(cache_bytes)
-        self.points = Points(storage, config, self.keys, cache_folder)
+        self.own = own = self.unlocked.own
+        self.points = points_of(storage, config, self.keys, own, cache_folder)
         self.damage = DamageNotes(storage, self.keys, Codec(config.level))
-        self._readers = Readers(storage, self.keys, self.cache)
+        self._readers = Readers(functools.partial(reader_of, storage, self.keys, own, self.cache))
         self._worked_ns = 0
 
     @classmethod
@@ -253,6 +256,8 @@ class Repository:
         """As :meth:`index_generations`, with the generations of all files of each archive."""
         names = filter(is_archive_id, self.storage.list(layout.ARCHIVES))
         wanted = [name for name in names if name not in known]
+        if self.own is not None:
+            return self.own.as_made(self.storage, wanted)
         found = all_generations(self.storage, wanted)
         return {name: files for name, files in found if layout.INDEX in files}
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from ibtfs.errors import WrongKey
 from ibtfs.format.config import Config
 from ibtfs.format.keys import Keys
+from ibtfs.store.own_runs import OwnRuns
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.renamed import Names
 
@@ -19,7 +20,8 @@ class UnlockedKeys(NamedTuple):
     """The *keys* of a repository, and how its *names* are stored, if that differs from them.
 
     *refusal* is why nothing may be written by them; empty if it may be.  *number* is that of their
-    state, which only grows; *damaged* is what of it cannot be read, by object.
+    state, which only grows; *damaged* is what of it cannot be read, by object.  *own* is what a
+    machine that only writes keeps of its runs: it reads nothing else.
     """
 
     keys: Keys
@@ -27,6 +29,7 @@ class UnlockedKeys(NamedTuple):
     refusal: str = ""
     number: int = 0
     damaged: Mapping[str, str] = {}
+    own: OwnRuns | None = None
 
 
 Unlock = Callable[[FolderStorage, Config, bytes], "UnlockedKeys | None"]

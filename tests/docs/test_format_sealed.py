@@ -74,7 +74,7 @@ def test_contexts_of_the_tree() -> None:
     ("words", "value"),
     [
         ("is above {}.", point.OWN_NUMBER_LIMIT),
-        ("commitment is told in {} lower", 2 * runs.COMMITMENT_SIZE),
+        ("the commitment in {} lower", 2 * runs.COMMITMENT_SIZE),
         ("its *tag*, {} lower", 2 * ring.TAG_BYTES),
         ("n is {} at least", sealed.LEAST_SIZE),
         ("So 257 becomes {}", sealed.padded_size(257)),

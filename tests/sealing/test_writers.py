@@ -96,8 +96,9 @@ def test_it_is_opened_where_it_was_made_alone() -> None:
     name = f"archives/{run}.0/data"
     frames = keys.new_frames(name)
     data = sealed(frames)
+    digit = "1" if run[17] == "0" else "0"
     for other in (f"archives/{run}.1/data", f"archives/{run}.0/index", f"points/{run}",
-                  f"archives/{run[:-1]}{'1' if run[-1] == '0' else '0'}.0/data", "points/one",
+                  f"archives/{run[:17]}{digit}{run[18:]}.0/data", "points/one",
                   f"archives/{run.replace('0a0b0c0d', '1a1b1c1d')}.0/data", f"tags/{run}/x",
                   f"archives/{run.replace(SECOND, '20261129T072335Z')}.0/data"):  # fmt: skip
         assert not is_read(readers(), other, frames.envelope, data), other
@@ -174,7 +175,13 @@ def test_an_archive_leads_to_those_of_its_machine_alone() -> None:
                               one.new_frames(f"archives/{later}.0/index").envelope)  # fmt: skip
     assert frames.may_refer(f"{mine}.0")
     assert frames.may_refer(f"{later}.3")
-    for archive in (f"{theirs}.0", "20261129T072334Z_0123456789.0", f"{SECOND}_0a0b0c0d.0", ""):
+    for archive in (
+        f"{theirs}.0",
+        "20261129T072334Z_0123456789.0",
+        f"{SECOND}_0a0b0c0d.0",
+        "0a0b0c0d",
+        "",
+    ):
         assert not frames.may_refer(archive)
     assert readers().new_frames(f"archives/{later}.0/index").may_refer(f"{theirs}.0")
 
@@ -246,7 +253,7 @@ def test_one_that_was_revoked_keeps_what_was_accepted() -> None:
 def test_it_makes_nothing_but_its_run() -> None:
     keys = writer()
     with pytest.raises(RepositoryError):
-        keys.new_frames(f"points/{SECOND}_0a0b0c0d" + "0" * 32)
+        keys.new_frames(f"points/{SECOND}_" + "0" * 32 + "0a0b0c0d")
     first = keys.begin_run(SECOND)
     keys.begin_run(SECOND)
     for name in (f"points/{first}", "lists/1.0123456789abcdef", "damaged/x",

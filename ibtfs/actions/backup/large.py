@@ -21,9 +21,10 @@ from ibtfs.actions.source.holes import Piece
 from ibtfs.errors import BaseDamaged, IntegrityError, SourceError
 from ibtfs.format.digests import SLAB, ZERO_SLAB
 from ibtfs.format.extents import HOLE, ZEROS
-from ibtfs.format.index import Reference
+from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.contents.slabs import SlabDigests, kept_of, load_slabs, read_slabs
 from ibtfs.store.writing.draft import Draft, Stored
+from ibtfs.store.writing.flatten import at_bound
 from ibtfs.store.writing.run import RunWriter
 
 ADOPTED_LIMIT = 32
@@ -84,7 +85,7 @@ class LargeFile:
     def _stored(self, ref: Reference) -> Stored | None:
         """A content to compare with, if this run may use it and its slabs can be told."""
         record = None if self.writer.is_open(ref) else self.writer.usable(ref)
-        if record is None:
+        if record is None or not self._may_be_base(record):
             return None
         if record.slabs >= 0:
             with contextlib.suppress(IntegrityError):
@@ -96,6 +97,10 @@ class LargeFile:
         except IntegrityError:
             return None
         return Stored(ref, record._replace(slabs=-1), slabs)
+
+    def _may_be_base(self, record: ContentRecord) -> bool:
+        """Whether a chain can end with a delta upon it: who reads no payload cannot put it anew."""
+        return self.writer.repository.own is None or not at_bound(record)
 
     def _begin_matching(self) -> None:
         self._end_matching()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
+    DATA_STREAMS,
     FLAG_RUNS,
     TABLE,
     TABLE_LIMIT,
@@ -228,3 +229,31 @@ class FrameFileWriter:
             self._upload.abort()
             if self.may_be_named:
                 self._storage.delete(self._upload.name)
+
+
+class KeptFileWriter(FrameFileWriter):
+    """A file of which *kept* is a copy that lacks the payloads: for who cannot read the file."""
+
+    def __init__(
+        self, storage: Storage, keys: Keys, name: str, codec: Codec,
+        pool: concurrent.futures.Executor, kept: FrameFileWriter,
+    ) -> None:  # fmt: skip
+        super().__init__(storage, keys, name, codec, pool)
+        self._kept = kept
+
+    def add(self, stream: int, start: int, count: int, raw: bytes) -> None:
+        """As FrameFileWriter says."""
+        super().add(stream, start, count, raw)
+        if stream not in DATA_STREAMS:
+            self._kept.add(stream, start, count, raw)
+
+    def finish(self) -> int:
+        """As FrameFileWriter says; the copy comes last."""
+        size = super().finish()
+        self._kept.finish()
+        return size
+
+    def abort(self) -> None:
+        """As FrameFileWriter says."""
+        super().abort()
+        self._kept.abort()

@@ -42,6 +42,8 @@ from ibtfs.store.cache import ByteCache
 from ibtfs.store.storage.base import Storage
 
 Value = TypeVar("Value")
+OWN_EPOCH_LIMIT = 1 << 31
+"""For machines that only write: who has all keys can still count on."""
 
 
 class ArchiveReader:
@@ -168,9 +170,11 @@ class ArchiveReader:
         header = IndexHeader.decode(bodies[0], where)
         if header.archives[0] != self.id:
             raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
-        may_refer = self.file(layout.INDEX).frames.may_refer
-        if not all(may_refer(name) for name in header.archives if name):
+        frames = self.file(layout.INDEX).frames
+        if not all(frames.may_refer(name) for name in header.archives if name):
             raise FormatDamaged(f"{where}: leads to what others stored, and its machine may not")
+        if frames.author is not None and header.epoch > OWN_EPOCH_LIMIT:
+            raise FormatDamaged(f"{where}: an epoch beyond those that its machine may give")
         return header
 
     @property
