@@ -147,13 +147,16 @@ def test_both_readers_know_names_notes_and_lists_of_a_sealed_repository_alike() 
     assert len(reader.keys.masters) == 2
 
 
-def test_the_independent_reader_takes_nothing_that_was_changed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("fixture", [SEALED, DATA / "repo-v1-writers"], ids=lambda path: path.name)
+def test_the_independent_reader_takes_nothing_that_was_changed(
+    fixture: Path, tmp_path: Path
+) -> None:
     with pytest.raises(PermissionError):
-        IndependentReader(str(SEALED), "wrong horse")
+        IndependentReader(str(fixture), "wrong horse")
     copy = tmp_path / "copy"
     for top in ("points", "keys"):
-        for name in sorted(os.listdir(SEALED / top)):
-            shutil.copytree(SEALED, copy)
+        for name in sorted(os.listdir(fixture / top)):
+            shutil.copytree(fixture, copy)
             path = copy / top / name
             data = bytearray(path.read_bytes())
             data[60] ^= 1

@@ -25,6 +25,7 @@ from blake3 import blake3
 from tests.support.independent_sealed import (
     NUMBERED,
     SealedKeys,
+    check_archives,
     expect,
     mark_of,
     open_sealed_frame,
@@ -144,6 +145,10 @@ def open_object(
         expect(padded(end) == len(data), "size of a sealed object")
         made = keys.object_key(name, data[OBJECT.size : begin])
         raw, frame_flags = open_sealed_frame(*made, stream, 0, 1, frame)
+        mode, signed = data[OBJECT.size], end - signature
+        keys.check_signature(name, mode, data[:signed], data[signed:end])
+        if mode != 1:
+            keys.check_own(name, unpack(raw))
     expect(frame_flags == 0, "flags of the frame of an object")
     return unpack(raw)
 
@@ -193,8 +198,10 @@ class ArchiveFile:
         expect(offset + size + TRAILER.size == len(self.data), "place of a frame table")
         expect(bool(envelope) == (keys is not None), "an envelope where it should be")
         self.sealed: tuple[int, bytes] | None = None
+        self.mode = 0
         if keys is not None:
-            self.sealed = keys.object_key(name, data[offset - envelope : offset])
+            self.sealed = keys.object_key(name, data[offset - envelope : offset], generation)
+            self.mode = data[offset - envelope]
             expect(padded(len(data)) == len(data), "size of a sealed file")
         raw, _ = self._open(TABLE, offset, 1, self.data[offset : offset + size])
         self.rows: dict[int, list[Row]] = {}
@@ -370,6 +377,10 @@ class Archive:
         self._contents: dict[int, Content] = {}
         self.header = self.file("index").record(STREAMS["header"], 0)
         expect(self.header["archives"][0] == name, "id of an archive")
+        mode = self.file("index").mode
+        if mode == 2:
+            check_archives(name.rpartition(".")[0][-8:], self.header["archives"])
+        expect(mode < 2 or self.header["epoch"] <= 2147483648, "epoch of a writer")
 
     def file(self, kind: str) -> ArchiveFile:
         """The newest generation of one of its files."""
