@@ -148,6 +148,11 @@ class OwnReader(ArchiveReader):
             raise ObjectMissing(f"{name}: no such file in the repository")
         return self._files_there[layout.INDEX]
 
+    def refresh(self) -> None:
+        """As ArchiveReader says."""
+        self._there = None
+        super().refresh()
+
     def covers(self, stream: int, start: int, length: int) -> bool:
         """As ArchiveReader says, by what files there are: what lies in them is not seen."""
         return self._data_kind() in self._files_there

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import (
+    FormatDamaged,
     IbtfsError,
     IntegrityError,
     ObjectExists,
@@ -15,6 +16,7 @@ from ibtfs.errors import (
     PointNotFound,
     StorageFailed,
     StorageFull,
+    UnsupportedFormat,
     UsageError,
 )
 from ibtfs.format.compression import Codec
@@ -104,7 +106,13 @@ class Points:
 
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
-        return decode_point(data, layout.point(point_id), point_id, self._keys)
+        try:
+            return decode_point(data, layout.point(point_id), point_id, self._keys)
+        except UnsupportedFormat as error:
+            if not self._config.is_sealed:
+                raise
+            # anybody may have put it there, and is not to keep all others from being read
+            raise FormatDamaged(f"{error} (or it is damaged)") from error
 
     def forget_read(self) -> None:
         """Forget the manifests that were read."""
@@ -152,15 +160,6 @@ class Points:
             for point in points
         ]
         return PointList(points, damaged)
-
-    def of_writer(self, tag: str) -> list[str]:
-        """The ids of the points that count of a machine that only writes, also hidden ones."""
-        found = []
-        for point_id in self.ids():
-            with suppress(IntegrityError, PointNotFound):
-                if self.get(point_id).writer == tag:
-                    found.append(point_id)
-        return found
 
     def has(self, point_id: str) -> bool:
         """Whether the manifest is still there; so it is where that cannot be told."""

@@ -341,7 +341,7 @@ class Repository:
                     f"{missing[0]} is gone, it was removed meanwhile: back up again"
                 )
             number = present.get(layout.INDEX)
-            if number != read.get(name, number):
+            if number != read.get(name, number) and self.archive(name).read_anew() != read[name]:
                 raise ObjectMissing(
                     f"{layout.archive_object(name, layout.INDEX)} was replaced meanwhile, what "
                     "was found in it may be gone: back up again"

@@ -7,15 +7,22 @@ on with the keys that he has.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
 
-from ibtfs.errors import LimitExceeded, RepositoryError, UsageError
+from ibtfs.errors import (
+    IntegrityError,
+    LimitExceeded,
+    PointNotFound,
+    RepositoryError,
+    UsageError,
+)
 from ibtfs.format.point_list import mark_of
 from ibtfs.sealing.primitives import KEY_SIZE, signer_public
 from ibtfs.sealing.ring import MASTER_ID_SIZE, SLOTS_LIMIT, Label, Master, Secrets, public_digest
@@ -23,6 +30,7 @@ from ibtfs.sealing.slots import LABEL_LIMIT, Slot, Stretching
 from ibtfs.sealing.writers import encode_writer
 from ibtfs.store.keyring import Secret, Unlocked
 from ibtfs.store.lock import EXCLUSIVE
+from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
 from ibtfs.store.sealing import keyring_of, new_writer, slot_for
 
@@ -173,7 +181,7 @@ class KeyChanges:
         tag, points = found[0].id, self._repository.points
 
         def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
-            made = {mark_of(self._repository.keys, one.encode()) for one in points.of_writer(tag)}
+            made = {mark_of(self._repository.keys, one.encode()) for one in _made(points, tag)}
             if len(made) > ACCEPTED_LIMIT:
                 raise LimitExceeded(f"It made {len(made)} points: `forget` some of them first")
             gone = secrets.writers[tag]._replace(accepted=frozenset(made))
@@ -211,6 +219,14 @@ class KeyChanges:
             lock.verify()
             self._keyring.write(secrets, slots, now.number + 1, now.suite)
         self._found = now._replace(secrets=secrets, slots=tuple(slots), number=now.number + 1)
+
+
+def _made(points: Points, tag: str) -> Iterator[str]:
+    """The ids of the points that count of a machine that only writes, also hidden ones."""
+    for point_id in points.ids():
+        with contextlib.suppress(IntegrityError, PointNotFound):
+            if points.get(point_id).writer == tag:
+                yield point_id
 
 
 def checked_label(text: str) -> None:

@@ -37,6 +37,7 @@ from ibtfs.format.packing import unpack_bodies
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.newest import open_newest
 from ibtfs.store.archives.payloads import Payloads
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.storage.base import Storage
@@ -57,6 +58,8 @@ class ArchiveReader:
         self._storage, self._keys, self._cache = storage, keys, cache
         self._lock = threading.Lock()
         self._files: dict[str, FrameFileReader] = {}
+        self._numbers: dict[str, int] = {}
+        """The newest generations of those when they were opened."""
         self._header: IndexHeader | None = None
         self._era = 0
 
@@ -66,20 +69,11 @@ class ArchiveReader:
         return layout.archive(self.id)
 
     def _file(self, kind: str) -> FrameFileReader:
-        name = layout.archive_object(self.id, kind)
         with self._lock:
             opened = self._files.get(kind)
             if opened is None:
-                number = generations(self._storage, self.id).get(kind)
-                if number is None:
-                    raise ObjectMissing(f"{name}: no such file in the repository")
-                stored = self._storage.open(layout.archive_file(self.id, kind, number))
-                try:
-                    opened = FrameFileReader(self._keys, name, stored)
-                except BaseException:
-                    stored.close()
-                    raise
-                self._files[kind] = opened
+                opened, number = open_newest(self._storage, self._keys, self.id, kind)
+                self._files[kind], self._numbers[kind] = opened, number
             return opened
 
     def file(self, kind: str) -> FrameFileReader:
@@ -118,6 +112,11 @@ class ArchiveReader:
         self._cache.begin_era()
         self._cache.drop(lambda key: isinstance(key, tuple) and key[0] == self.id)
 
+    def read_anew(self) -> int:
+        """The generation of the index that counts by now.  Raises as :attr:`generation`."""
+        self.refresh()
+        return self.generation
+
     def is_outdated(self) -> bool:
         """Whether files that are open have later generations now, or are gone."""
         with self._lock:
@@ -126,7 +125,8 @@ class ArchiveReader:
             return False
         newest = generations(self._storage, self.id)
         return any(
-            newest.get(kind) != file.generation or file.is_gone() for kind, file in opened.items()
+            newest.get(kind) != self._numbers[kind] or file.is_gone()
+            for kind, file in opened.items()
         )
 
     def drop_removed(self) -> None:

@@ -17,6 +17,7 @@ from ibtfs.format.keys import Keys
 from ibtfs.format.packing import pack_bodies, unpack_bodies
 from ibtfs.format.tables import StreamTable, encode_end
 from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.store.archives.generations import present_in
 from ibtfs.store.storage.base import Storage
 
 RECORD_FRAME = 64 << 10
@@ -43,10 +44,18 @@ class FileRewriter:
     ) -> None:
         self._before, self._codec, self._repository = old, codec, keys.repository
         self._tables: dict[int, StreamTable] = {}
-        self._generation = generation or self._old.generation + 1
+        self._generation = generation or self._next(storage, name)
         before = None if old is None else old.frames
         self._frames = keys.later_frames(name, before, self._generation)
         self._upload = storage.put(f"{name}.{self._generation}")
+
+    def _next(self, storage: Storage, name: str) -> int:
+        """The number of the next generation: above what somebody without a key put there, too."""
+        number = self._old.generation
+        if self._old.frames.envelope:
+            folder, _, kind = name.rpartition("/")
+            number = max(number, *present_in(storage.list(folder)).get(kind, (0,)))
+        return number + 1
 
     @property
     def _old(self) -> FrameFileReader:

@@ -300,7 +300,7 @@ class Contents:
         for archive_id in reversed(archives):
             archive = self._repository.archive(archive_id)
             try:
-                if archive.author not in ("", author):
+                if archive.author != author:
                     continue  # what it says of its contents need not be so
                 for number in archive.may_hold(wanted.digest):
                     record = archive.content(number)
