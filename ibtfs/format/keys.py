@@ -84,6 +84,11 @@ class Keys(Protocol):
         ...
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether objects are: then what no key has verified is damage, whatever it says it is."""
+        ...
+
+    @property
     def digests(self) -> Digests:
         """How contents and directory states are told apart."""
         ...
@@ -99,7 +104,7 @@ class Keys(Protocol):
     def frames(self, name: str, envelope: bytes, generation: int = 1) -> Frames:
         """Those of the object *name*, without its *generation*, which has this *envelope*.
 
-        Raises FormatDamaged, UnsupportedFormat.
+        Raises FormatDamaged.
         """
         ...
 
@@ -189,6 +194,11 @@ class PlainKeys:
     def repository(self) -> bytes:
         """As Keys says."""
         return self._repository
+
+    @property
+    def is_sealed(self) -> bool:
+        """As Keys says."""
+        return False
 
     def host(self, host: str) -> str:
         """As Keys says."""

@@ -63,8 +63,16 @@ class Said(NamedTuple):
 
 
 def read_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> Said:
-    """The inverse; messages name it *where*.  Raises FormatDamaged, UnsupportedFormat."""
-    parts = split_object(data, where)
+    """The inverse; messages name it *where*.  Raises FormatDamaged, UnsupportedFormat.
+
+    The latter not of what is sealed: anybody could have put it there.
+    """
+    try:
+        parts = split_object(data, where)
+    except UnsupportedFormat as error:
+        if keys.is_sealed:
+            raise FormatDamaged(f"{error}, or it is damaged") from error
+        raise
     frames = keys.frames(name, parts.envelope)
     raw = frames.decode(Address(stream, 0, 1), parts.frame, where).raw
     size = HEAD_SIZE + sum(map(len, parts))

@@ -150,5 +150,9 @@ class SealedFrames:
         if stream != address.stream or raw_size > raw_limit(stream):
             raise FormatDamaged(f"{where}: beyond the limits of the format")
         if flags & ~FLAG_RUNS:
-            raise UnsupportedFormat(f"{where}: flags {flags} are not known here: upgrade ibtfs")
-        return Frame(decompress(codec, memoryview(plain)[_HEAD.size :], raw_size, where), flags)
+            raise FormatDamaged(f"{where}: flags {flags} are not known here: upgrade ibtfs")
+        try:
+            raw = decompress(codec, memoryview(plain)[_HEAD.size :], raw_size, where)
+        except UnsupportedFormat as error:  # a machine that only writes can say so of its own
+            raise FormatDamaged(str(error)) from error
+        return Frame(raw, flags)

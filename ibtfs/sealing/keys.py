@@ -13,8 +13,15 @@ import os
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.errors import FormatDamaged
 from ibtfs.format.digests import Digests
+from ibtfs.format.envelopes import (
+    ENVELOPE_SIZE,
+    LATER_MODE,
+    PUBLIC_MODE,
+    SECRET_MODE,
+    is_known,
+)
 from ibtfs.format.frames import object_key
 from ibtfs.format.keys import Author, Frames
 from ibtfs.sealing import tree
@@ -22,22 +29,14 @@ from ibtfs.sealing.authored import AuthoredFrames, Hand, signed_of
 from ibtfs.sealing.frames import NONCE_SIZE, SealedFrames
 from ibtfs.sealing.primitives import (
     KEY_SIZE,
-    TAG_SIZE,
     NotAuthentic,
     Suite,
     decrypt_once,
     encrypt_once,
 )
-from ibtfs.sealing.ring import ACCEPTED_SIZE, MASTER_ID_SIZE, Master, Secrets
-from ibtfs.sealing.runs import WRAPPED_SIZE, Run, key_of_owner, reader_seed, tag_of, unwrap_run
+from ibtfs.sealing.ring import ACCEPTED_SIZE, Master, Secrets
+from ibtfs.sealing.runs import Run, key_of_owner, reader_seed, tag_of, unwrap_run
 
-SECRET_MODE, PUBLIC_MODE, LATER_MODE = 1, 2, 3
-ENVELOPE_SIZE = 2 + MASTER_ID_SIZE
-SIZES: Final = {
-    SECRET_MODE: ENVELOPE_SIZE,
-    PUBLIC_MODE: ENVELOPE_SIZE + WRAPPED_SIZE,
-    LATER_MODE: ENVELOPE_SIZE + NONCE_SIZE + KEY_SIZE + TAG_SIZE,
-}
 RUNS_KEPT = 4096
 MARK_SIZE = 16
 NAMES_KEY_SIZE = 64
@@ -76,6 +75,11 @@ class SealedKeys:
     def repository(self) -> bytes:
         """As Keys says."""
         return self._repository
+
+    @property
+    def is_sealed(self) -> bool:
+        """As Keys says."""
+        return True
 
     @property
     def envelope(self) -> bytes:
@@ -120,13 +124,12 @@ class SealedKeys:
     def _opened(self, name: str, envelope: bytes, generation: int) -> _Opened:
         if not envelope:
             raise FormatDamaged(f"{name}: is not sealed, and the repository is")
-        mode = envelope[0]
-        if len(envelope) != SIZES.get(mode):
-            raise UnsupportedFormat(
-                f"{name}: sealed in a way that is not known here: upgrade ibtfs"
+        if not is_known(envelope):
+            # anybody can put it there: that it is of a later version, nobody with a key has said
+            raise FormatDamaged(
+                f"{name}: sealed in a way that is not known here: damaged, or for a newer ibtfs"
             )
-        if envelope[1] not in list(Suite):
-            raise UnsupportedFormat(f"{name}: sealed by an unknown cipher: upgrade ibtfs")
+        mode = envelope[0]
         master = self._secrets.masters.get(envelope[2:ENVELOPE_SIZE])
         if master is None:
             raise FormatDamaged(f"{name}: is sealed by a key that this repository does not have")

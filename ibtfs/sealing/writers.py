@@ -15,12 +15,13 @@ from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged, RepositoryError
 from ibtfs.format.digests import Digests
+from ibtfs.format.envelopes import PUBLIC_MODE
 from ibtfs.format.frames import object_key
 from ibtfs.format.keys import Author, Frames
 from ibtfs.format.packing import pack, unpack_map
 from ibtfs.sealing import tree
 from ibtfs.sealing.authored import AuthoredFrames, Hand, signed_of
-from ibtfs.sealing.keys import PUBLIC_MODE, Places
+from ibtfs.sealing.keys import Places
 from ibtfs.sealing.names import Speaking
 from ibtfs.sealing.primitives import KEY_SIZE, READER_PUBLIC_SIZE, Suite
 from ibtfs.sealing.ring import MASTER_ID_SIZE, TAG
@@ -108,6 +109,11 @@ class WriterKeys:
     def repository(self) -> bytes:
         """As Keys says."""
         return self._secrets.repository
+
+    @property
+    def is_sealed(self) -> bool:
+        """As Keys says."""
+        return True
 
     def host(self, host: str) -> str:
         """As Keys says; others with the same name of a machine are told from this one."""

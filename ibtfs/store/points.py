@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import (
-    FormatDamaged,
     IbtfsError,
     IntegrityError,
     ObjectExists,
@@ -16,7 +15,6 @@ from ibtfs.errors import (
     PointNotFound,
     StorageFailed,
     StorageFull,
-    UnsupportedFormat,
     UsageError,
 )
 from ibtfs.format.compression import Codec
@@ -106,13 +104,7 @@ class Points:
 
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
-        try:
-            return decode_point(data, layout.point(point_id), point_id, self._keys)
-        except UnsupportedFormat as error:
-            if not self._config.is_sealed:
-                raise
-            # anybody may have put it there, and is not to keep all others from being read
-            raise FormatDamaged(f"{error} (or it is damaged)") from error
+        return decode_point(data, layout.point(point_id), point_id, self._keys)
 
     def forget_read(self) -> None:
         """Forget the manifests that were read."""

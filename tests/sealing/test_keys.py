@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.digests import SLAB, ZERO_SLAB, Digests
 from ibtfs.format.frames import SMALL, Address, object_key
@@ -80,12 +80,12 @@ def test_what_a_former_master_sealed_is_read() -> None:
     ("envelope", "error", "message"),
     [
         (b"", FormatDamaged, "is not sealed, and the repository is"),
-        (b"\2\1" + NEW, UnsupportedFormat, "in a way that is not known"),
-        (b"\3\1" + NEW, UnsupportedFormat, "in a way that is not known"),
-        (b"\4\1" + NEW, UnsupportedFormat, "in a way that is not known"),
-        (b"\1\1" + NEW + b"\0", UnsupportedFormat, "in a way that is not known"),
-        (b"\1\1" + NEW[:7], UnsupportedFormat, "in a way that is not known"),
-        (b"\1\3" + NEW, UnsupportedFormat, "by an unknown cipher"),
+        (b"\2\1" + NEW, FormatDamaged, "in a way that is not known"),
+        (b"\3\1" + NEW, FormatDamaged, "in a way that is not known"),
+        (b"\4\1" + NEW, FormatDamaged, "in a way that is not known"),
+        (b"\1\1" + NEW + b"\0", FormatDamaged, "in a way that is not known"),
+        (b"\1\1" + NEW[:7], FormatDamaged, "in a way that is not known"),
+        (b"\1\3" + NEW, FormatDamaged, "in a way that is not known"),
         (b"\1\1" + bytes(8), FormatDamaged, "a key that this repository does not have"),
     ],
 )

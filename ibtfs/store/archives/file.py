@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing
+from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing, UnsupportedFormat
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     DATA_STREAMS,
@@ -48,7 +48,12 @@ class FrameFileReader:
         self.name = stored.shown
         self.generation = int(stored.name.rpartition(".")[2])
         self._stored = stored
-        trailer, end = self._find_end(keys.repository, object_key(keys.repository, name))
+        try:
+            trailer, end = self._find_end(keys.repository, object_key(keys.repository, name))
+        except UnsupportedFormat as error:
+            if keys.is_sealed:  # anybody can have put it there
+                raise FormatDamaged(f"{error}, or it is damaged") from error
+            raise
         self.behind = stored.size - end
         if trailer.table_size > TABLE_LIMIT + HEAD_LIMIT:
             raise FormatDamaged(f"{self.name}: a frame table beyond the limits of the format")

@@ -14,7 +14,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from ibtfs.errors import FormatDamaged, ObjectMissing, ObjectUnreadable, StorageFailed
+from ibtfs.errors import (
+    FormatDamaged,
+    ObjectMissing,
+    ObjectUnreadable,
+    StorageFailed,
+    UnsupportedFormat,
+)
 from ibtfs.format.entry import Page, PageEntry, decode_state
 from ibtfs.format.extents import ExtentMap, decode_parts
 from ibtfs.format.frames import (
@@ -265,7 +271,13 @@ class ArchiveReader:
 
     def state(self, number: int) -> Page | tuple[PageEntry, ...]:
         """Directory state, or page, *number*.  Raises ObjectMissing, FormatDamaged."""
-        return decode_state(self.body(STATES, number), f"{self.where}/index: state {number}")
+        where = f"{self.where}/index: state {number}"
+        try:
+            return decode_state(self.body(STATES, number), where)
+        except UnsupportedFormat as error:
+            if self.author:  # else a machine that only writes could keep all others from being read
+                raise FormatDamaged(str(error)) from error
+            raise
 
     def state_bytes(self, number: int) -> int:
         """The packed size of a directory state.  Raises as :meth:`state`."""
