@@ -23,7 +23,8 @@ ORDER = {
     "store": (
         "layout cache cache_file", "storage", "listed",
         "archives naming manifest_copies unread_points",
-        "lock points damage_notes keyring unlocking",
+        "lock points damage_notes keyring",
+        "own_runs", "unlocking",
         "repository", "sealing point_lists copied_points", "pins contents absent_points protection",
         "trees",
         "leftovers writing removal", "mending",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
@@ -115,6 +115,12 @@ class Points:
         """Forget the manifests that were read."""
         self._read.clear()
 
+    def tidy(self, note: Callable[[str], None]) -> None:
+        """Forget what this machine kept of what is gone, if it keeps anything; a *note* of losses.
+
+        Raises StorageFailed.
+        """
+
     def remember(self) -> None:
         """Keep a copy of the manifests that were read, where there is a folder for it."""
         if self._copies is not None:
@@ -193,7 +199,7 @@ class Points:
         if named != point:
             upload.abort()
             self._storage.put_new(name, self._encoded(named))
-        self._read[point.id] = named  # what was committed need not be read back
+        self._read[point.id] = replace(named, writer="")  # it need not be read back
         self.committed.append(point.id)
         return named
 
@@ -223,7 +229,7 @@ class Points:
     def put(self, point: Point) -> None:
         """Make *point*, which stands in the place of others, visible; they are hidden then."""
         self._storage.put_new(layout.point(point.id), self._encoded(point))
-        self._read[point.id] = point
+        self._read[point.id] = replace(point, writer="")
         self.committed.append(point.id)
 
     def hidden(self) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Container, Iterable, Mapping
+from functools import partial
 
 from ibtfs.errors import (
     IbtfsError,
@@ -26,7 +27,7 @@ from ibtfs.store.archives.readers import Readers
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.lock import Lock
-from ibtfs.store.points import Points
+from ibtfs.store.own_runs import points_of, reader_of
 from ibtfs.store.storage.address import is_remote
 from ibtfs.store.storage.base import TOKEN_DIGITS, FolderStorage, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
@@ -43,7 +44,8 @@ class Repository:
 
     *id* are its 16 bytes, *config* is what it says of itself, *points* are its backup points,
     *damage* the notes of what is damaged, *cache* holds what was read, within *cache_bytes*.
-    *storage* and *keys* are for the rooms of this layer; it lies at the *place* given.
+    *storage* and *keys* are for the rooms of this layer; it lies at the *place* given.  *own* is
+    all that a machine which only writes knows of it.
     """
 
     def __init__(
@@ -60,12 +62,12 @@ class Repository:
         if self.unlocked.names is not None:
             place = RenamedStorage(place, self.unlocked.names)
         self.storage = storage = BundledStorage(place, config.id)
-        self.config, self.id = config, config.id
-        self.cache = ByteCache(cache_bytes)
-        self.points = Points(storage, config, self.keys, cache_folder, self.unlocked.lists)
+        self.config, self.id, self.own = config, config.id, self.unlocked.own
+        self.cache, self._worked_ns = ByteCache(cache_bytes), 0
+        keys, lists, own = self.keys, self.unlocked.lists, self.own
+        self.points = points_of(storage, config, keys, own, cache_folder, lists)
         self.damage = DamageNotes(storage, self.keys, Codec(config.level))
-        self._readers = Readers(storage, self.keys, self.cache, self.unlocked.lists)
-        self._worked_ns = 0
+        self._readers = Readers(partial(reader_of, storage, keys, own, self.cache, lists))
 
     @classmethod
     def create(
@@ -256,6 +258,8 @@ class Repository:
         """As :meth:`index_generations`, with the generations of all files of each archive."""
         names = filter(is_archive_id, self.storage.list(layout.ARCHIVES))
         wanted = [name for name in names if name not in known]
+        if self.own is not None:
+            return self.own.as_made(self.storage, wanted)
         found = all_generations(self.storage, wanted)
         return {name: files for name, files in found if layout.INDEX in files}
 
@@ -339,7 +343,7 @@ class Repository:
                     f"{missing[0]} is gone, it was removed meanwhile: back up again"
                 )
             number = present.get(layout.INDEX)
-            if number != read.get(name, number):
+            if number != read.get(name, number) and self.archive(name).read_anew() != read[name]:
                 raise ObjectMissing(
                     f"{layout.archive_object(name, layout.INDEX)} was replaced meanwhile, what "
                     "was found in it may be gone: back up again"

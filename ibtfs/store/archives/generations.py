@@ -17,6 +17,11 @@ def generations(storage: Storage, archive_id: str) -> dict[str, int]:
     return _newest(storage.list(layout.archive(archive_id)))
 
 
+def present(storage: Storage, archive_id: str) -> dict[str, list[int]]:
+    """All generations of each file of an archive that are there, the newest first."""
+    return present_in(storage.list(layout.archive(archive_id)))
+
+
 def all_generations(
     storage: BundledStorage, archive_ids: Iterable[str]
 ) -> Iterator[tuple[str, dict[str, int]]]:
@@ -30,11 +35,16 @@ def all_generations(
 
 
 def _newest(names: Iterable[str]) -> dict[str, int]:
-    newest: dict[str, int] = {}
+    return {kind: numbers[0] for kind, numbers in present_in(names).items()}
+
+
+def present_in(names: Iterable[str]) -> dict[str, list[int]]:
+    """The same, by the *names* in the folder of an archive."""
+    numbers: dict[str, list[int]] = {}
     for name in names:
         if name == layout.REMOVED:
             return {}
         found = layout.parse_archive_file(name)
         if found is not None:
-            newest[found.kind] = max(newest.get(found.kind, 0), found.generation)
-    return newest
+            numbers.setdefault(found.kind, []).append(found.generation)
+    return {kind: sorted(found, reverse=True) for kind, found in numbers.items()}

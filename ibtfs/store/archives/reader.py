@@ -14,7 +14,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from ibtfs.errors import FormatDamaged, ObjectMissing, ObjectUnreadable, StorageFailed
+from ibtfs.errors import (
+    FormatDamaged,
+    ObjectMissing,
+    ObjectUnreadable,
+    StorageFailed,
+    UnsupportedFormat,
+)
 from ibtfs.format.entry import Page, PageEntry, decode_state
 from ibtfs.format.extents import ExtentMap, decode_parts
 from ibtfs.format.frames import (
@@ -37,12 +43,15 @@ from ibtfs.format.packing import unpack_bodies
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.newest import open_newest
 from ibtfs.store.archives.payloads import Payloads
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.listed import Lists
 from ibtfs.store.storage.base import Storage
 
 Value = TypeVar("Value")
+OWN_EPOCH_LIMIT = 1 << 31
+"""For machines that only write: who has all keys can still count on."""
 
 
 class ArchiveReader:
@@ -60,6 +69,8 @@ class ArchiveReader:
         self._storage, self._keys, self._cache = storage, keys, cache
         self._lock = threading.Lock()
         self._files: dict[str, FrameFileReader] = {}
+        self._numbers: dict[str, int] = {}
+        """The newest generations of those when they were opened."""
         self._header: IndexHeader | None = None
         self._era = 0
 
@@ -69,22 +80,14 @@ class ArchiveReader:
         return layout.archive(self.id)
 
     def _file(self, kind: str) -> FrameFileReader:
-        name = layout.archive_object(self.id, kind)
         with self._lock:
             opened = self._files.get(kind)
             if opened is None:
-                number = generations(self._storage, self.id).get(kind)
-                if number is None:
-                    raise ObjectMissing(f"{name}: no such file in the repository")
+                opened, number = open_newest(self._storage, self._keys, self.id, kind)
                 if self._lists is not None:
-                    self._lists.require_generation(name, number)
-                stored = self._storage.open(layout.archive_file(self.id, kind, number))
-                try:
-                    opened = FrameFileReader(self._keys, name, stored)
-                except BaseException:
-                    stored.close()
-                    raise
-                self._files[kind] = opened
+                    name = layout.archive_object(self.id, kind)
+                    self._lists.require_generation(name, opened.generation)
+                self._files[kind], self._numbers[kind] = opened, number
             return opened
 
     def file(self, kind: str) -> FrameFileReader:
@@ -123,6 +126,11 @@ class ArchiveReader:
         self._cache.begin_era()
         self._cache.drop(lambda key: isinstance(key, tuple) and key[0] == self.id)
 
+    def read_anew(self) -> int:
+        """The generation of the index that counts by now.  Raises as :attr:`generation`."""
+        self.refresh()
+        return self.generation
+
     def is_outdated(self) -> bool:
         """Whether files that are open have later generations now, or are gone."""
         with self._lock:
@@ -131,7 +139,8 @@ class ArchiveReader:
             return False
         newest = generations(self._storage, self.id)
         return any(
-            newest.get(kind) != file.generation or file.is_gone() for kind, file in opened.items()
+            newest.get(kind) != self._numbers[kind] or file.is_gone()
+            for kind, file in opened.items()
         )
 
     def drop_removed(self) -> None:
@@ -175,7 +184,21 @@ class ArchiveReader:
         header = IndexHeader.decode(bodies[0], where)
         if header.archives[0] != self.id:
             raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
+        frames = self.file(layout.INDEX).frames
+        if not all(frames.may_refer(name) for name in header.archives if name):
+            raise FormatDamaged(f"{where}: leads to what others stored, and its machine may not")
+        if frames.author is not None and header.epoch > OWN_EPOCH_LIMIT:
+            raise FormatDamaged(f"{where}: an epoch beyond those that its machine may give")
         return header
+
+    @property
+    def author(self) -> str:
+        """What tells the machine that made it and can read nothing, if one did.
+
+        Raises ObjectMissing, FormatDamaged.
+        """
+        author = self.file(layout.INDEX).frames.author
+        return author.tag if author else ""
 
     def _bodies(self, kind: str, stream: int, number: int) -> tuple[int, tuple[bytes | None, ...]]:
         """The first number, and the bodies, of the frame that holds record *number*."""
@@ -256,7 +279,13 @@ class ArchiveReader:
 
     def state(self, number: int) -> Page | tuple[PageEntry, ...]:
         """Directory state, or page, *number*.  Raises ObjectMissing, FormatDamaged."""
-        return decode_state(self.body(STATES, number), f"{self.where}/index: state {number}")
+        where = f"{self.where}/index: state {number}"
+        try:
+            return decode_state(self.body(STATES, number), where)
+        except UnsupportedFormat as error:
+            if self.author:  # else a machine that only writes could keep all others from being read
+                raise FormatDamaged(str(error)) from error
+            raise
 
     def state_bytes(self, number: int) -> int:
         """The packed size of a directory state.  Raises as :meth:`state`."""
