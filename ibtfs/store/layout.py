@@ -30,6 +30,8 @@ NESTED: Final = (ARCHIVES, TAGS)
 DATA, SIGS, INDEX = "data", "sigs", "index"
 KINDS: Final = (DATA, SIGS, INDEX)
 """The kinds of files of an archive, in the order in which they become durable."""
+GENERATIONS_LIMIT = 1_000_000
+"""More than one file will ever have: a higher number is nothing that was written here."""
 PARITY, _MARK = "parity", "redundancy."
 REMOVED: Final = "removed"
 """What lies in the folder of an archive that does not exist any more, until all else is gone."""
@@ -98,7 +100,8 @@ def parse_archive_file(name: str) -> ArchiveFile | None:
     """What *name*, as an archive's folder lists it, says; None if it is no file of an archive."""
     kind, _, number = name.rpartition("/")[2].partition(".")
     generation = _number(number)
-    return ArchiveFile(kind, generation) if kind in KINDS and generation else None
+    is_one = kind in KINDS and 0 < generation <= GENERATIONS_LIMIT
+    return ArchiveFile(kind, generation) if is_one else None
 
 
 def bundle(bundle_id: str) -> str:

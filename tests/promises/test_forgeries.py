@@ -24,6 +24,8 @@ from ibtfs.format.objects import HEAD_SIZE
 from ibtfs.format.point import Point, encode_point
 from ibtfs.format.tables import TRAILER_SIZE, Trailer, encode_trailer
 from ibtfs.sealing.writers import WriterKeys
+from ibtfs.store.archives.newest import TRIED
+from ibtfs.store.removal.bundling import Bounds
 from ibtfs.store.storage.ssh.guard import Modes, may_commit
 from tests.support.repositories import damages, restored, the_point
 from tests.support.sealing import create_sealed, open_sealed
@@ -159,3 +161,64 @@ def test_a_server_for_one_host_takes_what_only_a_machine_of_that_kind_makes(
         told = may_commit(data, f"points/{point.id}", b"", modes, time.time())
         assert word in told
         assert bool(told) == bool(word)
+
+
+NUMBERS = ["2", "3", "1000000", "1000001", "999999999999999999"]
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+def test_junk_of_any_generation_costs_no_point_its_contents(
+    place: Path, source: Path, number: str
+) -> None:
+    """Of an index upon which something is built that goes: prune looks at what is really read."""
+    random = os.urandom(3 << 20)
+    (source / "large").write_bytes(random)
+    first = owners(place, source)
+    (source / "large").write_bytes(
+        random[: 1 << 20] + os.urandom(3000) + random[(1 << 20) + 3000 :]
+    )
+    second = owners(place, source)
+    for point in (first, second):
+        (place / "archives" / point.state.archive / f"index.{number}").write_bytes(b"junk")
+    (place / "archives" / first.state.archive / f"data.{number}").write_bytes(b"junk")
+    open_sealed(place).points.remove(first.id)
+    for _ in range(2):
+        result = pruned(place, all_of_it=True)
+        assert not result.failed
+        assert damages(open_sealed(place)) == []
+        restored(open_sealed(place), second, place.parent / os.urandom(4).hex())
+    assert result.rewritten == 0, "it came to an end"
+
+
+def test_more_junk_than_is_looked_at_keeps_an_archive_as_it_is(place: Path, source: Path) -> None:
+    made = owners(place, source)
+    folder = place / "archives" / made.state.archive
+    for number in range(2, TRIED + 2):
+        (folder / f"data.{number}").write_bytes(b"junk")
+    assert damages(open_sealed(place))
+    pruned(place)
+    assert (folder / "data.1").exists()
+    for number in range(2, TRIED + 2):
+        (folder / f"data.{number}").unlink()
+    assert damages(open_sealed(place)) == []
+
+
+def test_junk_beside_a_bundle_is_not_what_counts_of_it(place: Path, source: Path) -> None:
+    """Else the true file would be dead, and go when the bundle is written anew."""
+    bounds = Bounds(least=2, age=0)
+    points = []
+    for turn in range(4):
+        (source / "a").write_bytes(b"%d" % turn * 100)
+        points.append(owners(place, source))
+    repository = open_sealed(place)
+    assert pruned(place, bundles=bounds).bundled == 3
+    bundled = repository.storage.bundles.archives()
+    for archive_id in open_sealed(place).storage.bundles.archives():
+        (place / "archives" / archive_id).mkdir(exist_ok=True)
+        (place / "archives" / archive_id / "index.2").write_bytes(b"junk")
+    assert bundled is not None
+    for options in ({}, {"all_of_it": True}):
+        pruned(place, bundles=bounds, **options)
+        assert damages(open_sealed(place)) == []
+        for point in points:
+            restored(open_sealed(place), point, place.parent / os.urandom(4).hex())

@@ -387,15 +387,22 @@ class Archive:
         if kind not in self._files:
             files = self.repository.files(self.id)
             found = [re.fullmatch(rf"{kind}\.(\d+)", name) for name in files]
-            numbers = [int(match[1]) for match in found if match]
+            numbers = [int(match[1]) for match in found if match and int(match[1]) <= 1000000]
             if not numbers:
                 raise LookupError(f"archive {self.id} has no {kind}, or was removed")
-            data = read_part(*files[f"{kind}.{max(numbers)}"])
-            name = f"archives/{self.id}/{kind}"
-            self._files[kind] = ArchiveFile(
-                data, self.repository.id, name, max(numbers), self.repository.keys
-            )
+            self._files[kind] = self._newest(kind, sorted(numbers, reverse=True), files)
         return self._files[kind]
+
+    def _newest(self, kind: str, numbers: list[int], files: dict[str, Any]) -> ArchiveFile:
+        keys, name = self.repository.keys, f"archives/{self.id}/{kind}"
+        for number in numbers:
+            try:
+                data = read_part(*files[f"{kind}.{number}"])
+                return ArchiveFile(data, self.repository.id, name, number, keys)
+            except ValueError:  # nobody with a key wrote it
+                if keys is None or number == numbers[-1]:
+                    raise
+        raise AssertionError
 
     def reference(self, packed: int) -> tuple[Archive, int]:
         """The archive and the number that a reference means."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ibtfs.errors import FormatDamaged, ObjectMissing, UnsupportedFormat
+from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing, UnsupportedFormat
 from ibtfs.format.keys import Keys
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import present
 from ibtfs.store.storage.base import Storage
+
+TRIED = 256
+"""So many generations are looked at: what somebody puts there without end is not."""
 
 
 class Newest(NamedTuple):
@@ -28,7 +31,7 @@ def open_newest(storage: Storage, keys: Keys, archive_id: str, kind: str) -> New
     """
     numbers = present(storage, archive_id).get(kind, [])
     refused: FormatDamaged | UnsupportedFormat | None = None
-    for number in numbers:
+    for number in numbers[:TRIED]:
         try:
             opened = _opened(storage, keys, archive_id, kind, number)
         except (FormatDamaged, UnsupportedFormat) as error:
@@ -43,6 +46,27 @@ def open_newest(storage: Storage, keys: Keys, archive_id: str, kind: str) -> New
     raise ObjectMissing(
         f"{layout.archive_object(archive_id, kind)}: no such file in the repository"
     )
+
+
+def counting(storage: Storage, keys: Keys, archive_id: str) -> dict[str, int]:
+    """The generation of each file of an archive that counts, as :func:`open_newest` finds it.
+
+    0 where there are several of which none is what it should be.
+    """
+    found = present(storage, archive_id)
+    newest = {kind: numbers[0] for kind, numbers in found.items()}
+    if not keys.is_sealed:
+        return newest  # what is there counts
+    for kind, numbers in found.items():
+        if len(numbers) > 1:
+            try:
+                opened = open_newest(storage, keys, archive_id, kind).opened
+            except IntegrityError:
+                newest[kind] = 0
+                continue
+            newest[kind] = opened.generation
+            opened.close()
+    return newest
 
 
 def _opened(

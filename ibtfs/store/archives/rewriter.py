@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
+from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     DATA_STREAMS,
@@ -18,6 +20,7 @@ from ibtfs.format.packing import pack_bodies, unpack_bodies
 from ibtfs.format.tables import StreamTable, encode_end
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import present_in
+from ibtfs.store.archives.newest import open_newest
 from ibtfs.store.storage.base import Storage
 
 RECORD_FRAME = 64 << 10
@@ -28,7 +31,7 @@ Ranges = Sequence[tuple[int, int]]
 class FileRewriter:
     """A later generation of the file *old* of an archive, *name* being its object.
 
-    The next one, or *generation*; without an old one, which was lost, there is nothing to copy.
+    The next one; without an old one, which was lost, there is nothing to copy.
     Frames come in order of their addresses within each stream.  A context manager; left without
     :meth:`finish` it leaves nothing.  Used by one thread.
     """
@@ -40,22 +43,29 @@ class FileRewriter:
         name: str,
         old: FrameFileReader | None,
         codec: Codec,
-        generation: int = 0,
     ) -> None:
         self._before, self._codec, self._repository = old, codec, keys.repository
+        self._storage, self._keys, self._name = storage, keys, name
         self._tables: dict[int, StreamTable] = {}
-        self._generation = generation or self._next(storage, name)
+        self._generation = self._next()
         before = None if old is None else old.frames
         self._frames = keys.later_frames(name, before, self._generation)
         self._upload = storage.put(f"{name}.{self._generation}")
 
-    def _next(self, storage: Storage, name: str) -> int:
-        """The number of the next generation: above what somebody without a key put there, too."""
-        number = self._old.generation
-        if self._old.frames.envelope:
-            folder, _, kind = name.rpartition("/")
-            number = max(number, *present_in(storage.list(folder)).get(kind, (0,)))
-        return number + 1
+    def _next(self) -> int:
+        """The number of the next generation.
+
+        In a sealed repository the first behind the newest authentic one that nobody without a key
+        has taken: how far such a one counts is not to matter.
+        """
+        folder, _, kind = self._name.rpartition("/")
+        if self._before is not None and not self._keys.is_sealed:
+            return self._before.generation + 1
+        taken = present_in(self._storage.list(folder)).get(kind, [])
+        if not self._keys.is_sealed:
+            return max(taken, default=1) + 1
+        first = 1 if self._before is None else self._before.generation
+        return next(number for number in itertools.count(first + 1) if number not in taken)
 
     @property
     def _old(self) -> FrameFileReader:
@@ -192,7 +202,8 @@ class FileRewriter:
     def finish(self) -> int:
         """Make it durable, then visible; its size.
 
-        Raises ObjectExists, LockLost, StorageFull, StorageFailed.
+        Raises ObjectExists, LockLost, StorageFull, StorageFailed; IntegrityError if it is not what
+        is read then: nothing that it lacks may go.
         """
         end = encode_end(
             self._frames, self._repository, self._tables, self._upload.size, self._codec,
@@ -200,7 +211,18 @@ class FileRewriter:
         )  # fmt: skip
         self._upload.write(end)
         self._upload.finish()
+        if self._keys.is_sealed:
+            self._require_read()
         return self._upload.size
+
+    def _require_read(self) -> None:
+        folder, _, kind = self._name.rpartition("/")
+        opened = open_newest(self._storage, self._keys, folder.rpartition("/")[2], kind).opened
+        opened.close()
+        if opened.generation != self._generation:
+            raise FormatDamaged(
+                f"{self._name}.{self._generation}: was written, and {opened.name} is read instead"
+            )
 
 
 def rest_of(
