@@ -1,8 +1,9 @@
 """What a machine that only writes keeps of its own runs, for it can read nothing of the repository.
 
-In a folder of its own lie the indexes of its archives, without any payload, digests of slabs, and
-its manifests: what the next run is compared with.  They hold names and digests, in clear; without
-them the next backup is a full one.  Nothing of other machines is known, or built upon.
+In a folder of its own lie the indexes of its archives, without any payload, digests of slabs, its
+manifests, and signatures of contents that change: what the next run is compared with.  They hold
+names and digests, in clear; without them the next backup is a full one.  Nothing of other machines
+is known, or built upon.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable
 
-from ibtfs.errors import ObjectExists, ObjectMissing
+from ibtfs.errors import IntegrityError, ObjectExists, ObjectMissing
 from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
+from ibtfs.format.index import Reference
 from ibtfs.format.keys import Keys, PlainKeys
 from ibtfs.format.point import Point, decode_point, encode_point
 from ibtfs.store import layout
@@ -23,6 +25,8 @@ from ibtfs.store.points import MANIFEST_LIMIT, Points, PointsStorage
 from ibtfs.store.storage.base import Storage, whole
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.local import LocalStorage
+
+SUMS_LIMIT = 64 << 20
 
 
 class OwnRuns:
@@ -72,6 +76,22 @@ class OwnRuns:
         name = layout.point(point.id)
         with contextlib.suppress(ObjectExists):
             self.storage.put_new(name, encode_point(point, name, self.keys, Codec()))
+
+    def keep_sums(self, ref: Reference, sums: bytes) -> None:
+        """Keep the signature of a content.  Raises StorageFull, StorageFailed."""
+        with contextlib.suppress(ObjectExists):
+            self.storage.put_new(layout.own_sums(*ref), sums)
+
+    def drop_sums(self, ref: Reference) -> None:
+        """Keep it no more.  Raises StorageFailed."""
+        self.storage.delete(layout.own_sums(*ref))
+
+    def sums(self, ref: Reference) -> bytes:
+        """The signature that was kept of a content; empty if there is none."""
+        try:
+            return whole(self.storage, layout.own_sums(*ref), SUMS_LIMIT)
+        except IntegrityError:
+            return b""
 
     def tidy(self, stored: Storage, note: Callable[[str], None]) -> None:
         """Forget what is not *stored* any more; a *note* if nothing is known of what was made here.
