@@ -7,13 +7,17 @@ import random
 import shutil
 import stat
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from ibtfs.actions.backup.run import BackupOptions, backup
+from ibtfs.actions.copy.run import CopyOptions, copy
+from ibtfs.actions.forget.tags import tag_points
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
+from ibtfs.actions.purge.run import PurgeOptions, purge
 from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, UsageError, WrongKey
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.reader import Contents
@@ -322,6 +326,48 @@ def test_one_that_was_revoked_makes_no_more_points(
     edited(source, 1)
     trees[the_point(again.back_up(source)).id] = snapshot(source)
     require_whole(place, trees, tmp_path / "rotated")
+
+
+def test_what_the_owner_does_to_its_points(
+    machine: Machine, source: Path, place: Path, tmp_path: Path
+) -> None:
+    """They are tagged, purged and copied as all others are."""
+    trees = points_made(machine, source, 2)
+    owner = open_sealed(place)
+    tag_points(owner, "kept", list(trees), datetime.now())
+    assert [owner.points.tags(one) for one in trees] == [["kept"]] * 2
+    target = create_sealed(tmp_path / "copy")
+    copied = copy(owner, target, CopyOptions(), Observer())
+    assert copied.is_all_well
+    for point in target.points.all().points:
+        assert point.writer == ""
+        assert restored_tree(target, point, tmp_path / "copied" / point.id) == trees[point.id]
+    assert damages(target) == []
+    purge(open_sealed(place), [b"log"], PurgeOptions(), Observer())
+    assert damages(open_sealed(place)) == []
+    for point in open_sealed(place).points.all().points:
+        assert b"log" not in restored_tree(open_sealed(place), point, tmp_path / point.id)
+    again = the_point(machine.back_up(source))
+    require_whole(place, {again.id: snapshot(source)}, tmp_path / "again")
+    assert damages(open_sealed(place)) == []
+
+
+def test_a_run_beside_another_loses_nothing(
+    machine: Machine, source: Path, place: Path, tmp_path: Path
+) -> None:
+    """What a run that has not ended keeps is not tidied up by one that begins."""
+    points_made(machine, source, 1)
+    (folder,) = machine.folder.iterdir()
+    begun = folder / "archives/20261129T072334Z_0123456789.0"
+    begun.mkdir()
+    for name in ("index.1.0123456789abcdef.part", "sums-3"):
+        (begun / name).write_bytes(b"1")
+    machine.back_up(source)
+    assert len(list(begun.iterdir())) == 2
+    for path in begun.iterdir():
+        os.utime(path, (1, 1))
+    machine.back_up(source)
+    assert not begun.exists()
 
 
 def test_a_file_that_is_for_another_repository(machine: Machine, tmp_path: Path) -> None:
