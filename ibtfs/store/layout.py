@@ -104,6 +104,11 @@ def parse_archive_file(name: str) -> ArchiveFile | None:
     return ArchiveFile(kind, generation) if is_one else None
 
 
+def own_sums(archive_id: str, number: int) -> str:
+    """The signature of a content, where a machine that only writes keeps what it knows."""
+    return f"{ARCHIVES}/{archive_id}/sums-{number}"
+
+
 def bundle(bundle_id: str) -> str:
     """A bundle: the files of many archives."""
     return f"{BUNDLES}/{bundle_id}"

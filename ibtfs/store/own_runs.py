@@ -1,18 +1,28 @@
 """What a machine that only writes keeps of its own runs, for it can read nothing of the repository.
 
-In a folder of its own lie the indexes of its archives, without any payload, digests of slabs, and
-its manifests: what the next run is compared with.  They hold names and digests, in clear; without
-them the next backup is a full one.  Nothing of other machines is known, or built upon.
+In a folder of its own lie the indexes of its archives, without any payload, digests of slabs, its
+manifests, and signatures of contents that change: what the next run is compared with.  They hold
+names and digests, in clear; without them the next backup is a full one.  Nothing of other machines
+is known, or built upon.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
+import time
 from collections.abc import Callable, Iterable
 
-from ibtfs.errors import ObjectExists, ObjectMissing
+from ibtfs.errors import (
+    IntegrityError,
+    ObjectExists,
+    ObjectMissing,
+    StorageFailed,
+    StorageFull,
+)
 from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
+from ibtfs.format.index import Reference
 from ibtfs.format.keys import Keys, PlainKeys
 from ibtfs.format.point import Point, decode_point, encode_point
 from ibtfs.store import layout
@@ -23,6 +33,12 @@ from ibtfs.store.points import MANIFEST_LIMIT, Points, PointsStorage
 from ibtfs.store.storage.base import Storage, whole
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.local import LocalStorage
+
+log = logging.getLogger(__name__)
+
+SUMS_LIMIT = 64 << 20
+UNFINISHED_SECONDS = 2 * 86400
+"""So long ago was begun what no run can be about to finish any more."""
 
 
 class OwnRuns:
@@ -73,6 +89,22 @@ class OwnRuns:
         with contextlib.suppress(ObjectExists):
             self.storage.put_new(name, encode_point(point, name, self.keys, Codec()))
 
+    def keep_sums(self, ref: Reference, sums: bytes) -> None:
+        """Keep the signature of a content.  Raises StorageFull, StorageFailed."""
+        with contextlib.suppress(ObjectExists):
+            self.storage.put_new(layout.own_sums(*ref), sums)
+
+    def drop_sums(self, ref: Reference) -> None:
+        """Keep it no more.  Raises StorageFailed."""
+        self.storage.delete(layout.own_sums(*ref))
+
+    def sums(self, ref: Reference) -> bytes:
+        """The signature that was kept of a content; empty if there is none."""
+        try:
+            return whole(self.storage, layout.own_sums(*ref), SUMS_LIMIT)
+        except IntegrityError:
+            return b""
+
     def tidy(self, stored: Storage, note: Callable[[str], None]) -> None:
         """Forget what is not *stored* any more; a *note* if nothing is known of what was made here.
 
@@ -84,14 +116,21 @@ class OwnRuns:
                 f"What this machine kept of its {len(made)} backup points is not there any more: "
                 "all is stored anew"
             )
-        for archive_id in set(self.storage.list(layout.ARCHIVES)) - set(
-            stored.list(layout.ARCHIVES)
-        ):
-            folder = layout.archive(archive_id)
-            for name in self.storage.list(folder, unfinished=True):
-                self.storage.delete(f"{folder}/{name}")
+        gone = set(self.storage.list(layout.ARCHIVES)).difference(stored.list(layout.ARCHIVES))
+        for archive_id in gone:
+            self._forget(archive_id)
         for point_id in set(self.point_ids()).difference(made):
             self.storage.delete(layout.point(point_id))
+
+    def _forget(self, archive_id: str) -> None:
+        """Forget an archive, unless another run may be about to finish it."""
+        folder = layout.archive(archive_id)
+        names = [f"{folder}/{name}" for name in self.storage.list(folder, unfinished=True)]
+        if not self.has(archive_id):
+            latest = time.time() - UNFINISHED_SECONDS
+            names = [name for name in names if 0 < self.storage.made(name) < latest]
+        for name in names:
+            self.storage.delete(name)
 
 
 class OwnPoints(Points):
@@ -116,7 +155,10 @@ class OwnPoints(Points):
     def commit(self, point: Point) -> Point:
         """As Points says."""
         named = super().commit(point)
-        self._own.keep(named)
+        try:
+            self._own.keep(named)
+        except (StorageFailed, StorageFull) as error:
+            log.warning("The next backup cannot be compared with this one: %s", error)
         return named
 
 

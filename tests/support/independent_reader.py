@@ -25,7 +25,7 @@ from blake3 import blake3
 from tests.support.independent_sealed import (
     NUMBERED,
     SealedKeys,
-    check_archives,
+    check_header,
     expect,
     mark_of,
     open_sealed_frame,
@@ -145,10 +145,8 @@ def open_object(
         expect(padded(end) == len(data), "size of a sealed object")
         made = keys.object_key(name, data[OBJECT.size : begin])
         raw, frame_flags = open_sealed_frame(*made, stream, 0, 1, frame)
-        mode, signed = data[OBJECT.size], end - signature
-        keys.check_signature(name, mode, data[:signed], data[signed:end])
-        if mode != 1:
-            keys.check_own(name, unpack(raw))
+        signed = end - signature
+        keys.check_maker(name, data[OBJECT.size], data[:signed], data[signed:end], unpack(raw))
     expect(frame_flags == 0, "flags of the frame of an object")
     return unpack(raw)
 
@@ -198,10 +196,9 @@ class ArchiveFile:
         expect(offset + size + TRAILER.size == len(self.data), "place of a frame table")
         expect(bool(envelope) == (keys is not None), "an envelope where it should be")
         self.sealed: tuple[int, bytes] | None = None
-        self.mode = 0
+        self.mode = data[offset - envelope] if envelope else 0
         if keys is not None:
             self.sealed = keys.object_key(name, data[offset - envelope : offset], generation)
-            self.mode = data[offset - envelope]
             expect(padded(len(data)) == len(data), "size of a sealed file")
         raw, _ = self._open(TABLE, offset, 1, self.data[offset : offset + size])
         self.rows: dict[int, list[Row]] = {}
@@ -377,10 +374,7 @@ class Archive:
         self._contents: dict[int, Content] = {}
         self.header = self.file("index").record(STREAMS["header"], 0)
         expect(self.header["archives"][0] == name, "id of an archive")
-        mode = self.file("index").mode
-        if mode == 2:
-            check_archives(name.rpartition(".")[0][-8:], self.header["archives"])
-        expect(mode < 2 or self.header["epoch"] <= 2147483648, "epoch of a writer")
+        check_header(self.file("index").mode, self.header)
 
     def file(self, kind: str) -> ArchiveFile:
         """The newest generation of one of its files."""
@@ -701,10 +695,6 @@ class IndependentReader:
             values = open_object(file.read(), self.id, f"lists/{name}", LIST, self.keys)
         expect(values["number"] == number, "number of a list")
         return dict(values)
-
-    def gone(self, point: str) -> bytes:
-        """What stands for a point that was removed, in a list."""
-        return blake3(point.encode(), key=self.digests).digest()[:16]
 
     def damaged(self) -> list[tuple[str, int]]:
         """The contents that notes call damaged."""

@@ -79,6 +79,14 @@ def run_of(name: str) -> str:
     return (found[1] or found[2]) if found else ""
 
 
+def check_header(mode: int, header: dict[str, Any]) -> None:
+    """That the header of an index says no more than who made it may."""
+    if mode == 2:
+        name, *others = header["archives"]
+        check_archives(name.rpartition(".")[0][-8:], others)
+    expect(mode < 2 or header["epoch"] <= 2147483648, "epoch of a writer")
+
+
 def check_archives(tag: str, archives: Iterable[str]) -> None:
     """That a writer leads to no archives but its own; empty names are of none."""
     for archive in filter(None, archives):
@@ -236,18 +244,29 @@ class SealedKeys:
         expect(made.hex() == commitment, "a run with another key")
         return key
 
-    def check_signature(self, name: str, mode: int, signed: bytes, signature: bytes) -> None:
-        """That a small object is signed if, and only if, a writer made it."""
+    def mark_of_id(self, point: str) -> bytes:
+        """What stands for a point, in a list and in the secrets."""
+        return blake3(point.encode(), key=self.digests).digest()[:16]
+
+    def check_maker(
+        self, name: str, mode: int, signed: bytes, signature: bytes, values: dict[str, Any]
+    ) -> None:
+        """That a small object is signed if, and only if, a writer made it, and may have."""
         if mode != 2:
             expect(not signature, "a signature where none is")
             return
+        self._check_signature(name, signed, signature)
+        self._check_own(name, values)
+
+    def _check_signature(self, name: str, signed: bytes, signature: bytes) -> None:
         tag = RUN.fullmatch(run_of(name))[3]  # type: ignore[index]
         expect(tag in self.writers, "a writer that the ring does not know")
         _, _, public, _, accepted = self.writers[tag]
         if accepted is not None:
-            mark = blake3(run_of(name).encode(), key=self.digests).digest()[:16]
             marks = [accepted[at : at + 16] for at in range(0, len(accepted), 16)]
-            expect(mark in marks, "a point of a writer that may write no more")
+            expect(
+                self.mark_of_id(run_of(name)) in marks, "a point of a writer that may write no more"
+            )
         before = b"ibtfs 2026 signature of a point\0" + parts(self.repository, name.encode())
         try:
             key = Ed25519PublicKey.from_public_bytes(public)
@@ -255,8 +274,7 @@ class SealedKeys:
         except InvalidSignature:
             raise ValueError("a signature that is not the writer's") from None
 
-    def check_own(self, name: str, values: dict[str, Any]) -> None:
-        """That the manifest of a writer says no more than it may."""
+    def _check_own(self, name: str, values: dict[str, Any]) -> None:
         tag = RUN.fullmatch(run_of(name))[3]  # type: ignore[index]
         expect(values["host"] == self.writers[tag][1], "host of a writer's point")
         check_archives(tag, [values["state"][0]])
