@@ -109,9 +109,9 @@ class Keys(Protocol):
         ...
 
     def later_frames(self, name: str, frames: Frames | None, generation: int) -> Frames:
-        """Those of a *generation* of *name* that takes over frames of an earlier one's *frames*.
+        """Those of a *generation* of *name*, of which an earlier one has *frames*.
 
-        None: nothing is left of that.
+        If they are the same, its frames can be taken over as they are.  None: nothing is left.
         """
         ...
 

@@ -136,7 +136,7 @@ class WriterKeys:
         base = key_of_owner(run, made.repository, self._places.owner_of(name))
         key = tree.derive(tree.OBJECT, base, b"frames", name.encode())
         return AuthoredFrames(
-            made.suite, key, object_key(made.repository, name), self._envelope, base=base,
+            made.suite, key, object_key(made.repository, name), self._envelope,
             hand=Hand(Author(made.tag, made.host), seed=made.seed),
             signed=signed_of(made.repository, name),
         )  # fmt: skip
