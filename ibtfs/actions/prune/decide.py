@@ -171,7 +171,7 @@ class _Work:
                 else:
                     unfit.add(name)
         removed = frozenset(name for name in sizes if plan.archives[name].is_dead)
-        order = dependents_first(self._repository, plan.archives)
+        order = dependents_first(self._repository, plan.archives, plan.damages)
         return Decision(
             plan, sizes, order, removed, frozenset(rewritten), self._young, self._seen, frozen,
             frozenset(unfit),

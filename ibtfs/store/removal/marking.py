@@ -107,7 +107,7 @@ class Marking:
                 self._reach(marks, root.number, mark)
             else:
                 self._damaged(marks, _gone(marks, root.number), mark)
-        order = dependents_first(self._repository, self._repository.archive_ids())
+        order = dependents_first(self._repository, self._repository.archive_ids(), self.damages)
         while self._sweep(order):
             pass
 
