@@ -81,6 +81,12 @@ class SealedKeys:
         """As Keys says."""
         return True
 
+    def author_of(self, name: str) -> Author | None:
+        """As Keys says; one that nobody knows has no host."""
+        tag = tag_of(self._places.run_of(name))
+        writer = self._secrets.writers.get(tag)
+        return Author(tag, writer.host if writer else "") if tag else None
+
     @property
     def envelope(self) -> bytes:
         """That of objects that are written now."""

@@ -115,6 +115,10 @@ class WriterKeys:
         """As Keys says."""
         return True
 
+    def author_of(self, name: str) -> Author | None:
+        """As Keys says; it knows of itself, and reads nothing."""
+        return None
+
     def host(self, host: str) -> str:
         """As Keys says; others with the same name of a machine are told from this one."""
         key = tree.derive(tree.HOST, self._secrets.seed, self.repository)

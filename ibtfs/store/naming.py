@@ -19,8 +19,10 @@ from blake3 import blake3
 from ibtfs.errors import (
     AmbiguousSource,
     EntryNotFound,
+    IbtfsError,
     PointDamaged,
     PointNotFound,
+    PointRefused,
     UsageError,
 )
 from ibtfs.format.moment import formatted_name, is_moment, is_one_of_a_second, parse_moment
@@ -170,13 +172,15 @@ def is_tag(words: str) -> bool:
 
 
 def require_certain(
-    point: Point, words: str, points: Sequence[Point], damaged: Iterable[str], now: datetime,
+    point: Point, words: str, points: Sequence[Point], damaged: Mapping[str, IbtfsError],
+    now: datetime,
     tagged: Tagged = untagged,
 ) -> None:  # fmt: skip
     """Raise PointDamaged if *words*, which led to *point*, may mean one of *damaged* ids instead.
 
     They may if they go by order, time or a tag, and the id says that the damaged one is not older.
-    *points* are all that can be read, *now* and *tagged* are as of :func:`select_point`.
+    What a machine that only writes has put there may be of its own host alone.  *points* are all
+    that can be read, *now* and *tagged* are as of :func:`select_point`.
     """
     wanted = words.rpartition("/")[2].removeprefix("@")
     if _is_called(point, wanted, points):
@@ -185,6 +189,9 @@ def require_certain(
     mine = made_seconds(point.id)
     suspects = set(damaged).intersection(tagged(wanted)) if is_tag(words) else damaged
     for point_id in sorted(suspects):
+        error = damaged.get(point_id)
+        if isinstance(error, PointRefused) and error.host != point.source.host:
+            continue
         made = made_seconds(point_id)
         is_older = made is not None and mine is not None and made < mine
         is_newer = made is not None and moment is not None and made > moment

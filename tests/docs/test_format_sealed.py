@@ -19,7 +19,7 @@ from ibtfs.sealing import frames as sealed
 from ibtfs.sealing import keys, names, primitives, ring, runs, slots, tree
 from ibtfs.sealing.primitives import Suite
 from ibtfs.store import keyring
-from ibtfs.store.archives import reader
+from ibtfs.store.archives import own_limits
 from ibtfs.store.layout import FORGOTTEN
 from ibtfs.store.sealing import SPEAKING
 from tests.docs.test_format_document import TABLES, TEXT, TYPES_OF_KEYS, _column, _structure
@@ -74,7 +74,10 @@ def test_contexts_of_the_tree() -> None:
 @pytest.mark.parametrize(
     ("words", "value"),
     [
-        ("is at most {}; another", reader.OWN_EPOCH_LIMIT),
+        ("is at most {}; another", own_limits.OWN_EPOCH_LIMIT),
+        ("unpacks to at most {} bytes", point.OWN_SIZE_LIMIT),
+        ("{} times as many as are stored", point.OWN_RATIO),
+        ("ends above {} times the size", own_limits.RECORDS_A_BYTE),
         ("is above {}.", point.OWN_NUMBER_LIMIT),
         ("the commitment in {} lower", 2 * runs.COMMITMENT_SIZE),
         ("its *tag*, {} lower", 2 * ring.TAG_BYTES),
