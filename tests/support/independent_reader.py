@@ -28,6 +28,7 @@ from tests.support.independent_sealed import (
     check_header,
     expect,
     mark_of,
+    newest,
     open_sealed_frame,
     padded,
 )
@@ -382,13 +383,12 @@ class Archive:
             files = self.repository.files(self.id)
             found = [re.fullmatch(rf"{kind}\.(\d+)", name) for name in files]
             numbers = [int(match[1]) for match in found if match]
-            if not numbers:
-                raise LookupError(f"archive {self.id} has no {kind}, or was removed")
-            data = read_part(*files[f"{kind}.{max(numbers)}"])
-            name = f"archives/{self.id}/{kind}"
-            self._files[kind] = ArchiveFile(
-                data, self.repository.id, name, max(numbers), self.repository.keys
-            )
+
+            def read(number: int) -> ArchiveFile:
+                data, name = read_part(*files[f"{kind}.{number}"]), f"archives/{self.id}/{kind}"
+                return ArchiveFile(data, self.repository.id, name, number, self.repository.keys)
+
+            self._files[kind] = newest(numbers, read, self.repository.keys)
         return self._files[kind]
 
     def reference(self, packed: int) -> tuple[Archive, int]:
