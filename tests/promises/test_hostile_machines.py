@@ -31,6 +31,7 @@ from ibtfs.sealing.writers import WriterKeys
 from ibtfs.store import layout
 from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
 from ibtfs.store.contents.reader import Contents
+from ibtfs.store.naming import by_source
 from ibtfs.store.pins import Pins, Watch
 from ibtfs.store.points import PointList
 from ibtfs.store.sealing import PLACES
@@ -73,7 +74,8 @@ class Scene:
         changes.setdefault("time_ns", time.time_ns())
         run = keys.begin_run(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         host = changes.pop("host", "laptop")
-        source = dataclasses.replace(self.mine.source, host=host)
+        path = changes.pop("path", self.mine.source.path)
+        source = dataclasses.replace(self.mine.source, host=host, path=path)
         point = dataclasses.replace(self.mine, source=source, **{"id": run, **changes})
         name = f"points/{run}"
         self.put(name, encode_point(dataclasses.replace(point, id=run), name, keys, Codec(1)))
@@ -192,6 +194,20 @@ def test_numbers_that_come_before_all_others(scene: Scene) -> None:
     ]
 
 
+def test_names_of_others_sources_are_not_taken(scene: Scene) -> None:
+    before = by_source(scene.found().points)
+    assert set(before) == {"source", "source@laptop", "source@desk"}
+    source = scene.mine.source
+    for display in ("source", "source@desk", "source@laptop", "x" * 255):
+        for path in (source.path, b"/other/" + display.encode()):
+            scene.forged(display=display, path=path)
+    after = by_source(scene.found().points)
+    for name in ("source", "source@desk"):
+        assert [p.id for p in after[name]] == [p.id for p in before[name]]
+    assert all(name.partition("-")[0].endswith("@laptop") for name in set(after) - set(before))
+    assert all(len(name.encode()) <= 255 for name in after)
+
+
 def test_a_run_is_not_played_again(scene: Scene) -> None:
     """A manifest under another id, an archive under another name, a point that was forgotten."""
     data = (scene.place / "points" / scene.mine.id).read_bytes()
@@ -298,10 +314,10 @@ def test_both_readers_see_through_what_lies_beside(scene: Scene) -> None:
     for point in (scene.mine, scene.theirs, scene.owners):
         put_later(scene, point, os.urandom(300).__add__)
     found = IndependentReader(str(scene.place)).points()
-    assert {point.values["id"] for point in found} == set(scene.trees)
-    for point in found:
-        expected = scene.trees[point.values["id"]].keys() | {b""}
-        assert {path for path, _ in point.entries()} == expected
+    assert {one.values["id"] for one in found} == set(scene.trees)
+    for one in found:
+        expected = scene.trees[one.values["id"]].keys() | {b""}
+        assert {path for path, _ in one.entries()} == expected
 
 
 @pytest.mark.parametrize("whose", ["mine", "theirs", "owners"])
