@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from ibtfs.format import digests, frames, point, point_list
+from ibtfs.format import digests, envelopes, frames, point, point_list
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import Address
 from ibtfs.format.packing import unpack_map
@@ -35,10 +35,10 @@ def test_byte_tables_are_the_structures() -> None:
     assert _structure("Associated data of a sealed frame") == sealed._BOUND.format
     assert _structure("Head of a ring") == ring._HEAD.format
     *fixed, last = TABLES["Envelope"]
-    assert sum(int(row["Size"]) for row in fixed) == int(last["Offset"]) == keys.ENVELOPE_SIZE
+    assert sum(int(row["Size"]) for row in fixed) == int(last["Offset"]) == envelopes.ENVELOPE_SIZE
     told = [int(number) for number in re.findall(r"(\d+)(?: random)? bytes", last["Field"])]
-    assert [10 + told[0], 10 + told[1] + told[2]] == [keys.SIZES[2], keys.SIZES[3]]
-    assert keys.SIZES[1] == keys.ENVELOPE_SIZE
+    assert [10 + told[0], 10 + told[1] + told[2]] == [envelopes.SIZES[2], envelopes.SIZES[3]]
+    assert envelopes.SIZES[1] == envelopes.ENVELOPE_SIZE
     assert keys_of().envelope[0] == 1
     assert ring.MAGIC.hex(" ") in _column("Head of a ring", "Field")[0]
     first, _ = TABLES["Sealed frame"]

@@ -120,8 +120,9 @@ class ArchiveReader:
 
     def read_anew(self) -> int:
         """The generation of the index that counts by now.  Raises as :attr:`generation`."""
-        self.refresh()
-        return self.generation
+        opened, _ = open_newest(self._storage, self._keys, self.id, layout.INDEX)
+        opened.close()
+        return opened.generation
 
     def is_outdated(self) -> bool:
         """Whether files that are open have later generations now, or are gone."""
