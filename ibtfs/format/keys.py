@@ -93,6 +93,13 @@ class Keys(Protocol):
         """How contents and directory states are told apart."""
         ...
 
+    def author_of(self, name: str) -> Author | None:
+        """The machine that only writes by whose name for its runs the object *name* is called.
+
+        Whatever lies there can lead to nothing but what the same one has made.
+        """
+        ...
+
     def host(self, host: str) -> str:
         """What stands for the name of a machine where all can see it."""
         ...
@@ -113,9 +120,9 @@ class Keys(Protocol):
         ...
 
     def later_frames(self, name: str, frames: Frames | None, generation: int) -> Frames:
-        """Those of a *generation* of *name* that takes over frames of an earlier one's *frames*.
+        """Those of a *generation* of *name*, of which an earlier one has *frames*.
 
-        None: nothing is left of that.
+        If they are the same, its frames can be taken over as they are.  None: nothing is left.
         """
         ...
 
@@ -203,6 +210,10 @@ class PlainKeys:
     def is_sealed(self) -> bool:
         """As Keys says."""
         return False
+
+    def author_of(self, name: str) -> Author | None:
+        """As Keys says."""
+        return None
 
     def host(self, host: str) -> str:
         """As Keys says."""

@@ -25,6 +25,8 @@ from ibtfs.format.packing import pack, unpack_map
 NUMBER_LIMIT = 1 << 40
 OWN_NUMBER_LIMIT = NUMBER_LIMIT >> 1
 """For machines that only write: who has all keys can still count on."""
+OWN_SIZE_LIMIT, OWN_RATIO = 256 << 10, 16
+"""Bytes of a manifest of theirs, or so many times those that are stored."""
 TIME_LIMIT = 1 << 63
 DAY = 86_400
 PARENTS_LIMIT = 4096
@@ -173,6 +175,8 @@ def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
     Raises FormatDamaged, UnsupportedFormat.
     """
     said = read_object(keys, name, MANIFEST, data, name)
+    if said.author is not None and len(said.raw) > max(OWN_SIZE_LIMIT, OWN_RATIO * len(data)):
+        raise FormatDamaged(f"{name}: is larger than its machine may make it")
     values = unpack_map(said.raw, name)
     for field_name, (kind, is_good) in _FIELDS.items():
         value = values.get(field_name)

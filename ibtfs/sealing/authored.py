@@ -36,18 +36,17 @@ def signed_of(repository: bytes, name: str) -> bytes:
 class AuthoredFrames(SealedFrames):
     """The frames of an object that *hand* made; as Frames says.
 
-    *base* is the key of all that belongs to it, *signed* is :func:`signed_of` its name.
+    *signed* is :func:`signed_of` its name.
     """
 
-    __slots__ = ("_hand", "_signed", "base", "suite")
+    __slots__ = ("_hand", "_signed")
 
     def __init__(
         self, suite: Suite, key: bytes, public: bytes, envelope: bytes, *,
-        base: bytes, hand: Hand, signed: bytes,
+        hand: Hand, signed: bytes,
     ) -> None:  # fmt: skip
         super().__init__(suite, key, public, envelope)
         self._hand, self._signed = hand, signed
-        self.base, self.suite = base, suite
 
     @property
     def author(self) -> Author:

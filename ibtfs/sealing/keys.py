@@ -81,6 +81,12 @@ class SealedKeys:
         """As Keys says."""
         return True
 
+    def author_of(self, name: str) -> Author | None:
+        """As Keys says; one that nobody knows has no host."""
+        tag = tag_of(self._places.run_of(name))
+        writer = self._secrets.writers.get(tag)
+        return Author(tag, writer.host if writer else "") if tag else None
+
     @property
     def envelope(self) -> bytes:
         """That of objects that are written now."""
@@ -102,7 +108,7 @@ class SealedKeys:
             return SealedFrames(suite, key, public, envelope)
         hand = self._hand(self._places.run_of(name), is_first=envelope[0] == PUBLIC_MODE)
         signed = signed_of(self._repository, name)
-        return AuthoredFrames(suite, key, public, envelope, base=base, hand=hand, signed=signed)
+        return AuthoredFrames(suite, key, public, envelope, hand=hand, signed=signed)
 
     def _hand(self, run_id: str, *, is_first: bool) -> Hand:
         """Who made what the run *run_id* did, if the keys know of him."""
@@ -170,15 +176,13 @@ class SealedKeys:
     def later_frames(self, name: str, frames: Frames | None, generation: int) -> Frames:
         """As Keys says.
 
-        Of what a master sealed they are the same.  Else it seals the key from now on, for this
-        generation alone: so who made the first can make no later one.
+        Of what a master sealed they are the same.  Else it seals a new key, for this generation
+        alone: who made the first, or had the one before, can make no later one.
         """
-        if isinstance(frames, AuthoredFrames):
-            suite, base = frames.suite, frames.base
-        elif frames is None and generation > 1 and tag_of(self._places.run_of(name)):
-            suite, base = self._suite, os.urandom(KEY_SIZE)  # it was lost
-        else:
+        is_lost = frames is None and generation > 1 and tag_of(self._places.run_of(name)) != ""
+        if not is_lost and not isinstance(frames, AuthoredFrames):
             return self.new_frames(name) if frames is None else frames
+        suite, base = self._suite, os.urandom(KEY_SIZE)
         current, nonce = self._secrets.current, os.urandom(NONCE_SIZE)
         key, bound = self._later_key(self._secrets.masters[current], name, generation, nonce)
         sealed = nonce + encrypt_once(suite, key, base, bound)

@@ -115,6 +115,10 @@ class WriterKeys:
         """As Keys says."""
         return True
 
+    def author_of(self, name: str) -> Author | None:
+        """As Keys says; it knows of itself, and reads nothing."""
+        return None
+
     def host(self, host: str) -> str:
         """As Keys says; others with the same name of a machine are told from this one."""
         key = tree.derive(tree.HOST, self._secrets.seed, self.repository)
@@ -140,7 +144,7 @@ class WriterKeys:
         base = key_of_owner(run, made.repository, self._places.owner_of(name))
         key = tree.derive(tree.OBJECT, base, b"frames", name.encode())
         return AuthoredFrames(
-            made.suite, key, object_key(made.repository, name), self._envelope, base=base,
+            made.suite, key, object_key(made.repository, name), self._envelope,
             hand=Hand(Author(made.tag, made.host), seed=made.seed),
             signed=signed_of(made.repository, name),
         )  # fmt: skip

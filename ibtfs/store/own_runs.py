@@ -191,10 +191,10 @@ class OwnReader(ArchiveReader):
             raise ObjectMissing(f"{name}: no such file in the repository")
         return self._files_there[layout.INDEX]
 
-    def refresh(self) -> None:
+    def read_anew(self) -> int:
         """As ArchiveReader says."""
         self._there = None
-        super().refresh()
+        return self.generation
 
     def covers(self, stream: int, start: int, length: int) -> bool:
         """As ArchiveReader says, by what files there are: what lies in them is not seen."""

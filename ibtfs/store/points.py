@@ -8,11 +8,13 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import (
+    FormatDamaged,
     IbtfsError,
     IntegrityError,
     ObjectExists,
     ObjectMissing,
     PointNotFound,
+    PointRefused,
     StorageFailed,
     StorageFull,
     UsageError,
@@ -109,7 +111,14 @@ class Points:
 
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
-        return decode_point(data, layout.point(point_id), point_id, self._keys)
+        name = layout.point(point_id)
+        try:
+            return decode_point(data, name, point_id, self._keys)
+        except FormatDamaged as error:
+            author = self._keys.author_of(name)
+            if author is None:
+                raise
+            raise PointRefused(str(error), author.host) from error
 
     def forget_read(self) -> None:
         """Forget the manifests that were read."""

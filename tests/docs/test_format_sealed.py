@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
-from ibtfs.format import digests, frames, point, point_list
+from ibtfs.format import digests, envelopes, frames, point, point_list
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import Address
 from ibtfs.format.packing import unpack_map
@@ -19,7 +19,7 @@ from ibtfs.sealing import frames as sealed
 from ibtfs.sealing import keys, names, primitives, ring, runs, slots, tree
 from ibtfs.sealing.primitives import Suite
 from ibtfs.store import keyring
-from ibtfs.store.archives import reader
+from ibtfs.store.archives import own_limits
 from ibtfs.store.layout import FORGOTTEN
 from ibtfs.store.sealing import SPEAKING
 from tests.docs.test_format_document import TABLES, TEXT, TYPES_OF_KEYS, _column, _structure
@@ -35,10 +35,10 @@ def test_byte_tables_are_the_structures() -> None:
     assert _structure("Associated data of a sealed frame") == sealed._BOUND.format
     assert _structure("Head of a ring") == ring._HEAD.format
     *fixed, last = TABLES["Envelope"]
-    assert sum(int(row["Size"]) for row in fixed) == int(last["Offset"]) == keys.ENVELOPE_SIZE
+    assert sum(int(row["Size"]) for row in fixed) == int(last["Offset"]) == envelopes.ENVELOPE_SIZE
     told = [int(number) for number in re.findall(r"(\d+)(?: random)? bytes", last["Field"])]
-    assert [10 + told[0], 10 + told[1] + told[2]] == [keys.SIZES[2], keys.SIZES[3]]
-    assert keys.SIZES[1] == keys.ENVELOPE_SIZE
+    assert [10 + told[0], 10 + told[1] + told[2]] == [envelopes.SIZES[2], envelopes.SIZES[3]]
+    assert envelopes.SIZES[1] == envelopes.ENVELOPE_SIZE
     assert keys_of().envelope[0] == 1
     assert ring.MAGIC.hex(" ") in _column("Head of a ring", "Field")[0]
     first, _ = TABLES["Sealed frame"]
@@ -75,7 +75,10 @@ def test_contexts_of_the_tree() -> None:
 @pytest.mark.parametrize(
     ("words", "value"),
     [
-        ("is at most {}; another", reader.OWN_EPOCH_LIMIT),
+        ("is at most {}; another", own_limits.OWN_EPOCH_LIMIT),
+        ("unpacks to at most {} bytes", point.OWN_SIZE_LIMIT),
+        ("{} times as many as are stored", point.OWN_RATIO),
+        ("ends above {} times the size", own_limits.RECORDS_A_BYTE),
         ("is above {}.", point.OWN_NUMBER_LIMIT),
         ("the commitment in {} lower", 2 * runs.COMMITMENT_SIZE),
         ("its *tag*, {} lower", 2 * ring.TAG_BYTES),

@@ -44,8 +44,10 @@ def test_the_independent_reader_reads_every_point(name: str) -> None:
     assert [p.values["id"] for p in points] == [facts["id"] for facts, _ in expected]
     known: dict[int, str] = {}
     for read, (facts, tree) in zip(points, expected):
-        for key in facts.keys() - {"tags"}:
+        for key in facts.keys() - {"tags", "display"}:
             assert read.values[key] == facts[key]
+        shown = (read.values["display"], f"{read.values['display']}@{facts['host']}")
+        assert facts["display"] == shown[name.endswith("-writers") and facts["host"] != "example"]
         assert read.tags == facts["tags"]
         found = _independent_tree(read, known)
         if facts["single"]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from blake3 import blake3
 from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, PruneResult, prune
+from ibtfs.errors import PointDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import object_key
 from ibtfs.format.objects import HEAD_SIZE
@@ -25,12 +27,13 @@ from ibtfs.format.point import Point, encode_point
 from ibtfs.format.tables import TRAILER_SIZE, Trailer, encode_trailer
 from ibtfs.sealing.writers import WriterKeys
 from ibtfs.store.archives.newest import TRIED
+from ibtfs.store.naming import require_certain
 from ibtfs.store.removal.bundling import Bounds
 from ibtfs.store.storage.ssh.guard import Modes, may_commit
 from tests.support.repositories import damages, restored, the_point
 from tests.support.sealing import create_sealed, open_sealed
 from tests.support.trees import make_tree
-from tests.support.writers import Machine
+from tests.support.writers import Machine, changes_of
 
 SECOND = "%Y%m%dT%H%M%SZ"
 
@@ -222,3 +225,43 @@ def test_junk_beside_a_bundle_is_not_what_counts_of_it(place: Path, source: Path
         assert damages(open_sealed(place)) == []
         for point in points:
             restored(open_sealed(place), point, place.parent / os.urandom(4).hex())
+
+
+@pytest.mark.parametrize("kind", ["revoked", "junk", "header"])
+def test_a_manifest_under_the_id_of_a_machine_stops_nothing_of_others(
+    place: Path, source: Path, machine: Machine, kind: str
+) -> None:
+    """It can need what its machine has made, which stays, and nothing else."""
+    gone, last = owners(place, source), owners(place, source)
+    kept = the_point(machine.back_up(source))
+    if kind == "revoked":
+        changes_of(place).revoke("laptop")
+        made = the_point(machine.back_up(source)).id
+    elif kind == "junk":
+        _, made = begun(machine)
+        (place / "points" / made).write_bytes(b"junk")
+    else:
+        keys, run = begun(machine)
+        state = kept.state._replace(archive=f"{run}.0")
+        made = put_point(place, keys, run, kept, sequence=kept.sequence + 1, state=state)
+        folder = place / "archives" / f"{run}.0"
+        folder.mkdir()
+        (folder / "index.1").write_bytes(b"junk")
+    listed = open_sealed(place).points.all()
+    assert list(listed.damaged) == ([] if kind == "header" else [made])
+    now = datetime.now()
+    require_certain(last, "source/latest", listed.points, listed.damaged, now)
+    if kind != "header":
+        with pytest.raises(PointDamaged):
+            require_certain(kept, "source/latest", listed.points, listed.damaged, now)
+    open_sealed(place).points.remove(gone.id)
+    open_sealed(place).points.remove(kept.id)
+    result = pruned(place)
+    assert bool(result.failed) == (kind == "header")
+    assert any(made in told for told in result.damages)
+    assert (place / "archives" / kept.state.archive / "index.1").exists()
+    restored(open_sealed(place), last, place.parent / "back")
+    open_sealed(place).points.remove(made)
+    if kind != "header":  # what cannot be read stays
+        assert not pruned(place).damages
+        assert not list((place / "archives").glob(f"*{machine.secrets.tag}.*/index.*"))

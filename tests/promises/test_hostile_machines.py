@@ -21,17 +21,22 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.compression import Codec
-from ibtfs.format.frames import SMALL
-from ibtfs.format.index import Reference
+from ibtfs.format.frames import HEADER, SMALL, Address
+from ibtfs.format.index import IndexHeader, Reference
 from ibtfs.format.objects import HEAD_SIZE
+from ibtfs.format.packing import pack_bodies
 from ibtfs.format.point import Point, encode_point
+from ibtfs.format.tables import StreamTable, encode_end
 from ibtfs.sealing.writers import WriterKeys
+from ibtfs.store import layout
 from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
 from ibtfs.store.contents.reader import Contents
+from ibtfs.store.naming import by_source
 from ibtfs.store.pins import Pins, Watch
 from ibtfs.store.points import PointList
 from ibtfs.store.sealing import PLACES
 from tests.support import Entry, snapshot
+from tests.support.independent_reader import IndependentReader
 from tests.support.repositories import damages, restored_tree, the_point
 from tests.support.sealing import create_sealed, open_sealed
 from tests.support.trees import make_tree
@@ -69,7 +74,8 @@ class Scene:
         changes.setdefault("time_ns", time.time_ns())
         run = keys.begin_run(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
         host = changes.pop("host", "laptop")
-        source = dataclasses.replace(self.mine.source, host=host)
+        path = changes.pop("path", self.mine.source.path)
+        source = dataclasses.replace(self.mine.source, host=host, path=path)
         point = dataclasses.replace(self.mine, source=source, **{"id": run, **changes})
         name = f"points/{run}"
         self.put(name, encode_point(dataclasses.replace(point, id=run), name, keys, Codec(1)))
@@ -188,6 +194,20 @@ def test_numbers_that_come_before_all_others(scene: Scene) -> None:
     ]
 
 
+def test_names_of_others_sources_are_not_taken(scene: Scene) -> None:
+    before = by_source(scene.found().points)
+    assert set(before) == {"source", "source@laptop", "source@desk"}
+    source = scene.mine.source
+    for display in ("source", "source@desk", "source@laptop", "x" * 255):
+        for path in (source.path, b"/other/" + display.encode()):
+            scene.forged(display=display, path=path)
+    after = by_source(scene.found().points)
+    for name in ("source", "source@desk"):
+        assert [p.id for p in after[name]] == [p.id for p in before[name]]
+    assert all(name.partition("-")[0].endswith("@laptop") for name in set(after) - set(before))
+    assert all(len(name.encode()) <= 255 for name in after)
+
+
 def test_a_run_is_not_played_again(scene: Scene) -> None:
     """A manifest under another id, an archive under another name, a point that was forgotten."""
     data = (scene.place / "points" / scene.mine.id).read_bytes()
@@ -290,6 +310,16 @@ def put_later(scene: Scene, point: Point, make: Callable[[bytes], bytes]) -> lis
             for path in files_of(scene, point)]  # fmt: skip
 
 
+def test_both_readers_see_through_what_lies_beside(scene: Scene) -> None:
+    for point in (scene.mine, scene.theirs, scene.owners):
+        put_later(scene, point, os.urandom(300).__add__)
+    found = IndependentReader(str(scene.place)).points()
+    assert {one.values["id"] for one in found} == set(scene.trees)
+    for one in found:
+        expected = scene.trees[one.values["id"]].keys() | {b""}
+        assert {path for path, _ in one.entries()} == expected
+
+
 @pytest.mark.parametrize("whose", ["mine", "theirs", "owners"])
 @pytest.mark.parametrize("kind", ["the same", "noise", "nothing", "cut"])
 def test_later_generations_hide_nothing(scene: Scene, whose: str, kind: str) -> None:
@@ -317,6 +347,28 @@ def test_later_generations_hide_nothing(scene: Scene, whose: str, kind: str) -> 
         made = backup(open_sealed(scene.place), os.fsencode(source), BackupOptions(host=host),
                       Observer())  # fmt: skip
         scene.trees[the_point(made).id] = snapshot(source)
+
+
+def test_a_later_generation_that_is_well_made_is_none(scene: Scene) -> None:
+    """By who has the key of the run still, and makes of its own archive something else."""
+    archive, keys = lying_archive(scene, lambda writer: writer.add_whole(SMALL, bytes(32), b"x"))
+    name = layout.archive_object(archive, layout.INDEX)
+    frames = keys.new_frames(name)
+    header = IndexHeader((archive,), 0, 0, 0, has_data=False, has_sigs=False)
+    data = frames.encode(Address(HEADER, 0, 1), pack_bodies([header.encode()]), Codec(1))
+    tables = {HEADER: StreamTable()}
+    tables[HEADER].add(0, 1, 0, len(data), mark=frames.mark(data))
+    for generation in (2, 3):
+        end = encode_end(frames, keys.repository, tables, len(data), Codec(1),
+                         generation=generation)  # fmt: skip
+        scene.put(f"{name}.{generation}", data + end)
+    repository = open_sealed(scene.place)
+    assert repository.archive(archive).generation == 1
+    assert repository.archive(archive).header.contents == 1
+    (path,) = (scene.place / "archives" / archive).glob("index.1")
+    path.unlink()
+    with pytest.raises(FormatDamaged, match=r"index: is not what was sealed there"):
+        open_sealed(scene.place).archive(archive).require_header()
 
 
 def lying_archive(scene: Scene, lie: Callable[[ArchiveWriter], object]) -> tuple[str, WriterKeys]:

@@ -272,7 +272,7 @@ def test_the_owner_builds_upon_nothing_of_it(machine: Machine, source: Path, pla
     point = the_point(result)
     assert result.full
     assert point.sequence > mine.sequence
-    assert point.display == mine.display
+    assert point.display == f"{mine.display}@laptop"
     assert point.statistics["bytes_stored"] > 6 << 20
     owner = open_sealed(place)
     assert set(owner.archive(point.state.archive).header.archives) == {point.state.archive}

@@ -27,6 +27,7 @@ from tests.support.independent_sealed import (
     check_header,
     expect,
     mark_of,
+    newest,
     newest_of,
     open_sealed_frame,
     padded,
@@ -381,22 +382,14 @@ class Archive:
         if kind not in self._files:
             files = self.repository.files(self.id)
             found = [re.fullmatch(rf"{kind}\.(\d+)", name) for name in files]
-            numbers = [int(match[1]) for match in found if match and int(match[1]) <= 1000000]
-            if not numbers:
-                raise LookupError(f"archive {self.id} has no {kind}, or was removed")
-            self._files[kind] = self._newest(kind, sorted(numbers, reverse=True), files)
-        return self._files[kind]
+            numbers = [int(m[1]) for m in found if m and int(m[1]) <= 1000000]
 
-    def _newest(self, kind: str, numbers: list[int], files: dict[str, Any]) -> ArchiveFile:
-        keys, name = self.repository.keys, f"archives/{self.id}/{kind}"
-        for number in numbers:
-            try:
-                data = read_part(*files[f"{kind}.{number}"])
-                return ArchiveFile(data, self.repository.id, name, number, keys)
-            except ValueError:  # nobody with a key wrote it
-                if keys is None or number == numbers[-1]:
-                    raise
-        raise AssertionError
+            def read(number: int) -> ArchiveFile:
+                data, name = read_part(*files[f"{kind}.{number}"]), f"archives/{self.id}/{kind}"
+                return ArchiveFile(data, self.repository.id, name, number, self.repository.keys)
+
+            self._files[kind] = newest(numbers, read, self.repository.keys)
+        return self._files[kind]
 
     def reference(self, packed: int) -> tuple[Archive, int]:
         """The archive and the number that a reference means."""

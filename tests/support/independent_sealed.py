@@ -12,9 +12,9 @@ import os
 import re
 import struct
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 import zstandard
@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV, ChaCha20
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+T = TypeVar("T")
 RING = struct.Struct("<8sHHIIHH16s")
 INNER = struct.Struct("<BBHI")
 BOUND = struct.Struct("<HBQI")
@@ -78,6 +79,17 @@ def run_of(name: str) -> str:
     """The run that made an object, by its name; empty if none did."""
     found = re.fullmatch(r"points/([^/]+)|archives/([^/]+)\.\d+/[^/]+", name)
     return (found[1] or found[2]) if found else ""
+
+
+def newest(numbers: list[int], read: Callable[[int], T], keys: SealedKeys | None) -> T:
+    """The newest generation of a file; where all is sealed, that is authentic."""
+    for number in sorted(numbers, reverse=True):
+        try:
+            return read(number)
+        except (ValueError, struct.error):
+            if keys is None or number == min(numbers):
+                raise
+    raise LookupError("an archive that lacks a file, or was removed")
 
 
 def check_header(mode: int, header: dict[str, Any]) -> None:

@@ -149,6 +149,8 @@ class KeyChanges:
         Raises UsageError, RepositoryLocked.
         """
         checked_label(name)
+        if "@" in host or "/" in host:
+            raise UsageError(f"{host!r} is no host: it may have neither @ nor /")
         held, writer = new_writer(self._repository.id, self._found, host, name)
 
         def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:

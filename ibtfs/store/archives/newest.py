@@ -9,6 +9,7 @@ from ibtfs.format.keys import Keys
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import present
+from ibtfs.store.archives.own_limits import require_few
 from ibtfs.store.storage.base import Storage
 
 TRIED = 256
@@ -74,7 +75,9 @@ def _opened(
 ) -> FrameFileReader:
     stored = storage.open(layout.archive_file(archive_id, kind, number))
     try:
-        return FrameFileReader(keys, layout.archive_object(archive_id, kind), stored)
+        opened = FrameFileReader(keys, layout.archive_object(archive_id, kind), stored)
+        require_few(opened)
+        return opened
     except BaseException:
         stored.close()
         raise

@@ -12,6 +12,7 @@ import bisect
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
 from ibtfs.errors import (
@@ -44,14 +45,13 @@ from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import generations
 from ibtfs.store.archives.newest import open_newest
+from ibtfs.store.archives.own_limits import OwnRecords, require_own
 from ibtfs.store.archives.payloads import Payloads
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.listed import Lists
 from ibtfs.store.storage.base import Storage
 
 Value = TypeVar("Value")
-OWN_EPOCH_LIMIT = 1 << 31
-"""For machines that only write: who has all keys can still count on."""
 
 
 class ArchiveReader:
@@ -128,8 +128,9 @@ class ArchiveReader:
 
     def read_anew(self) -> int:
         """The generation of the index that counts by now.  Raises as :attr:`generation`."""
-        self.refresh()
-        return self.generation
+        opened, _ = open_newest(self._storage, self._keys, self.id, layout.INDEX)
+        opened.close()
+        return opened.generation
 
     def is_outdated(self) -> bool:
         """Whether files that are open have later generations now, or are gone."""
@@ -184,12 +185,12 @@ class ArchiveReader:
         header = IndexHeader.decode(bodies[0], where)
         if header.archives[0] != self.id:
             raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
-        frames = self.file(layout.INDEX).frames
-        if not all(frames.may_refer(name) for name in header.archives if name):
-            raise FormatDamaged(f"{where}: leads to what others stored, and its machine may not")
-        if frames.author is not None and header.epoch > OWN_EPOCH_LIMIT:
-            raise FormatDamaged(f"{where}: an epoch beyond those that its machine may give")
-        return header
+        index = self.file(layout.INDEX)
+        require_own(header, index, where)
+        if index.frames.author is None:
+            return header
+        sigs = functools.partial(self.file, layout.SIGS) if header.has_sigs else None
+        return replace(header, within=OwnRecords(header, index, sigs))
 
     @property
     def author(self) -> str:

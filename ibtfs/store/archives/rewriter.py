@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     DATA_STREAMS,
@@ -98,9 +99,7 @@ class FileRewriter:
 
     def copy(self, stream: int, row: int) -> None:
         """Take over a frame of the old file as it is, damaged or not."""
-        table = self._old.table(stream)
-        address = Address(stream, table.starts[row], table.counts[row])
-        self._add(address, self._old.stored_frame(stream, row), table.runs[row], table.marks[row])
+        self.copy_from(self._old, stream, row, row)
 
     def _take_over(self, stream: int, row: int, frame: Frame) -> None:
         """Take over the *frame* of the old file in *row*, which is sound."""
@@ -115,6 +114,11 @@ class FileRewriter:
         """Take over, in place of a frame of the old file, the same one of the file *other*."""
         table = self._old.table(stream)
         address = Address(stream, table.starts[row], table.counts[row])
+        if self._frames is not self._old.frames:
+            with suppress(IntegrityError):  # else it stays damaged
+                frame = other.frame(stream, other_row)
+                self._put(address, frame.raw, flags=frame.flags)
+                return
         data = other.stored_frame(stream, other_row)
         self._add(address, data, table.runs[row], table.marks[row])
 

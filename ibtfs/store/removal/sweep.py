@@ -15,7 +15,7 @@ from ibtfs.format.frames import SLABS
 from ibtfs.store import layout
 from ibtfs.store.archives.generations import present
 from ibtfs.store.archives.rewriter import FileRewriter
-from ibtfs.store.removal.needed import Needed, kept_in, needed_by
+from ibtfs.store.removal.needed import Needed, flags_of, kept_in, needed_by
 from ibtfs.store.removal.payloads_cut import payloads_freed
 from ibtfs.store.removal.records_cut import records_freed
 from ibtfs.store.removal.sizes import Freed
@@ -130,10 +130,7 @@ class Sweeper:
             if kind == layout.DATA:
                 file.keep_payloads(needed.payloads)
             else:
-                flags = bytearray(max(needed.slabs, default=-1) + 1)
-                for number in needed.slabs:
-                    flags[number] = 1
-                file.keep_records(SLABS, flags)
+                file.keep_records(SLABS, flags_of(old, SLABS, needed.slabs))
             written = file.finish()
         reader.refresh()  # the earlier one may lie in a bundle, and not go yet
         return written
