@@ -20,6 +20,7 @@
      +- PointGone                             the backup point was removed while in use
      +- IntegrityError              exit 1    what is stored is not what was written
      |   +- FormatDamaged                     bytes that do not decode; says what and where
+     |   |   +- PointRefused                  the manifest of a machine that only writes is none
      |   +- ObjectMissing                     a file of the repository is not there
      |   +- ObjectUnreadable                  the disk does not give a file of the repository
      |   +- PointDamaged                      words may mean a point whose manifest is damaged
@@ -130,6 +131,17 @@ class IntegrityError(IbtfsError):
 
 class FormatDamaged(IntegrityError):
     """Bytes that do not decode, or do not have the checksum that they should."""
+
+
+class PointRefused(FormatDamaged):
+    """What lies there under an id of a machine that only writes is not what it may write.
+
+    It concerns nothing but points of its *host*, which is empty if that is not known.
+    """
+
+    def __init__(self, message: str, host: str = "") -> None:
+        super().__init__(message)
+        self.host = host
 
 
 class ObjectMissing(IntegrityError):

@@ -23,7 +23,8 @@ ORDER = {
     "store": (
         "layout cache cache_file", "index_cache", "storage", "listed",
         "archives naming manifest_copies unread_points",
-        "lock points damage_notes keyring unlocking settling archive_lists",
+        "lock points damage_notes keyring settling",
+        "own_runs", "unlocking archive_lists",
         "repository", "sealing point_lists copied_points", "pins contents absent_points protection",
         "trees",
         "leftovers writing removal", "mending",

@@ -85,7 +85,7 @@ def _print_left_out(excluded: int, mounts: int) -> None:
 
 
 def _print_next(repo: Repository, done: SourceDone) -> None:
-    if done.result.point is not None:
+    if done.result.point is not None and repo.own is None:  # who cannot look at it
         point = f"{done.about['source']}/{done.about['name']}"
         words = [os.fsdecode(repo.path), point]
         say(f"  look at it: ibtfs ls {' '.join(shlex.quote(printable(word)) for word in words)}")

@@ -18,6 +18,7 @@ from ibtfs.errors import UsageError
 if TYPE_CHECKING:
     from ibtfs.store.repository import Repository
     from ibtfs.store.storage.opening import Place
+    from ibtfs.store.unlocking import Unlock
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,16 @@ class Line:
 
     def open_at(self, place: Place, *, may_be_unsealed: bool = False, **how: Any) -> Repository:
         """The repository at *place*; if a key was given it is to be sealed, or may be otherwise."""
+        unlock = self.keys.unlock_unsealed_too if may_be_unsealed else self.keys.unlock
+        return self._opened(place, unlock, **how)
+
+    def open_to_back_up(self, place: Place, **how: Any) -> Repository:
+        """The repository at *place*, also for a machine that can do nothing but that."""
+        return self._opened(place, self.keys.unlock_to_back_up, **how)
+
+    def _opened(self, place: Place, unlock: Unlock, **how: Any) -> Repository:
         from ibtfs.store.repository import Repository
 
-        unlock = self.keys.unlock_unsealed_too if may_be_unsealed else self.keys.unlock
         repository = Repository.open(place, unlock=unlock, **how)
         watch_over(repository)
         return repository

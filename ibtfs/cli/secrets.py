@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,6 +27,9 @@ TRIES = 3
 _LIKE_A_SHEET = re.compile("[A-Z2-7]{56}")
 SERVICE = "ibtfs"
 NEW_KEY_BYTES = 32
+WRITER = "writer"
+"""The kind of what a machine holds that only writes."""
+WRITER_TITLE = b"ibtfs: a machine that only writes, "
 
 
 def given_secrets(key_files: Sequence[bytes], descriptors: Sequence[int]) -> list[Secret]:
@@ -127,7 +130,7 @@ def key_file_secret(path: bytes) -> Secret:
         raise UsageError(f"The key file {shown!r} cannot be read: {error.strerror}") from error
     if not NEW_KEY_BYTES // 2 <= len(data) <= KEY_FILE_LIMIT:
         raise UsageError(f"{shown!r} is no key file: {len(data)} bytes")
-    return Secret("file", data)
+    return Secret(WRITER if data.startswith(WRITER_TITLE) else "file", data)
 
 
 def new_key_file(path: bytes) -> Secret:
@@ -167,6 +170,31 @@ def _write_key_file(path: bytes, data: bytes) -> None:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(part)
+
+
+@contextmanager
+def new_secret_file(path: bytes) -> Iterator[Callable[[bytes], None]]:
+    """Make *path*, which only this user can read; what writes it, durably.
+
+    If that does not come to its end, the file goes.  Raises UsageError.
+    """
+    shown = os.fsdecode(path)
+    try:
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        raise UsageError(f"The file {shown!r} cannot be made: {error.strerror}") from error
+    with open(number, "wb") as file:
+
+        def write(data: bytes) -> None:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+        try:
+            yield write
+        except BaseException:
+            os.unlink(path)
+            raise
 
 
 def read_descriptor(number: int) -> Secret:

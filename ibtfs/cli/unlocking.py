@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ibtfs.cli.output import shown
 from ibtfs.cli.secrets import (
+    WRITER,
     asked_secrets,
     checked,
     given_secrets,
@@ -18,8 +19,9 @@ from ibtfs.cli.secrets import (
     new_passphrase,
     remembered_secret,
 )
+from ibtfs.cli.state_folder import state_folder
 from ibtfs.cli.watching import known_slot
-from ibtfs.errors import UsageError
+from ibtfs.errors import UsageError, WrongKey
 
 if TYPE_CHECKING:
     from ibtfs.format.config import Config
@@ -30,7 +32,10 @@ if TYPE_CHECKING:
 
 
 class Unlocking:
-    """Secrets of one command: those that *key_files* and *descriptors* give, or others say."""
+    """Secrets of one command: those that *key_files* and *descriptors* give, or others say.
+
+    Files of machines that only write are among them.
+    """
 
     def __init__(self, key_files: Sequence[bytes], descriptors: Sequence[int]) -> None:
         self._key_files, self._descriptors = key_files, descriptors
@@ -46,6 +51,27 @@ class Unlocking:
             self._unlocked[place.root, text] = found
         return self._unlocked[place.root, text]
 
+    def unlock_to_back_up(
+        self, place: FolderStorage, config: Config, text: bytes
+    ) -> UnlockedKeys | None:
+        """As Unlock says; a machine that only writes may do that."""
+        files = [secret.data for secret in self._given if secret.kind == WRITER]
+        if not files or len(files) < len(self._given):
+            return self.unlock(place, config, text)
+        from ibtfs.store.sealing import WriterUnlock
+
+        return WriterUnlock(files, state_folder(make=True))(place, config, text)
+
+    def _readers(self) -> list[Secret]:
+        """What was given and opens a repository.  Raises WrongKey if nothing of it does."""
+        found = [secret for secret in self._given if secret.kind != WRITER]
+        if not found:
+            raise WrongKey(
+                "The key file is that of a machine that only writes: it makes backups, and can do "
+                "nothing else"
+            )
+        return found
+
     def unlock_unsealed_too(
         self, place: FolderStorage, config: Config, text: bytes
     ) -> UnlockedKeys | None:
@@ -58,7 +84,7 @@ class Unlocking:
 
         known = known_slot(repository)
         if self._given:
-            return SecretUnlock(self._given, is_expected=True, known=known)
+            return SecretUnlock(self._readers(), is_expected=True, known=known)
         secrets = itertools.chain(_remembered(repository), asked_secrets(shown(root)))
         return SecretUnlock(secrets, is_expected=False, known=known)
 
@@ -80,6 +106,8 @@ class Unlocking:
 
         made = [new_key_file(path) for path in self._key_files]
         found = made or self._given or [new_passphrase(f"New passphrase of {shown(root)}")]
+        if found[0].kind == WRITER:
+            raise UsageError("The key file is for another repository, which was made already")
         return SecretSealer(checked(found[0]), "")
 
     @property

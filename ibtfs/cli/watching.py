@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ibtfs.cli.cache_folder import is_private
 from ibtfs.cli.exit_codes import ALARMED
 from ibtfs.cli.output import complain, shown
+from ibtfs.cli.state_folder import state_folder, state_path
 from ibtfs.errors import StorageFailed
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def watch_over(repository: Repository) -> None:
     was to be there.
     """
     folder = state_folder(make=repository.config.is_sealed)
+    if repository.own is not None:
+        return  # who can read nothing cannot compare it
     if not folder:
         _tell_no_folder(is_sealed=repository.config.is_sealed)
         return
@@ -71,7 +73,7 @@ def _remember(context: click.Context, watch: Watch, *, is_told: bool = False) ->
 
 def _tell_no_folder(*, is_sealed: bool) -> None:
     """Tell that nothing can be remembered, or that others could have changed it."""
-    path = _state_path()
+    path = state_path()
     if is_sealed or os.path.lexists(path):
         complain(f"{NOT_REMEMBERED}: {shown(path)} is not, and cannot be made, yours alone")
 
@@ -117,23 +119,3 @@ def accept_unsealed(root: bytes) -> None:
     folder = state_folder(make=False)
     if folder:
         Pins(folder).drop_place(root)
-
-
-def state_folder(*, make: bool) -> bytes:
-    """The folder of what is remembered of repositories; empty if there can be none."""
-    folder = os.path.realpath(_state_path())
-    base = os.path.dirname(_state_path())
-    home = os.path.expanduser(b"~")
-    if make and os.path.isabs(base) and (os.path.isdir(base) or os.path.isdir(home)):
-        try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
-        except OSError:
-            return b""
-    return folder if is_private(folder) else b""
-
-
-def _state_path() -> bytes:
-    base = os.fsencode(os.environ.get("XDG_STATE_HOME", ""))
-    if not os.path.isabs(base):  # as its specification says
-        base = os.path.expanduser(b"~/.local/state")
-    return os.path.join(base, b"ibtfs")

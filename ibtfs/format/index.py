@@ -8,7 +8,7 @@ so that references within it are small.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -45,7 +45,7 @@ class IndexHeader:
     *epoch* as in FORMAT.rst.  *has_data* and *has_sigs* tell whether those files exist:
     what is small lies in the index itself.  *ends* has, by name of a stream, one more than the last
     number or address that was ever given in it; of the streams that it does not have, what is there
-    is all that ever was.
+    is all that ever was.  *within* looks at each record of one that is not trusted.
     """
 
     archives: tuple[str, ...]
@@ -55,6 +55,9 @@ class IndexHeader:
     has_data: bool
     has_sigs: bool
     ends: Mapping[str, int] = field(default_factory=dict)
+    within: Callable[[ContentRecord, str], ContentRecord] | None = field(
+        default=None, compare=False, repr=False
+    )
 
     def encode(self) -> bytes:
         """The record body."""
@@ -198,11 +201,12 @@ def decode_record(body: bytes, header: IndexHeader, where: str) -> ContentRecord
         raise FormatDamaged(f"{where}: not a content record")
     if stream not in DATA_STREAMS or not size:
         raise FormatDamaged(f"{where}: not a content record")
-    if len(values) == 5:
-        if length != size:
-            raise FormatDamaged(f"{where}: a plain content is not as long as its payload")
-        return ContentRecord(digest, size, stream, start, length)
-    return _decode_mapped(ContentRecord(digest, size, stream, start, length), values, header, where)
+    record = ContentRecord(digest, size, stream, start, length)
+    if len(values) > 5:
+        record = _decode_mapped(record, values, header, where)
+    elif length != size:
+        raise FormatDamaged(f"{where}: a plain content is not as long as its payload")
+    return record if header.within is None else header.within(record, where)
 
 
 def record_digest(body: bytes) -> bytes | None:

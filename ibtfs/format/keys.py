@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
@@ -10,8 +10,37 @@ from ibtfs.format.digests import Digests
 from ibtfs.format.frames import Address, Frame, decode_frame, encode_frame, object_key
 
 
+class Author(NamedTuple):
+    """A machine that only writes: what its runs are told by, and the host whose points it makes."""
+
+    tag: str
+    host: str
+
+
 class Frames(Protocol):
     """How the frames of one object are stored; threads may share it."""
+
+    @property
+    def author(self) -> Author | None:
+        """Who made the object, if it was a machine that only writes: it is trusted with its own."""
+        ...
+
+    @property
+    def signature_size(self) -> int:
+        """How long the signature of the object is, if it is a small one."""
+        ...
+
+    def sign(self, data: bytes) -> bytes:
+        """The signature of *data*, which is all of a small object before it."""
+        ...
+
+    def verify(self, data: bytes, signature: bytes, where: str) -> None:
+        """Raise FormatDamaged, naming *where*, unless the author signed *data*."""
+        ...
+
+    def may_refer(self, archive_id: str) -> bool:
+        """Whether what the object says may lead to this archive."""
+        ...
 
     @property
     def public(self) -> bytes:
@@ -55,8 +84,20 @@ class Keys(Protocol):
         ...
 
     @property
+    def is_sealed(self) -> bool:
+        """Whether objects are: then what no key has verified is damage, whatever it says it is."""
+        ...
+
+    @property
     def digests(self) -> Digests:
         """How contents and directory states are told apart."""
+        ...
+
+    def author_of(self, name: str) -> Author | None:
+        """The machine that only writes by whose name for its runs the object *name* is called.
+
+        Whatever lies there can lead to nothing but what the same one has made.
+        """
         ...
 
     def host(self, host: str) -> str:
@@ -71,10 +112,17 @@ class Keys(Protocol):
         """Those of the object *name*, without its generation, which is to be written."""
         ...
 
-    def frames(self, name: str, envelope: bytes) -> Frames:
-        """Those of the object *name*, without its generation, which has this *envelope*.
+    def frames(self, name: str, envelope: bytes, generation: int = 1) -> Frames:
+        """Those of the object *name*, without its *generation*, which has this *envelope*.
 
-        Raises FormatDamaged, UnsupportedFormat.
+        Raises FormatDamaged.
+        """
+        ...
+
+    def later_frames(self, name: str, frames: Frames | None, generation: int) -> Frames:
+        """Those of a *generation* of *name*, of which an earlier one has *frames*.
+
+        If they are the same, its frames can be taken over as they are.  None: nothing is left.
         """
         ...
 
@@ -86,6 +134,27 @@ class PlainFrames:
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+
+    @property
+    def author(self) -> None:
+        """As Frames says."""
+        return None
+
+    @property
+    def signature_size(self) -> int:
+        """As Frames says."""
+        return 0
+
+    def sign(self, data: bytes) -> bytes:
+        """As Frames says."""
+        return b""
+
+    def verify(self, data: bytes, signature: bytes, where: str) -> None:
+        """As Frames says: nothing is signed."""
+
+    def may_refer(self, archive_id: str) -> bool:
+        """As Frames says."""
+        return True
 
     @property
     def public(self) -> bytes:
@@ -121,18 +190,30 @@ class PlainFrames:
 
 
 class PlainKeys:
-    """The keys of a repository that is not sealed: its id is all that they are made of."""
+    """The keys of a repository that is not sealed: its id is all that they are made of.
+
+    So are those of copies that a machine keeps for itself, but for their *digests*.
+    """
 
     __slots__ = ("_repository", "digests")
 
-    def __init__(self, repository: bytes) -> None:
+    def __init__(self, repository: bytes, digests: Digests | None = None) -> None:
         self._repository = repository
-        self.digests = Digests()
+        self.digests = digests or Digests()
 
     @property
     def repository(self) -> bytes:
         """As Keys says."""
         return self._repository
+
+    @property
+    def is_sealed(self) -> bool:
+        """As Keys says."""
+        return False
+
+    def author_of(self, name: str) -> Author | None:
+        """As Keys says."""
+        return None
 
     def host(self, host: str) -> str:
         """As Keys says."""
@@ -146,8 +227,12 @@ class PlainKeys:
         """As Keys says."""
         return PlainFrames(object_key(self._repository, name))
 
-    def frames(self, name: str, envelope: bytes) -> PlainFrames:
+    def frames(self, name: str, envelope: bytes, generation: int = 1) -> PlainFrames:
         """As Keys says."""
         if envelope:
             raise FormatDamaged(f"{name}: is sealed, and the repository is not")
         return self.new_frames(name)
+
+    def later_frames(self, name: str, frames: Frames | None, generation: int) -> Frames:
+        """As Keys says."""
+        return self.new_frames(name) if frames is None else frames

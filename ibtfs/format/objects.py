@@ -7,6 +7,7 @@ what brings it to the size that it is to have.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -14,7 +15,7 @@ from blake3 import blake3
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import FORMAT_VERSION, FRAME_LIMIT, Address
-from ibtfs.format.keys import Keys
+from ibtfs.format.keys import Author, Keys
 
 MAGIC = b"ibtfs\r\n\x1b"
 FLAG_SEALED = 1
@@ -40,8 +41,11 @@ def encode_object(keys: Keys, name: str, stream: int, raw: bytes, codec: Codec) 
     envelope = frames.envelope
     frame = frames.encode(Address(stream, 0, 1), raw, codec)
     flags = FLAG_SEALED if envelope else 0
-    head = _HEAD.pack(MAGIC, FORMAT_VERSION, flags, len(envelope), 0, len(frame))
+    head = _HEAD.pack(
+        MAGIC, FORMAT_VERSION, flags, len(envelope), frames.signature_size, len(frame)
+    )
     data = head + _checksum(head) + envelope + frame
+    data += frames.sign(data)
     return data + frames.padding(len(data))
 
 
@@ -50,14 +54,45 @@ def _checksum(head: bytes) -> bytes:
     return blake3(head).digest(_CHECKSUM)
 
 
-def decode_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> bytes:
-    """The inverse; messages name it *where*.  Raises FormatDamaged, UnsupportedFormat."""
-    parts = split_object(data, where)
+class Said(NamedTuple):
+    """What a small object holds, and who made it; *may_refer* as of Frames."""
+
+    raw: bytes
+    author: Author | None
+    may_refer: Callable[[str], bool]
+
+
+def read_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> Said:
+    """The inverse; messages name it *where*.  Raises FormatDamaged, UnsupportedFormat.
+
+    The latter not of what is sealed: anybody could have put it there.
+    """
+    try:
+        parts = split_object(data, where)
+    except UnsupportedFormat as error:
+        if keys.is_sealed:
+            raise FormatDamaged(f"{error}, or it is damaged") from error
+        raise
     frames = keys.frames(name, parts.envelope)
     raw = frames.decode(Address(stream, 0, 1), parts.frame, where).raw
-    if frames.padded(HEAD_SIZE + sum(map(len, parts))) != len(data):
+    size = HEAD_SIZE + sum(map(len, parts))
+    if frames.padded(size) != len(data):
         raise FormatDamaged(f"{where}: is not as long as it was written")
-    return raw
+    if len(parts.signature) != frames.signature_size:
+        raise FormatDamaged(f"{where}: is not signed as it should be")
+    frames.verify(data[: size - len(parts.signature)], parts.signature, where)
+    return Said(raw, frames.author, frames.may_refer)
+
+
+def decode_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> bytes:
+    """What an object holds that only who has all keys makes.
+
+    Raises FormatDamaged, UnsupportedFormat.
+    """
+    found = read_object(keys, name, stream, data, where)
+    if found.author is not None:
+        raise FormatDamaged(f"{where}: was made by a machine that may make backups only")
+    return found.raw
 
 
 def split_object(data: bytes, where: str) -> Parts:

@@ -19,10 +19,14 @@ from ibtfs.format.entry import Extras, Stamp, check_extra, check_root
 from ibtfs.format.frames import MANIFEST
 from ibtfs.format.index import Reference, is_archive_id
 from ibtfs.format.keys import Keys
-from ibtfs.format.objects import decode_object, encode_object
+from ibtfs.format.objects import Said, encode_object, read_object
 from ibtfs.format.packing import pack, unpack_map
 
 NUMBER_LIMIT = 1 << 40
+OWN_NUMBER_LIMIT = NUMBER_LIMIT >> 1
+"""For machines that only write: who has all keys can still count on."""
+OWN_SIZE_LIMIT, OWN_RATIO = 256 << 10, 16
+"""Bytes of a manifest of theirs, or so many times those that are stored."""
 TIME_LIMIT = 1 << 63
 DAY = 86_400
 PARENTS_LIMIT = 4096
@@ -69,6 +73,7 @@ class Point:
     *suffix* tells the point from others of its source that were made in the same second, by digits
     of its own id; it is empty where there was no other.
     *replaces* are the ids of points in whose place it stands: they are hidden, if they are there.
+    *writer* tells the machine that made it and can read nothing, if one did.
     """
 
     id: str
@@ -93,6 +98,7 @@ class Point:
     replaces: tuple[str, ...] = ()
     parents: tuple[Parent, ...] | None = None
     suffix: str = ""
+    writer: str = ""
 
     @property
     def order(self) -> tuple[int, str]:
@@ -106,7 +112,7 @@ class Point:
         return (path.rpartition(b"/")[0] or b"/") if self.single else path
 
 
-FIELDS_VERSION = 5
+FIELDS_VERSION = 6
 """Of the rows below, which only copies outside of repositories have; goes up when they change."""
 PointRow = tuple[Any, ...]
 
@@ -119,17 +125,17 @@ def row_of_point(point: Point) -> PointRow:
         (source.host, source.path, source.name), point.display, point.root, tuple(point.state),
         point.digest, point.root_extras, point.devices, dict(point.users), dict(point.groups),
         dict(point.statistics), point.single, point.full, point.parent, point.comment,
-        point.replaces, point.parents, point.suffix,
+        point.replaces, point.parents, point.suffix, point.writer,
     )  # fmt: skip
 
 
 def point_of_row(row: PointRow) -> Point:
     """The inverse of :func:`row_of_point`; nothing is checked."""
     before, source, display, root, state, *after = row[:5], *row[5:]
-    *after, parents, suffix = after
+    *after, parents, suffix, writer = after
     known = None if parents is None else tuple(Parent(*parent) for parent in parents)
-    values = (*before, Source(*source), display, root, Reference(*state), *after, known, suffix)
-    return Point(*values)
+    last = (known, suffix, writer)
+    return Point(*(*before, Source(*source), display, root, Reference(*state), *after, *last))
 
 
 def encode_point(point: Point, name: str, keys: Keys, codec: Codec) -> bytes:
@@ -168,8 +174,10 @@ def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
 
     Raises FormatDamaged, UnsupportedFormat.
     """
-    raw = decode_object(keys, name, MANIFEST, data, name)
-    values = unpack_map(raw, name)
+    said = read_object(keys, name, MANIFEST, data, name)
+    if said.author is not None and len(said.raw) > max(OWN_SIZE_LIMIT, OWN_RATIO * len(data)):
+        raise FormatDamaged(f"{name}: is larger than its machine may make it")
+    values = unpack_map(said.raw, name)
     for field_name, (kind, is_good) in _FIELDS.items():
         value = values.get(field_name)
         if type(value) is not kind:
@@ -187,6 +195,7 @@ def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
     parents = values.get("parents")
     if not _are_parents(parents):
         raise FormatDamaged(f"{name}: 'parents' is not what it may be")
+    _require_own(said, values, name)
     return Point(
         id=point_id,
         time_ns=values["time"],
@@ -196,8 +205,25 @@ def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
         parents=None if parents is None else tuple(Parent(*parent[:3]) for parent in parents),
         suffix=values.get("suffix") or _suffix_by_parent(values),
         replaces=values.get("replaces", ()),
+        writer=said.author.tag if said.author else "",
         **{field_name: values[field_name] for field_name in _SAME},
     )
+
+
+def _require_own(said: Said, values: Mapping[str, Any], name: str) -> None:
+    """Raise FormatDamaged if a machine that only writes says more than it may: of its own host, of
+    what its own runs have stored, and in the place of nothing."""
+    if said.author is None:
+        return
+    if values["host"] != said.author.host:
+        raise FormatDamaged(
+            f"{name}: is of the host {values['host']!r}, and who made it may only make points of "
+            f"{said.author.host!r}"
+        )
+    if not said.may_refer(values["state"][0]) or values.get("replaces"):
+        raise FormatDamaged(f"{name}: leads to what its machine may not make points of")
+    if max(values["sequence"], values["epoch"]) > OWN_NUMBER_LIMIT:
+        raise FormatDamaged(f"{name}: a number beyond those that its machine may give")
 
 
 _SAME = (

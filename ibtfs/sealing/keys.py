@@ -1,42 +1,73 @@
 """The keys of a sealed repository: those of its objects, made of what its ring holds.
 
 An *envelope* lies in each object and says which master key its own key comes from; so masters can
-be renewed while old objects stay readable.
+be renewed while old objects stay readable.  It does so in one of three modes: the key is made of
+the master's; or of that of a run, which lies in it wrapped for the readers by that master, for who
+made it can read nothing; or it lies in it sealed by the master, in later generations of such files.
 """
 
 from __future__ import annotations
 
 import hmac
+import os
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
-from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.errors import FormatDamaged
 from ibtfs.format.digests import Digests
+from ibtfs.format.envelopes import (
+    ENVELOPE_SIZE,
+    LATER_MODE,
+    PUBLIC_MODE,
+    SECRET_MODE,
+    is_known,
+)
 from ibtfs.format.frames import object_key
+from ibtfs.format.keys import Author, Frames
 from ibtfs.sealing import tree
-from ibtfs.sealing.frames import SealedFrames
-from ibtfs.sealing.primitives import Suite
-from ibtfs.sealing.ring import MASTER_ID_SIZE, Secrets
+from ibtfs.sealing.authored import AuthoredFrames, Hand, signed_of
+from ibtfs.sealing.frames import NONCE_SIZE, SealedFrames
+from ibtfs.sealing.primitives import (
+    KEY_SIZE,
+    NotAuthentic,
+    Suite,
+    decrypt_once,
+    encrypt_once,
+)
+from ibtfs.sealing.ring import ACCEPTED_SIZE, Master, Secrets
+from ibtfs.sealing.runs import Run, key_of_owner, reader_seed, tag_of, unwrap_run
 
-SECRET_MODE = 1
-ENVELOPE_SIZE = 2 + MASTER_ID_SIZE
+RUNS_KEPT = 4096
 MARK_SIZE = 16
 NAMES_KEY_SIZE = 64
 _FRAMES: Final = b"frames"
 
 
+class Places(NamedTuple):
+    """What names of objects say: what its key belongs to, for an archive has one for its files;
+    and the run that it is of, if it is of one."""
+
+    owner_of: Callable[[str], str]
+    run_of: Callable[[str], str]
+
+
+class _Opened(NamedTuple):
+    """What an envelope says: the cipher, and the key of all that belongs to one owner."""
+
+    suite: Suite
+    base: bytes
+
+
 class SealedKeys:
     """The keys of the repository with the id *repository*, by its *secrets*, as Keys says.
 
-    *suite* seals what is written.  *owner_of* gives of an object's name what its key belongs to:
-    an archive has one for its files.  Threads may share them.
+    *suite* seals what is written.  Threads may share them.
     """
 
-    def __init__(
-        self, repository: bytes, secrets: Secrets, suite: Suite, owner_of: Callable[[str], str]
-    ) -> None:
+    def __init__(self, repository: bytes, secrets: Secrets, suite: Suite, places: Places) -> None:
         self._repository, self._secrets, self._suite = repository, secrets, suite
-        self._owner_of = owner_of
+        self._places = places
+        self._runs: dict[bytes, Run] = {}
         self.digests = Digests(tree.derive(tree.DIGESTS, secrets.identity, repository))
         self.names = tree.derive(tree.NAMES, secrets.identity, repository, size=NAMES_KEY_SIZE)
 
@@ -44,6 +75,17 @@ class SealedKeys:
     def repository(self) -> bytes:
         """As Keys says."""
         return self._repository
+
+    @property
+    def is_sealed(self) -> bool:
+        """As Keys says."""
+        return True
+
+    def author_of(self, name: str) -> Author | None:
+        """As Keys says; one that nobody knows has no host."""
+        tag = tag_of(self._places.run_of(name))
+        writer = self._secrets.writers.get(tag)
+        return Author(tag, writer.host if writer else "") if tag else None
 
     @property
     def envelope(self) -> bytes:
@@ -54,28 +96,97 @@ class SealedKeys:
         """As Keys says."""
         return self.frames(name, self.envelope)
 
-    def frames(self, name: str, envelope: bytes) -> SealedFrames:
+    def frames(self, name: str, envelope: bytes, generation: int = 1) -> SealedFrames:
         """As Keys says."""
-        suite, base = self._base(name, envelope)
-        key = tree.derive(tree.OBJECT, base, _FRAMES, _bytes(name))
-        return SealedFrames(suite, key, object_key(self._repository, name), envelope)
+        suite, base = self._opened(name, envelope, generation)
+        return self._made(name, suite, base, envelope)
 
-    def _base(self, name: str, envelope: bytes) -> tuple[Suite, bytes]:
-        """The cipher of the object *name*, and the key of all that belongs together with it."""
+    def _made(self, name: str, suite: Suite, base: bytes, envelope: bytes) -> SealedFrames:
+        key = tree.derive(tree.OBJECT, base, _FRAMES, _bytes(name))
+        public = object_key(self._repository, name)
+        if envelope[0] == SECRET_MODE:
+            return SealedFrames(suite, key, public, envelope)
+        hand = self._hand(self._places.run_of(name), is_first=envelope[0] == PUBLIC_MODE)
+        signed = signed_of(self._repository, name)
+        return AuthoredFrames(suite, key, public, envelope, hand=hand, signed=signed)
+
+    def _hand(self, run_id: str, *, is_first: bool) -> Hand:
+        """Who made what the run *run_id* did, if the keys know of him."""
+        tag = tag_of(run_id)
+        writer = self._secrets.writers.get(tag)
+        if writer is None:
+            refusal = "was made by a machine that the owner did not let write here"
+            return Hand(Author(tag, ""), refusal=refusal, is_first=is_first)
+        known = writer.accepted
+        refusal = ""
+        if known is not None and self.id_mark(run_id) not in known:
+            refusal = "was made by a machine that may write here no more"
+        return Hand(Author(tag, writer.host), writer.public, refusal, is_first=is_first)
+
+    def id_mark(self, point_id: str) -> bytes:
+        """What stands for a point where the keys say which of a machine's are accepted."""
+        return self.digests.plain(point_id.encode())[:ACCEPTED_SIZE]
+
+    def _opened(self, name: str, envelope: bytes, generation: int) -> _Opened:
         if not envelope:
             raise FormatDamaged(f"{name}: is not sealed, and the repository is")
-        if len(envelope) != ENVELOPE_SIZE or envelope[0] != SECRET_MODE:
-            raise UnsupportedFormat(
-                f"{name}: sealed in a way that is not known here: upgrade ibtfs"
+        if not is_known(envelope):
+            # anybody can put it there: that it is of a later version, nobody with a key has said
+            raise FormatDamaged(
+                f"{name}: sealed in a way that is not known here: damaged, or for a newer ibtfs"
             )
-        if envelope[1] not in list(Suite):
-            raise UnsupportedFormat(f"{name}: sealed by an unknown cipher: upgrade ibtfs")
-        master = self._secrets.masters.get(envelope[2:])
+        mode = envelope[0]
+        master = self._secrets.masters.get(envelope[2:ENVELOPE_SIZE])
         if master is None:
             raise FormatDamaged(f"{name}: is sealed by a key that this repository does not have")
-        owner = _bytes(self._owner_of(name))
-        base = tree.derive(tree.ARCHIVE, master.secret, self._repository, owner)
-        return Suite(envelope[1]), base
+        suite, rest = Suite(envelope[1]), envelope[ENVELOPE_SIZE:]
+        owner = self._places.owner_of(name)
+        if mode == SECRET_MODE:
+            base = tree.derive(tree.ARCHIVE, master.secret, self._repository, _bytes(owner))
+            return _Opened(suite, base)
+        try:
+            if mode == LATER_MODE:
+                key, bound = self._later_key(master, name, generation, rest[:NONCE_SIZE])
+                return _Opened(suite, decrypt_once(suite, key, rest[NONCE_SIZE:], bound))
+            if generation != 1:
+                raise NotAuthentic  # who made the first has no say in what follows it
+            run = self._run(self._places.run_of(name), master, envelope)
+        except NotAuthentic:
+            raise FormatDamaged(f"{name}: is not what was sealed there") from None
+        return _Opened(suite, key_of_owner(run, self._repository, owner))
+
+    def _run(self, run_id: str, master: Master, envelope: bytes) -> Run:
+        """The run whose key lies in *envelope*; opened once for all that it made."""
+        run = self._runs.get(envelope)
+        if run is None or run.id != run_id:
+            seed = reader_seed(master.secret, self._repository)
+            run = unwrap_run(run_id, envelope[ENVELOPE_SIZE:], seed, self._repository)
+            if len(self._runs) >= RUNS_KEPT:
+                self._runs.clear()
+            self._runs[envelope] = run
+        return run
+
+    def _later_key(
+        self, master: Master, name: str, generation: int, nonce: bytes
+    ) -> tuple[bytes, bytes]:
+        """What seals the key that lies in the envelope of a later generation, and its bounds."""
+        key = tree.derive(tree.LATER, master.secret, self._repository, _bytes(name), nonce)
+        return key, generation.to_bytes(8, "little")
+
+    def later_frames(self, name: str, frames: Frames | None, generation: int) -> Frames:
+        """As Keys says.
+
+        Of what a master sealed they are the same.  Else it seals a new key, for this generation
+        alone: who made the first, or had the one before, can make no later one.
+        """
+        is_lost = frames is None and generation > 1 and tag_of(self._places.run_of(name)) != ""
+        if not is_lost and not isinstance(frames, AuthoredFrames):
+            return self.new_frames(name) if frames is None else frames
+        suite, base = self._suite, os.urandom(KEY_SIZE)
+        current, nonce = self._secrets.current, os.urandom(NONCE_SIZE)
+        key, bound = self._later_key(self._secrets.masters[current], name, generation, nonce)
+        sealed = nonce + encrypt_once(suite, key, base, bound)
+        return self._made(name, suite, base, bytes((LATER_MODE, suite)) + current + sealed)
 
     def mark(self, name: str) -> str:
         """What an empty object *name* gets behind its name, so that it says something."""

@@ -39,6 +39,15 @@ class Speaking(NamedTuple):
     tags: str
     points: str
 
+    def is_marked(self, folder: str, base: str) -> bool:
+        """Whether an object *base* in *folder* gets a mark."""
+        is_file = folder.startswith(f"{self.above}/") and base == self.file
+        return folder in self.folders or is_file
+
+    def has_tags(self, folder: str) -> bool:
+        """Whether the names in *folder* are words."""
+        return folder.startswith(f"{self.tags}/")
+
 
 class Withdrawn(Protocol):
     """What was taken from points."""
@@ -65,16 +74,16 @@ class SealedNames:
         Raises UsageError of a tag that is too long, or was given and taken too often.
         """
         folder, _, base = name.rpartition("/")
-        if self._is_marked(folder, base):
+        if self._speaking.is_marked(folder, base):
             return f"{name}.{self._keys.mark(self.way(name))}"
-        if self._has_tags(folder):
+        if self._speaking.has_tags(folder):
             return f"{folder}/{self._hidden(folder, base, self._number(name))}"
         return name
 
     def all_stored(self, name: str) -> list[str]:
         """All that may be stored for *name*, the newest way first."""
         folder, _, base = name.rpartition("/")
-        if not self._is_marked(folder, base):
+        if not self._speaking.is_marked(folder, base):
             return [self.stored(name)]
         newest = self.stored(name)
         others = (f"{name}.{mark}" for mark in self._keys.marks(self.way(name)))
@@ -87,7 +96,7 @@ class SealedNames:
     def _number(self, name: str) -> int:
         """The number of that way.  Raises UsageError if there is none left, of a tag."""
         folder, _, base = name.rpartition("/")
-        is_tag = self._has_tags(folder)
+        is_tag = self._speaking.has_tags(folder)
         if self._withdrawn is None or not (is_tag or folder == self._speaking.points):
             return 0
         point_id = folder.rpartition("/")[2] if is_tag else base
@@ -103,7 +112,7 @@ class SealedNames:
 
         Empty if nobody with a key made it, or it was taken back.
         """
-        if self._has_tags(folder):
+        if self._speaking.has_tags(folder):
             return self._revealed(folder, stored)
         base, _, mark = stored.rpartition(".")
         speaking = self._speaking
@@ -114,14 +123,6 @@ class SealedNames:
             is_right = base == speaking.file and self._keys.is_mark(mark, f"{folder}/{base}")
             return base if is_right else ""
         return stored
-
-    def _is_marked(self, folder: str, base: str) -> bool:
-        speaking = self._speaking
-        is_file = folder.startswith(f"{speaking.above}/") and base == speaking.file
-        return folder in speaking.folders or is_file
-
-    def _has_tags(self, folder: str) -> bool:
-        return folder.startswith(f"{self._speaking.tags}/")
 
     def _hidden(self, folder: str, tag: str, number: int) -> str:
         text = tag.encode("utf-8", "surrogateescape")
@@ -135,7 +136,7 @@ class SealedNames:
         """Whether *stored* in *folder* was made by who has a key, and was taken back since."""
         if self.meant(folder, stored):
             return False
-        if self._has_tags(folder):
+        if self._speaking.has_tags(folder):
             return self._told(folder, stored) is not None
         base, _, mark = stored.rpartition(".")
         name = f"{folder}/{base}"

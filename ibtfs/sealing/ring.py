@@ -8,18 +8,20 @@ tells damage from a wrong passphrase.  Every ring has a key of its own and a hig
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from blake3 import blake3
 
-from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.errors import FormatDamaged, LimitExceeded, UnsupportedFormat
 from ibtfs.format.packing import pack, unpack_map
 from ibtfs.sealing.primitives import (
     KEY_SIZE,
     SIGNATURE_SIZE,
+    SIGNER_PUBLIC_SIZE,
     WRAP_OVERHEAD,
     NotAuthentic,
     Suite,
@@ -45,8 +47,12 @@ from ibtfs.sealing.slots import (
 MAGIC: Final = b"ibtfsK\r\n"
 VERSION = 1
 RING_LIMIT = 1 << 20
+"""So many bytes a ring has at most."""
 SLOTS_LIMIT = 64
 MASTER_ID_SIZE = 8
+TAG: Final = re.compile(r"[0-9a-f]{8}\Z")
+TAG_BYTES = 4
+ACCEPTED_SIZE = 16
 _HEAD = struct.Struct("<8sHHIIHH16s")  # magic, version, suite, number, body, slots, 0, repository
 _SIZE = struct.Struct("<H")
 _WRAP = KEY_SIZE + WRAP_OVERHEAD
@@ -63,6 +69,20 @@ class Master(NamedTuple):
     since: int
 
 
+class Writer(NamedTuple):
+    """A machine that makes backups of its *host* and can read nothing.
+
+    *name* is what its owner calls it, *public* the key that its signatures are verified by, *since*
+    as of masters.  *accepted* tells the points that count of one that may make none any more.
+    """
+
+    name: str
+    host: str
+    public: bytes
+    since: int
+    accepted: frozenset[bytes] | None = None
+
+
 class Label(NamedTuple):
     """What a ring knows of one of its slots: what the storage says of others does not count."""
 
@@ -77,7 +97,8 @@ class Secrets:
 
     *masters* by their ids, of which *current* seals what is written; *identity* makes digests and
     names, *owner* is the seed of who signs; both stay for the life of the repository.  *slots* are
-    those that may open it, by their ids.  *config* is the digest of its configuration.
+    those that may open it, by their ids.  *config* is the digest of its configuration.  *writers*
+    are the machines that may make backups and read nothing, by their tags.
     """
 
     masters: Mapping[bytes, Master]
@@ -86,6 +107,7 @@ class Secrets:
     owner: bytes
     slots: Mapping[bytes, Label]
     config: bytes
+    writers: Mapping[str, Writer] = field(default_factory=dict)
 
 
 class Sealed(NamedTuple):
@@ -109,7 +131,10 @@ def public_digest(slot: Slot) -> bytes:
 def encode_ring(
     secrets: Secrets, slots: Sequence[Slot], *, repository: bytes, number: int, suite: Suite
 ) -> bytes:
-    """A ring for *slots*, all of which *secrets* know; with a key of its own each time."""
+    """A ring for *slots*, all of which *secrets* know; with a key of its own each time.
+
+    Raises LimitExceeded.
+    """
     key = os.urandom(KEY_SIZE)
     plain = _padded(pack(_values(secrets)))
     heads = []
@@ -124,6 +149,8 @@ def encode_ring(
     before = fixed + b"".join(heads)
     signed = before + encrypt_once(suite, key, plain, before)
     data = signed + sign(secrets.owner, _SIGNED + signed)
+    if len(data) + _CHECKSUM > RING_LIMIT:
+        raise LimitExceeded(f"The keys would be {len(data)} bytes")
     return data + blake3(data).digest(_CHECKSUM)
 
 
@@ -195,6 +222,10 @@ def open_ring(ring: Sealed, opened: Opened, where: str) -> Secrets:
 
 
 def _values(secrets: Secrets) -> dict[str, Any]:
+    writers = {
+        tag: (*one[:4], None if one.accepted is None else b"".join(sorted(one.accepted)))
+        for tag, one in secrets.writers.items()
+    }
     return {
         "masters": {name: tuple(master) for name, master in secrets.masters.items()},
         "current": secrets.current,
@@ -202,11 +233,13 @@ def _values(secrets: Secrets) -> dict[str, Any]:
         "owner": secrets.owner,
         "slots": {name: tuple(label) for name, label in secrets.slots.items()},
         "config": secrets.config,
+        **({"writers": writers} if writers else {}),
     }
 
 
 def _decode(values: Mapping[str, Any], where: str) -> Secrets:
     masters, slots = values.get("masters"), values.get("slots")
+    writers = values.get("writers", {})
     single = [values.get(name) for name in ("identity", "owner", "config")]
     right = (
         isinstance(masters, Mapping)
@@ -216,6 +249,8 @@ def _decode(values: Mapping[str, Any], where: str) -> Secrets:
         and values["current"] in masters
         and all(_is_master(name, value) for name, value in masters.items())
         and all(_is_label(name, value) for name, value in slots.items())
+        and isinstance(writers, Mapping)
+        and all(_is_writer(tag, value) for tag, value in writers.items())
     )
     if not right:
         raise FormatDamaged(f"{where}: secrets that are not what they may be")
@@ -223,6 +258,7 @@ def _decode(values: Mapping[str, Any], where: str) -> Secrets:
         {name: Master(*value) for name, value in values["masters"].items()},
         values["current"], values["identity"], values["owner"],
         {name: Label(*value) for name, value in values["slots"].items()}, values["config"],
+        {tag: _writer(value) for tag, value in writers.items()},
     )  # fmt: skip
 
 
@@ -250,3 +286,24 @@ def _is_label(name: Any, value: Any) -> bool:
         and len(value[1]) <= LABEL_LIMIT
         and _is_bytes(value[2], KEY_SIZE)
     )
+
+
+def _is_writer(tag: Any, value: Any) -> bool:
+    return (
+        type(tag) is str
+        and TAG.match(tag) is not None
+        and type(value) is tuple
+        and list(map(type, value[:4])) == [str, str, bytes, int]
+        and len(value) == 5
+        and len(value[2]) == SIGNER_PUBLIC_SIZE
+        and (value[4] is None or (type(value[4]) is bytes and not len(value[4]) % ACCEPTED_SIZE))
+    )
+
+
+def _writer(value: tuple[Any, ...]) -> Writer:
+    name, host, public, since, marks = value
+    if marks is None:
+        return Writer(name, host, public, since)
+    starts = range(0, len(marks), ACCEPTED_SIZE)
+    found = frozenset(marks[first : first + ACCEPTED_SIZE] for first in starts)
+    return Writer(name, host, public, since, found)

@@ -7,14 +7,15 @@ from collections.abc import Container
 from ibtfs.format.index import is_archive_id
 from ibtfs.store import layout
 from ibtfs.store.archives.generations import every_generation, generations
+from ibtfs.store.own_runs import OwnRuns, as_made
 from ibtfs.store.storage.bundled import BundledStorage
 
 
 class ArchiveLists:
-    """The archives in *storage*, as they are listed."""
+    """The archives in *storage*, as they are listed; *own* are all that a machine knows of."""
 
-    def __init__(self, storage: BundledStorage) -> None:
-        self.storage = storage
+    def __init__(self, storage: BundledStorage, own: OwnRuns | None) -> None:
+        self.storage, self.own = storage, own
 
     def archive_ids(self) -> list[str]:
         """The archives that are whole, oldest first by name."""
@@ -46,8 +47,13 @@ class ArchiveLists:
 
         Of archives far away, with *recent*, what is known from some seconds ago.
         """
-        found = every_generation(self.storage, known, recent=recent)
-        return {name: files for name, files in found if layout.INDEX in files}
+
+        def is_wanted(name: str) -> bool:
+            return name not in known and (self.own is None or self.own.has(name))
+
+        found = every_generation(self.storage, is_wanted, recent=recent)
+        whole = {name: files for name, files in found if layout.INDEX in files}
+        return whole if self.own is None else as_made(whole)
 
     def files_of(self, archive_id: str) -> dict[str, int]:
         """The newest generation of each file that an archive has."""

@@ -41,6 +41,21 @@ def real_path(path: bytes) -> bytes:
     return os.path.realpath(path)
 
 
+def private_folder(above: bytes, name: str) -> bytes:
+    """The folder *name* in the folder *above*, made if it is missing, closed to others.
+
+    Raises StorageFailed.
+    """
+    folder = above + b"/" + os.fsencode(name)
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+        if os.stat(folder).st_mode & 0o077:
+            os.chmod(folder, 0o700)
+    except OSError as error:
+        raise StorageFailed(f"{os.fsdecode(folder)!r} cannot be made: {error.strerror}") from error
+    return folder
+
+
 def read_body(path: str) -> memoryview | None:
     """What the file has, if it is this user's and as it was written."""
     try:

@@ -31,6 +31,8 @@ NESTED: Final = (ARCHIVES, TAGS)
 DATA, SIGS, INDEX = "data", "sigs", "index"
 KINDS: Final = (DATA, SIGS, INDEX)
 """The kinds of files of an archive, in the order in which they become durable."""
+GENERATIONS_LIMIT = 1_000_000
+"""More than one file will ever have: a higher number is nothing that was written here."""
 PARITY, _MARK = "parity", "redundancy."
 REMOVED: Final = "removed"
 """What lies in the folder of an archive that does not exist any more, until all else is gone."""
@@ -55,6 +57,15 @@ def archive(archive_id: str) -> str:
 def run_of(archive_id: str) -> str:
     """The run that wrote an archive: the id of its point, if it came to that."""
     return archive_id.rpartition(".")[0]
+
+
+def run_of_object(name: str) -> str:
+    """The run that made the object *name*: a manifest, or in an archive; empty if it is neither."""
+    archive_id = archive_of(name)
+    if archive_id:
+        return run_of(archive_id)
+    top, _, point_id = name.partition("/")
+    return point_id if top == POINTS else ""
 
 
 def archive_of(name: str) -> str:
@@ -106,7 +117,13 @@ def parse_archive_file(name: str) -> ArchiveFile | None:
     """What *name*, as an archive's folder lists it, says; None if it is no file of an archive."""
     kind, _, number = name.rpartition("/")[2].partition(".")
     generation = _number(number)
-    return ArchiveFile(kind, generation) if kind in KINDS and generation else None
+    is_one = kind in KINDS and 0 < generation <= GENERATIONS_LIMIT
+    return ArchiveFile(kind, generation) if is_one else None
+
+
+def own_sums(archive_id: str, number: int) -> str:
+    """The signature of a content, where a machine that only writes keeps what it knows."""
+    return f"{ARCHIVES}/{archive_id}/sums-{number}"
 
 
 def bundle(bundle_id: str) -> str:

@@ -19,14 +19,18 @@ from blake3 import blake3
 from ibtfs.errors import (
     AmbiguousSource,
     EntryNotFound,
+    IbtfsError,
     PointDamaged,
     PointNotFound,
+    PointRefused,
     UsageError,
 )
 from ibtfs.format.moment import formatted_name, is_moment, is_one_of_a_second, parse_moment
 from ibtfs.format.point import SUFFIX_DIGITS, Point, id_digits, made_seconds
 
 PREFIX_LEAST = 4
+NAME_BYTES = 200
+"""Of the name of a source that is made longer."""
 _SECOND_NS = 1_000_000_000
 LATEST = re.compile(r"latest(?:~(\d{1,6}))?\Z")
 
@@ -35,15 +39,17 @@ def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
     """The points of each source under the name that it is shown by, in their order.
 
     Sources are told apart by what they are, not by the names they chose.  A run sees to it that no
-    two have one name; where they have it all the same, each gets digits of its host and path.
+    two have one name; where they have it all the same, each gets digits of its host and path.  What
+    machines which only write have chosen ends with their host, so that none takes another's.
     """
     mine: dict[tuple[str, str | bytes], list[Point]] = {}
     for point in sorted(points, key=lambda point: point.order):
         mine.setdefault(point.source.identity, []).append(point)
-    chosen = Counter(group[0].display for group in mine.values())
+    names = {identity: _chosen(group) for identity, group in mine.items()}
+    chosen = Counter(names.values())
     sources: dict[str, list[Point]] = {}
     for (host, what), group in mine.items():
-        name = group[0].display
+        name = names[host, what]
         if chosen[name] > 1:
             identity = host.encode("utf-8", "surrogateescape") + b"\0" + os.fsencode(what)
             digits = blake3(identity).hexdigest()
@@ -51,6 +57,19 @@ def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
             name = next(n for n in longer if n not in chosen and n not in sources)
         sources[name] = group
     return sources
+
+
+def _chosen(group: Sequence[Point]) -> str:
+    """The name that the points of a source have, as far as who made them may choose."""
+    trusted = next((point for point in group if not point.writer), None)
+    if trusted is not None:
+        return trusted.display
+    name, end = group[0].display, f"@{group[0].source.host}"
+    if name.endswith(end):
+        return name
+    if len(f"{name}{end}".encode("utf-8", "surrogateescape")) > NAME_BYTES:
+        name = blake3(name.encode("utf-8", "surrogateescape")).hexdigest(8)
+    return f"{name}{end}"
 
 
 def of_source(points: Iterable[Point], name: str) -> list[Point]:
@@ -123,7 +142,8 @@ def told_apart(point: Point, others: Iterable[Point], damaged: Iterable[str]) ->
         counts = range(SUFFIX_DIGITS, len(digits))
         unique = (n for n in counts if not any(d.startswith(digits[:n]) for d in taken))
         point = replace(point, suffix=digits[: next(unique, len(digits))])
-    if not mine and any(other.display == point.display for other in known):
+    trusted = (other for other in known if not other.writer)
+    if not mine and any(other.display == point.display for other in trusted):
         point = replace(point, display=f"{point.display}-{digits[:SUFFIX_DIGITS]}")
     return point
 
@@ -170,13 +190,15 @@ def is_tag(words: str) -> bool:
 
 
 def require_certain(
-    point: Point, words: str, points: Sequence[Point], damaged: Iterable[str], now: datetime,
+    point: Point, words: str, points: Sequence[Point], damaged: Mapping[str, IbtfsError],
+    now: datetime,
     tagged: Tagged = untagged,
 ) -> None:  # fmt: skip
     """Raise PointDamaged if *words*, which led to *point*, may mean one of *damaged* ids instead.
 
     They may if they go by order, time or a tag, and the id says that the damaged one is not older.
-    *points* are all that can be read, *now* and *tagged* are as of :func:`select_point`.
+    What a machine that only writes has put there may be of its own host alone.  *points* are all
+    that can be read, *now* and *tagged* are as of :func:`select_point`.
     """
     wanted = words.rpartition("/")[2].removeprefix("@")
     if _is_called(point, wanted, points):
@@ -185,6 +207,9 @@ def require_certain(
     mine = made_seconds(point.id)
     suspects = set(damaged).intersection(tagged(wanted)) if is_tag(words) else damaged
     for point_id in sorted(suspects):
+        error = damaged.get(point_id)
+        if isinstance(error, PointRefused) and error.host != point.source.host:
+            continue
         made = made_seconds(point_id)
         is_older = made is not None and mine is not None and made < mine
         is_newer = made is not None and moment is not None and made > moment

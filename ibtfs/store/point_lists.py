@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from ibtfs.errors import IbtfsError
+from ibtfs.errors import IbtfsError, IntegrityError
 from ibtfs.format.compression import Codec
 from ibtfs.format.point_list import (
     EARLIER_LIMIT,
@@ -19,6 +19,7 @@ from ibtfs.format.point_list import (
     year_of,
 )
 from ibtfs.store import layout
+from ibtfs.store.archives.newest import open_newest
 from ibtfs.store.listed import LIST_LIMIT, Listed, Lists
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import whole
@@ -179,7 +180,19 @@ def _generations(repository: Repository, before: PointList) -> dict[str, int]:
         for kind, number in files.items():
             name = layout.archive_object(archive_id, kind)
             is_known = lists is not None and not lists.is_waived
-            most = max(number, before.generations.get(name, 0) if is_known else 0)
+            most = before.generations.get(name, 0) if is_known else 0
+            if number > max(most, 1):
+                most = max(most, _authentic(repository, archive_id, kind))
             if most > 1:
                 found[name] = most
     return found
+
+
+def _authentic(repository: Repository, archive_id: str, kind: str) -> int:
+    """The generation of a file of an archive that counts: nobody without a key is to say which."""
+    try:
+        opened = open_newest(repository.storage, repository.keys, archive_id, kind).opened
+    except IntegrityError:
+        return 0
+    opened.close()
+    return opened.generation

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
 from ibtfs.errors import (
+    FormatDamaged,
     IbtfsError,
     IntegrityError,
     ObjectExists,
     ObjectMissing,
     PointNotFound,
+    PointRefused,
     StorageFailed,
     StorageFull,
     UsageError,
@@ -115,11 +117,24 @@ class Points:
 
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
-        return decode_point(data, layout.point(point_id), point_id, self._keys)
+        name = layout.point(point_id)
+        try:
+            return decode_point(data, name, point_id, self._keys)
+        except FormatDamaged as error:
+            author = self._keys.author_of(name)
+            if author is None:
+                raise
+            raise PointRefused(str(error), author.host) from error
 
     def forget_read(self) -> None:
         """Forget the manifests that were read."""
         self._read.clear()
+
+    def tidy(self, note: Callable[[str], None]) -> None:
+        """Forget what this machine kept of what is gone, if it keeps anything; a *note* of losses.
+
+        Raises StorageFailed.
+        """
 
     def remember(self) -> None:
         """Keep a copy of the manifests that were read, where there is a folder for it."""
@@ -202,7 +217,7 @@ class Points:
         if named != point:
             upload.abort()
             self._storage.put_new(name, self._encoded(named))
-        self._read[point.id] = named  # what was committed need not be read back
+        self._read[point.id] = replace(named, writer="")  # it need not be read back
         self.committed.append(point.id)
         return named
 
@@ -232,7 +247,7 @@ class Points:
     def put(self, point: Point) -> None:
         """Make *point*, which stands in the place of others, visible; they are hidden then."""
         self._storage.put_new(layout.point(point.id), self._encoded(point))
-        self._read[point.id] = point
+        self._read[point.id] = replace(point, writer="")
         self.committed.append(point.id)
 
     def hidden(self) -> list[str]:

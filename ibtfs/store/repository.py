@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Collection, Container, Iterable, Mapping
+from functools import partial
 
 from ibtfs.errors import (
     IbtfsError,
@@ -27,7 +28,7 @@ from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.index_cache import IndexCache
 from ibtfs.store.lock import Lock, may_remove
-from ibtfs.store.points import Points
+from ibtfs.store.own_runs import points_of, reader_of
 from ibtfs.store.settling import settle
 from ibtfs.store.storage.address import is_remote, without_password
 from ibtfs.store.storage.base import TOKEN_DIGITS, FolderStorage, Space, whole
@@ -45,7 +46,8 @@ class Repository(ArchiveLists):
 
     *id* are its 16 bytes, *config* is what it says of itself, *points* are its backup points,
     *damage* the notes of what is damaged, *cache* holds what was read, within *cache_bytes*.
-    *storage* and *keys* are for the rooms of this layer; it lies at the *place* given.
+    *storage* and *keys* are for the rooms of this layer; it lies at the *place* given.  *own* is
+    all that a machine which only writes knows of it.
     """
 
     def __init__(
@@ -61,17 +63,18 @@ class Repository(ArchiveLists):
         self.keys: Keys = self.unlocked.keys
         if self.unlocked.names is not None:
             place = RenamedStorage(place, self.unlocked.names)
-        storage = BundledStorage(place, config.id)
-        super().__init__(storage)
+        storage, self.own = BundledStorage(place, config.id), self.unlocked.own
+        super().__init__(storage, self.own)
         self.config, self.id = config, config.id
         self.cache = ByteCache(cache_bytes)
-        self.points = Points(storage, config, self.keys, cache_folder, self.unlocked.lists)
+        keys, lists, own = self.keys, self.unlocked.lists, self.own
+        self.points = points_of(storage, config, keys, own, cache_folder, lists)
         self.damage = DamageNotes(storage, self.keys, Codec(config.level))
-        if cache_folder:
+        if cache_folder and own is None:
             storage.keep_in(
                 IndexCache(cache_folder, config.id, address=without_password(place.root))
             )
-        self._readers = Readers(storage, self.keys, self.cache, self.unlocked.lists)
+        self._readers = Readers(storage, partial(reader_of, storage, keys, own, self.cache, lists))
         self._worked_ns, self._notes = 0, frozenset[str]()
 
     @classmethod
@@ -303,6 +306,9 @@ class Repository(ArchiveLists):
         wanted = kinds or (layout.INDEX,)
         return [layout.archive_object(archive_id, kind) for kind in wanted if kind not in present]
 
+    def _read_anew(self, archive_id: str) -> int:
+        return self.archive(archive_id).read_anew()
+
     def settle_changes(self) -> None:
         """Make durable what runs that were killed removed, or put in another's place, just before.
 
@@ -327,4 +333,4 @@ class Repository(ArchiveLists):
         their files; and that indexes are still of the generations that were *read*, for later ones
         may lack what was found there.  Raises ObjectMissing unless all is so, StorageFailed.
         """
-        settle(self.storage, adopted, written, read, self._missing)
+        settle(self.storage, adopted, written, read, self._missing, self._read_anew)

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Iterable
 
 from blake3 import blake3
 
-from ibtfs.errors import FormatDamaged, WrongKey
+from ibtfs.errors import FormatDamaged, UsageError, WrongKey
 from ibtfs.format.config import Config
-from ibtfs.sealing.keys import SealedKeys
+from ibtfs.format.keys import PlainKeys
+from ibtfs.sealing import tree
+from ibtfs.sealing.keys import Places, SealedKeys
 from ibtfs.sealing.names import SealedNames, Speaking
 from ibtfs.sealing.primitives import KEY_SIZE, Suite, signer_public
-from ibtfs.sealing.ring import MASTER_ID_SIZE, Label, Master, Secrets, public_digest
+from ibtfs.sealing.ring import (
+    MASTER_ID_SIZE,
+    TAG_BYTES,
+    Label,
+    Master,
+    Secrets,
+    Writer,
+    public_digest,
+)
+from ibtfs.sealing.runs import public_of
 from ibtfs.sealing.slots import SALT_SIZE, SLOT_ID_SIZE, Slot, Stretching, new_slot
+from ibtfs.sealing.writers import WriterKeys, WriterNames, WriterSecrets, decode_writer
 from ibtfs.store import layout
+from ibtfs.store.cache_file import private_folder
 from ibtfs.store.keyring import Keyring, Secret, Unlocked
 from ibtfs.store.listed import Lists
+from ibtfs.store.own_runs import OwnRuns
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.unlocking import UnlockedKeys
 
 SUITE = Suite.AES_256_GCM
+PLACES = Places(layout.key_owner, layout.run_of_object)
 SPEAKING = Speaking(
     (layout.COPIED, layout.FORGOTTEN), layout.ARCHIVES, layout.REMOVED, layout.TAGS,
     layout.FORGOTTEN,
@@ -105,6 +121,57 @@ def unlocked_by(
     place: FolderStorage, repository: bytes, secrets: Secrets, suite: Suite
 ) -> UnlockedKeys:
     """The keys and names that *secrets* make, of the repository at *place*."""
-    keys = SealedKeys(repository, secrets, suite, layout.key_owner)
+    keys = SealedKeys(repository, secrets, suite, PLACES)
     lists = Lists(place, keys)
     return UnlockedKeys(keys, SealedNames(keys, SPEAKING, lists), lists=lists)
+
+
+class WriterUnlock:
+    """Unlocks for a machine that only writes, by the files that it holds, as Unlock says.
+
+    *files* are what they have in them, *folder* that in which it keeps what it knows of its runs.
+    """
+
+    def __init__(self, files: Iterable[bytes], folder: bytes) -> None:
+        self._files, self._folder = files, folder
+
+    def __call__(self, place: FolderStorage, config: Config, text: bytes) -> UnlockedKeys:
+        """As Unlock says."""
+        shown, digest = os.fsdecode(place.root), blake3(text).digest()
+        held = [decode_writer(data, "The key file of this machine") for data in self._files]
+        for secrets in held:
+            if secrets.repository == config.id and secrets.config == digest and config.is_sealed:
+                return self._unlocked(secrets)
+        raise WrongKey(
+            f"{shown!r} is not the repository that the key file of this machine is for: nothing "
+            "was stored there"
+        )
+
+    def _unlocked(self, secrets: WriterSecrets) -> UnlockedKeys:
+        if not self._folder:
+            raise UsageError(
+                "A machine that only writes needs a folder for what it knows of its backups, and "
+                "there is none: set XDG_STATE_HOME"
+            )
+        keys = WriterKeys(secrets, PLACES)
+        name = f"writer-{secrets.repository.hex()}-{secrets.tag}"
+        folder = private_folder(self._folder, name)
+        kept = PlainKeys(secrets.repository, keys.digests)
+        own = OwnRuns(folder, kept, secrets.tag, secrets.host, keys.begin_run)
+        return UnlockedKeys(keys, WriterNames(SPEAKING), own=own)
+
+
+def new_writer(
+    repository: bytes, unlocked: Unlocked, host: str, name: str
+) -> tuple[WriterSecrets, Writer]:
+    """What a new machine that only writes holds, and what the keys of *unlocked* know of it."""
+    secrets, seed = unlocked.secrets, os.urandom(KEY_SIZE)
+    tags = (os.urandom(TAG_BYTES).hex() for _ in itertools.count())
+    tag = next(tag for tag in tags if tag not in secrets.writers)
+    master = secrets.masters[secrets.current].secret
+    held = WriterSecrets(
+        repository, secrets.config, unlocked.suite, tag, host, seed,
+        tree.derive(tree.DIGESTS, secrets.identity, repository), secrets.current,
+        public_of(master, repository),
+    )  # fmt: skip
+    return held, Writer(name, host, signer_public(seed), int(time.time()))

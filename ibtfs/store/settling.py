@@ -22,8 +22,12 @@ def settle(
     written: Mapping[str, Collection[str]],
     read: Mapping[str, int],
     missing_of: Missing,
+    read_anew: Callable[[str], int],
 ) -> None:
-    """As :meth:`ibtfs.store.repository.Repository.settle`."""
+    """As :meth:`ibtfs.store.repository.Repository.settle`.
+
+    *read_anew* tells which generation of the index of an archive is read by now.
+    """
     others: dict[str, Collection[str] | None] = dict.fromkeys(sorted(adopted))
     folders = [layout.ARCHIVES, *map(layout.archive, others)] if others else []
 
@@ -43,7 +47,7 @@ def settle(
         if missing:
             raise ObjectMissing(f"{missing[0]} is gone, it was removed meanwhile: back up again")
         number = present.get(layout.INDEX)
-        if number != read.get(name, number):
+        if number != read.get(name, number) and read_anew(name) != read[name]:
             raise ObjectMissing(
                 f"{layout.archive_object(name, layout.INDEX)} was replaced meanwhile, what "
                 "was found in it may be gone: back up again"

@@ -12,6 +12,7 @@ from ibtfs.errors import WrongKey
 from ibtfs.format.config import Config
 from ibtfs.format.keys import Keys
 from ibtfs.store.listed import Lists
+from ibtfs.store.own_runs import OwnRuns
 from ibtfs.store.storage.base import FolderStorage
 from ibtfs.store.storage.renamed import Names
 
@@ -20,8 +21,9 @@ class UnlockedKeys(NamedTuple):
     """The *keys* of a repository, and how its *names* are stored, if that differs from them.
 
     *refusal* is why nothing may be written by them; empty if it may be.  *number* is that of their
-    state, which only grows; *damaged* is what of it cannot be read, by object.
-    *slot* is the digest of the slot that was opened, *lists* has the list of what there is.
+    state, which only grows; *damaged* is what of it cannot be read, by object.  *slot* is the
+    digest of the slot that was opened, *lists* has the list of what there is.  *own* is what a
+    machine that only writes keeps of its runs: it reads nothing else.
     """
 
     keys: Keys
@@ -31,6 +33,7 @@ class UnlockedKeys(NamedTuple):
     damaged: Mapping[str, str] = {}
     slot: bytes = b""
     lists: Lists | None = None
+    own: OwnRuns | None = None
 
 
 Unlock = Callable[[FolderStorage, Config, bytes], "UnlockedKeys | None"]

@@ -58,6 +58,7 @@ class Held:
     hidden: set[str] = field(default_factory=set)
     bundled_before: int = 0
     masters: set[bytes] = field(default_factory=set)
+    modes: set[tuple[str, int]] = field(default_factory=set)
 
     def add(self, path: Path) -> None:
         """Take down the repository in *path*."""
@@ -83,8 +84,11 @@ class Held:
         if reader.listed()["earlier"]:
             self.streams.add(LIST)
         for name in ("points", "damaged"):
-            for path in Path(reader.path, name).iterdir():
+            for path in Path(reader.path).glob(f"{name}/*"):
                 self.masters.add(path.read_bytes()[26:34])
+                self.modes.add((name, path.read_bytes()[24]))
+        for archive in reader.archives():
+            self.modes.add(("archives", archive.file("index").mode))
 
     def _add_archive(self, path: Path, reader: IndependentReader, archive: Archive) -> None:
         self.headers.append(archive.header)
@@ -225,7 +229,9 @@ def test_manifests(held: Held) -> None:
 
 @pytest.mark.parametrize("row", TABLES["Stored names"], ids=lambda row: row["Name"])
 def test_sealed(held: Held, row: dict[str, str]) -> None:
-    assert len(held.masters) == 2, "of objects that are there"
+    assert len(held.masters) == 3, "of objects that are there"
+    both = {("points", 1), ("points", 2), ("archives", 1), ("archives", 2), ("archives", 3)}
+    assert held.modes == {*both, ("damaged", 1)}
     if row["Name"] in NOT_KEPT:
         return
     pattern = re.sub("<mark>", "[0-9a-f]{32}", row["Stored as"])

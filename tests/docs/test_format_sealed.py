@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from blake3 import blake3
 
-from ibtfs.format import digests, frames, point_list
+from ibtfs.format import digests, envelopes, frames, point, point_list
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import Address
 from ibtfs.format.packing import unpack_map
 from ibtfs.format.point_list import PointList
 from ibtfs.sealing import frames as sealed
-from ibtfs.sealing import keys, names, primitives, ring, slots, tree
+from ibtfs.sealing import keys, names, primitives, ring, runs, slots, tree
 from ibtfs.sealing.primitives import Suite
 from ibtfs.store import keyring
+from ibtfs.store.archives import own_limits
 from ibtfs.store.layout import FORGOTTEN
 from ibtfs.store.sealing import SPEAKING
 from tests.docs.test_format_document import TABLES, TEXT, TYPES_OF_KEYS, _column, _structure
@@ -32,7 +34,11 @@ def test_byte_tables_are_the_structures() -> None:
     assert _structure("Inner head of a sealed frame") == sealed._HEAD.format
     assert _structure("Associated data of a sealed frame") == sealed._BOUND.format
     assert _structure("Head of a ring") == ring._HEAD.format
-    assert struct.calcsize(_structure("Envelope")) == keys.ENVELOPE_SIZE
+    *fixed, last = TABLES["Envelope"]
+    assert sum(int(row["Size"]) for row in fixed) == int(last["Offset"]) == envelopes.ENVELOPE_SIZE
+    told = [int(number) for number in re.findall(r"(\d+)(?: random)? bytes", last["Field"])]
+    assert [10 + told[0], 10 + told[1] + told[2]] == [envelopes.SIZES[2], envelopes.SIZES[3]]
+    assert envelopes.SIZES[1] == envelopes.ENVELOPE_SIZE
     assert keys_of().envelope[0] == 1
     assert ring.MAGIC.hex(" ") in _column("Head of a ring", "Field")[0]
     first, _ = TABLES["Sealed frame"]
@@ -55,8 +61,10 @@ def test_contexts_of_the_tree() -> None:
     assert sizes[tree.MARK] == keys.MARK_SIZE
     assert sizes[tree.HOST] * 2 == len(keys_of().host("h"))
     assert sizes[tree.COPIED] * 2 == len(keys_of().copied(bytes(16)))
-    assert sizes[tree.TOKEN] == tree.TOKEN_SIZE
-    others = set(sizes) - {tree.NAMES, tree.SLOT, tree.MARK, tree.HOST, tree.COPIED, tree.TOKEN}
+    assert sizes[tree.READER] == primitives.READER_SEED_SIZE
+    assert sizes[tree.COMMITMENT] == runs.COMMITMENT_SIZE
+    others = set(sizes) - {tree.NAMES, tree.SLOT, tree.MARK, tree.HOST, tree.COPIED, tree.READER,
+                           tree.COMMITMENT}  # fmt: skip
     assert {sizes[context] for context in others} == {32}
     source = "".join(path.read_text() for path in Path(tree.__file__).parent.glob("*.py"))
     used = {value for name, value in vars(tree).items()
@@ -67,6 +75,13 @@ def test_contexts_of_the_tree() -> None:
 @pytest.mark.parametrize(
     ("words", "value"),
     [
+        ("is at most {}; another", own_limits.OWN_EPOCH_LIMIT),
+        ("unpacks to at most {} bytes", point.OWN_SIZE_LIMIT),
+        ("{} times as many as are stored", point.OWN_RATIO),
+        ("ends above {} times the size", own_limits.RECORDS_A_BYTE),
+        ("is above {}.", point.OWN_NUMBER_LIMIT),
+        ("the commitment in {} lower", 2 * runs.COMMITMENT_SIZE),
+        ("its *tag*, {} lower", 2 * ring.TAG_BYTES),
         ("n is {} at least", sealed.LEAST_SIZE),
         ("So 257 becomes {}", sealed.padded_size(257)),
         ("and 1048577 becomes {}", sealed.padded_size((1 << 20) + 1)),
@@ -112,7 +127,8 @@ def test_keys_of_slots_and_secrets() -> None:
     assert list(head) == [row["Key"] for row in rows]
     assert [type(value) for value in head.values()] == [TYPES_OF_KEYS[r["Type"]] for r in rows]
     assert rows[1]["Meaning"] == "{}, {} or {}".format(*slots.KINDS)
-    made = ring._values(secrets_of(slot))
+    writer = ring.Writer("laptop", "laptop", bytes(32), 1)
+    made = ring._values(replace(secrets_of(slot), writers={"0a0b0c0d": writer}))
     rows = TABLES["Keys of the secrets"]
     assert list(made) == [row["Key"] for row in rows]
     assert [type(value) for value in made.values()] == [TYPES_OF_KEYS[r["Type"]] for r in rows]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.digests import SLAB, ZERO_SLAB, Digests
 from ibtfs.format.frames import SMALL, Address, object_key
@@ -14,7 +14,7 @@ from ibtfs.sealing.frames import SealedFrames
 from ibtfs.sealing.keys import SealedKeys
 from ibtfs.sealing.primitives import Suite
 from ibtfs.sealing.ring import Master, Secrets
-from ibtfs.store.layout import key_owner
+from ibtfs.store.sealing import PLACES
 
 REPOSITORY = bytes(range(16))
 HERE = Address(SMALL, 0, 6)
@@ -28,7 +28,7 @@ def keys_of(
 ) -> SealedKeys:  # fmt: skip
     known = {name: Master(name * 4, 1_790_000_000) for name in masters}
     secrets = Secrets(known, current, identity, b"w" * 32, {}, bytes(32))
-    return SealedKeys(repository, secrets, suite, key_owner)
+    return SealedKeys(repository, secrets, suite, PLACES)
 
 
 def sealed(frames: SealedFrames) -> bytes:
@@ -82,10 +82,12 @@ def test_what_a_former_master_sealed_is_read() -> None:
     ("envelope", "error", "message"),
     [
         (b"", FormatDamaged, "is not sealed, and the repository is"),
-        (b"\2\1" + NEW, UnsupportedFormat, "in a way that is not known"),
-        (b"\1\1" + NEW + b"\0", UnsupportedFormat, "in a way that is not known"),
-        (b"\1\1" + NEW[:7], UnsupportedFormat, "in a way that is not known"),
-        (b"\1\3" + NEW, UnsupportedFormat, "by an unknown cipher"),
+        (b"\2\1" + NEW, FormatDamaged, "in a way that is not known"),
+        (b"\3\1" + NEW, FormatDamaged, "in a way that is not known"),
+        (b"\4\1" + NEW, FormatDamaged, "in a way that is not known"),
+        (b"\1\1" + NEW + b"\0", FormatDamaged, "in a way that is not known"),
+        (b"\1\1" + NEW[:7], FormatDamaged, "in a way that is not known"),
+        (b"\1\3" + NEW, FormatDamaged, "in a way that is not known"),
         (b"\1\1" + bytes(8), FormatDamaged, "a key that this repository does not have"),
     ],
 )

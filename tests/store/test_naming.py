@@ -12,6 +12,7 @@ import pytest
 from ibtfs.errors import (
     AmbiguousSource,
     EntryNotFound,
+    FormatDamaged,
     IbtfsError,
     PointDamaged,
     PointNotFound,
@@ -36,6 +37,7 @@ from ibtfs.store.repository import Repository
 from tests.support.repositories import back_up
 from tests.support.trees import make_tree
 
+ERROR = FormatDamaged("x")
 NOW = datetime(2026, 11, 23, 12, tzinfo=timezone.utc)
 POINT = Point(
     id="", sequence=0, epoch=0, time_ns=0, utc_offset=0, source=Source("host", b"/x"),
@@ -178,11 +180,11 @@ def test_a_tag_means_the_newest_point_that_has_it_if_it_means_nothing_else() -> 
 
 def test_a_tag_that_a_newer_damaged_point_has_is_not_certain() -> None:
     damaged = "20261125T080000Z_host_ee"
-    require_certain(POINTS[2], "good", POINTS, [damaged], NOW, tagged)
+    require_certain(POINTS[2], "good", POINTS, {damaged: ERROR}, NOW, tagged)
     with pytest.raises(PointDamaged, match=f"{damaged} is damaged, and may be what 'good' means"):
-        require_certain(POINTS[2], "good", POINTS, [damaged], NOW, lambda _: {damaged})
+        require_certain(POINTS[2], "good", POINTS, {damaged: ERROR}, NOW, lambda _: {damaged})
     older = "20261101T080000Z_host_ee"
-    require_certain(POINTS[2], "good", POINTS, [older], NOW, lambda _: {older})
+    require_certain(POINTS[2], "good", POINTS, {older: ERROR}, NOW, lambda _: {older})
 
 
 def test_a_tag_of_several_points_is_that_of_none_alone() -> None:
@@ -274,7 +276,7 @@ def test_only_what_is_neither_place_nor_moment_is_a_tag() -> None:
 )  # fmt: skip
 def test_words_that_a_damaged_point_may_be_meant_by(words: str, damaged: str, told: bool) -> None:
     def ask() -> None:
-        require_certain(POINTS[3], f"x/@{words}", POINTS, [damaged], NOW, tagged)
+        require_certain(POINTS[3], f"x/@{words}", POINTS, {damaged: ERROR}, NOW, tagged)
 
     if told:
         with pytest.raises(PointDamaged, match=f"{damaged} is damaged, and may be what"):

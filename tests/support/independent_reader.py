@@ -24,10 +24,12 @@ import zstandard
 from blake3 import blake3
 
 from tests.support.independent_sealed import (
-    NUMBERED,
     SealedKeys,
+    check_header,
     expect,
     mark_of,
+    newest,
+    newest_of,
     open_sealed_frame,
     padded,
 )
@@ -145,6 +147,8 @@ def open_object(
         expect(padded(end) == len(data), "size of a sealed object")
         made = keys.object_key(name, data[OBJECT.size : begin])
         raw, frame_flags = open_sealed_frame(*made, stream, 0, 1, frame)
+        signed = end - signature
+        keys.check_maker(name, data[OBJECT.size], data[:signed], data[signed:end], unpack(raw))
     expect(frame_flags == 0, "flags of the frame of an object")
     return unpack(raw)
 
@@ -194,8 +198,9 @@ class ArchiveFile:
         expect(offset + size + TRAILER.size == len(self.data), "place of a frame table")
         expect(bool(envelope) == (keys is not None), "an envelope where it should be")
         self.sealed: tuple[int, bytes] | None = None
+        self.mode = data[offset - envelope] if envelope else 0
         if keys is not None:
-            self.sealed = keys.object_key(name, data[offset - envelope : offset])
+            self.sealed = keys.object_key(name, data[offset - envelope : offset], generation)
             expect(padded(len(data)) == len(data), "size of a sealed file")
         raw, _ = self._open(TABLE, offset, 1, self.data[offset : offset + size])
         self.rows: dict[int, list[Row]] = {}
@@ -371,20 +376,20 @@ class Archive:
         self._contents: dict[int, Content] = {}
         self.header = self.file("index").record(STREAMS["header"], 0)
         expect(self.header["archives"][0] == name, "id of an archive")
+        check_header(self.file("index").mode, self.header)
 
     def file(self, kind: str) -> ArchiveFile:
         """The newest generation of one of its files."""
         if kind not in self._files:
             files = self.repository.files(self.id)
             found = [re.fullmatch(rf"{kind}\.(\d+)", name) for name in files]
-            numbers = [int(match[1]) for match in found if match]
-            if not numbers:
-                raise LookupError(f"archive {self.id} has no {kind}, or was removed")
-            data = read_part(*files[f"{kind}.{max(numbers)}"])
-            name = f"archives/{self.id}/{kind}"
-            self._files[kind] = ArchiveFile(
-                data, self.repository.id, name, max(numbers), self.repository.keys
-            )
+            numbers = [int(m[1]) for m in found if m and int(m[1]) <= 1000000]
+
+            def read(number: int) -> ArchiveFile:
+                data, name = read_part(*files[f"{kind}.{number}"]), f"archives/{self.id}/{kind}"
+                return ArchiveFile(data, self.repository.id, name, number, self.repository.keys)
+
+            self._files[kind] = newest(numbers, read, self.repository.keys)
         return self._files[kind]
 
     def reference(self, packed: int) -> tuple[Archive, int]:
@@ -671,20 +676,15 @@ class IndependentReader:
 
     def listed(self) -> dict[str, Any]:
         """The values of the newest list of points; empty if there is none."""
-        found = [(int(m[1]), m[0]) for m in map(NUMBERED.fullmatch, self._list("lists")) if m]
-        if not found:
+        number, name = newest_of(self._list("lists"))
+        if not number:
             return {}
-        number, name = max(found)
         values = self._object(f"lists/{name}", LIST)
         expect(values["number"] == number, "number of a list")
         return dict(values)
 
     def _object(self, name: str, stream: int) -> Mapping[str, Any]:
         return open_object(Path(self.path, name).read_bytes(), self.id, name, stream, self.keys)
-
-    def gone(self, point: str) -> bytes:
-        """What stands for a point that was removed, in a list."""
-        return blake3(point.encode(), key=self.digests).digest()[:16]
 
     def damaged(self) -> list[tuple[str, int]]:
         """The contents that notes call damaged."""

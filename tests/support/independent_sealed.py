@@ -12,8 +12,9 @@ import os
 import re
 import struct
 import unicodedata
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
 import zstandard
@@ -26,6 +27,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV, ChaCha20
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, MLKEM768X25519PrivateKey, Suite
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+T = TypeVar("T")
 RING = struct.Struct("<8sHHIIHH16s")
 INNER = struct.Struct("<BBHI")
 BOUND = struct.Struct("<HBQI")
@@ -34,6 +36,8 @@ NUMBERED = re.compile(r"([1-9][0-9]{0,8})\.[0-9a-f]{16}")
 CHECK, WRAPPED, SIGNATURE, CHECKSUM, NONCE, TAG = 32, 1168, 64, 16, 24, 16
 WAYS = 16
 ENVELOPE = 10
+ENVELOPES = {1: ENVELOPE, 2: ENVELOPE + WRAPPED, 3: ENVELOPE + NONCE + 32 + TAG}
+RUN = re.compile(r"(\d{8}T\d{6}Z)_([0-9a-f]{32})([0-9a-f]{8})")
 
 
 def expect(truth: bool, what: str) -> None:
@@ -69,6 +73,52 @@ def padded(size: int) -> int:
     exponent = size.bit_length() - 1
     step = 2 ** (exponent - exponent.bit_length())
     return -(-size // step) * step
+
+
+def run_of(name: str) -> str:
+    """The run that made an object, by its name; empty if none did."""
+    found = re.fullmatch(r"points/([^/]+)|archives/([^/]+)\.\d+/[^/]+", name)
+    return (found[1] or found[2]) if found else ""
+
+
+def newest(numbers: list[int], read: Callable[[int], T], keys: SealedKeys | None) -> T:
+    """The newest generation of a file; where all is sealed, that is authentic."""
+    for number in sorted(numbers, reverse=True):
+        try:
+            return read(number)
+        except (ValueError, struct.error):
+            if keys is None or number == min(numbers):
+                raise
+    raise LookupError("an archive that lacks a file, or was removed")
+
+
+def check_header(mode: int, header: dict[str, Any]) -> None:
+    """That the header of an index says no more than who made it may."""
+    if mode == 2:
+        name, *others = header["archives"]
+        check_archives(name.rpartition(".")[0][-8:], others)
+    expect(mode < 2 or header["epoch"] <= 2147483648, "epoch of a writer")
+
+
+def check_archives(tag: str, archives: Iterable[str]) -> None:
+    """That a writer leads to no archives but its own; empty names are of none."""
+    for archive in filter(None, archives):
+        found = RUN.fullmatch(archive.rpartition(".")[0])
+        expect(found is not None and found[3] == tag, "an archive that others made")
+
+
+def unwrapped(seed: bytes, wrapped: bytes, info: bytes) -> bytes:
+    """What was wrapped for the pair of keys that *seed* makes."""
+    pair = MLKEM768X25519PrivateKey(
+        MLKEM768PrivateKey.from_seed_bytes(seed[:64]),
+        X25519PrivateKey.from_private_bytes(seed[64:]),
+    )
+    try:
+        return Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM).decrypt(
+            wrapped, pair, info
+        )
+    except InvalidTag:
+        raise ValueError("a key that was wrapped for something else") from None
 
 
 @dataclass
@@ -136,16 +186,11 @@ class Ring:
         signed = b"ibtfs 2026 signature of a ring\0" + self.before + self.body
         number = struct.pack("<I", self.number)
         info = b"ibtfs 2026 ring\0" + self.repository + number + slot.values["id"]
-        pair = MLKEM768X25519PrivateKey(
-            MLKEM768PrivateKey.from_seed_bytes(seed[:64]),
-            X25519PrivateKey.from_private_bytes(seed[64:]),
-        )
-        hpke = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
         try:
             Ed25519PublicKey.from_public_bytes(owner).verify(self.signature, signed)
-            key = hpke.decrypt(slot.wrapped, pair, info)
-        except (InvalidSignature, InvalidTag):
+        except InvalidSignature:
             raise ValueError("a ring that the owner did not write") from None
+        key = unwrapped(seed, slot.wrapped, info)
         plain = opened(self.suite, key, self.body, self.before)
         (size,) = struct.unpack_from("<I", plain)
         secrets: dict[str, Any] = msgpack.unpackb(plain[4 : 4 + size], strict_map_key=False)
@@ -166,6 +211,7 @@ class SealedKeys:
         expect(secrets["config"] == blake3(config).digest(), "digest of the configuration")
         self.masters = {name: secret for name, (secret, _) in secrets["masters"].items()}
         expect(secrets["current"] in self.masters, "current master key")
+        self.writers = secrets.get("writers", {})
         self.digests = tree("digests", secrets["identity"], repository)
         self.names = tree("names", secrets["identity"], repository, size=64)
         self.withdrawn: dict[str, bytes] = {}
@@ -180,13 +226,74 @@ class SealedKeys:
             found.append(ring)
         return max(found, key=lambda ring: ring.number)
 
-    def object_key(self, name: str, envelope: bytes) -> tuple[int, bytes]:
+    def object_key(self, name: str, envelope: bytes, generation: int = 1) -> tuple[int, bytes]:
         """The suite and the key of an object."""
-        expect(len(envelope) == ENVELOPE and envelope[0] == 1, "an envelope")
-        expect(envelope[2:] in self.masters, "a key that the ring does not have")
-        owner = re.sub(r"^(archives/[^/]+)/.*", r"\1", name)
-        key = tree("archive", self.masters[envelope[2:]], self.repository, owner.encode())
-        return envelope[1], tree("object", key, b"frames", name.encode())
+        expect(envelope[1:2] in (b"\1", b"\2"), "a suite that is not known")
+        expect(len(envelope) == ENVELOPES.get(envelope[0]), "an envelope")
+        head, rest = envelope[:ENVELOPE], envelope[ENVELOPE:]
+        expect(head[2:] in self.masters, "a key that the ring does not have")
+        master = self.masters[head[2:]]
+        owner = re.sub(r"^(archives/[^/]+)/.*", r"\1", name).encode()
+        if head[0] == 1:
+            key = tree("archive", master, self.repository, owner)
+        elif head[0] == 2:
+            expect(generation == 1, "a later generation that a writer made")
+            run = self._key_of_run(run_of(name), master, rest)
+            key = tree("archive of a public run", run, self.repository, owner)
+        else:
+            nonce, sealed = rest[:NONCE], rest[NONCE:]
+            once = tree("later generation", master, self.repository, name.encode(), nonce)
+            key = opened(head[1], once, sealed, struct.pack("<Q", generation))
+        return head[1], tree("object", key, b"frames", name.encode())
+
+    def _key_of_run(self, run: str, master: bytes, wrapped: bytes) -> bytes:
+        found = RUN.fullmatch(run)
+        expect(found is not None, "an object that no run of a writer can have made")
+        assert found is not None
+        seed = tree("reader", master, self.repository, size=96)
+        key = unwrapped(seed, wrapped, b"ibtfs 2026 run\0" + self.repository + run.encode())
+        second, commitment, tag = found.groups()
+        parts = (self.repository, second.encode(), tag.encode())
+        made = tree("commitment to a run", key, *parts, size=16)
+        expect(made.hex() == commitment, "a run with another key")
+        return key
+
+    def mark_of_id(self, point: str) -> bytes:
+        """What stands for a point, in a list and in the secrets."""
+        return blake3(point.encode(), key=self.digests).digest()[:16]
+
+    def check_maker(
+        self, name: str, mode: int, signed: bytes, signature: bytes, values: dict[str, Any]
+    ) -> None:
+        """That a small object is signed if, and only if, a writer made it, and may have."""
+        if mode != 2:
+            expect(not signature, "a signature where none is")
+            return
+        self._check_signature(name, signed, signature)
+        self._check_own(name, values)
+
+    def _check_signature(self, name: str, signed: bytes, signature: bytes) -> None:
+        tag = RUN.fullmatch(run_of(name))[3]  # type: ignore[index]
+        expect(tag in self.writers, "a writer that the ring does not know")
+        _, _, public, _, accepted = self.writers[tag]
+        if accepted is not None:
+            marks = [accepted[at : at + 16] for at in range(0, len(accepted), 16)]
+            expect(
+                self.mark_of_id(run_of(name)) in marks, "a point of a writer that may write no more"
+            )
+        before = b"ibtfs 2026 signature of a point\0" + parts(self.repository, name.encode())
+        try:
+            key = Ed25519PublicKey.from_public_bytes(public)
+            key.verify(signature, before + signed)
+        except InvalidSignature:
+            raise ValueError("a signature that is not the writer's") from None
+
+    def _check_own(self, name: str, values: dict[str, Any]) -> None:
+        tag = RUN.fullmatch(run_of(name))[3]  # type: ignore[index]
+        expect(values["host"] == self.writers[tag][1], "host of a writer's point")
+        check_archives(tag, [values["state"][0]])
+        expect(not values.get("replaces"), "a writer's point that stands in the place of others")
+        expect(max(values["sequence"], values["epoch"]) <= 549755813888, "numbers of a writer")
 
     def meant(self, name: str) -> str:
         """The last part of the name that is stored as *name*; empty if it says nothing.
@@ -278,3 +385,9 @@ def open_sealed_frame(
 def mark_of(data: bytes) -> int:
     """The mark of a frame."""
     return int(struct.unpack_from("<Q", data)[0] // 2)
+
+
+def newest_of(names: list[str]) -> tuple[int, str]:
+    """The highest number that any of *names* has, and that name; 0 if none has one."""
+    found = [(int(match[1]), match[0]) for match in map(NUMBERED.fullmatch, names) if match]
+    return max(found, default=(0, ""))

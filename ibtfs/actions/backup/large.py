@@ -15,15 +15,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ibtfs.actions.backup.read_ahead import Read, ReadAhead
+from ibtfs.actions.deltas.kept_sums import KeptSums
 from ibtfs.actions.deltas.matcher import Matcher
 from ibtfs.actions.source.chunks import ByteSource
 from ibtfs.actions.source.holes import Piece
 from ibtfs.errors import BaseDamaged, IntegrityError, SourceError
 from ibtfs.format.digests import SLAB, ZERO_SLAB
 from ibtfs.format.extents import HOLE, ZEROS
-from ibtfs.format.index import Reference
+from ibtfs.format.index import ContentRecord, Reference
 from ibtfs.store.contents.slabs import SlabDigests, kept_of, load_slabs, read_slabs
 from ibtfs.store.writing.draft import Draft, Stored
+from ibtfs.store.writing.flatten import at_bound
 from ibtfs.store.writing.run import RunWriter
 
 ADOPTED_LIMIT = 32
@@ -62,12 +64,14 @@ class LargeFile:
     _part: _Part | None = field(default=None, init=False)
     _seeking: bool = field(default=True, init=False)
     _slabs: SlabDigests = field(default_factory=SlabDigests, init=False)
+    _sums: KeptSums = field(init=False)
 
     def store(self) -> StoredLarge:
         """Read the file once and store it.  Raises SourceError; IbtfsError of the repository."""
         base = self._stored(self.old) if self.old is not None else None
         self._draft = Draft(self.writer, base, expected=self.size)
         self._begin_matching()
+        self._sums = KeptSums(self.writer, self.size, self.old)
         reads = ReadAhead(self.source, self.writer, self._look_ahead)
         try:
             # closed at once when storing fails: until then a thread reads what the caller closes
@@ -77,14 +81,18 @@ class LargeFile:
                     self.writer.beat()
                     self.progress(read.chunk.length)
             self._flush()
+            stored = self._finish(reads.finish(), reads.size)
+            if stored.ref is not None:
+                self._sums.keep(stored.ref)
+            return stored
         finally:
             self._end_matching()
-        return self._finish(reads.finish(), reads.size)
+            self._sums.close()
 
     def _stored(self, ref: Reference) -> Stored | None:
         """A content to compare with, if this run may use it and its slabs can be told."""
         record = None if self.writer.is_open(ref) else self.writer.usable(ref)
-        if record is None:
+        if record is None or not self._may_be_base(record):
             return None
         if record.slabs >= 0:
             with contextlib.suppress(IntegrityError):
@@ -97,11 +105,16 @@ class LargeFile:
             return None
         return Stored(ref, record._replace(slabs=-1), slabs)
 
+    def _may_be_base(self, record: ContentRecord) -> bool:
+        """Whether a chain can end with a delta upon it: who reads no payload cannot put it anew."""
+        return self.writer.repository.own is None or not at_bound(record)
+
     def _begin_matching(self) -> None:
         self._end_matching()
         base = self._draft.base
         if base is not None:
-            self._matcher = Matcher(self.writer.contents, base, self._draft, self.size)
+            own = self.writer.repository.own
+            self._matcher = Matcher(self.writer.contents, base, self._draft, self.size, own)
 
     def _end_matching(self) -> None:
         if self._matcher is not None:
@@ -127,9 +140,11 @@ class LargeFile:
         if read.chunk.is_hole:
             self._slabs.add_zeros(read.chunk.length // SLAB)
             self._hole(read.chunk.length)
+            self._sums.close()  # there may be more of it than of anything else
             return
         for start, slab, digest in read.slabs():
             self._slabs.append(digest)
+            self._sums.update(slab)
             self._slab(slab, digest, start, read.pieces(start, start + len(slab)))
 
     def _slab(self, slab: memoryview, digest: bytes, start: int, pieces: list[Piece]) -> None:

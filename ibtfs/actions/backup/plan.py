@@ -14,6 +14,9 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef
 from ibtfs.store.writing.losses import Losses
 
+SEQUENCE_NS = 10_000_000
+"""Who cannot see what others made counts in these."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -49,29 +52,39 @@ def make_plan(repository: Repository, source: Source, *, full: bool) -> Plan:
     for error in damaged.values():
         if isinstance(error, StorageFailed):
             raise error  # it may be the newest: what comes after it must be told from it
-    mine = [point for point in points if point.source.identity == source.identity]
+    same = [point for point in points if point.source.identity == source.identity]
+    # what a machine says that only writes is its own affair: nothing is built upon it
+    trusted = [point for point in points if not point.writer]
+    mine = [point for point in same if not point.writer]
     last = mine[-1] if mine else None
     epoch = last.epoch if last else 0
     if full:
-        epochs = [point.epoch for point in points] + list(_archive_epochs(repository))
+        epochs = [point.epoch for point in trusted] + list(_archive_epochs(repository))
         epoch = 1 + max(epochs, default=0)
     time_ns = time.time_ns()
     return Plan(
         run_id=new_id(repository, source.host, time_ns),
         time_ns=time_ns,
         source=source,
-        display=last.display if last else _display(source, points),
+        display=same[-1].display if same else _display(source, points),
         parent=None if full else last,
-        sequence=1 + max((point.sequence for point in points), default=0),
+        sequence=_sequence(repository, [*trusted, *same], time_ns),
         epoch=epoch,
-        damaged=Losses(repository.damage.contents(recent=True)),
+        damaged=Losses(frozenset() if repository.own else repository.damage.contents(recent=True)),
     )
+
+
+def _sequence(repository: Repository, points: Iterable[Point], time_ns: int) -> int:
+    """A number above those of *points*; above those that cannot be seen, by the time it is."""
+    found = 1 + max((point.sequence for point in points), default=0)
+    return max(found, time_ns // SEQUENCE_NS) if repository.own else found
 
 
 def _archive_epochs(repository: Repository) -> Iterator[int]:
     for name in repository.archive_ids():
         try:
-            yield repository.archive(name).header.epoch
+            if not repository.archive(name).author:
+                yield repository.archive(name).header.epoch
         except IntegrityError:
             continue  # what is damaged is not referred to
 
@@ -94,6 +107,8 @@ def new_id(repository: Repository, host: str, time_ns: int) -> str:
     In a sealed repository, where the host is not to be seen, more of it is random.
     """
     second = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(time_ns // 1_000_000_000))
+    if repository.own is not None:
+        return repository.own.begin(second)
     if repository.config.is_sealed:
         return f"{second}_{os.urandom(10).hex()}"
     clean = re.sub(r"[^0-9A-Za-z-]", "-", host)[:40] or "host"

@@ -75,6 +75,7 @@ def backup(
     if bool(options.stdin_name) != (options.stream is not None):
         raise UsageError("A stream needs a name to be stored under, and the name a stream")
     repository.require_writable()
+    _require_own(repository, options)
     tally = Tally(observer)
     with (
         repository.lock(SHARED) as lock,
@@ -82,7 +83,10 @@ def backup(
         Catalog(repository, options.cache) as catalog,
     ):
         # first: nobody who lost his lock can finish anything behind what is looked at now
-        remove_leftovers(repository, lock, observer.note)
+        if repository.own is None:
+            remove_leftovers(repository, lock, observer.note)
+        else:
+            repository.points.tidy(observer.note)
         plan = make_plan(repository, Source(options.host, source, options.name), full=options.full)
         if plan.sequence == 1:
             # before the first archive: points/ missing beside archives then means that it was lost
@@ -103,8 +107,18 @@ def backup(
             else:
                 point = make_point(plan, written, options.comment)
                 point = commit(writer, lock, point, options.tags, tally, began=began)
-                _protect(repository, plan, lock, observer)
+                if repository.own is None:
+                    _protect(repository, plan, lock, observer)
     return BackupResult(point, tally, plan.parent is None, time.monotonic() - began)
+
+
+def _require_own(repository: Repository, options: BackupOptions) -> None:
+    """Raise UsageError of what a machine that only writes cannot do."""
+    own = repository.own
+    if own is not None and options.host != own.host:
+        raise UsageError(f"This machine may make backups of the host {own.host!r} only")
+    if own is not None and options.tags:
+        raise UsageError("This machine only writes, and cannot tag: tag the point elsewhere")
 
 
 def _protect(repository: Repository, plan: Plan, lock: Lock, observer: Observer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ibtfs.actions.deltas.kept_sums import KeptSums, kept_signature
 from ibtfs.actions.deltas.match import literal_bytes, match
 from ibtfs.errors import BaseDamaged, IntegrityError
 from ibtfs.format.frames import LARGE, SMALL
@@ -26,6 +27,15 @@ def store_bytes(writer: RunWriter, data: bytes, old: Reference | None) -> tuple[
 
     *old* is the content that the same path had before, a base for a delta.
     """
+    ref, added = _stored(writer, data, old)
+    if added:
+        sums = KeptSums(writer, len(data), old)
+        sums.update(data)
+        sums.keep(ref)
+    return ref, added
+
+
+def _stored(writer: RunWriter, data: bytes, old: Reference | None) -> tuple[Reference, int]:
     digest = writer.digests.content(data)
     base = _usable(writer, old)
     if old is not None and base is not None and (base.digest, base.size) == (digest, len(data)):
@@ -80,6 +90,12 @@ def _matches(writer: RunWriter, data: bytes, base: Stored) -> list[Match] | None
     size = base.record.size
     if len(data) > size and writer.digests.content(memoryview(data)[:size]) == base.record.digest:
         return [(0, 0, size), (LITERAL, size, len(data) - size)]
+    if writer.repository.own is not None:
+        signature = kept_signature(writer.repository.own, base.ref)
+        if signature is None:
+            return None
+        with signature:
+            return signature.matches(data)
     try:
         bytes_of_base = writer.contents.read(base.ref, 0, size)
         writer.contents.verify(base.ref, bytes_of_base, base.record)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from ibtfs.actions.deltas.kept_sums import kept_signature
 from ibtfs.actions.deltas.match import PAGE, literal_bytes, match, match_in_place, without_crumbs
 from ibtfs.errors import IntegrityError, LibraryMissing
 from ibtfs.format.digests import SLAB
 from ibtfs.format.rdelta import LITERAL
 from ibtfs.format.rsync import Signature, SignatureWriter
 from ibtfs.store.contents.reader import Contents
+from ibtfs.store.own_runs import OwnRuns
 from ibtfs.store.writing.draft import Draft, Stored
 
 NEAR_BLOCK, WIDE_BLOCK = 64, 128
@@ -33,25 +35,30 @@ READ = 1 << 20
 class Matcher:
     """Adds changed data of a content of *size* bytes, a delta against *base*, to its draft.
 
+    Who only writes cannot read the base: of its *own* runs it has a signature of that, or all that
+    changed is new.
     Used by one thread.
     """
 
-    def __init__(self, contents: Contents, base: Stored, draft: Draft, size: int) -> None:
+    def __init__(
+        self, contents: Contents, base: Stored, draft: Draft, size: int, own: OwnRuns | None = None
+    ) -> None:
         self._contents, self._base, self._base_size = contents, base.ref, base.record.size
         self._draft, self._size = draft, size
         self._shift = 0
         self._poor = 0
         self._appended = 0
         self._ahead: dict[tuple[int, int, int], tuple[bytes, int]] = {}
-        self._far = False
-        self._signature: Signature | None = None
+        self._signature: Signature | None = kept_signature(own, base.ref)
+        self._is_unread = own is not None
+        self._far = self._is_unread
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
 
     @property
     def _whole(self) -> bool:
         """Whether so much is new, or scattered so much, that the rest is stored as it is."""
-        if self._draft.is_crowded:
+        if self._draft.is_crowded or (self._is_unread and self._signature is None):
             return True
         return self._draft.added > max(self._size, self._base_size) // 2
 
@@ -148,8 +155,8 @@ class Matcher:
     def _verified(self, data: bytes, item: tuple[int, int, int]) -> tuple[int, int, int]:
         """*item*, made a literal unless the base really has those bytes."""
         source, target, length = item
-        if source == LITERAL:
-            return item
+        if source == LITERAL or self._is_unread:
+            return item  # of what cannot be read there are whole hashes
         try:
             same = self._contents.read(self._base, source, length) == data[target : target + length]
         except IntegrityError:

@@ -1,4 +1,5 @@
-"""The slots of a sealed repository: added, removed, exchanged; and its master key renewed.
+"""The slots of a sealed repository: added, removed, exchanged; its master key renewed; and the
+machines that only write: let in, and revoked.
 
 Each change writes a new ring, under an exclusive lock.  Whoever opened the repository before goes
 on with the keys that he has.
@@ -6,24 +7,37 @@ on with the keys that he has.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
 
-from ibtfs.errors import RepositoryError, UsageError
+from ibtfs.errors import (
+    IntegrityError,
+    LimitExceeded,
+    PointNotFound,
+    RepositoryError,
+    UsageError,
+)
+from ibtfs.format.point_list import mark_of
 from ibtfs.sealing.primitives import KEY_SIZE, signer_public
 from ibtfs.sealing.ring import MASTER_ID_SIZE, SLOTS_LIMIT, Label, Master, Secrets, public_digest
 from ibtfs.sealing.slots import LABEL_LIMIT, Slot, Stretching
+from ibtfs.sealing.writers import encode_writer
 from ibtfs.store.keyring import MOST_WORK_KIB, Secret, Unlocked, work_of
 from ibtfs.store.lock import EXCLUSIVE
+from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
-from ibtfs.store.sealing import keyring_of, slot_for
+from ibtfs.store.sealing import keyring_of, new_writer, slot_for
 
 MASTERS_LIMIT = 1024
+WRITERS_LIMIT = 1024
+ACCEPTED_LIMIT = 20_000
+"""Of one machine: the keys have a mark of 16 bytes for each, and are 1 MiB at most."""
 
 
 class KeySlot(NamedTuple):
@@ -33,6 +47,17 @@ class KeySlot(NamedTuple):
     kind: str
     label: str
     is_in_use: bool
+
+
+class WriterRow(NamedTuple):
+    """What is told of a machine that only writes: its *id*, in which host's points it makes, and
+    since when, in seconds since 1970; and whether it may make none any more."""
+
+    id: str
+    name: str
+    host: str
+    since: int
+    is_revoked: bool
 
 
 class Identity(NamedTuple):
@@ -57,6 +82,13 @@ class KeyChanges:
         return [
             KeySlot(slot_id.hex(), label.kind, label.text, slot_id == in_use)
             for slot_id, label in self._found.secrets.slots.items()
+        ]
+
+    def writers(self) -> list[WriterRow]:
+        """All machines that only write."""
+        return [
+            WriterRow(tag, one.name, one.host, one.since, one.accepted is not None)
+            for tag, one in self._found.secrets.writers.items()
         ]
 
     def identity(self) -> Identity:
@@ -111,6 +143,57 @@ class KeyChanges:
         self._change(change)
         return found[0]
 
+    def add_writer(self, name: str, host: str) -> tuple[WriterRow, bytes]:
+        """Let a new machine make points of *host*, and read nothing; what it is to hold.
+
+        Raises UsageError, RepositoryLocked.
+        """
+        checked_label(name)
+        if "@" in host or "/" in host:
+            raise UsageError(f"{host!r} is no host: it may have neither @ nor /")
+        held, writer = new_writer(self._repository.id, self._found, host, name)
+
+        def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
+            known = secrets.writers
+            if len(known) >= WRITERS_LIMIT:
+                raise UsageError(f"There are {WRITERS_LIMIT} machines that only write already")
+            for one in known.values():
+                if one.accepted is None and (one.host == host or one.name == name):
+                    raise UsageError(f"There is such a machine already: {one.name} of {one.host}")
+            return dataclasses.replace(secrets, writers={**known, held.tag: writer}), [*slots]
+
+        self._change(change)
+        return WriterRow(held.tag, name, host, writer.since, False), encode_writer(held)
+
+    def is_writer(self, words: str) -> bool:
+        """Whether *words* mean a machine that only writes: its name, or the beginning of its id."""
+        return bool(self._writers_called(words))
+
+    def _writers_called(self, words: str) -> list[WriterRow]:
+        rows = [one for one in self.writers() if not one.is_revoked]
+        named = [one for one in rows if one.name == words]
+        return named or [one for one in rows if words and one.id.startswith(words.lower())]
+
+    def revoke(self, words: str) -> WriterRow:
+        """Have points count no more that a machine makes from now on: those that are there do.
+
+        Raises UsageError if *words* are not of one, LimitExceeded.
+        """
+        found = self._writers_called(words)
+        if len(found) != 1:
+            raise UsageError(f"There is no one key {words!r}: see `ibtfs key list`")
+        tag, points = found[0].id, self._repository.points
+
+        def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
+            made = {mark_of(self._repository.keys, one.encode()) for one in _made(points, tag)}
+            if len(made) > ACCEPTED_LIMIT:
+                raise LimitExceeded(f"It made {len(made)} points: `forget` some of them first")
+            gone = secrets.writers[tag]._replace(accepted=frozenset(made))
+            return dataclasses.replace(secrets, writers={**secrets.writers, tag: gone}), [*slots]
+
+        self._change(change)
+        return found[0]._replace(is_revoked=True)
+
     def rotate(self) -> int:
         """Seal by a new master key what is written from now on; how many there are then."""
         new = os.urandom(MASTER_ID_SIZE)
@@ -149,6 +232,14 @@ def _require_bearable(slots: Sequence[Slot]) -> None:
             "There are so many passphrases that trying one on all would take too long: remove one, "
             "or add a key file"
         )
+
+
+def _made(points: Points, tag: str) -> Iterator[str]:
+    """The ids of the points that count of a machine that only writes, also hidden ones."""
+    for point_id in points.ids():
+        with contextlib.suppress(IntegrityError, PointNotFound):
+            if points.get(point_id).writer == tag:
+                yield point_id
 
 
 def checked_label(text: str) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ibtfs.errors import IntegrityError, RepositoryError
+from ibtfs.errors import IbtfsError, IntegrityError, RepositoryError
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store import layout
@@ -102,10 +102,10 @@ def decide(
     Raises RepositoryError where it cannot be told what is needed, IntegrityError.
     """
     seen = seen_now(repository)
-    points = _points(repository, without, allow_none=allow_none or bool(without))
+    points, refused = _points(repository, without, allow_none=allow_none or bool(without))
     roots = [point.state for point in points]
     # what it is without some would not hold as long as they are there
-    marking = mark_on(repository, roots, b"" if without else cache)
+    marking = _kept(repository, mark_on(repository, roots, b"" if without else cache), refused)
     young: frozenset[str] = frozenset()
     if change_plan is None:
         young = _young(repository, marking, points, lock, without)
@@ -117,7 +117,8 @@ def decide(
         # what these are built on stays then, which only shows when all is planned anew
         frozen |= decision.frozen
         told = decision.plan.damages
-        decision = work.decided(mark_points(repository, roots), frozen)
+        marking = _kept(repository, mark_points(repository, roots), refused)
+        decision = work.decided(marking, frozen)
         decision.plan.damages[:0] = told
         # what would have gone as a whole may be one of those that are written anew now
         frozen |= decision.unfit | _beyond(decision, max_rewrite)
@@ -171,7 +172,7 @@ class _Work:
                 else:
                     unfit.add(name)
         removed = frozenset(name for name in sizes if plan.archives[name].is_dead)
-        order = dependents_first(self._repository, plan.archives)
+        order = dependents_first(self._repository, plan.archives, plan.damages)
         return Decision(
             plan, sizes, order, removed, frozenset(rewritten), self._young, self._seen, frozen,
             frozenset(unfit),
@@ -200,8 +201,22 @@ class _Work:
         return found.changes or any(worth)
 
 
-def _points(repository: Repository, without: Collection[str], *, allow_none: bool) -> list[Point]:
-    """The points that stay.  Raises RepositoryError where some may be missing."""
+def _kept(repository: Repository, marking: Marking, refused: Mapping[str, IbtfsError]) -> Marking:
+    """*marking*, in which all stays that *refused* points may need."""
+    for point_id, error in refused.items():
+        author = repository.keys.author_of(layout.point(point_id))
+        if author is not None:
+            marking.keep_machine(author.tag, error)
+    return marking
+
+
+def _points(
+    repository: Repository, without: Collection[str], *, allow_none: bool
+) -> tuple[list[Point], dict[str, IbtfsError]]:
+    """The points that stay, and those of machines that only write that cannot be read.
+
+    Raises RepositoryError where others may be missing.
+    """
     unreadable = repository.unreadable_bundles()
     if unreadable:
         raise RepositoryError(
@@ -211,6 +226,9 @@ def _points(repository: Repository, without: Collection[str], *, allow_none: boo
         )
     listed = repository.points.all()
     damaged = [point_id for point_id in listed.damaged if point_id not in without]
+    keys = repository.keys
+    refused = {name: listed.damaged[name] for name in damaged if keys.author_of(layout.point(name))}
+    damaged = [name for name in damaged if name not in refused]
     if damaged:
         raise RepositoryError(
             f"The manifest of {damaged[0]} cannot be read, so nothing can be removed that it may "
@@ -231,7 +249,7 @@ def _points(repository: Repository, without: Collection[str], *, allow_none: boo
                 "There is no backup point, so that everything would be removed: --allow-none says "
                 "that this is meant"
             )
-    return points
+    return points, refused
 
 
 def run_of(archive_id: str) -> str:

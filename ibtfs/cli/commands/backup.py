@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import click
@@ -84,11 +84,10 @@ def command(
     options = _options(identity, left_out, way)
     _refuse_repository(wanted, repository)
     repo, created = _repository(line, repository, wanted, options)
+    options = _own_host(repo, identity, options)
     outcome, before = Outcome(created), repo.points.all()
     if not as_json:
-        if created and not quiet:
-            kind = "sealed" if repo.config.is_sealed else "unsealed"
-            say(f"Made the {kind} repository {shown(repo.path)}")
+        _tell_made(repo, is_told=created and not quiet)
         tell_damaged(before.damaged)
     for source in wanted:
         reporter = Reporter(
@@ -166,6 +165,19 @@ def _options(identity: Identity, left_out: LeftOut, way: Way) -> BackupOptions:
     )
 
 
+def _tell_made(repo: Repository, *, is_told: bool) -> None:
+    if is_told:
+        kind = "sealed" if repo.config.is_sealed else "unsealed"
+        say(f"Made the {kind} repository {shown(repo.path)}")
+
+
+def _own_host(repo: Repository, identity: Identity, options: BackupOptions) -> BackupOptions:
+    """The options with the host of a machine that only writes, whatever it is called by now."""
+    if repo.own is None or identity.host:
+        return options
+    return replace(options, host=repo.own.host)
+
+
 def _refuse_repository(sources: Sequence[bytes], repository: bytes) -> None:
     from ibtfs.store.storage.address import is_remote
 
@@ -186,7 +198,7 @@ def _repository(
 
     place = storage_at(line.place(repository))
     try:
-        return line.open_at(place, cache_folder=options.cache), False
+        return line.open_to_back_up(place, cache_folder=options.cache), False
     except NotARepository:
         if place.has_repository():
             raise

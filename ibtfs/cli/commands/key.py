@@ -15,17 +15,18 @@ from ibtfs.cli.secrets import (
     checked,
     new_key_file,
     new_passphrase,
+    new_secret_file,
     read_descriptor,
     remember_secret,
 )
 from ibtfs.cli.watching import accept, accept_unsealed, watch_over
-from ibtfs.cli.words import LocalPath
+from ibtfs.cli.words import LocalPath, Name
 from ibtfs.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ibtfs.actions.keys.run import Identity, KeySlot
+    from ibtfs.actions.keys.run import Identity, KeyChanges, KeySlot, WriterRow
     from ibtfs.format.config import Config
     from ibtfs.store.keyring import Secret
     from ibtfs.store.repository import Repository
@@ -37,9 +38,10 @@ EXAMPLES = """
     ibtfs key add /media/disk/backups --new-key-file ~/.config/ibtfs/key
     ibtfs key recovery-sheet /media/disk/backups > sheet.txt
     ibtfs key remove /media/disk/backups 3f09
+    ibtfs key add-writer sftp://me@example.org/backups laptop --to laptop.key
 """
-VERBS = ("list", "add", "change", "remove", "recovery-sheet", "rotate", "show", "accept",
-         "remember", "forget")  # fmt: skip
+VERBS = ("list", "add", "add-writer", "change", "remove", "recovery-sheet", "rotate", "show",
+         "accept", "remember", "forget")  # fmt: skip
 ASKED_FOR = ("list", "recovery-sheet", "show")
 """What is printed with --quiet, too."""
 NEW = "New key"
@@ -48,13 +50,17 @@ NEW = "New key"
 @click.command("key", cls=Command, examples=EXAMPLES)
 @click.argument("verb", metavar="|".join(VERBS), type=click.Choice(VERBS))
 @repository_argument
-@click.argument("slot", metavar="[KEY]", required=False)
+@click.argument("slot", metavar="[KEY|NAME]", required=False)
 @option("--new-key-file", type=LocalPath(), metavar="FILE", section=NEW,
         help="Add this key file, which is made if it is not there; by default a passphrase.",
         )  # fmt: skip
 @option("--new-passphrase-fd", type=click.IntRange(0), metavar="N", section=NEW,
         help="Read the new passphrase from this file descriptor; by default it is asked for.",
         )  # fmt: skip
+@option("--to", "target", type=LocalPath(), metavar="FILE", section=NEW,
+        help="Write what the new machine is to hold to FILE, which is made.")  # fmt: skip
+@option("--host", type=Name(), metavar="NAME", section=NEW,
+        help="Whose backups the new machine makes; by default of the host NAME.")  # fmt: skip
 @option("--label", default="", metavar="TEXT", section=NEW,
         help="Whose it is, or where: `list` shows it.")  # fmt: skip
 @line_options
@@ -62,7 +68,8 @@ NEW = "New key"
 @json_option
 def command(
     *, verb: str, repository: bytes, slot: str | None, new_key_file: bytes | None,
-    new_passphrase_fd: int | None, label: str, line: Line, quiet: bool, as_json: bool,
+    new_passphrase_fd: int | None, target: bytes | None, host: str | None, label: str, line: Line,
+    quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Change what opens a sealed repository.
 
@@ -74,10 +81,16 @@ def command(
     after what was seen before was missing there. `remember` gives the passphrase to the
     desktop's keyring, `forget` takes it from there.
 
+    `add-writer` lets a machine called NAME make backups, and read nothing, not even its own: it
+    needs FILE and no other key (`ibtfs backup --key-file FILE`). `remove` takes that back, too:
+    what it made until then stays.
+
     A key that was removed opens what somebody copied before: see `ibtfs help sealing`.
     """
-    if (slot is None) == (verb == "remove"):
-        raise click.UsageError("remove needs a KEY, and nothing else takes one")
+    if (slot is None) == (verb in ("remove", "add-writer")):
+        raise click.UsageError("remove needs a KEY, add-writer a NAME, and nothing else takes one")
+    if (target is None) == (verb == "add-writer") or (host and verb != "add-writer"):
+        raise click.UsageError("add-writer needs --to, and nothing else takes it, or --host")
     if (new_key_file or new_passphrase_fd is not None) and verb not in ("add", "change"):
         raise click.UsageError("A new key is for add and change")
     place, config = _configured(line, repository)
@@ -85,10 +98,11 @@ def command(
         return _unsealed(place, verb, as_json=as_json)
     keys = _Keys(line, place, config, verb)
     work: dict[str, Callable[[], dict[str, Any]]] = {
-        "list": lambda: _listed(keys.changes.slots()),
+        "list": lambda: _listed(keys.changes.slots(), keys.changes.writers()),
+        "add-writer": lambda: _let_in(keys.changes, slot or "", host or slot or "", target or b""),
         "add": lambda: _added(keys.changes.add(keys.new(new_key_file, new_passphrase_fd), label)),
         "change": lambda: _added(keys.changes.exchange(keys.new(new_key_file, new_passphrase_fd))),
-        "remove": lambda: _removed(keys.changes.remove(slot or "")),
+        "remove": lambda: _removed(keys.changes, slot or ""),
         "recovery-sheet": lambda: _sheet(keys, label),
         "rotate": lambda: _rotated(keys.changes.rotate()),
         "show": lambda: _shown(keys.changes.identity()),
@@ -96,7 +110,10 @@ def command(
         "remember": lambda: keys.remember(forget=False),
         "forget": lambda: keys.remember(forget=True),
     }
-    told = work[verb]()
+    return _tell(work[verb](), verb, quiet=quiet, as_json=as_json)
+
+
+def _tell(told: dict[str, Any], verb: str, *, quiet: bool, as_json: bool) -> int:
     text = told.pop("text")
     if as_json:
         emit_json({**told, "exit_code": 0})
@@ -165,19 +182,42 @@ class _Keys:
         return {"remembered": not forget, "text": f"The desktop's keyring {knows}"}
 
 
-def _listed(slots: Sequence[KeySlot]) -> dict[str, Any]:
+def _listed(slots: Sequence[KeySlot], writers: Sequence[WriterRow]) -> dict[str, Any]:
     rows = [
         f"{one.id}  {one.kind:10}  {printable(one.label)}{' (given now)' * one.is_in_use}".rstrip()
         for one in slots
     ]
-    return {"keys": [one._asdict() for one in slots], "text": "\n".join(rows)}
+    rows += [
+        f"{one.id:16}  {'only writes':10}  {printable(one.name)}, of the host {printable(one.host)}"
+        + ", not any more" * one.is_revoked
+        for one in writers
+    ]
+    return {
+        "keys": [one._asdict() for one in slots],
+        "writers": [one._asdict() for one in writers],
+        "text": "\n".join(rows),
+    }
+
+
+def _let_in(changes: KeyChanges, name: str, host: str, target: bytes) -> dict[str, Any]:
+    """Let a machine write; the file is made first, so that no key is lost."""
+    with new_secret_file(target) as write:
+        row, data = changes.add_writer(name, host)
+        write(data)
+    text = f"{printable(name)} makes backups of the host {printable(host)} with {shown(target)}"
+    return {"writer": row._asdict(), "text": text}
 
 
 def _added(slot: KeySlot) -> dict[str, Any]:
     return {"key": slot._asdict(), "text": f"Added the {slot.kind} {slot.id}"}
 
 
-def _removed(slot: KeySlot) -> dict[str, Any]:
+def _removed(changes: KeyChanges, words: str) -> dict[str, Any]:
+    if changes.is_writer(words):
+        row = changes.revoke(words)
+        text = f"{printable(row.name)} can make no more backups; those that it made stay"
+        return {"writer": row._asdict(), "text": text}
+    slot = changes.remove(words)
     return {"key": slot._asdict(), "text": f"Removed the {slot.kind} {slot.id}"}
 
 

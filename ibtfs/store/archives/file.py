@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing
+from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing, UnsupportedFormat
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
+    DATA_STREAMS,
     FLAG_RUNS,
     TABLE,
     TABLE_LIMIT,
@@ -47,13 +48,18 @@ class FrameFileReader:
         self.name = stored.shown
         self.generation = int(stored.name.rpartition(".")[2])
         self._stored = stored
-        trailer, end = self._find_end(keys.repository, object_key(keys.repository, name))
+        try:
+            trailer, end = self._find_end(keys.repository, object_key(keys.repository, name))
+        except UnsupportedFormat as error:
+            if keys.is_sealed:  # anybody can have put it there
+                raise FormatDamaged(f"{error}, or it is damaged") from error
+            raise
         self.behind = stored.size - end
         if trailer.table_size > TABLE_LIMIT + HEAD_LIMIT:
             raise FormatDamaged(f"{self.name}: a frame table beyond the limits of the format")
         offset, size, before = trailer
         data = stored.read(offset - before, before + size)
-        self.frames = keys.frames(name, data[:before])
+        self.frames = keys.frames(name, data[:before], self.generation)
         where = f"{self.name}: frame table"
         raw = self.frames.decode(Address(TABLE, offset, 1), data[before:], where).raw
         self.tables = decode_table(raw, end, self.generation, where)
@@ -241,3 +247,31 @@ class FrameFileWriter:
             self._upload.abort()
             if self.may_be_named:
                 self._storage.delete(self._upload.name)
+
+
+class KeptFileWriter(FrameFileWriter):
+    """A file of which *kept* is a copy that lacks the payloads: for who cannot read the file."""
+
+    def __init__(
+        self, storage: Storage, keys: Keys, name: str, codec: Codec,
+        pool: concurrent.futures.Executor, kept: FrameFileWriter,
+    ) -> None:  # fmt: skip
+        super().__init__(storage, keys, name, codec, pool)
+        self._kept = kept
+
+    def add(self, stream: int, start: int, count: int, raw: bytes) -> None:
+        """As FrameFileWriter says."""
+        super().add(stream, start, count, raw)
+        if stream not in DATA_STREAMS:
+            self._kept.add(stream, start, count, raw)
+
+    def finish(self) -> int:
+        """As FrameFileWriter says; the copy comes last."""
+        size = super().finish()
+        self._kept.finish()
+        return size
+
+    def abort(self) -> None:
+        """As FrameFileWriter says."""
+        super().abort()
+        self._kept.abort()

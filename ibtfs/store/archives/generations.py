@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from ibtfs.format.index import is_archive_id
 from ibtfs.store import layout
@@ -23,6 +23,18 @@ def known_generations(storage: Storage, archive_id: str) -> dict[str, int]:
     if isinstance(storage, BundledStorage):
         return _newest(storage.known_names(archive_id))
     return generations(storage, archive_id)
+
+
+def present(storage: Storage, archive_id: str) -> dict[str, list[int]]:
+    """All generations of each file of an archive that are there, the newest first."""
+    return present_in(storage.list(layout.archive(archive_id)))
+
+
+def known_present(storage: Storage, archive_id: str) -> dict[str, list[int]]:
+    """As :func:`present`; far away, as the archive was listed last."""
+    if isinstance(storage, BundledStorage):
+        return present_in(storage.known_names(archive_id))
+    return present(storage, archive_id)
 
 
 def recent_names(storage: Storage, folder: str) -> Collection[str]:
@@ -75,19 +87,19 @@ def newest_of(
 
 
 def every_generation(
-    storage: BundledStorage, known: Container[str], *, recent: bool = False
+    storage: BundledStorage, is_wanted: Callable[[str], bool], *, recent: bool = False
 ) -> Iterator[tuple[str, dict[str, int]]]:
-    """The :func:`generations` of all archives but those that are *known*.
+    """The :func:`generations` of all archives that are wanted, by their ids.
 
     With *recent* as they were some seconds ago, where they are far away.
     """
     if storage.is_far:
         for archive_id in filter(is_archive_id, storage.far_archives(recent=recent)):
-            if archive_id not in known:
+            if is_wanted(archive_id):
                 yield archive_id, known_generations(storage, archive_id)
         return
     names = filter(is_archive_id, storage.list(layout.ARCHIVES))
-    yield from all_generations(storage, [name for name in names if name not in known])
+    yield from all_generations(storage, filter(is_wanted, names))
 
 
 def all_generations(
@@ -103,11 +115,16 @@ def all_generations(
 
 
 def _newest(names: Iterable[str]) -> dict[str, int]:
-    newest: dict[str, int] = {}
+    return {kind: numbers[0] for kind, numbers in present_in(names).items()}
+
+
+def present_in(names: Iterable[str]) -> dict[str, list[int]]:
+    """The same, by the *names* in the folder of an archive."""
+    numbers: dict[str, list[int]] = {}
     for name in names:
         if name == layout.REMOVED:
             return {}
         found = layout.parse_archive_file(name)
         if found is not None:
-            newest[found.kind] = max(newest.get(found.kind, 0), found.generation)
-    return newest
+            numbers.setdefault(found.kind, []).append(found.generation)
+    return {kind: sorted(found, reverse=True) for kind, found in numbers.items()}

@@ -12,9 +12,16 @@ import bisect
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TypeVar
 
-from ibtfs.errors import FormatDamaged, ObjectMissing, ObjectUnreadable, StorageFailed
+from ibtfs.errors import (
+    FormatDamaged,
+    ObjectMissing,
+    ObjectUnreadable,
+    StorageFailed,
+    UnsupportedFormat,
+)
 from ibtfs.format.entry import Page, PageEntry, decode_state
 from ibtfs.format.extents import ExtentMap, decode_parts
 from ibtfs.format.frames import (
@@ -44,6 +51,8 @@ from ibtfs.store.archives.generations import (
     known_generations,
     look_again,
 )
+from ibtfs.store.archives.newest import open_newest
+from ibtfs.store.archives.own_limits import OwnRecords, require_own
 from ibtfs.store.archives.payloads import Payloads
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.listed import Lists
@@ -67,6 +76,8 @@ class ArchiveReader:
         self._storage, self._keys, self._cache = storage, keys, cache
         self._lock = threading.Lock()
         self._files: dict[str, FrameFileReader] = {}
+        self._numbers: dict[str, int] = {}
+        """The newest generations of those when they were opened."""
         self._header: IndexHeader | None = None
         self._era = 0
 
@@ -76,24 +87,14 @@ class ArchiveReader:
         return layout.archive(self.id)
 
     def _file(self, kind: str) -> FrameFileReader:
-        name = layout.archive_object(self.id, kind)
         with self._lock:
             opened = self._files.get(kind)
             if opened is None:
-                number = known_generations(self._storage, self.id).get(kind)
-                if number is None:
-                    number = generations(self._storage, self.id).get(kind)
-                if number is None:
-                    raise ObjectMissing(f"{name}: no such file in the repository")
+                opened, number = open_newest(self._storage, self._keys, self.id, kind)
                 if self._lists is not None:
-                    self._lists.require_generation(name, number)
-                stored = self._storage.open(layout.archive_file(self.id, kind, number))
-                try:
-                    opened = FrameFileReader(self._keys, name, stored)
-                except BaseException:
-                    stored.close()
-                    raise
-                self._files[kind] = opened
+                    name = layout.archive_object(self.id, kind)
+                    self._lists.require_generation(name, opened.generation)
+                self._files[kind], self._numbers[kind] = opened, number
             return opened
 
     def file(self, kind: str) -> FrameFileReader:
@@ -133,6 +134,13 @@ class ArchiveReader:
         self._cache.begin_era()
         self._cache.drop(lambda key: isinstance(key, tuple) and key[0] == self.id)
 
+    def read_anew(self) -> int:
+        """The generation of the index that counts by now.  Raises as :attr:`generation`."""
+        look_again(self._storage, self.id)
+        opened, _ = open_newest(self._storage, self._keys, self.id, layout.INDEX)
+        opened.close()
+        return opened.generation
+
     def is_outdated(self) -> bool:
         """Whether files that are open have later generations now, or are gone."""
         with self._lock:
@@ -141,7 +149,8 @@ class ArchiveReader:
             return False
         newest = generations(self._storage, self.id)
         return any(
-            newest.get(kind) != file.generation or file.is_gone() for kind, file in opened.items()
+            newest.get(kind) != self._numbers[kind] or file.is_gone()
+            for kind, file in opened.items()
         )
 
     @property
@@ -162,7 +171,7 @@ class ArchiveReader:
             return False
         newest = known_generations(self._storage, self.id)
         with self._lock:
-            return any(newest.get(kind) != file.generation for kind, file in self._files.items())
+            return any(newest.get(kind) != self._numbers[kind] for kind in self._files)
 
     def _has_removed(self) -> bool:
         with self._lock:
@@ -200,8 +209,22 @@ class ArchiveReader:
         header = IndexHeader.decode(bodies[0], where)
         if header.archives[0] != self.id:
             raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
+        index = self.file(layout.INDEX)
+        require_own(header, index, where)
         expect(self._storage, header.archives)
-        return header
+        if index.frames.author is None:
+            return header
+        sigs = functools.partial(self.file, layout.SIGS) if header.has_sigs else None
+        return replace(header, within=OwnRecords(header, index, sigs))
+
+    @property
+    def author(self) -> str:
+        """What tells the machine that made it and can read nothing, if one did.
+
+        Raises ObjectMissing, FormatDamaged.
+        """
+        author = self.file(layout.INDEX).frames.author
+        return author.tag if author else ""
 
     def _bodies(self, kind: str, stream: int, number: int) -> tuple[int, tuple[bytes | None, ...]]:
         """The first number, and the bodies, of the frame that holds record *number*."""
@@ -282,7 +305,13 @@ class ArchiveReader:
 
     def state(self, number: int) -> Page | tuple[PageEntry, ...]:
         """Directory state, or page, *number*.  Raises ObjectMissing, FormatDamaged."""
-        return decode_state(self.body(STATES, number), f"{self.where}/index: state {number}")
+        where = f"{self.where}/index: state {number}"
+        try:
+            return decode_state(self.body(STATES, number), where)
+        except UnsupportedFormat as error:
+            if self.author:  # else a machine that only writes could keep all others from being read
+                raise FormatDamaged(str(error)) from error
+            raise
 
     def state_bytes(self, number: int) -> int:
         """The packed size of a directory state.  Raises as :meth:`state`."""

@@ -6,13 +6,10 @@ import resource
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Container
+from collections.abc import Callable, Container
 
-from ibtfs.format.keys import Keys
 from ibtfs.store.archives.generations import list_again
 from ibtfs.store.archives.reader import ArchiveReader
-from ibtfs.store.cache import ByteCache
-from ibtfs.store.listed import Lists
 from ibtfs.store.storage.base import Storage
 
 ARCHIVES_OPEN = 1024
@@ -20,15 +17,10 @@ ARCHIVES_OPEN = 1024
 
 
 class Readers:
-    """Readers of archives; threads may share them.  *cache* holds what they read.
+    """Readers of archives in *storage*; threads may share them.  *make* makes that of one."""
 
-    *lists* know which generations there were, if anything does.
-    """
-
-    def __init__(
-        self, storage: Storage, keys: Keys, cache: ByteCache, lists: Lists | None = None
-    ) -> None:
-        self._storage, self._keys, self._cache, self._lists = storage, keys, cache, lists
+    def __init__(self, storage: Storage, make: Callable[[str], ArchiveReader]) -> None:
+        self._storage, self._make = storage, make
         self._lock = threading.Lock()
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._most_open = ARCHIVES_OPEN if files < 0 else min(ARCHIVES_OPEN, max(files // 8, 16))
@@ -40,10 +32,7 @@ class Readers:
         with self._lock:
             reader = self._in_use.get(archive_id)
             if reader is None:
-                reader = ArchiveReader(
-                    self._storage, self._keys, archive_id, self._cache, self._lists
-                )
-                self._in_use[archive_id] = reader
+                reader = self._in_use[archive_id] = self._make(archive_id)
                 self._all.add(reader)
                 if len(self._in_use) > self._most_open:
                     self._in_use.popitem(last=False)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
+from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import (
     DATA_STREAMS,
@@ -18,6 +21,8 @@ from ibtfs.format.keys import Keys
 from ibtfs.format.packing import pack_bodies, unpack_bodies
 from ibtfs.format.tables import StreamTable, encode_end
 from ibtfs.store.archives.file import FrameFileReader
+from ibtfs.store.archives.generations import look_again, present_in
+from ibtfs.store.archives.newest import open_newest
 from ibtfs.store.storage.base import Storage
 
 RECORD_FRAME = 64 << 10
@@ -28,7 +33,7 @@ Ranges = Sequence[tuple[int, int]]
 class FileRewriter:
     """A later generation of the file *old* of an archive, *name* being its object.
 
-    The next one, or *generation*; without an old one, which was lost, there is nothing to copy.
+    The next one; without an old one, which was lost, there is nothing to copy.
     *renew*: it is sealed by the newest keys, and so is anew what records and payloads are kept.
     Frames come in order of their addresses within each stream.  A context manager; left without
     :meth:`finish` it leaves nothing.  Used by one thread.
@@ -41,20 +46,34 @@ class FileRewriter:
         name: str,
         old: FrameFileReader | None,
         codec: Codec,
-        generation: int = 0,
         *,
         renew: bool = False,
     ) -> None:
         self._before, self._codec, self._repository = old, codec, keys.repository
-        self._frames = keys.new_frames(name)
-        self._is_renewed = (
-            renew and old is not None and self._frames.envelope != old.frames.envelope
-        )
-        if old is not None and not self._is_renewed:
-            self._frames = old.frames
+        self._storage, self._keys, self._name = storage, keys, name
         self._tables: dict[int, StreamTable] = {}
-        self._generation = generation or self._old.generation + 1
+        self._generation = self._next()
+        before = None if old is None else old.frames
+        self._is_renewed = False
+        if renew and before is not None and keys.new_frames(name).envelope != before.envelope:
+            before, self._is_renewed = None, True
+        self._frames = keys.later_frames(name, before, self._generation)
         self._upload = storage.put(f"{name}.{self._generation}")
+
+    def _next(self) -> int:
+        """The number of the next generation.
+
+        In a sealed repository the first behind the newest authentic one that nobody without a key
+        has taken: how far such a one counts is not to matter.
+        """
+        folder, _, kind = self._name.rpartition("/")
+        if self._before is not None and not self._keys.is_sealed:
+            return self._before.generation + 1
+        taken = present_in(self._storage.list(folder)).get(kind, [])
+        if not self._keys.is_sealed:
+            return max(taken, default=1) + 1
+        first = 1 if self._before is None else self._before.generation
+        return next(number for number in itertools.count(first + 1) if number not in taken)
 
     @property
     def _old(self) -> FrameFileReader:
@@ -80,9 +99,7 @@ class FileRewriter:
 
     def copy(self, stream: int, row: int) -> None:
         """Take over a frame of the old file as it is, damaged or not."""
-        table = self._old.table(stream)
-        address = Address(stream, table.starts[row], table.counts[row])
-        self._add(address, self._old.stored_frame(stream, row), table.runs[row], table.marks[row])
+        self.copy_from(self._old, stream, row, row)
 
     def _take_over(self, stream: int, row: int, frame: Frame) -> None:
         """Take over the *frame* of the old file in *row*, which is sound."""
@@ -97,6 +114,11 @@ class FileRewriter:
         """Take over, in place of a frame of the old file, the same one of the file *other*."""
         table = self._old.table(stream)
         address = Address(stream, table.starts[row], table.counts[row])
+        if self._frames is not self._old.frames:
+            with suppress(IntegrityError):  # else it stays damaged
+                frame = other.frame(stream, other_row)
+                self._put(address, frame.raw, flags=frame.flags)
+                return
         data = other.stored_frame(stream, other_row)
         self._add(address, data, table.runs[row], table.marks[row])
 
@@ -199,7 +221,8 @@ class FileRewriter:
     def finish(self) -> int:
         """Make it durable, then visible; its size.
 
-        Raises ObjectExists, LockLost, StorageFull, StorageFailed.
+        Raises ObjectExists, LockLost, StorageFull, StorageFailed; IntegrityError if it is not what
+        is read then: nothing that it lacks may go.
         """
         end = encode_end(
             self._frames, self._repository, self._tables, self._upload.size, self._codec,
@@ -207,7 +230,20 @@ class FileRewriter:
         )  # fmt: skip
         self._upload.write(end)
         self._upload.finish()
+        if self._keys.is_sealed:
+            self._require_read()
         return self._upload.size
+
+    def _require_read(self) -> None:
+        folder, _, kind = self._name.rpartition("/")
+        archive_id = folder.rpartition("/")[2]
+        look_again(self._storage, archive_id)
+        opened = open_newest(self._storage, self._keys, archive_id, kind).opened
+        opened.close()
+        if opened.generation != self._generation:
+            raise FormatDamaged(
+                f"{self._name}.{self._generation}: was written, and {opened.name} is read instead"
+            )
 
 
 def rest_of(

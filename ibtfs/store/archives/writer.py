@@ -23,7 +23,7 @@ from ibtfs.format.index import (
 from ibtfs.format.keys import Keys
 from ibtfs.format.packing import pack_bodies
 from ibtfs.store import layout
-from ibtfs.store.archives.file import FrameFileWriter
+from ibtfs.store.archives.file import FrameFileWriter, KeptFileWriter
 from ibtfs.store.storage.base import Storage
 
 log = logging.getLogger(__name__)
@@ -53,6 +53,10 @@ COPIED = 32 << 10
 RECORD_FRAME = 64 << 10
 INSIDE_INDEX = 64 << 10
 """Data or signatures of no more bytes than this lie in the index: a block and two syncs less."""
+
+
+Kept = tuple[Storage, Keys]
+"""Where something is stored as well, and how it is stored there."""
 
 
 class _Lane:
@@ -131,7 +135,8 @@ class ArchiveWriter:
     """A new archive; one thread writes it, *pool* compresses.
 
     *finish* makes its files durable, data, sigs, index in this order; until the index is there
-    the archive does not exist.  Left without finish it is to be given to *abort*.
+    the archive does not exist.  Left without finish it is to be given to *abort*.  What it says is
+    *kept* in another place, too, if that is given.
     """
 
     def __init__(
@@ -143,6 +148,7 @@ class ArchiveWriter:
         epoch: int,
         codec: Codec,
         pool: concurrent.futures.Executor,
+        kept: Kept | None = None,
     ) -> None:
         self.id, self._epoch = archive_id, epoch
         self._began = time.monotonic()
@@ -152,6 +158,11 @@ class ArchiveWriter:
             )
             for kind in layout.KINDS
         }
+        if kept is not None:
+            for kind in (layout.INDEX, layout.SIGS):
+                name = layout.archive_object(archive_id, kind)
+                copy = FrameFileWriter(*kept, name, codec, pool)
+                self._files[kind] = KeptFileWriter(storage, keys, name, codec, pool, copy)
         self._lanes = {s: _Lane(s, self._files["data"].add) for s in FRAME_SIZES}
         self._records = {
             stream: _Records(stream, self._files["sigs" if stream == SLABS else "index"].add)

@@ -296,10 +296,12 @@ class Contents:
         self, ref: Reference, wanted: ContentRecord, archives: list[str]
     ) -> list[Reference]:
         """Every other record with the digest of *wanted*, newest first; only after damage."""
-        found = []
+        found, author = [], self._repository.archive(ref.archive).author
         for archive_id in reversed(archives):
             archive = self._repository.archive(archive_id)
             try:
+                if archive.author != author:
+                    continue  # what it says of its contents need not be so
                 for number in archive.may_hold(wanted.digest):
                     record = archive.content(number)
                     if record.digest == wanted.digest and record.size == wanted.size:

@@ -10,7 +10,6 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.frames import DATA_STREAMS, Address, Runs
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
-from ibtfs.store.archives.generations import generations
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.mending.pieces import Found, Giver
 from ibtfs.store.removal.needed import Ranges, kept_in, needed_by
@@ -143,10 +142,7 @@ class _Mender:
         name = layout.archive_object(self._id, kind)
         codec = Codec(repository.config.level)
         # a first generation is not asked for frames that lost some of their bytes
-        generation = generations(repository.storage, self._id).get(kind, 1) + 1
-        with FileRewriter(
-            repository.storage, repository.keys, name, self._file, codec, generation
-        ) as file:
+        with FileRewriter(repository.storage, repository.keys, name, self._file, codec) as file:
             for stream in DATA_STREAMS:
                 self._write_stream(file, stream)
             for stream in self._file.tables if self._file else ():

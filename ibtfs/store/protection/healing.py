@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ibtfs.errors import IntegrityError, LibraryMissing
 from ibtfs.store import layout
-from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.newest import counting
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.protection.sidecar import (
     Sidecar,
@@ -81,7 +81,7 @@ class Healer:
             return True
         if layout.REMOVED in self._storage.list(folder):
             return False
-        newest = generations(self._storage, folder.rpartition("/")[2])
+        newest = counting(self._storage, self._repository.keys, folder.rpartition("/")[2])
         return found.generation > newest.get(found.kind, 0)
 
     def heal(self, hurt: list[Hurt]) -> Healed:

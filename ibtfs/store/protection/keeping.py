@@ -12,7 +12,7 @@ from ibtfs.format.erasure import require_codes
 from ibtfs.format.point import decode_point
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
-from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.newest import counting
 from ibtfs.store.points import MANIFEST_LIMIT
 from ibtfs.store.protection.sidecar import is_missing, no_beat, opened, write_sidecar
 from ibtfs.store.repository import Repository
@@ -91,7 +91,7 @@ class Protection:
         Raises as :meth:`complete`.
         """
         share = self.share
-        for kind, generation in generations(self._storage, archive_id).items():
+        for kind, generation in self._counting(archive_id).items():
             name = layout.archive_file(archive_id, kind, generation)
             sidecar = layout.parity(name, share)
             if is_missing(self._storage, sidecar):
@@ -105,6 +105,9 @@ class Protection:
                 found = layout.parse_parity(other)
                 if found is not None and found.file == (kind, generation) and found.share != share:
                     self._storage.delete(f"{layout.archive(archive_id)}/{other}")
+
+    def _counting(self, archive_id: str) -> dict[str, int]:
+        return counting(self._storage, self._repository.keys, archive_id)
 
     def _write(
         self, sidecar: str, names: list[str], share: int, *, is_points: bool = False

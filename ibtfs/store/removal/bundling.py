@@ -21,7 +21,8 @@ from ibtfs.errors import IntegrityError, ObjectMissing, ObjectUnreadable, Storag
 from ibtfs.format.bundle import ARCHIVES_LIMIT, Directory, Member, encode_ends
 from ibtfs.format.compression import Codec
 from ibtfs.store import layout
-from ibtfs.store.archives.generations import all_generations, generations
+from ibtfs.store.archives.generations import all_generations
+from ibtfs.store.archives.newest import counting
 from ibtfs.store.lock import Lock
 from ibtfs.store.removal.held import Held, Unit, held_in_bundles
 from ibtfs.store.removal.stored import PIECE, Stored
@@ -95,7 +96,7 @@ class Bundler:
         """Do it, step by step.  Raises LockLost, StorageFailed."""
         bundled = self._storage.bundles.archives()
         yield Bundled(freed=self._drop_twice(bundled))
-        for held in held_in_bundles(self._storage):
+        for held in held_in_bundles(self._storage, self._repository.keys):
             self._units.append(held.unit)
             if not held.live:
                 self._units.pop()
@@ -276,7 +277,7 @@ class Bundler:
                 self._tick()
 
     def _members(self, ordinal: int, archive_id: str) -> Iterator[Member]:
-        files = generations(self._storage, archive_id)
+        files = counting(self._storage, self._repository.keys, archive_id)
         if layout.INDEX not in files:
             raise ObjectMissing(f"{layout.archive_object(archive_id, layout.INDEX)}: is gone")
         for number, kind in enumerate(layout.KINDS):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ibtfs.errors import IntegrityError
 from ibtfs.store import layout
-from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.newest import counting
 from ibtfs.store.repository import Repository
 
 
@@ -39,7 +39,7 @@ def footprint(repository: Repository) -> Footprint:
     archives: dict[str, int] = {}
     other = _size(repository, layout.CONFIG)
     for archive_id in repository.storage.list(layout.ARCHIVES):
-        newest = generations(repository.storage, archive_id)
+        newest = counting(repository.storage, repository.keys, archive_id)
         for name in _files(repository, layout.archive(archive_id)):
             size, file = _size(repository, name), layout.parse_archive_file(name)
             if layout.INDEX in newest and file and newest[file.kind] == file.generation:

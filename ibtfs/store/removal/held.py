@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from ibtfs.format.keys import Keys
 from ibtfs.store import layout
 from ibtfs.store.archives.generations import all_generations
+from ibtfs.store.archives.newest import counting
 from ibtfs.store.storage.bundle import Bundle
 from ibtfs.store.storage.bundled import BundledStorage
 
@@ -38,12 +40,13 @@ class Held(NamedTuple):
         return Unit(self.live, self.size - self.dead, self.name)
 
 
-def held_in_bundles(storage: BundledStorage) -> list[Held]:
+def held_in_bundles(storage: BundledStorage, keys: Keys | None = None) -> list[Held]:
     """What each bundle that can be read holds, in order of name.
 
     A file counts if it is of the newest generation, and its archive was not removed.  Of files that
     lie in two bundles one counts, that in the bundle that was made last: whoever made it goes on to
-    remove the other one, perhaps much later, so that nobody may take the new one for dead.
+    remove the other one, perhaps much later, so that nobody may take the new one for dead.  By
+    *keys* of a sealed repository it is told which generations are authentic.
     """
     bundles = storage.bundles.all()
     folders = set(storage.list_folder(layout.ARCHIVES))
@@ -52,9 +55,19 @@ def held_in_bundles(storage: BundledStorage) -> list[Held]:
         for bundle in bundles
     }
     newest = dict(all_generations(storage, storage.bundles.archives()))
+    told: set[str] = set()
+
+    def is_newest(archive_id: str, kind: str, generation: int) -> bool:
+        found = newest.get(archive_id, {})
+        if found.get(kind, generation) != generation and keys is not None:
+            if archive_id not in told:  # nobody without a key is to say that it is dead
+                found = newest[archive_id] = counting(storage, keys, archive_id)
+                told.add(archive_id)
+            return found.get(kind) in (generation, 0)
+        return found.get(kind) == generation
 
     def counts(bundle: Bundle, archive_id: str, kind: int, generation: int) -> bool:
-        if newest.get(archive_id, {}).get(layout.KINDS[kind]) != generation:
+        if not is_newest(archive_id, layout.KINDS[kind], generation):
             return False
         return all(
             ranks.get(place.bundle.name, (0, 0, "")) <= ranks[bundle.name]

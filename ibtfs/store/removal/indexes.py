@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from ibtfs.store import layout
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.contents.whole import kept_ranges
-from ibtfs.store.removal.needed import Kept, needed_by, slab_numbers
+from ibtfs.store.removal.needed import Kept, flags_of, needed_by, slab_numbers
 from ibtfs.store.removal.plan import ArchivePlan
 from ibtfs.store.removal.rebase import Rebased, shell_map
 from ibtfs.store.repository import Repository
@@ -82,11 +82,11 @@ class IndexRewriter:
             if not self._header.has_data:
                 needed = needed_by(self._contents.kept.values())
                 file.keep_payloads(needed.payloads)
-            file.keep_records(CONTENTS, _flags(self._contents.kept), bodies)
+            file.keep_records(CONTENTS, self._flags(CONTENTS, self._contents.kept), bodies)
             file.keep_records(STATES, self._plan.states)
-            file.keep_records(MAPS, _flags(self._kept_maps()))
+            file.keep_records(MAPS, self._flags(MAPS, self._kept_maps()))
             file.add_records(MAPS, self._first_map, self._maps)
-            file.keep_records(SLABS, _flags(self._kept_slabs()))
+            file.keep_records(SLABS, self._flags(SLABS, self._kept_slabs()))
             file.add_records(SLABS, self._first_slab, self._slabs)
             file.add_header(HEADER, self._new_header().encode())
             return file.finish()
@@ -127,17 +127,13 @@ class IndexRewriter:
     def _kept_slabs(self) -> set[int]:
         return {number for record in self._unchanged() for number in slab_numbers(record)}
 
+    def _flags(self, stream: int, numbers: Iterable[int]) -> bytearray:
+        return flags_of(self._old, stream, numbers)
+
     def _new_header(self) -> IndexHeader:
         self._ends["maps"] += len(self._maps)
         self._ends["slabs"] += len(self._slabs)
         return replace(self._header, archives=tuple(self._archives), ends=self._ends)
-
-
-def _flags(numbers: dict[int, Kept] | set[int]) -> bytearray:
-    flags = bytearray(max(numbers, default=-1) + 1)
-    for number in numbers:
-        flags[number] = 1
-    return flags
 
 
 def _ends(reader: ArchiveReader, header: IndexHeader) -> Iterator[tuple[str, int]]:

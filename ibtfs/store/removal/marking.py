@@ -9,11 +9,12 @@ the archives that its own archive names.
 
 from __future__ import annotations
 
+import contextlib
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing
+from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, ObjectMissing
 from ibtfs.format.entry import XATTRS_REF
 from ibtfs.format.frames import STATES, STREAMS
 from ibtfs.format.index import LOW, IndexHeader, Reference
@@ -79,7 +80,8 @@ class Marking:
     not say what they lead to: nothing at all may go then.
 
     Raises IntegrityError of a point whose archive's header cannot be read: nothing can be told of
-    such a repository; StorageFailed where the disk does not give something.
+    such a repository, unless a machine made it that only writes; StorageFailed where the disk does
+    not give something.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Marking:
         self.damages: list[str] = []
         self.untold: dict[str, IntegrityError] = {}
         self._unreadable: dict[str, IntegrityError] = {}
+        self._machines: set[tuple[str, int]] = set()
 
     def archive(self, archive_id: str) -> ArchiveMarks:
         """The marks of one archive.  Raises IntegrityError if its header cannot be read."""
@@ -102,12 +105,18 @@ class Marking:
     def mark(self, roots: Iterable[tuple[Reference, int]]) -> None:
         """Mark directory states, each with its mark, and all that they lead to."""
         for root, mark in roots:
-            marks = self.archive(root.archive)
+            try:
+                marks = self.archive(root.archive)
+            except IntegrityError as error:
+                if not self.machine(root.archive):
+                    raise
+                self.keep_machine(self.machine(root.archive), error, mark)
+                continue
             if root.number < len(marks.states):
                 self._reach(marks, root.number, mark)
             else:
                 self._damaged(marks, _gone(marks, root.number), mark)
-        order = dependents_first(self._repository, self._repository.archive_ids())
+        order = dependents_first(self._repository, self._repository.archive_ids(), self.damages)
         while self._sweep(order):
             pass
 
@@ -235,6 +244,27 @@ class Marking:
         marks.table = list(map(self._found, marks.header.archives))
         return marks.table
 
+    def machine(self, archive_id: str) -> str:
+        """What tells the machine that only writes and made an archive, if its name tells of one."""
+        name = layout.archive_object(archive_id, layout.INDEX)
+        author = self._repository.keys.author_of(name)
+        return author.tag if author else ""
+
+    def keep_machine(self, tag: str, error: IbtfsError, mark: int = 0) -> None:
+        """Keep all that a machine has made that only writes, for something of it cannot be read.
+
+        It leads to nothing else; so what others have made goes all the same.
+        """
+        if str(error) not in self.damages:
+            self.damages.append(str(error))
+        if (tag, mark) in self._machines:
+            return
+        self._machines.add((tag, mark))
+        for name in self._repository.archive_ids():
+            if self.machine(name) == tag:
+                with contextlib.suppress(IntegrityError):  # that stays, and its damage is told
+                    self.keep(self.archive(name), mark)
+
     def _found(self, archive_id: str) -> ArchiveMarks | None:
         try:
             return self.archive(archive_id) if archive_id else None
@@ -259,7 +289,9 @@ class Marking:
                     marked[number] = self._known(known, old, mark)
             waiting += filter(None, kept.table or self._table(kept))
             for name in kept.header.archives:
-                if name in self._unreadable:
+                if name in self._unreadable and self.machine(name):
+                    self.keep_machine(self.machine(name), self._unreadable[name], mark)
+                elif name in self._unreadable:
                     self.untold[name] = self._unreadable[name]
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ibtfs.format.index import ContentRecord, Reference
+from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.contents.slabs import slab_records
 from ibtfs.store.contents.whole import kept_ranges
@@ -52,6 +53,15 @@ def slab_numbers(record: ContentRecord) -> range:
         if record.slabs >= 0
         else (range(0))
     )
+
+
+def flags_of(file: FrameFileReader, stream: int, numbers: Iterable[int]) -> bytearray:
+    """A 1 in the place of each of *numbers* that *file* has of a stream."""
+    flags = bytearray(file.table(stream).end)
+    for number in numbers:
+        if number < len(flags):
+            flags[number] = 1
+    return flags
 
 
 def kept_in(repository: Repository, reader: ArchiveReader) -> Iterator[Kept]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, MutableSequence
 
 from ibtfs.errors import FormatDamaged, IntegrityError
 from ibtfs.store.repository import Repository
 
 
-def dependents_first(repository: Repository, archives: Iterable[str]) -> list[str]:
+def dependents_first(
+    repository: Repository, archives: Iterable[str], damages: MutableSequence[str] | None = None
+) -> list[str]:
     """*archives*, each before all that it refers to, by the tables of their headers.
 
-    An archive refers only to such as were whole before it, so there are no circles.  Raises
-    FormatDamaged where there is one.
+    An archive refers only to such as were whole before it, so there are no circles.  A machine that
+    only writes can make one of its own, which concerns nobody else: that is one of the *damages*.
+    Raises FormatDamaged of any other.
     """
     present = set(archives)
     table = {name: _named(repository, name, present) for name in sorted(present)}
@@ -34,7 +37,11 @@ def dependents_first(repository: Repository, archives: Iterable[str]) -> list[st
                 done[other] = False
                 waiting.append((other, iter(table[other])))
             elif not done[other]:
-                raise FormatDamaged(f"The archives {name} and {other} refer to each other")
+                told = f"The archives {name} and {other} refer to each other"
+                if not (repository.archive(name).author and repository.archive(other).author):
+                    raise FormatDamaged(told)
+                if damages is not None:
+                    damages.append(told)
     return found[::-1]
 
 

@@ -13,9 +13,9 @@ from ibtfs.errors import IntegrityError, ObjectExists, StorageFailed, StorageFul
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import SLABS
 from ibtfs.store import layout
-from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.generations import present
 from ibtfs.store.archives.rewriter import FileRewriter
-from ibtfs.store.removal.needed import Needed, kept_in, needed_by
+from ibtfs.store.removal.needed import Needed, flags_of, kept_in, needed_by
 from ibtfs.store.removal.payloads_cut import payloads_freed
 from ibtfs.store.removal.records_cut import records_freed
 from ibtfs.store.removal.sizes import Freed
@@ -130,10 +130,7 @@ class Sweeper:
             if kind == layout.DATA:
                 file.keep_payloads(needed.payloads)
             else:
-                flags = bytearray(max(needed.slabs, default=-1) + 1)
-                for number in needed.slabs:
-                    flags[number] = 1
-                file.keep_records(SLABS, flags)
+                file.keep_records(SLABS, flags_of(old, SLABS, needed.slabs))
             written = file.finish()
         reader.refresh()  # the earlier one may lie in a bundle, and not go yet
         return written
@@ -143,7 +140,7 @@ class Sweeper:
         folder = layout.archive(archive_id)
         found = [layout.parse_archive_file(name) for name in self._storage.list_folder(folder)]
         files = sorted(file for file in found if file is not None)
-        newest = generations(self._storage, archive_id) if files else {}
+        newest = self._counting(archive_id) if files else {}
         self._drop_parity(archive_id, newest)
         swept = Swept()
         for kind, generation in files:
@@ -156,6 +153,23 @@ class Sweeper:
         if swept.freed:
             self._repository.archive(archive_id).refresh()  # an open file would keep its room
         return swept
+
+    def _counting(self, archive_id: str) -> dict[str, int]:
+        """The generations that count; where there are several, by what the files really are.
+
+        Those before one are removed: so it must be one, and not what somebody put beside them.
+        """
+        reader, found = self._repository.archive(archive_id), present(self._storage, archive_id)
+        several = [kind for kind, numbers in found.items() if len(numbers) > 1]
+        newest = {kind: numbers[0] for kind, numbers in found.items()}
+        if several:
+            reader.refresh()
+        for kind in several:
+            try:
+                newest[kind] = reader.file(kind).generation
+            except IntegrityError:
+                newest[kind] = 0  # none of them is, so none goes
+        return newest
 
     def _drop_parity(self, archive_id: str, newest: dict[str, int]) -> None:
         """Remove the sidecars of generations that do not count any more."""

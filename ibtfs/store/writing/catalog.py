@@ -17,6 +17,7 @@ from typing import TypeVar
 from ibtfs.errors import IntegrityError
 from ibtfs.format.index import Reference
 from ibtfs.store import layout
+from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.contents.slabs import head_digest
 from ibtfs.store.repository import Repository
 
@@ -63,7 +64,8 @@ class Catalog:
         self._path = MEMORY
         if folder:
             os.makedirs(folder, mode=0o700, exist_ok=True)
-            self._path = os.fsdecode(folder) + f"/{repository.id.hex()}.sqlite"
+            own = f"-{repository.own.tag}" if repository.own else ""
+            self._path = os.fsdecode(folder) + f"/{repository.id.hex()}{own}.sqlite"
         self._connection: sqlite3.Connection | None = None
         self._seen: set[str] = set()
         self._lacks = False
@@ -186,26 +188,32 @@ class Catalog:
                 (name, generation, header.epoch),
             )
             ordinal = cursor.lastrowid
-            connection.executemany(
-                "INSERT OR IGNORE INTO contents VALUES(?, ?, ?)",
-                (
-                    (_prefix(record.digest), ordinal, number)
-                    for number, record in archive.contents()
-                    if not record.is_shell
-                ),
-            )
-            heads = (
-                (_prefix(head), ordinal, number)
-                for number, record in archive.contents()
-                if record.slabs >= 0 and (head := head_digest(archive, record))
-            )
-            connection.executemany("INSERT OR IGNORE INTO heads VALUES(?, ?, ?)", heads)
+            if not archive.author:  # of such a one nothing is believed
+                self._feed_contents(connection, archive, ordinal)
             self._add_named(connection, header.archives)
             connection.execute(
                 "INSERT OR REPLACE INTO files VALUES(?, ?)", (ordinal, " ".join(archive.kinds))
             )
         except IntegrityError:
             return  # damaged: offers what was read so far; check says so
+
+    def _feed_contents(
+        self, connection: sqlite3.Connection, archive: ArchiveReader, ordinal: int | None
+    ) -> None:
+        connection.executemany(
+            "INSERT OR IGNORE INTO contents VALUES(?, ?, ?)",
+            (
+                (_prefix(record.digest), ordinal, number)
+                for number, record in archive.contents()
+                if not record.is_shell
+            ),
+        )
+        heads = (
+            (_prefix(head), ordinal, number)
+            for number, record in archive.contents()
+            if record.slabs >= 0 and (head := head_digest(archive, record))
+        )
+        connection.executemany("INSERT OR IGNORE INTO heads VALUES(?, ?, ?)", heads)
 
     def feed(self) -> None:
         """Take in archives that were finished since the last look, if it was ever used."""

@@ -76,6 +76,7 @@ class RunWriter:
     @property
     def archive(self) -> ArchiveWriter:
         """The archive that is open for writing; begun when first needed."""
+        own = self.repository.own
         if self._current is None:
             self._current = ArchiveWriter(
                 self.repository.storage,
@@ -84,6 +85,7 @@ class RunWriter:
                 epoch=self.epoch,
                 codec=self._codec,
                 pool=self._pool,
+                kept=None if own is None else (own.storage, own.keys),
             )
             self._count += 1
         return self._current
@@ -142,7 +144,9 @@ class RunWriter:
         if ref in self._damaged:
             return False
         try:
-            return self.repository.archive(ref.archive).header.epoch >= self.epoch
+            archive = self.repository.archive(ref.archive)
+            # what a machine says of its contents need not be so, but to itself
+            return archive.header.epoch >= self.epoch and not archive.author
         except IntegrityError:
             return False
 

@@ -414,3 +414,55 @@ def test_the_desktop_remembers(
         assert "is for passphrases" in told
     finally:
         keyring.set_keyring(before)
+
+
+def test_a_machine_that_only_writes(
+    sealed: Path, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = tmp_path / "laptop.key"
+    told = run("key", "add-writer", sealed, "laptop", "--to", held).stdout
+    assert told == f"laptop makes backups of the host laptop with {held}\n"
+    assert held.stat().st_mode & 0o777 == 0o600
+    other = tmp_path / "other"
+    for words in (("laptop", "--to", held), ("laptop", "--to", other),
+                  ("desk", "--host", "laptop", "--to", other)):  # fmt: skip
+        run("key", "add-writer", sealed, *words, code=2)
+    assert not other.exists()
+    for words in (("add-writer", sealed), ("add-writer", sealed, "x"), ("remove", sealed),
+                  ("list", sealed, "--to", "x"), ("list", sealed, "--host", "x")):  # fmt: skip
+        run("key", *words, code=2)
+    (row,) = run_json("key", "list", sealed)["writers"]
+    assert (row["name"], row["host"], row["is_revoked"]) == ("laptop", "laptop", False)
+    assert re.search(rf"{row['id']} +only writes  laptop, of the host laptop\n",
+                     run("key", "list", sealed).stdout)  # fmt: skip
+
+    monkeypatch.delenv(PASSPHRASE)
+    first = run_json("backup", "--key-file", held, source, sealed)["points"][0]
+    assert first["full"]
+    (source / "new").write_bytes(b"new")
+    monkeypatch.setenv("IBTFS_KEY_FILE", str(held))
+    told = run("backup", source, sealed).stdout
+    assert "(incremental)" in told
+    assert "look at it" not in told
+    expected = snapshot(source)
+    for words in (("list", sealed), ("check", sealed), ("key", "list", sealed),
+                  ("restore", sealed, "latest", tmp_path / "back"), ("prune", sealed)):  # fmt: skip
+        failed = run(*words, code=12)
+        assert "a machine that only writes" in failed.stderr
+    assert "cannot tag" in run("backup", "--tag", "x", source, sealed, code=2).stderr
+    assert "host 'laptop' only" in run("backup", "--host", "x", source, sealed, code=2).stderr
+    assert "made already" in run("init", "--seal", tmp_path / "another", code=2).stderr
+    monkeypatch.delenv("IBTFS_KEY_FILE")
+
+    monkeypatch.setenv(PASSPHRASE, "printf 'correct horse'")
+    points = run_json("list", sealed)["points"]
+    assert [one["host"] for one in points] == ["laptop", "laptop"]
+    run("restore", sealed, "latest", tmp_path / "back")
+    assert differences(snapshot(tmp_path / "back"), expected) == []
+    told = run("key", "remove", sealed, "laptop").stdout
+    assert told == "laptop can make no more backups; those that it made stay\n"
+    assert "laptop, not any more" in run("key", "list", sealed).stdout
+    run("backup", "--key-file", held, source, sealed)  # it is not told
+    assert len(run_json("list", sealed, code=1)["points"]) == 2
+    run("key", "remove", sealed, row["id"], code=2)
+    run("key", "add-writer", sealed, "laptop", "--to", tmp_path / "again")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from ibtfs.errors import StorageFailed, StorageFull
+from ibtfs.format.compression import Codec
 from ibtfs.store import layout
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.protection.keeping import Kept
@@ -110,7 +110,15 @@ def test_earlier_generations_and_their_parity_go(
     repository: Repository, archive: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = folder(repository, archive)
-    shutil.copy(place / "index.1", place / "index.3")
+    for _ in range(2):
+        index = repository.archive(archive).file("index")
+        with FileRewriter(
+            repository.storage, repository.keys, f"archives/{archive}/index", index, Codec()
+        ) as file:
+            for stream in index.tables:
+                file.copy_all(stream)
+            file.finish()
+        repository.archive(archive).refresh()
     (place / "index.2").write_bytes(b"x" * 7)
     (place / "data.1.parity.10").write_bytes(b"x")
     for number in (1, 2, 3):

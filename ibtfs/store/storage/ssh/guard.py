@@ -17,6 +17,7 @@ from collections.abc import Collection
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import FormatDamaged, UnsupportedFormat
+from ibtfs.format.envelopes import PUBLIC_MODE, is_known
 from ibtfs.format.index import is_archive_id
 from ibtfs.format.keys import PlainKeys
 from ibtfs.format.objects import split_object
@@ -123,12 +124,12 @@ def may_commit(data: bytes, name: str, repository: bytes, modes: Modes, now: flo
     """
     point_id = layout.point_of(name.rpartition("/")[2])
     try:
-        is_sealed = bool(split_object(data, name).envelope)
-        point = None if is_sealed else decode_point(data, name, point_id, PlainKeys(repository))
+        envelope = split_object(data, name).envelope
+        point = None if envelope else decode_point(data, name, point_id, PlainKeys(repository))
     except (FormatDamaged, UnsupportedFormat) as error:
         return f"{APPENDS}, and {error}"
     if point is None:
-        return _may_commit_sealed(point_id, modes, now)
+        return _may_commit_sealed(point_id, envelope, modes, now)
     return _may_commit(point, modes, now)
 
 
@@ -144,15 +145,18 @@ def _may_commit(point: Point, modes: Modes, now: float) -> str:
     return ""
 
 
-def _may_commit_sealed(point_id: str, modes: Modes, now: float) -> str:
+def _may_commit_sealed(point_id: str, envelope: bytes, modes: Modes, now: float) -> str:
     """Why a sealed manifest may not become this point: nobody here can read what it says.
 
-    It can hide nothing either: readers take it for one of those who have a key.
+    It can hide nothing either: readers take it for one of those who have a key.  Who only writes
+    can make points of its own host alone; who has all keys, those of any.
     """
+    if not is_known(envelope):
+        return f"{APPENDS}, and the point {point_id} is sealed in a way that is not known here"
     made = made_seconds(point_id)
     if made is None or not now - PAST_SECONDS < made < now + FUTURE_SECONDS:
         return f"{APPENDS}, and by its name the point {point_id} is not one of now"
-    if modes.host:
+    if modes.host and envelope[0] != PUBLIC_MODE:
         return f"{APPENDS} points of the host {modes.host!r}: of a sealed one that is not seen"
     return ""
 
