@@ -22,7 +22,7 @@ ORDER = {
     "": ("errors", "format", "sealing", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
         "layout cache cache_file", "index_cache", "storage", "listed",
-        "archives naming manifest_copies unread_points",
+        "archives naming point_tags manifest_copies unread_points",
         "lock points damage_notes keyring settling",
         "own_runs", "unlocking archive_lists",
         "repository", "sealing point_lists copied_points", "pins contents absent_points protection",

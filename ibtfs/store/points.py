@@ -1,4 +1,4 @@
-"""The backup points of a repository: listed, read, committed, removed; their tags."""
+"""The backup points of a repository: listed, read, committed, removed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ibtfs.errors import (
     PointRefused,
     StorageFailed,
     StorageFull,
-    UsageError,
 )
 from ibtfs.format.compression import Codec
 from ibtfs.format.config import Config
 from ibtfs.format.index import is_archive_id
 from ibtfs.format.keys import Keys
-from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point, is_display_name
+from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point
 from ibtfs.store import layout
 from ibtfs.store.listed import Lists
 from ibtfs.store.manifest_copies import ManifestCopies
 from ibtfs.store.naming import shown_sources, told_apart
+from ibtfs.store.point_tags import PointTags
 from ibtfs.store.storage.base import is_unfinished, whole
 from ibtfs.store.storage.bundled import BundledStorage
 
@@ -44,7 +44,7 @@ class PointList(NamedTuple):
     damaged: dict[str, IbtfsError]
 
 
-class Points:
+class Points(PointTags):
     """The points of one repository; threads may share it.
 
     In *cache_folder*, if there is one, is a copy of the manifests that were read before.
@@ -56,7 +56,8 @@ class Points:
         self, storage: BundledStorage, config: Config, keys: Keys, cache_folder: bytes,
         lists: Lists | None = None,
     ) -> None:  # fmt: skip
-        self._storage, self._config, self._keys, self._lists = storage, config, keys, lists
+        super().__init__(storage)
+        self._config, self._keys, self._lists = config, keys, lists
         self._read: dict[str, Point] = {}
         self.committed, self.taken_back = list[str](), list[str]()
         few = storage.is_far
@@ -336,28 +337,6 @@ class Points:
         except StorageFull:
             return False
         return True
-
-    def tags(self, point_id: str) -> list[str]:
-        """The tags of a point."""
-        return self._storage.list(layout.tags(point_id))
-
-    def tagged(self, tag: str) -> frozenset[str]:
-        """The ids that have *tag*; of some there may be no point."""
-        ids = self._storage.list(layout.TAGS)
-        return frozenset(point_id for point_id in ids if tag in self.tags(point_id))
-
-    def remove_tag(self, point_id: str, tag: str) -> None:
-        """Take a tag from a point; that it has none is fine.  Raises StorageFailed."""
-        self._storage.delete(layout.tag(point_id, tag))
-
-    def add_tag(self, point_id: str, tag: str) -> None:
-        """Tag a point, which may not be there yet.  Raises ObjectExists, UsageError."""
-        if not is_display_name(tag) or tag.startswith(".") or is_unfinished(tag):
-            raise UsageError(
-                f"{tag!r} is no tag: it is a file name, without '.' at its beginning, or .part at "
-                "its end"
-            )
-        self._storage.put_new(layout.tag(point_id, tag), b"")
 
 
 def replaced_ids(points: Iterable[Point]) -> frozenset[str]:
