@@ -21,7 +21,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "": ("errors", "format", "sealing", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
-        "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
+        "layout cache cache_file chosen_names", "storage",
+        "archives naming manifest_copies unread_points",
         "lock points damage_notes keyring",
         "own_runs", "unlocking",
         "repository", "sealing point_lists copied_points", "pins contents absent_points protection",
