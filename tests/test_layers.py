@@ -21,7 +21,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "": ("errors", "format", "sealing", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
-        "layout cache cache_file", "index_cache", "storage", "listed",
+        "layout cache cache_file chosen_names", "index_cache", "storage", "listed",
         "archives naming point_tags manifest_copies unread_points",
         "lock points damage_notes keyring settling",
         "own_runs", "unlocking archive_lists",

@@ -23,8 +23,8 @@ from ibtfs.format.objects import Said, encode_object, read_object
 from ibtfs.format.packing import pack, unpack_map
 
 NUMBER_LIMIT = 1 << 40
-OWN_NUMBER_LIMIT = NUMBER_LIMIT >> 1
-"""For machines that only write: who has all keys can still count on."""
+SEQUENCE_NS = 10_000_000
+"""Machines that only write, and cannot see what others made, count in these."""
 OWN_SIZE_LIMIT, OWN_RATIO = 256 << 10, 16
 """Bytes of a manifest of theirs, or so many times those that are stored."""
 TIME_LIMIT = 1 << 63
@@ -222,8 +222,16 @@ def _require_own(said: Said, values: Mapping[str, Any], name: str) -> None:
         )
     if not said.may_refer(values["state"][0]) or values.get("replaces"):
         raise FormatDamaged(f"{name}: leads to what its machine may not make points of")
-    if max(values["sequence"], values["epoch"]) > OWN_NUMBER_LIMIT:
+    second = made_seconds(values["id"])
+    if second is None or values["time"] // 1_000_000_000 != second:
+        raise FormatDamaged(f"{name}: is of another time than its id says")
+    if values["epoch"] > second + DAY or values["sequence"] > most_sequence(second):
         raise FormatDamaged(f"{name}: a number beyond those that its machine may give")
+
+
+def most_sequence(second: int) -> int:
+    """The highest sequence that a machine that only writes may give in a *second* since 1970."""
+    return (second + DAY) * 1_000_000_000 // SEQUENCE_NS
 
 
 _SAME = (

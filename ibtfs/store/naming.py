@@ -27,10 +27,9 @@ from ibtfs.errors import (
 )
 from ibtfs.format.moment import formatted_name, is_moment, is_one_of_a_second, parse_moment
 from ibtfs.format.point import SUFFIX_DIGITS, Point, id_digits, made_seconds
+from ibtfs.store.chosen_names import chosen_name
 
 PREFIX_LEAST = 4
-NAME_BYTES = 200
-"""Of the name of a source that is made longer."""
 _SECOND_NS = 1_000_000_000
 LATEST = re.compile(r"latest(?:~(\d{1,6}))?\Z")
 
@@ -45,7 +44,7 @@ def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
     mine: dict[tuple[str, str | bytes], list[Point]] = {}
     for point in sorted(points, key=lambda point: point.order):
         mine.setdefault(point.source.identity, []).append(point)
-    names = {identity: _chosen(group) for identity, group in mine.items()}
+    names = {identity: chosen_name(group) for identity, group in mine.items()}
     chosen = Counter(names.values())
     sources: dict[str, list[Point]] = {}
     for (host, what), group in mine.items():
@@ -57,19 +56,6 @@ def by_source(points: Iterable[Point]) -> dict[str, list[Point]]:
             name = next(n for n in longer if n not in chosen and n not in sources)
         sources[name] = group
     return sources
-
-
-def _chosen(group: Sequence[Point]) -> str:
-    """The name that the points of a source have, as far as who made them may choose."""
-    trusted = next((point for point in group if not point.writer), None)
-    if trusted is not None:
-        return trusted.display
-    name, end = group[0].display, f"@{group[0].source.host}"
-    if name.endswith(end):
-        return name
-    if len(f"{name}{end}".encode("utf-8", "surrogateescape")) > NAME_BYTES:
-        name = blake3(name.encode("utf-8", "surrogateescape")).hexdigest(8)
-    return f"{name}{end}"
 
 
 def of_source(points: Iterable[Point], name: str) -> list[Point]:

@@ -17,13 +17,14 @@ import pytest
 from blake3 import blake3
 
 from ibtfs.actions.backup.run import BackupOptions, backup
+from ibtfs.actions.forget.choice import grouped
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, PruneResult, prune
 from ibtfs.errors import PointDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import object_key
 from ibtfs.format.objects import HEAD_SIZE
-from ibtfs.format.point import Point, encode_point
+from ibtfs.format.point import DAY, Point, encode_point, made_seconds, most_sequence
 from ibtfs.format.tables import TRAILER_SIZE, Trailer, encode_trailer
 from ibtfs.sealing.writers import WriterKeys
 from ibtfs.store.archives.newest import TRIED
@@ -73,6 +74,9 @@ def begun(machine: Machine) -> tuple[WriterKeys, str]:
 
 def put_point(place: Path, keys: WriterKeys, run: str, point: Point, **changes: Any) -> str:
     """Put *point* there as that of a *run*, with *changes*; its id."""
+    second = made_seconds(run)
+    assert second is not None
+    changes = {"time_ns": second * 1_000_000_000, **changes}
     made = dataclasses.replace(point, id=run, parent="", suffix="", **changes)
     data = encode_point(made, f"points/{run}", keys, Codec(1))
     (place / "points" / run).write_bytes(data)
@@ -265,3 +269,52 @@ def test_a_manifest_under_the_id_of_a_machine_stops_nothing_of_others(
     if kind != "header":  # what cannot be read stays
         assert not pruned(place).damages
         assert not list((place / "archives").glob(f"*{machine.secrets.tag}.*/index.*"))
+
+
+def test_a_point_is_of_the_time_of_its_id_and_is_not_the_last_for_ever(
+    place: Path, source: Path, machine: Machine
+) -> None:
+    """Else forged ones would take the places of true days, or come before all others."""
+    kept = the_point(machine.back_up(source))
+    second = made_seconds(kept.id)
+    assert second is not None
+    assert kept.time_ns // 1_000_000_000 == second
+    for changes in (
+        {"time_ns": (second - 9 * DAY) * 1_000_000_000},
+        {"time_ns": (second + DAY) * 1_000_000_000},
+        {"sequence": most_sequence(second + 60)}, {"epoch": second + DAY + 60},
+    ):  # fmt: skip
+        keys, run = begun(machine)
+        made = put_point(place, keys, run, kept, **changes)
+        assert made in open_sealed(place).points.all().damaged
+    keys, run = begun(machine)
+    made = put_point(place, keys, run, kept, sequence=most_sequence(second))
+    assert made in {point.id for point in open_sealed(place).points.all().points}
+    last = owners(place, source, host="laptop")
+    assert last.sequence > most_sequence(second)
+
+
+def test_points_of_a_machine_are_judged_by_themselves(
+    place: Path, source: Path, machine: Machine
+) -> None:
+    """Whatever they say of themselves, and whatever points are grouped by."""
+    ours = owners(place, source)
+    theirs = the_point(machine.back_up(source))
+    points = open_sealed(place).points.all().points
+    for words in ((), ("path",), ("name",), ("tags",), ("host", "path")):
+        groups = grouped(points, {}, words)
+        assert [[point.id for point in group] for group in groups.values()] == [
+            [ours.id], [theirs.id],
+        ]  # fmt: skip
+
+
+def test_a_clock_that_was_ahead_spoils_nothing(
+    place: Path, source: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns()
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: now + 30 * DAY * 1_000_000_000)
+        ahead = the_point(machine.back_up(source))
+    after = the_point(machine.back_up(source))
+    assert ahead.sequence > after.sequence
+    assert {p.id for p in open_sealed(place).points.all().points} == {ahead.id, after.id}

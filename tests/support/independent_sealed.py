@@ -14,6 +14,7 @@ import struct
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from typing import Any, TypeVar
 
 import msgpack
@@ -293,7 +294,11 @@ class SealedKeys:
         expect(values["host"] == self.writers[tag][1], "host of a writer's point")
         check_archives(tag, [values["state"][0]])
         expect(not values.get("replaces"), "a writer's point that stands in the place of others")
-        expect(max(values["sequence"], values["epoch"]) <= 549755813888, "numbers of a writer")
+        made = datetime.strptime(run_of(name)[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+        second = int(made.timestamp())
+        expect(values["time"] // 1000000000 == second, "time of a writer's point")
+        most = second + 86400
+        expect(values["epoch"] <= most and values["sequence"] <= 100 * most, "a writer's numbers")
 
     def meant(self, name: str) -> str:
         """The last part of the name that is stored as *name*; empty if it says nothing.

@@ -9,13 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ibtfs.errors import IntegrityError, StorageFailed
-from ibtfs.format.point import Point, Source
+from ibtfs.format.point import SEQUENCE_NS, Point, Source, most_sequence
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import StateRef
 from ibtfs.store.writing.losses import Losses
-
-SEQUENCE_NS = 10_000_000
-"""Who cannot see what others made counts in these."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,11 @@ def make_plan(repository: Repository, source: Source, *, full: bool) -> Plan:
 def _sequence(repository: Repository, points: Iterable[Point], time_ns: int) -> int:
     """A number above those of *points*; above those that cannot be seen, by the time it is."""
     found = 1 + max((point.sequence for point in points), default=0)
-    return max(found, time_ns // SEQUENCE_NS) if repository.own else found
+    if repository.own is None:
+        return found
+    # a clock that was ahead is not to spoil all that comes after
+    most = most_sequence(time_ns // 1_000_000_000)
+    return min(max(found, time_ns // SEQUENCE_NS), most)
 
 
 def _archive_epochs(repository: Repository) -> Iterator[int]:

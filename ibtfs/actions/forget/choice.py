@@ -51,6 +51,7 @@ class Choice:
 def grouped(points: Iterable[Point], tags: Tags, words: Sequence[str]) -> dict[Key, list[Point]]:
     """*points* by what *words* say, sorted by that; without words all are one group.
 
+    Those of each machine that only writes are one of their own.
     Raises UsageError for a word that is none of GROUP_WORDS.
     """
     for word in words:
@@ -60,5 +61,7 @@ def grouped(points: Iterable[Point], tags: Tags, words: Sequence[str]) -> dict[K
     for point in points:
         mine = tags.get(point.id, ())
         key = tuple((word, _VALUES[word](point, mine)) for word in words)
+        if point.writer:  # what such a machine says of its points is not to cost others theirs
+            key += (("machine", point.writer),)
         groups.setdefault(key, []).append(point)
     return dict(sorted(groups.items()))

@@ -165,6 +165,11 @@ class KeyChanges:
         self._change(change)
         return WriterRow(held.tag, name, host, writer.since, False), encode_writer(held)
 
+    def has_points_of(self, host: str) -> bool:
+        """Whether there are points of *host* that no machine made which only writes."""
+        points = self._repository.points.all().points
+        return any(point.source.host == host and not point.writer for point in points)
+
     def is_writer(self, words: str) -> bool:
         """Whether *words* mean a machine that only writes: its name, or the beginning of its id."""
         return bool(self._writers_called(words))

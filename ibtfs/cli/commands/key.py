@@ -205,6 +205,11 @@ def _let_in(changes: KeyChanges, name: str, host: str, target: bytes) -> dict[st
         row, data = changes.add_writer(name, host)
         write(data)
     text = f"{printable(name)} makes backups of the host {printable(host)} with {shown(target)}"
+    if changes.has_points_of(host):
+        text += (
+            f"\nThere are points of {printable(host)} that you made: the machine goes on with its "
+            "own, and its first backup stores all anew"
+        )
     return {"writer": row._asdict(), "text": text}
 
 
