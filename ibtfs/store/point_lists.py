@@ -175,11 +175,21 @@ def _is_gone(repository: Repository, found: PointList, point_id: str) -> bool:
 def _generations(repository: Repository, before: PointList) -> dict[str, int]:
     """The files of archives that are not of the first generation; none is less than it was."""
     lists, found = repository.unlocked.lists, dict[str, int]()
+    is_known = lists is not None and not lists.is_waived
     for archive_id, files in repository.archive_files().items():
         for kind, number in files.items():
             name = layout.archive_object(archive_id, kind)
-            is_known = lists is not None and not lists.is_waived
-            most = max(number, before.generations.get(name, 0) if is_known else 0)
+            most = before.generations.get(name, 1) if is_known else 1
+            if number > most:
+                most = max(most, _authentic(repository, archive_id, kind))
             if most > 1:
                 found[name] = most
     return found
+
+
+def _authentic(repository: Repository, archive_id: str, kind: str) -> int:
+    """The generation of a file that somebody with a key has written; 0 if it is not that."""
+    try:
+        return repository.archive(archive_id).file(kind).generation
+    except IbtfsError:
+        return 0
