@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ibtfs.cli.output import shown
 from ibtfs.cli.secrets import (
-    WRITER,
     asked_secrets,
     checked,
     given_secrets,
+    is_of_writer,
     is_secret_in_environment,
     new_key_file,
     new_passphrase,
@@ -55,7 +55,7 @@ class Unlocking:
         self, place: FolderStorage, config: Config, text: bytes
     ) -> UnlockedKeys | None:
         """As Unlock says; a machine that only writes may do that."""
-        files = [secret.data for secret in self._given if secret.kind == WRITER]
+        files = [secret.data for secret in self._given if is_of_writer(secret)]
         if not files or len(files) < len(self._given):
             return self.unlock(place, config, text)
         from ibtfs.store.sealing import WriterUnlock
@@ -64,7 +64,7 @@ class Unlocking:
 
     def _readers(self) -> list[Secret]:
         """What was given and opens a repository.  Raises WrongKey if nothing of it does."""
-        found = [secret for secret in self._given if secret.kind != WRITER]
+        found = [secret for secret in self._given if not is_of_writer(secret)]
         if not found:
             raise WrongKey(
                 "The key file is that of a machine that only writes: it makes backups, and can do "
@@ -106,7 +106,7 @@ class Unlocking:
 
         made = [new_key_file(path) for path in self._key_files]
         found = made or self._given or [new_passphrase(f"New passphrase of {shown(root)}")]
-        if found[0].kind == WRITER:
+        if is_of_writer(found[0]):
             raise UsageError("The key file is for another repository, which was made already")
         return SecretSealer(checked(found[0]), "")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from ibtfs.errors import IbtfsError, IntegrityError
+from ibtfs.errors import IbtfsError
 from ibtfs.format.compression import Codec
 from ibtfs.format.point_list import (
     EARLIER_LIMIT,
@@ -176,12 +176,12 @@ def _is_gone(repository: Repository, found: PointList, point_id: str) -> bool:
 def _generations(repository: Repository, before: PointList) -> dict[str, int]:
     """The files of archives that are not of the first generation; none is less than it was."""
     lists, found = repository.unlocked.lists, dict[str, int]()
+    is_known = lists is not None and not lists.is_waived
     for archive_id, files in repository.archive_files().items():
         for kind, number in files.items():
             name = layout.archive_object(archive_id, kind)
-            is_known = lists is not None and not lists.is_waived
-            most = before.generations.get(name, 0) if is_known else 0
-            if number > max(most, 1):
+            most = before.generations.get(name, 1) if is_known else 1
+            if number > most:
                 most = max(most, _authentic(repository, archive_id, kind))
             if most > 1:
                 found[name] = most
@@ -189,10 +189,10 @@ def _generations(repository: Repository, before: PointList) -> dict[str, int]:
 
 
 def _authentic(repository: Repository, archive_id: str, kind: str) -> int:
-    """The generation of a file of an archive that counts: nobody without a key is to say which."""
+    """The generation of a file that somebody with a key has written; 0 if it is not that."""
     try:
         opened = open_newest(repository.storage, repository.keys, archive_id, kind).opened
-    except IntegrityError:
+    except IbtfsError:
         return 0
     opened.close()
     return opened.generation

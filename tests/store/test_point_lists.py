@@ -68,3 +68,17 @@ def test_damaged_ones_are_told_and_passed_over(repository: Repository, tmp_path:
     assert [one for one in listed(repository) if one.startswith("2.")]
     assert newer.exists()  # whoever made it up has no list of ours deleted
     assert newest_list(reopened(repository)).found.number == 2
+
+
+def test_generations_that_nobody_with_a_key_made_are_not_listed(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """Else a storage could have what is there be taken for an older state."""
+    point(repository, tmp_path)
+    (archive,) = repository.archive_ids()
+    junk = tmp_path / "repo" / "archives" / archive / "index.99"
+    junk.write_bytes(b"junk")
+    listed(repository)
+    assert newest_list(reopened(repository)).found.generations == {}
+    junk.unlink()
+    assert reopened(repository).archive(archive).header
