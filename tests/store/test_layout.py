@@ -62,7 +62,8 @@ def test_other_names_are_none_of_ours() -> None:
         assert layout.parse_archive_file(name) is None
     for name in ("index.1", "index.1.parity", "index.1.other.5", "x.1.parity.5", "parity.5"):
         assert layout.parse_parity(name) is None
-    assert layout.parse_archive_file("index.999999999999999999") == ("index", 10**18 - 1)
+    assert layout.parse_archive_file("index.1000000") == ("index", layout.GENERATIONS_LIMIT)
+    assert layout.parse_archive_file("index.1000001") is None
     assert layout.parse_archive_file("index.1" + 18 * "0") is None
     assert layout.parse_protection_mark("redundancy.999") == 999
     for name in ("redundancy.1000", "5", "points.5", "redundancy"):
