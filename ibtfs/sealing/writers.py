@@ -115,6 +115,11 @@ class WriterKeys:
         """As Keys says."""
         return True
 
+    @property
+    def trust(self) -> bytes:
+        """As Keys says."""
+        return b""
+
     def author_of(self, name: str) -> Author | None:
         """As Keys says; it knows of itself, and reads nothing."""
         return None

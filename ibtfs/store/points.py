@@ -59,7 +59,9 @@ class Points:
         self._storage, self._config, self._keys = storage, config, keys
         self._read: dict[str, Point] = {}
         self.committed: list[str] = []
-        self._copies = ManifestCopies(cache_folder, config.id) if cache_folder else None
+        self._copies: ManifestCopies | None = None
+        if cache_folder:
+            self._copies = ManifestCopies(cache_folder, config.id, keys.trust)
 
     def ids(self) -> list[str]:
         """The ids of all points; reads one folder and no manifest.
