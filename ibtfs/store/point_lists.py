@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ibtfs.errors import IbtfsError
+from ibtfs.errors import IbtfsError, IntegrityError, PointNotFound, StorageFailed
 from ibtfs.format.compression import Codec
 from ibtfs.format.point_list import PointList, decode_list, encode_list, mark_of
 from ibtfs.store import layout
+from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import whole
 
@@ -45,6 +47,15 @@ def newest_list(repository: Repository) -> Listed:
     return Listed(NONE, b"", tuple(damaged))
 
 
+def verified(points: Points, ids: Iterable[str]) -> frozenset[str]:
+    """Those of *ids* whose manifests are what they should be: others may be anybody's junk."""
+    found = set()
+    for point_id in ids:
+        with contextlib.suppress(IntegrityError, PointNotFound, StorageFailed):
+            found.add(points.get(point_id).id)
+    return frozenset(found)
+
+
 def write_list(repository: Repository) -> PointList:
     """Write down which points there are, if that has changed; earlier lists go.  The newest list.
 
@@ -55,7 +66,7 @@ def write_list(repository: Repository) -> PointList:
     listed, keys = newest_list(repository), repository.keys
     before, storage = listed.found, repository.storage
     forgotten = frozenset(repository.points.forgotten())
-    there = frozenset(repository.points.ids())
+    there = verified(repository.points, repository.points.ids())
 
     def marks(ids: Iterable[str]) -> set[bytes]:
         return {mark_of(keys, point_id.encode()) for point_id in ids}

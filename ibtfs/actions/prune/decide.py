@@ -296,11 +296,14 @@ def _copies(repository: Repository, ref: Reference) -> Iterator[Reference]:
     noted = repository.damage.contents()
     try:
         wanted = repository.archive(ref.archive).content(ref.number)
+        author = repository.archive(ref.archive).author
     except IntegrityError:
         return
     for name in reversed(repository.archive_ids()):
         archive = repository.archive(name)
         try:
+            if archive.author != author:
+                continue  # what a machine says of its contents need not be so
             for number in archive.may_hold(wanted.digest):
                 other, record = Reference(name, number), archive.content(number)
                 same = (record.digest, record.size) == (wanted.digest, wanted.size)
