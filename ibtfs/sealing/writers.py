@@ -36,7 +36,7 @@ _SIZES: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WriterSecrets:
     """All that such a machine has.
 

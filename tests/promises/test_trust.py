@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from ibtfs.actions.backup.run import BackupOptions, backup
+from ibtfs.actions.forget.run import Way, forget_refused
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.decide import _copies
 from ibtfs.actions.purge.run import PurgeOptions, purge
@@ -22,7 +23,7 @@ from ibtfs.store.storage.local import LocalStorage
 from tests.promises.test_forgeries import begun, machine, owners, place, pruned, put_point, source
 from tests.support.repositories import damages, restored, the_point
 from tests.support.sealing import open_sealed
-from tests.support.writers import Machine
+from tests.support.writers import Machine, changes_of
 
 __all__ = ["machine", "place", "source"]
 
@@ -97,3 +98,26 @@ def test_guesses_of_what_others_have_are_not_answered(
     assert all(b"4711" not in path.read_bytes() for path in (tmp_path / "back").glob("*"))
     copies = list(_copies(repository, Reference(f"{run}.0", number)))
     assert all(copy.archive.startswith(run) for copy in copies)
+
+
+def test_what_a_revoked_machine_goes_on_to_write_goes_at_one_word(
+    place: Path, source: Path, machine: Machine
+) -> None:
+    kept = the_point(machine.back_up(source))
+    changes_of(place).revoke("laptop")
+    late = [the_point(machine.back_up(source)).id for _ in range(2)]
+    gone = forget_refused(open_sealed(place), Way())
+    assert sorted(gone.gone) == sorted(late)
+    found = open_sealed(place).points.all()
+    assert ([point.id for point in found.points], found.damaged) == ([kept.id], {})
+    assert not pruned(place).failed
+    restored(open_sealed(place), kept, place.parent / "back")
+
+
+def test_secrets_are_told_by_no_traceback(machine: Machine) -> None:
+    keys, _ = begun(machine)
+    assert keys._run is not None
+    for secret in (machine.secrets, keys._run):
+        assert keys._run.key.hex() not in repr(secret)
+        assert repr(keys._run.key) not in repr(secret)
+        assert repr(machine.secrets.seed) not in repr(secret)
