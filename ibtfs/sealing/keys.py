@@ -83,10 +83,10 @@ class SealedKeys:
         return True
 
     def author_of(self, name: str) -> Author | None:
-        """As Keys says; one that nobody knows has no host."""
+        """As Keys says; one that the keys do not know may be of another repository, copied here."""
         tag = tag_of(self._places.run_of(name))
         writer = self._secrets.writers.get(tag)
-        return Author(tag, writer.host if writer else "") if tag else None
+        return None if writer is None else Author(tag, writer.host)
 
     @property
     def envelope(self) -> bytes:

@@ -6,12 +6,15 @@ import contextlib
 import os
 from pathlib import Path
 
+import pytest
+
 from ibtfs.actions.backup.run import BackupOptions, backup
+from ibtfs.actions.copy.run import CopyOptions, copy
 from ibtfs.actions.forget.run import Way, forget_refused
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.decide import _copies
 from ibtfs.actions.purge.run import PurgeOptions, purge
-from ibtfs.errors import IbtfsError
+from ibtfs.errors import IbtfsError, PointRefused, RepositoryError
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Page
 from ibtfs.format.frames import CONTENTS, SMALL
@@ -22,7 +25,7 @@ from ibtfs.store.point_lists import newest_list
 from ibtfs.store.storage.local import LocalStorage
 from tests.promises.test_forgeries import begun, machine, owners, place, pruned, put_point, source
 from tests.support.repositories import damages, restored, the_point
-from tests.support.sealing import open_sealed
+from tests.support.sealing import create_sealed, open_sealed
 from tests.support.writers import Machine, changes_of
 
 __all__ = ["machine", "place", "source"]
@@ -121,3 +124,21 @@ def test_secrets_are_told_by_no_traceback(machine: Machine) -> None:
         assert keys._run.key.hex() not in repr(secret)
         assert repr(keys._run.key) not in repr(secret)
         assert repr(machine.secrets.seed) not in repr(secret)
+
+
+def test_a_copy_of_a_machines_point_may_need_anything_that_is_there(
+    place: Path, source: Path, machine: Machine, tmp_path: Path
+) -> None:
+    """Its contents are in archives of who copied it, and others refer to these."""
+    theirs = the_point(machine.back_up(source))
+    target = create_sealed(tmp_path / "target")
+    copy(open_sealed(place), target, CopyOptions(), Observer())
+    (made,) = open_sealed(tmp_path / "target").points.all().points
+    assert (made.id, made.writer) == (theirs.id, machine.secrets.tag)
+    owners(tmp_path / "target", source)
+    (tmp_path / "target" / "points" / made.id).write_bytes(b"rotten")
+    with pytest.raises(RepositoryError, match="cannot be read, so nothing can be removed"):
+        pruned(tmp_path / "target")
+    assert not isinstance(
+        open_sealed(tmp_path / "target").points.all().damaged[made.id], PointRefused
+    )

@@ -10,6 +10,7 @@ from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.contents.whole import is_whole
+from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.lock import Lock
 from ibtfs.store.removal.known_marks import mark_on
 from ibtfs.store.removal.marking import NEVER, Marking, mark_points
@@ -226,8 +227,12 @@ def _points(
         )
     listed = repository.points.all()
     damaged = [point_id for point_id in listed.damaged if point_id not in without]
-    keys = repository.keys
-    refused = {name: listed.damaged[name] for name in damaged if keys.author_of(layout.point(name))}
+    keys, copied = repository.keys, CopiedPoints(repository).all()  # those may need anything
+    refused = {
+        name: listed.damaged[name]
+        for name in damaged
+        if keys.author_of(layout.point(name)) and name not in copied
+    }
     damaged = [name for name in damaged if name not in refused]
     if damaged:
         raise RepositoryError(
