@@ -5,6 +5,7 @@ A passphrase is never a word of the command line, for all on the machine can see
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -182,12 +183,23 @@ def new_secret_file(path: bytes) -> Iterator[Callable[[bytes], None]]:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+            _sync_folder(path)
 
         try:
             yield write
         except BaseException:
             os.unlink(path)
             raise
+
+
+def _sync_folder(path: bytes) -> None:
+    """Make the name of *path* durable, where its folder can be synced."""
+    with contextlib.suppress(OSError):
+        number = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
 
 
 def read_descriptor(number: int) -> Secret:

@@ -93,6 +93,11 @@ class Keys(Protocol):
         """How contents and directory states are told apart."""
         ...
 
+    @property
+    def trust(self) -> bytes:
+        """What changes with the machines that are believed."""
+        ...
+
     def author_of(self, name: str) -> Author | None:
         """The machine that only writes by whose name for its runs the object *name* is called.
 
@@ -210,6 +215,11 @@ class PlainKeys:
     def is_sealed(self) -> bool:
         """As Keys says."""
         return False
+
+    @property
+    def trust(self) -> bytes:
+        """As Keys says."""
+        return b""
 
     def author_of(self, name: str) -> Author | None:
         """As Keys says."""

@@ -84,6 +84,12 @@ def read_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> 
     return Said(raw, frames.author, frames.may_refer)
 
 
+def signed_part(data: bytes, where: str) -> bytes:
+    """All of the object *data* before its signature.  Raises FormatDamaged, UnsupportedFormat."""
+    parts = split_object(data, where)
+    return data[: HEAD_SIZE + len(parts.envelope) + len(parts.frame)]
+
+
 def decode_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> bytes:
     """What an object holds that only who has all keys makes.
 

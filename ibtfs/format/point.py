@@ -23,8 +23,7 @@ from ibtfs.format.objects import Said, encode_object, read_object
 from ibtfs.format.packing import pack, unpack_map
 
 NUMBER_LIMIT = 1 << 40
-SEQUENCE_NS = 10_000_000
-"""Machines that only write, and cannot see what others made, count in these."""
+SEQUENCE_NS = 10_000_000  # machines that only write, and see nothing of others, count in these
 OWN_SIZE_LIMIT, OWN_RATIO = 256 << 10, 16
 """Bytes of a manifest of theirs, or so many times those that are stored."""
 TIME_LIMIT = 1 << 63
@@ -165,6 +164,7 @@ def encode_point(point: Point, name: str, keys: Keys, codec: Codec) -> bytes:
         **({} if point.parents is None else {"parents": tuple(map(tuple, point.parents))}),
         **({"suffix": point.suffix} if point.suffix else {}),
         **({"replaces": point.replaces} if point.replaces else {}),
+        **({"writer": point.writer} if point.writer else {}),
     }
     return encode_object(keys, name, MANIFEST, pack(values), codec)
 
@@ -184,6 +184,8 @@ def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
             raise FormatDamaged(f"{name}: {field_name!r} is missing or of a wrong type")
         if not is_good(value):
             raise FormatDamaged(f"{name}: {field_name!r} is not what it may be")
+    if type(values.get("writer", "")) is not str:
+        raise FormatDamaged(f"{name}: 'writer' is not what it may be")
     if not is_suffix(values.get("suffix", "")):
         raise FormatDamaged(f"{name}: 'suffix' is not what it may be")
     if not _are_others(values.get("replaces", ()), point_id):
@@ -205,7 +207,7 @@ def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
         parents=None if parents is None else tuple(Parent(*parent[:3]) for parent in parents),
         suffix=values.get("suffix") or _suffix_by_parent(values),
         replaces=values.get("replaces", ()),
-        writer=said.author.tag if said.author else "",
+        writer=said.author.tag if said.author else values.get("writer", ""),
         **{field_name: values[field_name] for field_name in _SAME},
     )
 

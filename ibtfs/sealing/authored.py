@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from ibtfs.errors import FormatDamaged
@@ -18,7 +19,8 @@ class Hand(NamedTuple):
     """Who made an object, and how that is told.
 
     *public* is the key of its signature, or *refusal* why none counts; *seed* is for the machine
-    itself.  *is_first*: it is as it was made; later generations are written by who has all keys.
+    itself.  *accepts* says which of its small objects count, if not all.  *is_first*: it is as it
+    was made; later generations are written by who has all keys.
     """
 
     author: Author
@@ -26,6 +28,7 @@ class Hand(NamedTuple):
     refusal: str = ""
     seed: bytes = b""
     is_first: bool = True
+    accepts: Callable[[bytes], bool] | None = None
 
 
 def signed_of(repository: bytes, name: str) -> bytes:
@@ -70,6 +73,8 @@ class AuthoredFrames(SealedFrames):
             verify(self._hand.public, signature, self._signed + data)
         except NotAuthentic:
             raise FormatDamaged(f"{where}: its machine did not sign it") from None
+        if self._hand.accepts is not None and not self._hand.accepts(data):
+            raise FormatDamaged(f"{where}: was made by a machine that may write here no more")
 
     def may_refer(self, archive_id: str) -> bool:
         """As Frames says: else who restores its points would be led to what others stored."""

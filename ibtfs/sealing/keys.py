@@ -24,6 +24,7 @@ from ibtfs.format.envelopes import (
 )
 from ibtfs.format.frames import object_key
 from ibtfs.format.keys import Author, Frames
+from ibtfs.format.packing import pack
 from ibtfs.sealing import tree
 from ibtfs.sealing.authored import AuthoredFrames, Hand, signed_of
 from ibtfs.sealing.frames import NONCE_SIZE, SealedFrames
@@ -82,10 +83,10 @@ class SealedKeys:
         return True
 
     def author_of(self, name: str) -> Author | None:
-        """As Keys says; one that nobody knows has no host."""
+        """As Keys says; one that the keys do not know may be of another repository, copied here."""
         tag = tag_of(self._places.run_of(name))
         writer = self._secrets.writers.get(tag)
-        return Author(tag, writer.host if writer else "") if tag else None
+        return None if writer is None else Author(tag, writer.host)
 
     @property
     def envelope(self) -> bytes:
@@ -117,15 +118,29 @@ class SealedKeys:
         if writer is None:
             refusal = "was made by a machine that the owner did not let write here"
             return Hand(Author(tag, ""), refusal=refusal, is_first=is_first)
-        known = writer.accepted
-        refusal = ""
-        if known is not None and self.id_mark(run_id) not in known:
-            refusal = "was made by a machine that may write here no more"
-        return Hand(Author(tag, writer.host), writer.public, refusal, is_first=is_first)
+        known, author = writer.accepted, Author(tag, writer.host)
+        if known is None:
+            return Hand(author, writer.public, is_first=is_first)
+        accepted = known
 
-    def id_mark(self, point_id: str) -> bytes:
-        """What stands for a point where the keys say which of a machine's are accepted."""
-        return self.digests.plain(point_id.encode())[:ACCEPTED_SIZE]
+        def accepts(data: bytes) -> bool:
+            return self.point_mark(run_id, data) in accepted
+
+        return Hand(author, writer.public, is_first=is_first, accepts=accepts)
+
+    def point_mark(self, point_id: str, data: bytes) -> bytes:
+        """What stands for a point where the keys say which of a machine's are accepted: for all
+        of its manifest that is signed, so that no other comes in its place."""
+        return self.digests.plain(point_id.encode() + b"\0" + data)[:ACCEPTED_SIZE]
+
+    @property
+    def trust(self) -> bytes:
+        """As Keys says."""
+        rows = [
+            (tag, *one[:4], None if one.accepted is None else tuple(sorted(one.accepted)))
+            for tag, one in sorted(self._secrets.writers.items())
+        ]
+        return self.digests.plain(pack(rows))
 
     def _opened(self, name: str, envelope: bytes, generation: int) -> _Opened:
         if not envelope:

@@ -91,7 +91,7 @@ class Label(NamedTuple):
     public_digest: bytes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Secrets:
     """What a ring holds.
 

@@ -36,6 +36,9 @@ class Run(NamedTuple):
     tag: str
     key: bytes
 
+    def __repr__(self) -> str:
+        return f"Run({self.id})"  # tracebacks tell no keys
+
 
 def tag_of(run_id: str) -> str:
     """The tag in the id of a run; empty if it is not that of a machine that only writes."""

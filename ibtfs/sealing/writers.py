@@ -36,7 +36,7 @@ _SIZES: Final = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class WriterSecrets:
     """All that such a machine has.
 
@@ -114,6 +114,11 @@ class WriterKeys:
     def is_sealed(self) -> bool:
         """As Keys says."""
         return True
+
+    @property
+    def trust(self) -> bytes:
+        """As Keys says."""
+        return b""
 
     def author_of(self, name: str) -> Author | None:
         """As Keys says; it knows of itself, and reads nothing."""

@@ -46,12 +46,15 @@ def _path(folder: bytes, repository: bytes) -> str:
 class ManifestCopies:
     """The copy of the manifests of one repository; used by one thread at a time.
 
-    *folder* is the cache folder, *repository* the repository's id.  Copies of *few* are worth it,
-    too, where they are far away.
+    *folder* is the cache folder, *repository* the repository's id.  *trust* is that of keys: what
+    was read while other machines were believed does not hold.  Copies of *few* are worth it, too,
+    where they are far away.
     """
 
-    def __init__(self, folder: bytes, repository: bytes, *, few: bool = False) -> None:
-        self._path = _path(folder, repository)
+    def __init__(
+        self, folder: bytes, repository: bytes, trust: bytes = b"", *, few: bool = False
+    ) -> None:
+        self._path, self._trust = _path(folder, repository), trust
         self._least, self._borne = (1, 1) if few else (LEAST, UNKNOWN_BORNE)
         self._rows: _Copies | None = None
         self._used: _Copies = {}
@@ -92,16 +95,16 @@ class ManifestCopies:
         if len(self._used) < self._least or self._new < self._borne:
             return
         self._new = 0
-        body = pack((FIELDS_VERSION, [(name, *known) for name, known in self._used.items()]))
-        write_body(self._path, body)
+        rows = [(name, *known) for name, known in self._used.items()]
+        write_body(self._path, pack((FIELDS_VERSION, rows, self._trust)))
 
     def _load(self) -> _Copies:
         body = read_body(self._path)
         if body is None:
             return {}
         try:
-            version, rows = unpack_tuple(body, self._path, 2, containers=len(body))
-            if version != FIELDS_VERSION:
+            version, rows, trust = unpack_tuple(body, self._path, 3, containers=len(body))
+            if (version, trust) != (FIELDS_VERSION, self._trust):
                 return {}
             return {name: (token, row) for name, token, row in rows}
         except (FormatDamaged, TypeError, ValueError):

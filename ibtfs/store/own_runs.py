@@ -142,7 +142,7 @@ class OwnPoints(Points):
         known = set(self._own.point_ids())
         return [point_id for point_id in super().ids(recent=recent) if point_id in known]
 
-    def _fetch(self, point_ids: Iterable[str]) -> None:
+    def fetch(self, point_ids: Iterable[str]) -> None:
         """Fetch nothing: what is known of them is here."""
 
     def tidy(self, note: Callable[[str], None]) -> None:

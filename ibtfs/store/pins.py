@@ -17,7 +17,7 @@ from ibtfs.format.packing import pack, unpack_tuple
 from ibtfs.format.point_list import mark_of
 from ibtfs.store import layout
 from ibtfs.store.cache_file import discard, is_there, read_body, real_path, store_body
-from ibtfs.store.point_lists import newest_list
+from ibtfs.store.point_lists import newest_list, verified
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.address import canonical, is_remote
 from ibtfs.store.storage.machine import login_name
@@ -195,7 +195,9 @@ class Watch:
             listed_number, mark = now.list_number, now.mark
         else:
             listed_number = listed.number
-        points = self._present | frozenset(self._repository.points.committed)
+        known = self._present & self._pin.points
+        new = verified(self._repository.points, self._present - known)
+        points = known | new | frozenset(self._repository.points.committed)
         if now != self._pin:
             points |= now.points
         self._pins.note_place(self._repository.path)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
-from ibtfs.errors import IbtfsError
+from ibtfs.errors import IbtfsError, IntegrityError, PointNotFound, StorageFailed
 from ibtfs.format.compression import Codec
 from ibtfs.format.point_list import (
     EARLIER_LIMIT,
@@ -21,6 +22,7 @@ from ibtfs.format.point_list import (
 from ibtfs.store import layout
 from ibtfs.store.archives.newest import open_newest
 from ibtfs.store.listed import LIST_LIMIT, Listed, Lists
+from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import whole
 
@@ -39,6 +41,16 @@ def _lists_of(repository: Repository) -> Lists:
     return Lists(repository.storage, repository.keys) if lists is None else lists
 
 
+def verified(points: Points, ids: Collection[str]) -> frozenset[str]:
+    """Those of *ids* whose manifests are what they should be: others may be anybody's junk."""
+    found = set()
+    points.fetch(ids)
+    for point_id in ids:
+        with contextlib.suppress(IntegrityError, PointNotFound, StorageFailed):
+            found.add(points.get(point_id).id)
+    return frozenset(found)
+
+
 def write_list(repository: Repository) -> PointList:
     """Write down what there is, if that has changed; earlier lists go.  The newest list.
 
@@ -48,7 +60,7 @@ def write_list(repository: Repository) -> PointList:
 
     def change(before: PointList) -> PointList:
         forgotten = frozenset(repository.points.forgotten())
-        there = frozenset(repository.points.ids())
+        there = verified(repository.points, repository.points.ids())
         gone = dict(before.gone)
         for point_id in forgotten - there:
             _mark(repository, gone, point_id)

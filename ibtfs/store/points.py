@@ -60,8 +60,10 @@ class Points(PointTags):
         self._config, self._keys, self._lists = config, keys, lists
         self._read: dict[str, Point] = {}
         self.committed, self.taken_back = list[str](), list[str]()
-        few = storage.is_far
-        self._copies = ManifestCopies(cache_folder, config.id, few=few) if cache_folder else None
+        self._copies: ManifestCopies | None = None
+        if cache_folder:
+            few = storage.is_far
+            self._copies = ManifestCopies(cache_folder, config.id, keys.trust, few=few)
 
     def ids(self, *, recent: bool = False) -> list[str]:
         """The ids of all points; reads one folder and no manifest.
@@ -108,8 +110,10 @@ class Points(PointTags):
             self._copies.add(token, point)
         return point
 
-    def _fetch(self, point_ids: Iterable[str]) -> None:
+    def fetch(self, point_ids: Iterable[str]) -> None:
         """Have manifests that are far away come at once, but those that there are copies of."""
+        if not self._storage.is_far:
+            return
         wanted = [name for name in point_ids if name not in self._read]
         if self._copies is not None:
             tokens = {name: self._storage.listed(layout.point(name)) for name in wanted}
@@ -151,8 +155,7 @@ class Points(PointTags):
         points: list[Point] = []
         damaged: dict[str, IbtfsError] = {}
         present = self.ids(recent=recent)
-        if self._storage.is_far:
-            self._fetch(present)
+        self.fetch(present)
         for point_id in present:
             try:
                 points.append(self.get(point_id))

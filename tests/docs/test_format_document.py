@@ -508,7 +508,11 @@ def test_keys_of_a_manifest() -> None:
 def test_optional_keys_of_a_manifest() -> None:
     stored = opened_fixture().points.all().points[0]
     known = replace(
-        stored, parents=(point.Parent(0o755, 0, 0),), suffix="0123456789", replaces=("another-0",)
+        stored,
+        parents=(point.Parent(0o755, 0, 0),),
+        suffix="0123456789",
+        replaces=("another-0",),
+        writer="0a0b0c0d",
     )
     optional = _column("Optional keys of a manifest", "Key")
     assert [k for k in _manifest(known) if k not in point._FIELDS] == optional

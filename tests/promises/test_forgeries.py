@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import time
 from datetime import datetime
 from pathlib import Path
@@ -20,19 +21,21 @@ from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.forget.choice import grouped
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, PruneResult, prune
-from ibtfs.errors import PointDamaged
+from ibtfs.errors import PointDamaged, RepositoryError, UsageError
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import object_key
 from ibtfs.format.objects import HEAD_SIZE
 from ibtfs.format.point import DAY, Point, encode_point, made_seconds, most_sequence
 from ibtfs.format.tables import TRAILER_SIZE, Trailer, encode_trailer
 from ibtfs.sealing.writers import WriterKeys
+from ibtfs.store import manifest_copies
 from ibtfs.store.archives.newest import TRIED
 from ibtfs.store.naming import require_certain
 from ibtfs.store.removal.bundling import Bounds
+from ibtfs.store.repository import Repository
 from ibtfs.store.storage.ssh.guard import Modes, may_commit
 from tests.support.repositories import damages, restored, the_point
-from tests.support.sealing import create_sealed, open_sealed
+from tests.support.sealing import create_sealed, open_sealed, unlock
 from tests.support.trees import make_tree
 from tests.support.writers import Machine, changes_of
 
@@ -318,3 +321,83 @@ def test_a_clock_that_was_ahead_spoils_nothing(
     after = the_point(machine.back_up(source))
     assert ahead.sequence > after.sequence
     assert {p.id for p in open_sealed(place).points.all().points} == {ahead.id, after.id}
+
+
+def test_what_was_accepted_is_the_manifest_and_not_its_id(
+    place: Path, source: Path, machine: Machine
+) -> None:
+    """A machine that kept the key of a run could say something else under an accepted id."""
+    kept = the_point(machine.back_up(source))
+    keys, run = begun(machine)
+    put_point(place, keys, run, kept, comment="as the owner saw it")
+    changes_of(place).revoke("laptop")
+    assert run in {point.id for point in open_sealed(place).points.all().points}
+    put_point(place, keys, run, kept, comment="and what it says now")
+    assert "may write here no more" in str(open_sealed(place).points.all().damaged[run])
+
+
+def test_a_machine_can_be_revoked_from_a_time_on_or_as_a_whole(
+    place: Path, source: Path, machine: Machine
+) -> None:
+    """However many points it has put there."""
+    kept = the_point(machine.back_up(source))
+    second = made_seconds(kept.id)
+    assert second is not None
+    keys = machine.keys()
+    later = keys.begin_run(time.strftime(SECOND, time.gmtime(second + 3600)))
+    put_point(place, keys, later, kept)
+    shutil.copytree(place, place.parent / "before")
+    changes_of(place).revoke("laptop", (second + 60) * 1_000_000_000)
+    found = open_sealed(place).points.all()
+    assert ([point.id for point in found.points], list(found.damaged)) == ([kept.id], [later])
+    changes_of(place.parent / "before").revoke("laptop", 0)
+    assert open_sealed(place.parent / "before").points.all().points == []
+
+
+def test_a_point_that_cannot_be_read_now_is_not_given_up_by_a_revocation(
+    place: Path, source: Path, machine: Machine
+) -> None:
+    """A storage could keep back what was listed, and it would count no more for ever."""
+    kept = the_point(machine.back_up(source))
+    owners(place, source)
+    pruned(place)
+    path = place / "points" / kept.id
+    data = path.read_bytes()
+    for change in (path.unlink, lambda: path.write_bytes(b"junk")):
+        change()
+        with pytest.raises(RepositoryError, match="cannot be read, and would never count again"):
+            changes_of(place).revoke("laptop")
+        path.write_bytes(data)
+    changes_of(place).revoke("laptop")
+    assert kept.id in {point.id for point in open_sealed(place).points.all().points}
+
+
+def test_copies_of_manifests_hold_for_the_machines_that_were_believed(
+    place: Path, source: Path, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mount that was opened before goes on, and writes them."""
+    monkeypatch.setattr(manifest_copies, "LEAST", 0)
+    monkeypatch.setattr(manifest_copies, "UNKNOWN_BORNE", 0)
+    (tmp_path / "cache").mkdir()
+    cache = os.fsencode(tmp_path / "cache")
+    machine.back_up(source)
+    opened = Repository.open(os.fsencode(place), unlock=unlock(), cache_folder=cache)
+    changes_of(place).revoke("laptop")
+    late = the_point(machine.back_up(source))
+    assert late.id in {point.id for point in opened.points.all().points}
+    opened.points.remember()
+    again = Repository.open(os.fsencode(place), unlock=unlock(), cache_folder=cache)
+    assert late.id in again.points.all().damaged
+
+
+def test_words_that_mean_a_key_and_a_machine_change_neither(place: Path, machine: Machine) -> None:
+    changes = changes_of(place)
+    ids = [slot.id for slot in changes.slots()]
+    with pytest.raises(UsageError):
+        changes.revoke("")
+    for one in "0123456789abcdef":
+        if machine.row.id.startswith(one) and any(slot.startswith(one) for slot in ids):
+            with pytest.raises(UsageError):
+                changes.revoke(one)
+            with pytest.raises(UsageError, match="also means a machine"):
+                changes.remove(one)

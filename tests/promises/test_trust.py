@@ -1,120 +1,144 @@
-"""What others may do to a repository while it is written to, and what that must not do to it."""
+"""What a machine that only writes has made is trusted with its own, whoever writes it anew."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from ibtfs.errors import IbtfsError, NotARepository, ObjectMissing, StorageFailed
-from ibtfs.store.archives import file as frame_file
-from ibtfs.store.repository import Repository
-from ibtfs.store.storage import local, upload
-from tests.support.repositories import back_up, damages, restored, the_point
-from tests.support.trees import make_tree
+from ibtfs.actions.backup.run import BackupOptions, backup
+from ibtfs.actions.copy.run import CopyOptions, copy
+from ibtfs.actions.forget.run import Way, forget_refused
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.prune.decide import _copies
+from ibtfs.actions.purge.run import PurgeOptions, purge
+from ibtfs.errors import IbtfsError, PointRefused, RepositoryError
+from ibtfs.format.compression import Codec
+from ibtfs.format.entry import Page
+from ibtfs.format.frames import CONTENTS, SMALL
+from ibtfs.format.index import Reference, encode_plain
+from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
+from ibtfs.store.pins import Pins, Watch
+from ibtfs.store.point_lists import newest_list
+from ibtfs.store.storage.local import LocalStorage
+from tests.promises.test_forgeries import begun, machine, owners, place, pruned, put_point, source
+from tests.support.repositories import damages, restored, the_point
+from tests.support.sealing import create_sealed, open_sealed
+from tests.support.writers import Machine, changes_of
+
+__all__ = ["machine", "place", "source"]
 
 
-def place_of(repository: Repository) -> Path:
-    return Path(os.fsdecode(repository.path))
-
-
-def test_an_index_that_has_its_name_is_never_removed(
-    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+def test_what_purge_puts_in_the_place_of_a_machines_point_stays_its(
+    place: Path, source: Path, machine: Machine
 ) -> None:
-    """Another run adopts from it as soon as it is there, whatever becomes of its writer."""
-    make_tree(tmp_path / "one", {"a": b"12345" * 100})
-    make_tree(tmp_path / "other", {"b": b"12345" * 100})
-    real, done, armed = upload.sync_names, [], [True]
-
-    def sync_names(folder: int) -> None:
-        real(folder)
-        if armed and "index.1" in os.listdir(folder):
-            armed.clear()
-            done.append(the_point(back_up(repository, tmp_path / "other")))
-            raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(upload, "sync_names", sync_names)
-    with pytest.raises(StorageFailed):
-        back_up(repository, tmp_path / "one")
-    assert damages(repository) == []
-    assert restored(repository, done[0], tmp_path / "back").problems == []
-    assert (tmp_path / "back/b").read_bytes() == b"12345" * 100
+    """Nobody else builds upon what it says, though the owner has written the manifest."""
+    (source / "gone").write_bytes(b"purge me please")
+    the_point(machine.back_up(source))
+    purge(open_sealed(place), [os.fsencode(source / "gone")], PurgeOptions(), Observer())
+    (point,) = open_sealed(place).points.all().points
+    assert point.replaces
+    assert point.writer == machine.secrets.tag
+    (source / "gone").unlink()
+    made = backup(open_sealed(place), os.fsencode(source), BackupOptions(host="laptop"), Observer())
+    assert made.full
+    archives = open_sealed(place).archive(the_point(made).state.archive).header.archives
+    assert not any(machine.secrets.tag in name for name in archives)
+    the_point(machine.back_up(source))
+    assert not damages(open_sealed(place))
 
 
-@pytest.mark.damaged
-def test_a_run_whose_files_were_removed_does_not_commit(
-    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+def test_junk_is_neither_listed_nor_pinned(
+    place: Path, source: Path, machine: Machine, tmp_path: Path
 ) -> None:
-    make_tree(tmp_path / "source", {"a": os.urandom(300_000)})
-    real = frame_file.FrameFileWriter.finish
+    """Else nobody could clear it away without an alarm."""
+    kept = owners(place, source)
+    (tmp_path / "pins").mkdir()
+    pins = Pins(os.fsencode(tmp_path / "pins"))
+    _, junk = begun(machine)
+    for name in (junk, f"{kept.id[:-6]}012345"):
+        (place / "points" / name).write_bytes(b"junk")
+    watch = Watch(pins, open_sealed(place), 1)
+    assert watch.alarms() == []
+    watch.remember()
+    (place / "points" / f"{kept.id[:-6]}012345").unlink()
+    pruned(place)
+    assert newest_list(open_sealed(place)).found.points == {kept.id}
+    (place / "points" / junk).unlink()
+    assert Watch(pins, open_sealed(place), 1).alarms() == []
+    (place / "points" / kept.id).unlink()
+    assert len(Watch(pins, open_sealed(place), 1).alarms()) == 1
 
-    def finish(writer: frame_file.FrameFileWriter) -> int:
-        size = real(writer)
-        if writer._name.endswith("/index"):
-            (place_of(repository) / f"{writer._name[:-5]}data.1").unlink()
-        return size
 
-    monkeypatch.setattr(frame_file.FrameFileWriter, "finish", finish)
-    with pytest.raises(
-        ObjectMissing, match=r"data is gone, it was removed meanwhile: back up again"
-    ):
-        back_up(repository, tmp_path / "source")
-    assert repository.points.ids() == []
-
-
-@pytest.mark.damaged
-@pytest.mark.parametrize("folder", ["archives", "tags"])
-@pytest.mark.parametrize("below", [True, False])
-def test_a_link_among_the_folders_leads_to_nothing_that_is_deleted(
-    tmp_path: Path, repository: Repository, folder: str, below: bool
+def test_guesses_of_what_others_have_are_not_answered(
+    place: Path, source: Path, machine: Machine, tmp_path: Path
 ) -> None:
-    """Where a group writes, a member could put a link to any folder there."""
-    make_tree(tmp_path / "source", {"a": b"1"})
-    make_tree(tmp_path / "precious", {"x": {"file": b"1"}, "note.part": b"2"})
-    place = place_of(repository)
-    link = place / folder / "x" if below else place / folder
-    if not below:
-        (place / folder).rmdir()
-    link.symlink_to(tmp_path / "precious" / ("x" if below else ""))
-    try:
-        back_up(repository, tmp_path / "source", tags=("t",))
-    except IbtfsError:
-        assert not below  # a repository without its folders cannot be written to
-    assert (tmp_path / "precious/x/file").read_bytes() == b"1"
-    assert (tmp_path / "precious/note.part").exists()
-    assert sorted(os.listdir(tmp_path / "precious")) == ["note.part", "x"]
+    """A damaged content with a digest is not healed from what others have with the same."""
+    (source / "pin").write_bytes(b"PIN=4711\n")
+    owners(place, source)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "mine").write_bytes(b"w" * 9)
+    pattern = the_point(machine.back_up(tmp_path / "own"))
+    page = open_sealed(place).archive(pattern.state.archive).state(pattern.state.number)
+    assert isinstance(page, Page)
+    keys, run = begun(machine)
+    with compression_pool() as pool:
+        writer = ArchiveWriter(
+            LocalStorage(os.fsencode(place)), keys, f"{run}.0", epoch=0, codec=Codec(1), pool=pool
+        )
+        record = encode_plain(keys.digests.content(b"PIN=4711\n"), 9, SMALL, 0)
+        writer.append(SMALL, b"something")
+        number = writer._records[CONTENTS].append(record)
+        state = writer.add_page(page._replace(refs=(number,)))
+        writer.finish()
+    made = put_point(place, keys, run, pattern, state=state, sequence=pattern.sequence + 1)
+    repository = open_sealed(place)
+    point = next(one for one in repository.points.all().points if one.id == made)
+    with contextlib.suppress(IbtfsError, AssertionError):
+        restored(repository, point, tmp_path / "back")
+    assert all(b"4711" not in path.read_bytes() for path in (tmp_path / "back").glob("*"))
+    copies = list(_copies(repository, Reference(f"{run}.0", number)))
+    assert all(copy.archive.startswith(run) for copy in copies)
 
 
-@pytest.mark.damaged
-@pytest.mark.parametrize("name", ["points/20261120T101112Z_host_0a", "ibtfs.json", "damaged/x"])
-@pytest.mark.parametrize("command", ["list", "check"])
-def test_what_is_no_file_makes_nobody_wait(repository: Repository, name: str, command: str) -> None:
-    path = place_of(repository) / name
-    path.unlink(missing_ok=True)
-    os.mkfifo(path)
-    done = subprocess.run(
-        [sys.executable, "-m", "ibtfs", command, os.fsdecode(repository.path)],
-        capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    if name.startswith("damaged"):
-        return
-    assert done.returncode in (1, 10)
-    assert "is not a regular file" in done.stderr
-    if name == "ibtfs.json":
-        with pytest.raises(NotARepository, match="is not a regular file"):
-            Repository.open(repository.path)
-
-
-def test_a_committed_point_is_not_read_back(
-    tmp_path: Path, repository: Repository, monkeypatch: pytest.MonkeyPatch
+def test_what_a_revoked_machine_goes_on_to_write_goes_at_one_word(
+    place: Path, source: Path, machine: Machine
 ) -> None:
-    """A disk that fails after the commit must not make a failure of what is done."""
-    make_tree(tmp_path / "source", {"a": b"1"})
-    point = the_point(back_up(repository, tmp_path / "source"))
-    again = Repository.open(repository.path)
-    point = again.points.commit(point.__class__(**{**vars(point), "id": point.id[:-2] + "zz"}))
-    monkeypatch.setattr(local.LocalStorage, "open", None)
-    assert again.points.get(point.id) == point
+    kept = the_point(machine.back_up(source))
+    changes_of(place).revoke("laptop")
+    late = [the_point(machine.back_up(source)).id for _ in range(2)]
+    gone = forget_refused(open_sealed(place), Way())
+    assert sorted(gone.gone) == sorted(late)
+    found = open_sealed(place).points.all()
+    assert ([point.id for point in found.points], found.damaged) == ([kept.id], {})
+    assert not pruned(place).failed
+    restored(open_sealed(place), kept, place.parent / "back")
+
+
+def test_secrets_are_told_by_no_traceback(machine: Machine) -> None:
+    keys, _ = begun(machine)
+    assert keys._run is not None
+    for secret in (machine.secrets, keys._run):
+        assert keys._run.key.hex() not in repr(secret)
+        assert repr(keys._run.key) not in repr(secret)
+        assert repr(machine.secrets.seed) not in repr(secret)
+
+
+def test_a_copy_of_a_machines_point_may_need_anything_that_is_there(
+    place: Path, source: Path, machine: Machine, tmp_path: Path
+) -> None:
+    """Its contents are in archives of who copied it, and others refer to these."""
+    theirs = the_point(machine.back_up(source))
+    target = create_sealed(tmp_path / "target")
+    copy(open_sealed(place), target, CopyOptions(), Observer())
+    (made,) = open_sealed(tmp_path / "target").points.all().points
+    assert (made.id, made.writer) == (theirs.id, machine.secrets.tag)
+    owners(tmp_path / "target", source)
+    (tmp_path / "target" / "points" / made.id).write_bytes(b"rotten")
+    with pytest.raises(RepositoryError, match="cannot be read, so nothing can be removed"):
+        pruned(tmp_path / "target")
+    assert not isinstance(
+        open_sealed(tmp_path / "target").points.all().damaged[made.id], PointRefused
+    )

@@ -16,7 +16,7 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.envelopes import ENVELOPE_SIZE, SIZES
 from ibtfs.format.frames import MANIFEST, SMALL, Address
 from ibtfs.format.keys import Author, Frames, Keys
-from ibtfs.format.objects import decode_object, encode_object, read_object
+from ibtfs.format.objects import decode_object, encode_object, read_object, signed_part
 from ibtfs.sealing import runs
 from ibtfs.sealing.keys import SealedKeys
 from ibtfs.sealing.primitives import SIGNATURE_SIZE, Suite, sign, signer_public
@@ -244,7 +244,7 @@ def test_one_that_was_revoked_keeps_what_was_accepted() -> None:
     one = writer()
     name, data = manifest(one)
     later, more = manifest(one)
-    known = frozenset({readers().id_mark(name[7:])})
+    known = frozenset({readers().point_mark(name[7:], signed_part(data, name))})
     keys = readers({"0a0b0c0d": known})
     assert read(name, data, keys) == b"\x80"
     with pytest.raises(FormatDamaged, match="may write here no more"):

@@ -279,9 +279,8 @@ class SealedKeys:
         _, _, public, _, accepted = self.writers[tag]
         if accepted is not None:
             marks = [accepted[at : at + 16] for at in range(0, len(accepted), 16)]
-            expect(
-                self.mark_of_id(run_of(name)) in marks, "a point of a writer that may write no more"
-            )
+            mark = blake3(run_of(name).encode() + b"\0" + signed, key=self.digests).digest()[:16]
+            expect(mark in marks, "a point of a writer that may write no more")
         before = b"ibtfs 2026 signature of a point\0" + parts(self.repository, name.encode())
         try:
             key = Ed25519PublicKey.from_public_bytes(public)

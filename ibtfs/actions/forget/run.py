@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ibtfs.actions.forget.choice import DEFAULT_GROUP, Choice, Key, grouped
 from ibtfs.actions.forget.policy import Judged, Policy, judge
 from ibtfs.actions.forget.together import announce
-from ibtfs.errors import IbtfsError, PointNotFound, UsageError
+from ibtfs.errors import IbtfsError, PointNotFound, PointRefused, UsageError
 from ibtfs.format.moment import LATEST
 from ibtfs.format.point import POINT_ID, Point
 from ibtfs.store.lock import SHARED, Lock
@@ -93,6 +93,18 @@ def forget_by_rules(repository: Repository, rules: Rules, now_ns: int, way: Way)
         groups = grouped(rules.choice.of(found.points, tags), tags, rules.group_by)
         judged = {key: judge(mine, tags, rules.policy, now_ns) for key, mine in groups.items()}
         return [j.point.id for mine in judged.values() for j in mine if not j.reasons], judged
+
+    return _forget(repository, decide, way)
+
+
+def forget_refused(repository: Repository, way: Way) -> Forgotten:
+    """Remove what lies under ids of machines that only write, and is none of their points that
+    count: of one that was revoked, or damaged.  Raises RepositoryLocked.
+    """
+
+    def decide(found: PointList) -> _Decision:
+        errors = found.damaged.items()
+        return [name for name, error in errors if isinstance(error, PointRefused)], None
 
     return _forget(repository, decide, way)
 

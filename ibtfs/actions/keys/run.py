@@ -7,30 +7,26 @@ on with the keys that he has.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
 
 from ibtfs.errors import (
-    IntegrityError,
     LimitExceeded,
-    PointNotFound,
     RepositoryError,
     UsageError,
 )
-from ibtfs.format.point_list import mark_of
 from ibtfs.sealing.primitives import KEY_SIZE, signer_public
 from ibtfs.sealing.ring import MASTER_ID_SIZE, SLOTS_LIMIT, Label, Master, Secrets, public_digest
 from ibtfs.sealing.slots import LABEL_LIMIT, Slot, Stretching
 from ibtfs.sealing.writers import encode_writer
+from ibtfs.store.accepted import accepted_marks
 from ibtfs.store.keyring import MOST_WORK_KIB, Secret, Unlocked, work_of
 from ibtfs.store.lock import EXCLUSIVE
-from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
 from ibtfs.store.sealing import keyring_of, new_writer, slot_for
 
@@ -132,6 +128,8 @@ class KeyChanges:
         found = [slot for slot in self.slots() if slot_id and slot.id.startswith(slot_id.lower())]
         if len(found) != 1:
             raise UsageError(f"There is no one key {slot_id!r}: see `ibtfs key list`")
+        if self.is_writer(slot_id):
+            raise UsageError(f"{slot_id!r} also means a machine that only writes: name more of it")
         gone = bytes.fromhex(found[0].id)
 
         def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
@@ -179,21 +177,31 @@ class KeyChanges:
         named = [one for one in rows if one.name == words]
         return named or [one for one in rows if words and one.id.startswith(words.lower())]
 
-    def revoke(self, words: str) -> WriterRow:
+    def revoke(self, words: str, until: int | None = None) -> WriterRow:
         """Have points count no more that a machine makes from now on: those that are there do.
 
-        Raises UsageError if *words* are not of one, LimitExceeded.
+        If it is told, only those made before *until*, in ns since 1970: it can always be revoked,
+        whatever it has put there.  Raises UsageError if *words* are not of one, RepositoryError if
+        some of its points cannot be read, LimitExceeded.
         """
         found = self._writers_called(words)
-        if len(found) != 1:
+        is_slot = any(slot.id.startswith(words.lower()) for slot in self.slots())
+        if len(found) != 1 or (is_slot and found[0].name != words):
             raise UsageError(f"There is no one key {words!r}: see `ibtfs key list`")
-        tag, points = found[0].id, self._repository.points
+        tag = found[0].id
 
         def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
-            made = {mark_of(self._repository.keys, one.encode()) for one in _made(points, tag)}
+            made: frozenset[bytes] = frozenset()
+            if until is None or until > 0:
+                made = accepted_marks(
+                    self._repository, tag, lambda point: until is None or point.time_ns < until
+                )
             if len(made) > ACCEPTED_LIMIT:
-                raise LimitExceeded(f"It made {len(made)} points: `forget` some of them first")
-            gone = secrets.writers[tag]._replace(accepted=frozenset(made))
+                raise LimitExceeded(
+                    f"It made {len(made)} points: `forget` some of them first, or say until when "
+                    "they are to count (--until)"
+                )
+            gone = secrets.writers[tag]._replace(accepted=made)
             return dataclasses.replace(secrets, writers={**secrets.writers, tag: gone}), [*slots]
 
         self._change(change)
@@ -237,14 +245,6 @@ def _require_bearable(slots: Sequence[Slot]) -> None:
             "There are so many passphrases that trying one on all would take too long: remove one, "
             "or add a key file"
         )
-
-
-def _made(points: Points, tag: str) -> Iterator[str]:
-    """The ids of the points that count of a machine that only writes, also hidden ones."""
-    for point_id in points.ids():
-        with contextlib.suppress(IntegrityError, PointNotFound):
-            if points.get(point_id).writer == tag:
-                yield point_id
 
 
 def checked_label(text: str) -> None:

@@ -10,6 +10,7 @@ from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.contents.whole import is_whole
+from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.lock import Lock
 from ibtfs.store.removal.known_marks import mark_on
 from ibtfs.store.removal.marking import NEVER, Marking, mark_points
@@ -226,8 +227,12 @@ def _points(
         )
     listed = repository.points.all()
     damaged = [point_id for point_id in listed.damaged if point_id not in without]
-    keys = repository.keys
-    refused = {name: listed.damaged[name] for name in damaged if keys.author_of(layout.point(name))}
+    keys, copied = repository.keys, CopiedPoints(repository).all()  # those may need anything
+    refused = {
+        name: listed.damaged[name]
+        for name in damaged
+        if keys.author_of(layout.point(name)) and name not in copied
+    }
     damaged = [name for name in damaged if name not in refused]
     if damaged:
         raise RepositoryError(
@@ -296,11 +301,14 @@ def _copies(repository: Repository, ref: Reference) -> Iterator[Reference]:
     noted = repository.damage.contents()
     try:
         wanted = repository.archive(ref.archive).content(ref.number)
+        author = repository.archive(ref.archive).author
     except IntegrityError:
         return
     for name in reversed(repository.archive_ids()):
         archive = repository.archive(name)
         try:
+            if archive.author != author:
+                continue  # what a machine says of its contents need not be so
             for number in archive.may_hold(wanted.digest):
                 other, record = Reference(name, number), archive.content(number)
                 same = (record.digest, record.size) == (wanted.digest, wanted.size)

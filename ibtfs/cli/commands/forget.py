@@ -11,6 +11,7 @@ import click
 from ibtfs.cli.command import (
     Command,
     json_option,
+    option,
     options_of,
     quiet_option,
     repository_argument,
@@ -51,24 +52,32 @@ DISPENSABLE = (2, 3)
 @options_of(Keep, "keep", section="What stays")
 @options_of(Concerned, "concerned", section="Which points the rules concern")
 @options_of(Removing, "removing", section="How")
+@option("--refused", is_flag=True, section="What stays",
+        help="Remove what lies under ids of machines that only write and does not count: of "
+             "revoked ones, and damaged.")  # fmt: skip
 @line_options
 @quiet_option
 @json_option
 def command(
     *, repository: bytes, words: tuple[str, ...], keep: Keep, concerned: Concerned,
-    removing: Removing, line: Line, quiet: bool, as_json: bool,
+    removing: Removing, refused: bool, line: Line, quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Run the command; see HELP."""
     from datetime import datetime
 
-    from ibtfs.actions.forget.run import Rules, Way, forget_by_rules, forget_named
+    from ibtfs.actions.forget.run import Rules, Way, forget_by_rules, forget_named, forget_refused
 
     policy = keep.policy()
-    if words and (not policy.keeps_nothing or concerned.is_given):
-        raise click.UsageError("Either POINTs are named, or rules say which stay; not both")
+    by_rules = not policy.keeps_nothing or concerned.is_given
+    if bool(words) + by_rules + refused > 1:
+        raise click.UsageError(
+            "Either POINTs are named, or rules say which stay, or --refused; not more than one"
+        )
     repo = line.open(repository)
     way = Way(removing.allow_none, removing.dry_run)
-    if words:
+    if refused:
+        forgotten = forget_refused(repo, way)
+    elif words:
         forgotten = forget_named(repo, words, datetime.now(), way)
     else:
         rules = Rules(policy, concerned.choice(), concerned.words())
@@ -77,9 +86,12 @@ def command(
     space = Space(repo, report, removing, quiet=quiet, as_json=as_json)
     if as_json:
         groups = [_group(report, key, mine) for key, mine in (forgotten.groups or {}).items()]
-        report.emit({**({} if words else {"groups": groups}), **space.json()}, space.exit_code)
+        report.emit(
+            {**({"groups": groups} if forgotten.groups is not None else {}), **space.json()},
+            space.exit_code,
+        )
         return report.exit_code or space.exit_code
-    if words:
+    if words or refused:
         report.tell(quiet=quiet, verb="Would remove" if removing.dry_run else "Removed")
     else:
         report.complain()
@@ -87,6 +99,12 @@ def command(
             _print(report, forgotten.groups or {})
     space.tell()
     return report.exit_code or space.exit_code
+
+
+def _groups(report: RemovalReport, groups: Mapping[Key, Sequence[Judged]] | None) -> dict[str, Any]:
+    if groups is None:
+        return {}
+    return {"groups": [_group(report, key, mine) for key, mine in groups.items()]}
 
 
 def _group(report: RemovalReport, key: Key, mine: Sequence[Judged]) -> dict[str, Any]:

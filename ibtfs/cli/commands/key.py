@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,6 +62,9 @@ NEW = "New key"
         help="Write what the new machine is to hold to FILE, which is made.")  # fmt: skip
 @option("--host", type=Name(), metavar="NAME", section=NEW,
         help="Whose backups the new machine makes; by default of the host NAME.")  # fmt: skip
+@option("--until", metavar="WHEN", section="Machines that only write",
+        help="With remove: what the machine made later does not count; `none`: nothing of it.",
+        )  # fmt: skip
 @option("--label", default="", metavar="TEXT", section=NEW,
         help="Whose it is, or where: `list` shows it.")  # fmt: skip
 @line_options
@@ -68,8 +72,8 @@ NEW = "New key"
 @json_option
 def command(
     *, verb: str, repository: bytes, slot: str | None, new_key_file: bytes | None,
-    new_passphrase_fd: int | None, target: bytes | None, host: str | None, label: str, line: Line,
-    quiet: bool, as_json: bool,
+    new_passphrase_fd: int | None, target: bytes | None, host: str | None, until: str | None,
+    label: str, line: Line, quiet: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Change what opens a sealed repository.
 
@@ -83,7 +87,7 @@ def command(
 
     `add-writer` lets a machine called NAME make backups, and read nothing, not even its own: it
     needs FILE and no other key (`ibtfs backup --key-file FILE`). `remove` takes that back, too:
-    what it made until then stays.
+    what it made until then stays, or until the time of `--until`, if somebody took it over.
 
     A key that was removed opens what somebody copied before: see `ibtfs help sealing`.
     """
@@ -93,6 +97,8 @@ def command(
         raise click.UsageError("add-writer needs --to, and nothing else takes it, or --host")
     if (new_key_file or new_passphrase_fd is not None) and verb not in ("add", "change"):
         raise click.UsageError("A new key is for add and change")
+    if until is not None and verb != "remove":
+        raise click.UsageError("--until is for remove")
     place, config = _configured(line, repository)
     if not config.is_sealed:
         return _unsealed(place, verb, as_json=as_json)
@@ -102,7 +108,7 @@ def command(
         "add-writer": lambda: _let_in(keys.changes, slot or "", host or slot or "", target or b""),
         "add": lambda: _added(keys.changes.add(keys.new(new_key_file, new_passphrase_fd), label)),
         "change": lambda: _added(keys.changes.exchange(keys.new(new_key_file, new_passphrase_fd))),
-        "remove": lambda: _removed(keys.changes, slot or ""),
+        "remove": lambda: _removed(keys.changes, slot or "", until),
         "recovery-sheet": lambda: _sheet(keys, label),
         "rotate": lambda: _rotated(keys.changes.rotate()),
         "show": lambda: _shown(keys.changes.identity()),
@@ -217,13 +223,22 @@ def _added(slot: KeySlot) -> dict[str, Any]:
     return {"key": slot._asdict(), "text": f"Added the {slot.kind} {slot.id}"}
 
 
-def _removed(changes: KeyChanges, words: str) -> dict[str, Any]:
+def _removed(changes: KeyChanges, words: str, until: str | None) -> dict[str, Any]:
     if changes.is_writer(words):
-        row = changes.revoke(words)
+        row = changes.revoke(words, None if until is None else _moment(until))
         text = f"{printable(row.name)} can make no more backups; those that it made stay"
         return {"writer": row._asdict(), "text": text}
+    if until is not None:
+        raise UsageError("--until is for machines that only write")
     slot = changes.remove(words)
     return {"key": slot._asdict(), "text": f"Removed the {slot.kind} {slot.id}"}
+
+
+def _moment(words: str) -> int:
+    """The time that *words* say, in ns since 1970; 0 for none at all."""
+    from ibtfs.format.moment import parse_moment
+
+    return 0 if words == "none" else parse_moment(words, datetime.now().astimezone())
 
 
 def _rotated(count: int) -> dict[str, Any]:

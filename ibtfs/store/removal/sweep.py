@@ -155,12 +155,13 @@ class Sweeper:
         return swept
 
     def _counting(self, archive_id: str) -> dict[str, int]:
-        """The generations that count; where there are several, by what the files really are.
+        """The generations that count; of what is sealed, by what the files really are.
 
         Those before one are removed: so it must be one, and not what somebody put beside them.
         """
         reader, found = self._repository.archive(archive_id), present(self._storage, archive_id)
-        several = [kind for kind, numbers in found.items() if len(numbers) > 1]
+        is_sealed = self._repository.config.is_sealed
+        several = [kind for kind, numbers in found.items() if is_sealed and len(numbers) > 1]
         newest = {kind: numbers[0] for kind, numbers in found.items()}
         if several:
             reader.refresh()
