@@ -18,7 +18,7 @@ import pytest
 
 from ibtfs.errors import IbtfsError
 from ibtfs.format.compression import Codec
-from ibtfs.format.point import encode_point
+from ibtfs.format.point import encode_point, made_seconds
 from ibtfs.sealing.runs import reader_seed, unwrap_run
 from ibtfs.store import layout
 from ibtfs.store.repository import Repository
@@ -100,7 +100,7 @@ def forged(machine: Machine, like: str, **changes: Any) -> tuple[str, bytes]:
     changed = dataclasses.replace(
         point,
         id=run_id,
-        time_ns=time.time_ns(),
+        time_ns=(made_seconds(run_id) or 0) * 1_000_000_000,
         parent="",
         source=dataclasses.replace(point.source, host=host),
         **changes,
@@ -148,14 +148,14 @@ def test_by_a_server_that_only_appends(
             if name.startswith("archives"):
                 with pytest.raises(IbtfsError):
                     attacker.put(f"{name[:-1]}2")
-        for change in ({"host": "desk"}, {"replaces": tuple(trees)}, {"sequence": 1 << 39}):
+        for change in ({"host": "desk"}, {"replaces": tuple(trees)}, {"sequence": 1 << 39}, {}):
             attacker.put(*forged(machine, list(trees)[-1], **change))
     finally:
         attacker.channel.close()
     left = {name: (folder / name).read_bytes() for name in stored}
     assert left == stored
     found = open_sealed(folder).points.all()
-    assert len(found.damaged) == 2
+    assert len(found.damaged) == 3
     assert {point.id for point in found.points} > set(trees)
     require_whole(open_sealed(folder), trees, tmp_path)
     assert [told.partition(":")[0] for told in damages(open_sealed(folder))] == [
