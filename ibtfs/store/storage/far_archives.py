@@ -190,10 +190,22 @@ class FarArchives(abc.ABC):
         names = self._far.recent(folder, RECENT_SECONDS)
         return [name for name in names if not is_unfinished(name)]
 
-    def doubt(self, archive_id: str) -> bool:
-        """Have an archive that seems damaged be read anew; whether anything of it was kept."""
+    def drops(self, archive_id: str) -> int:
+        """How often what was kept of an archive was dropped."""
+        return self._far.drops(layout.removed(archive_id)) if self._far is not None else 0
+
+    def doubt(self, archive_id: str, before: int) -> bool:
+        """Have an archive be read anew that seems damaged; whether another try is worth it.
+
+        It was read *before* so many :meth:`drops`.
+        """
         far = self._far
-        return far is not None and far.doubt(archive_id, self._indexes(far, archive_id))
+        return far is not None and far.doubt(archive_id, self._indexes(far, archive_id), before)
+
+    def drop_copies(self, archive_id: str) -> None:
+        """Keep nothing of an archive: something else lies there now."""
+        if self._far is not None:
+            self._far.drop_copies(archive_id, self._indexes(self._far, archive_id))
 
     def distrust(self, archive_ids: Collection[str]) -> None:
         """Use no index of these archives that was kept, but what lies there: it is damaged."""
