@@ -9,7 +9,10 @@ from ibtfs.store.storage.base import Upload
 
 
 class KeepingUpload:
-    """*upload*, as Upload says; *keep* is given up to *limit* bytes when it is finished, or None."""
+    """*upload*, as Upload says; when it is finished *keep* is given its bytes.
+
+    None of more than *limit*.
+    """
 
     def __init__(self, upload: Upload, limit: int, keep: Callable[[bytes | None], None]) -> None:
         self._upload, self._limit, self._keep = upload, limit, keep

@@ -206,10 +206,13 @@ class Prefetching(Remembered):
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """Fetch lasting objects that will be asked for, beside, many at once."""
-        left = EXPECTED_BYTES
+        # what no cache takes has to stay until it is asked for
+        left = KEPT_BYTES if self.cache is None else EXPECTED_BYTES
         for one in wanted:
             known = self._kept.get((one.name, one.token)) is not None
             cache = self._cache_of(one.name)
+            if known and cache is None:
+                left -= min(one.token[0], INDEX_BYTES)
             if known or (cache is not None and cache.has(one.name, one.token, self.copy_seconds)):
                 continue
             size = min(one.token[0], INDEX_BYTES)
