@@ -56,9 +56,9 @@ def doubt(storage: Storage, archive_id: str, before: int) -> bool:
 
 
 def list_again(storage: Storage, archive_ids: Iterable[str]) -> None:
-    """Have what is known of archives far away be what lies there now; by one request."""
+    """Have what is known of archives far away be what lies there now; of all, if they are few."""
     if isinstance(storage, BundledStorage):
-        storage.list_again(archive_ids)
+        storage.list_again(archive_ids, or_all=True)
 
 
 def distrust(storage: Storage, archive_ids: Collection[str]) -> None:

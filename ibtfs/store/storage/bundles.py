@@ -142,8 +142,8 @@ class Bundles:
         for _ in range(TRIES):
             if wanted == known.bundles.keys() | known.damaged.keys():
                 break
-            before, wanted = wanted, self._names()
-            if before == wanted:
+            last, wanted = wanted, self._names()
+            if last == wanted:
                 break
         with self._lock:
             before = self._found or _Found()

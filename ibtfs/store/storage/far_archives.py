@@ -149,11 +149,14 @@ class FarArchives(abc.ABC):
         if self._far is not None:
             self._far.forget(archive_id)
 
-    def list_again(self, archive_ids: Iterable[str]) -> None:
-        """Have what is remembered of archives be what lies there now."""
-        if self._far is not None and (folders := list(map(layout.archive, archive_ids))):
-            if len(folders) >= MANY:  # one listing tells of all, and by it copies go
-                folders = [f"{layout.ARCHIVES}{BELOW}"]
+    def list_again(self, archive_ids: Iterable[str], *, or_all: bool = False) -> None:
+        """Have what is remembered of archives be what lies there now; *or_all*, if they are few."""
+        if self._far is None:
+            return
+        folders = list(map(layout.archive, archive_ids))
+        if len(folders) >= MANY or (or_all and self._far.are_few):
+            folders = [f"{layout.ARCHIVES}{BELOW}"]  # by it copies go of what was replaced
+        if folders:
             # what was put together is in the bundle before it leaves the folder
             found = self._far.survey([*folders, layout.BUNDLES])
             self.bundles.look_by(found[layout.BUNDLES])
