@@ -6,6 +6,7 @@ Who misses something looks again.
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ class FarArchives(abc.ABC):
             self._far = Prefetching(place)
         self.bundles = Bundles(self._far or place, repository, is_far=self._far is not None)
         if self._far is not None:
-            self._far.counts = self._counts
+            self._far.counts = functools.partial(self._counts, self._far)
 
     @abc.abstractmethod
     def names_in(self, folder: str) -> Collection[str]:
@@ -121,13 +122,12 @@ class FarArchives(abc.ABC):
             self.bundles.look_by(found[layout.BUNDLES])
             self._drop_copies(far)
 
-    def _counts(self, name: str) -> bool | None:
+    def _counts(self, far: Prefetching, name: str) -> bool | None:
         """Whether an index, or bundle, is what counts, as it was listed last; None: who knows."""
-        assert self._far is not None
         if layout.is_bundle(name):
-            return self._far.is_listed(name)
+            return far.is_listed(name)
         found = layout.parse_archive_file(name)
-        names = self._far.known(layout.archive_of(name))
+        names = far.known(layout.archive_of(name))
         if found is None or names is None:
             return None
         newest = _newest_index({*names, *self.bundles.known_names(layout.archive_of(name))})
@@ -138,7 +138,7 @@ class FarArchives(abc.ABC):
     def _drop_copies(self, far: Prefetching) -> None:
         """Keep no copies over the end of the process of what was replaced, or removed."""
         if far.cache is not None:
-            far.cache.keep_only(lambda name: self._counts(name) is not False)
+            far.cache.keep_only(lambda name: self._counts(far, name) is not False)
 
     def _bundled_names(self, archive_id: str) -> set[str]:
         places = self.bundles.places(archive_id, remembered=True)
