@@ -128,11 +128,12 @@ def discard(path: str) -> None:
 class CacheFolder:
     """Files of the local cache, by name, in a folder of their own; threads may share it.
 
-    When they have more than *limit* bytes together, those that were used longest ago go.
+    When they have more than *limit* bytes together, those that were used longest ago go; so also
+    when those of all folders beside it whose names end as its own have more than *all_limit*.
     """
 
-    def __init__(self, path: str, limit: int) -> None:
-        self._path, self._limit = path, limit
+    def __init__(self, path: str, limit: int, all_limit: int) -> None:
+        self._path, self._limit, self._all_limit = path, limit, all_limit
         self._added = limit  # the first that is written has all looked at
 
     def read(self, name: str) -> memoryview | None:
@@ -185,18 +186,37 @@ class CacheFolder:
                 os.unlink(path)
 
     def _trim(self) -> None:
-        found = []
+        _trim(_files(self._path), self._limit)
+        above, name = os.path.split(self._path)
+        end, folders = os.path.splitext(name)[1], list[str]()
         with suppress(OSError):
-            for entry in os.scandir(self._path):
-                with suppress(FileNotFoundError):
-                    known = entry.stat(follow_symlinks=False)
-                    found.append((known.st_mtime_ns, known.st_size, entry.name))
-        left = sum(size for _, size, _ in found)
-        for _, size, name in sorted(found):
-            if left <= self._limit:
-                break
-            self.remove(name)
-            left -= size
+            folders = [f"{above}/{one}" for one in os.listdir(above) if one.endswith(end)]
+        _trim([file for folder in folders for file in _files(folder)], self._all_limit)
+        for folder in folders:
+            with suppress(OSError):
+                os.rmdir(folder)  # of which nothing is left
+
+
+def _files(folder: str) -> list[tuple[int, int, str]]:
+    """The files in *folder*: when each was used, its size, its path."""
+    found = []
+    with suppress(OSError):
+        for entry in os.scandir(folder):
+            with suppress(FileNotFoundError):
+                known = entry.stat(follow_symlinks=False)
+                found.append((known.st_mtime_ns, known.st_size, entry.path))
+    return found
+
+
+def _trim(files: list[tuple[int, int, str]], limit: int) -> None:
+    """Remove those that were used longest ago, until the others have no more than *limit*."""
+    left = sum(size for _, size, _ in files)
+    for _, size, path in sorted(files):
+        if left <= limit:
+            break
+        with suppress(OSError):
+            os.unlink(path)
+        left -= size
 
 
 def discard_folder(path: str) -> None:

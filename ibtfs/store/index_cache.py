@@ -18,8 +18,8 @@ from blake3 import blake3
 from ibtfs.format.packing import pack
 from ibtfs.store.cache_file import CacheFolder, discard_folder
 
-LIMIT = 512 << 20
-"""Bytes of all indexes of a repository."""
+LIMIT, ALL_LIMIT = 512 << 20, 2 << 30
+"""Bytes of all indexes of a repository; and of all that were ever used here."""
 MARK, TIME = 16, 8
 NEVER = float("inf")
 _SLASH = "+"
@@ -35,6 +35,10 @@ def _path(folder: bytes, repository: bytes) -> str:
     return f"{os.fsdecode(folder)}/{repository.hex()}.indexes"
 
 
+def _folder(folder: bytes, repository: bytes, limit: int) -> CacheFolder:
+    return CacheFolder(_path(folder, repository), limit, max(limit, ALL_LIMIT))
+
+
 class IndexCache:
     """The indexes of one repository; *folder* is the cache folder.  Threads may share it.
 
@@ -44,7 +48,7 @@ class IndexCache:
     def __init__(
         self, folder: bytes, repository: bytes, limit: int = LIMIT, address: bytes = b""
     ) -> None:
-        self._files, self._address = CacheFolder(_path(folder, repository), limit), address
+        self._files, self._address = _folder(folder, repository, limit), address
 
     def get(self, name: str, token: Token, seconds: float = NEVER) -> memoryview | None:
         """The object *name*, if it had that *token* when it was fetched, so long ago at most."""

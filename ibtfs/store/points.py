@@ -163,6 +163,8 @@ class Points(PointTags):
                 damaged[point_id] = error
             except PointNotFound:
                 continue  # removed since the folder was listed
+        if self._storage.is_far:
+            self._storage.fetch(())  # who asks later whether a point is there asks the storage
         if not points:
             for refused in damaged.values():
                 if isinstance(refused, StorageFailed):

@@ -40,6 +40,8 @@ class Upkeep:
                 self._repository.drop_replaced()
             except IbtfsError as error:  # whoever reads is told; it may be there again later
                 log.debug("Upkeep: %s", error)
+            except Exception:  # it is told, and the next look may do better
+                log.exception("What a mount sees to failed")
 
     def __enter__(self) -> Upkeep:
         self._thread.start()

@@ -268,14 +268,17 @@ def holders(client: Client, secret: bytes) -> list[str]:
 def test_purged_bytes_leave_all_copies(fast_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also those that a mount reads meanwhile; those of another machine by its next run."""
     made = create(fast_path / "made")
-    client, other = (Client(made, fast_path / name) for name in ("cache", "other"))
+    client, other, third = (Client(made, fast_path / name) for name in ("cache", "other", "third"))
     secret = os.urandom(200)
     source = fast_path / "source"
     make_tree(source, {"secret": secret, "stays": os.urandom(300)})
     point = client.backed_up(source)
     other.seen(point)
-    assert holders(client, secret)
-    assert holders(other, secret)
+    third.seen(point)
+    looking = third.opened()
+    looking.look_around()
+    looking.storage.known_names(point.state.archive)
+    assert [bool(holders(one, secret)) for one in (client, other, third)] == [True] * 3
     mounted = client.opened()
     mounted.look_around()
     mounted.storage.expect([])
@@ -295,6 +298,8 @@ def test_purged_bytes_leave_all_copies(fast_path: Path, monkeypatch: pytest.Monk
     assert read
     assert not holders(client, secret)
     (source / "secret").unlink()
+    looking.drop_replaced()
+    assert not holders(third, secret)
     other.backed_up(source)
     assert other.copies()
     assert not holders(other, secret)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.store import index_cache
 from ibtfs.store.index_cache import IndexCache, discard_indexes
 
 REPOSITORY = b"i" * 16
@@ -132,3 +133,24 @@ def test_what_is_not_wanted_goes(cache: IndexCache, tmp_path: Path) -> None:
     cache.keep_only(lambda name: name in NAMES[1:3])
     assert [cache.has(name, TOKEN) for name in NAMES[:4]] == [False, True, True, False]
     assert [part.exists() for part in parts] == [True, False]
+
+
+def test_all_repositories_are_bounded_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So copies of those that are gone do not stay."""
+    monkeypatch.setattr(index_cache, "ALL_LIMIT", 8000)
+    for number in range(4):
+        made = IndexCache(os.fsencode(tmp_path), bytes([number]) * 16, limit=8000)
+        for name in NAMES[:3]:
+            made.put(name, TOKEN, bytes(1000))
+        for path in files(tmp_path):
+            if path.parent.name.startswith(f"{number:02}"):
+                os.utime(path, (number, number))
+    last = IndexCache(os.fsencode(tmp_path), b"l" * 16, limit=8000)
+    last.put(NAMES[0], TOKEN, bytes(1000))
+    assert last.has(NAMES[0], TOKEN)
+    assert sum(path.stat().st_size for path in files(tmp_path)) <= 8000
+    left = {path.name[:2] for path in tmp_path.iterdir()}
+    assert left >= {"02", "03", "6c"}
+    assert "00" not in left  # not even its folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -40,3 +41,21 @@ def test_nobody_who_browses_asks_for_points_far_away(
         while len(view.sources()[b"source"].points) < 2:
             assert time.monotonic() < until
             time.sleep(0.01)
+
+
+def test_it_goes_on_whatever_fails(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    looks, looked_twice = [], threading.Event()
+
+    def look_around() -> None:
+        looks.append(1)
+        if len(looks) > 1:
+            looked_twice.set()
+        raise ValueError("of all things")
+
+    monkeypatch.setattr(repository, "look_around", look_around)
+    monkeypatch.setattr(upkeep, "UPKEEP_SECONDS", 0.001)
+    with Upkeep(repository):
+        assert looked_twice.wait(60)
+    assert "of all things" in caplog.text

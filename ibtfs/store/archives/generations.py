@@ -53,15 +53,24 @@ def look_again(storage: Storage, archive_id: str) -> None:
         storage.look_again(archive_id)
 
 
-def doubt(storage: Storage, archive_id: str) -> bool:
-    """Whether the index of an archive, which seems damaged, was kept here; it is not any more."""
-    return isinstance(storage, BundledStorage) and storage.doubt(archive_id)
+def drops(storage: Storage, archive_id: str) -> int:
+    """How often what was kept here of an archive was dropped."""
+    return storage.drops(archive_id) if isinstance(storage, BundledStorage) else 0
+
+
+def doubt(storage: Storage, archive_id: str, before: int) -> bool:
+    """Whether another try is worth it to read an archive that seems damaged.
+
+    It is so if its index was kept here, which it is not any more.  It was read *before* so many
+    :func:`drops`.
+    """
+    return isinstance(storage, BundledStorage) and storage.doubt(archive_id, before)
 
 
 def list_again(storage: Storage, archive_ids: Iterable[str]) -> None:
-    """Have what is known of archives far away be what lies there now; by one request."""
+    """Have what is known of archives far away be what lies there now; of all, if they are few."""
     if isinstance(storage, BundledStorage):
-        storage.list_again(archive_ids)
+        storage.list_again(archive_ids, or_all=True)
 
 
 def distrust(storage: Storage, archive_ids: Collection[str]) -> None:

@@ -8,7 +8,7 @@ from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing, Unsupport
 from ibtfs.format.keys import Keys
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
-from ibtfs.store.archives.generations import doubt, known_present, present
+from ibtfs.store.archives.generations import doubt, drops, known_present, present
 from ibtfs.store.archives.own_limits import require_few
 from ibtfs.store.storage.base import Storage
 
@@ -75,10 +75,11 @@ def _opened_again(
     storage: Storage, keys: Keys, archive_id: str, kind: str, number: int
 ) -> FrameFileReader:
     """A generation, read anew if a copy that was kept of it here may be what is damaged."""
+    before = drops(storage, archive_id)
     try:
         return _opened(storage, keys, archive_id, kind, number)
     except (FormatDamaged, UnsupportedFormat):
-        if not doubt(storage, archive_id):
+        if not doubt(storage, archive_id, before):
             raise
         return _opened(storage, keys, archive_id, kind, number)
 

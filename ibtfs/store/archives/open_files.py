@@ -18,6 +18,7 @@ from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import (
     doubt,
+    drops,
     generations,
     is_far,
     known_generations,
@@ -76,12 +77,12 @@ class OpenFiles(abc.ABC):
         another device.  And on damage, if the open file has no name any more: it may have been
         healed, by another one in its place.  Everything that reads goes through this.
         """
-        era = self._era
+        era, before = self._era, drops(self._storage, self.id)
         try:
             return read()
         except (ObjectMissing, ObjectUnreadable, StorageFailed, FormatDamaged) as error:
             if isinstance(error, FormatDamaged):
-                if not (doubt(self._storage, self.id) or self._has_removed()):
+                if not (doubt(self._storage, self.id, before) or self._has_removed()):
                     raise
             elif isinstance(error, ObjectMissing):
                 if era == self._era and self._files and not self.is_outdated():

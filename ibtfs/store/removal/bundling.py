@@ -272,6 +272,7 @@ class Bundler:
                 try:
                     stored.require_index(keys, archive_id, member.generation, name)
                 except IntegrityError as error:
+                    self._lock.verify()  # else others may count on it by now
                     self._delete(name)
                     raise _Unreadable(archive_id, error) from error
                 self._tick()

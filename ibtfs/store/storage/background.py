@@ -47,9 +47,17 @@ class Background:
             self._waiting.append((future, work))
             if self._idle >= len(self._waiting) or self._threads >= self._most:
                 self._change.notify()
-            else:
-                self._threads += 1
+                return future
+            try:
                 threading.Thread(target=self._work, name="ibtfs-fetch", daemon=True).start()
+                self._threads += 1
+            except RuntimeError:  # there are too many already
+                if self._threads:
+                    return future
+                self._waiting.pop()
+            else:
+                return future
+        _do(future, work)
         return future
 
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Future[Result]]:
@@ -75,15 +83,19 @@ class Background:
                     self._threads -= 1
                     return
                 future, work = self._waiting.popleft()
-            if not future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = work()
-            except BaseException as error:
-                future.set_exception(error)
-            else:
-                future.set_result(result)
+            _do(future, work)
             del future, work  # what it holds is not to live until the next one comes
+
+
+def _do(future: Future[Any], work: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work()
+    except BaseException as error:
+        future.set_exception(error)
+    else:
+        future.set_result(result)
 
 
 _ALL: weakref.WeakSet[Background] = weakref.WeakSet()

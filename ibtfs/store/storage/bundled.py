@@ -61,8 +61,16 @@ class BundledStorage(FarArchives):
 
     def replace(self, name: str) -> Upload:
         """As Healing says."""
-        self.doubt(layout.archive_of(name))
-        return self._place.replace(name)
+        upload = self._place.replace(name)
+        if self._far is None:
+            return upload
+        return KeepingUpload(upload, -1, functools.partial(self._is_replaced, name))
+
+    def _is_replaced(self, name: str, _: bytes | None) -> None:
+        archive_id = layout.archive_of(name)
+        if archive_id:
+            self.drop_copies(archive_id)
+            self.look_again(archive_id)
 
     def delete(self, name: str) -> None:
         """As Storage says."""

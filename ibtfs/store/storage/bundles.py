@@ -132,8 +132,19 @@ class Bundles:
         raise ObjectMissing(f"{name}: no such file in the repository")
 
     def look_by(self, names: Iterable[str]) -> None:
-        """Take it that there are just the bundles that were listed as *names*."""
+        """Take it that there are just the bundles that were listed as *names*.
+
+        If that is something new they are listed once more: while bundles are put together a listing
+        may miss the new one, and the old ones.
+        """
         wanted = set(map(layout.bundle, filter(layout.is_bundle_id, names)))
+        known = self._found or _Found()
+        for _ in range(TRIES):
+            if wanted == known.bundles.keys() | known.damaged.keys():
+                break
+            last, wanted = wanted, self._names()
+            if last == wanted:
+                break
         with self._lock:
             before = self._found or _Found()
             try:

@@ -6,6 +6,7 @@ Who misses something looks again.
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,7 @@ class FarArchives(abc.ABC):
             self._far = Prefetching(place)
         self.bundles = Bundles(self._far or place, repository, is_far=self._far is not None)
         if self._far is not None:
-            self._far.counts = self._counts
+            self._far.counts = functools.partial(self._counts, self._far)
 
     @abc.abstractmethod
     def names_in(self, folder: str) -> Collection[str]:
@@ -121,13 +122,12 @@ class FarArchives(abc.ABC):
             self.bundles.look_by(found[layout.BUNDLES])
             self._drop_copies(far)
 
-    def _counts(self, name: str) -> bool | None:
+    def _counts(self, far: Prefetching, name: str) -> bool | None:
         """Whether an index, or bundle, is what counts, as it was listed last; None: who knows."""
-        assert self._far is not None
         if layout.is_bundle(name):
-            return self._far.is_listed(name)
+            return far.is_listed(name)
         found = layout.parse_archive_file(name)
-        names = self._far.known(layout.archive_of(name))
+        names = far.known(layout.archive_of(name))
         if found is None or names is None:
             return None
         newest = _newest_index({*names, *self.bundles.known_names(layout.archive_of(name))})
@@ -138,7 +138,7 @@ class FarArchives(abc.ABC):
     def _drop_copies(self, far: Prefetching) -> None:
         """Keep no copies over the end of the process of what was replaced, or removed."""
         if far.cache is not None:
-            far.cache.keep_only(lambda name: self._counts(name) is not False)
+            far.cache.keep_only(lambda name: self._counts(far, name) is not False)
 
     def _bundled_names(self, archive_id: str) -> set[str]:
         places = self.bundles.places(archive_id, remembered=True)
@@ -149,11 +149,14 @@ class FarArchives(abc.ABC):
         if self._far is not None:
             self._far.forget(archive_id)
 
-    def list_again(self, archive_ids: Iterable[str]) -> None:
-        """Have what is remembered of archives be what lies there now."""
-        if self._far is not None and (folders := list(map(layout.archive, archive_ids))):
-            if len(folders) >= MANY:  # one listing tells of all, and by it copies go
-                folders = [f"{layout.ARCHIVES}{BELOW}"]
+    def list_again(self, archive_ids: Iterable[str], *, or_all: bool = False) -> None:
+        """Have what is remembered of archives be what lies there now; *or_all*, if they are few."""
+        if self._far is None:
+            return
+        folders = list(map(layout.archive, archive_ids))
+        if len(folders) >= MANY or (or_all and self._far.are_few):
+            folders = [f"{layout.ARCHIVES}{BELOW}"]  # by it copies go of what was replaced
+        if folders:
             # what was put together is in the bundle before it leaves the folder
             found = self._far.survey([*folders, layout.BUNDLES])
             self.bundles.look_by(found[layout.BUNDLES])
@@ -190,10 +193,22 @@ class FarArchives(abc.ABC):
         names = self._far.recent(folder, RECENT_SECONDS)
         return [name for name in names if not is_unfinished(name)]
 
-    def doubt(self, archive_id: str) -> bool:
-        """Have an archive that seems damaged be read anew; whether anything of it was kept."""
+    def drops(self, archive_id: str) -> int:
+        """How often what was kept of an archive was dropped."""
+        return self._far.drops(layout.removed(archive_id)) if self._far is not None else 0
+
+    def doubt(self, archive_id: str, before: int) -> bool:
+        """Have an archive be read anew that seems damaged; whether another try is worth it.
+
+        It was read *before* so many :meth:`drops`.
+        """
         far = self._far
-        return far is not None and far.doubt(archive_id, self._indexes(far, archive_id))
+        return far is not None and far.doubt(archive_id, self._indexes(far, archive_id), before)
+
+    def drop_copies(self, archive_id: str) -> None:
+        """Keep nothing of an archive: something else lies there now."""
+        if self._far is not None:
+            self._far.drop_copies(archive_id, self._indexes(self._far, archive_id))
 
     def distrust(self, archive_ids: Collection[str]) -> None:
         """Use no index of these archives that was kept, but what lies there: it is damaged."""

@@ -9,9 +9,12 @@ from ibtfs.store.storage.base import Upload
 
 
 class KeepingUpload:
-    """*upload*, as Upload says; up to *limit* bytes are given to *keep* when it is finished."""
+    """*upload*, as Upload says; when it is finished *keep* is given its bytes.
 
-    def __init__(self, upload: Upload, limit: int, keep: Callable[[bytes], None]) -> None:
+    None of more than *limit*.
+    """
+
+    def __init__(self, upload: Upload, limit: int, keep: Callable[[bytes | None], None]) -> None:
         self._upload, self._limit, self._keep = upload, limit, keep
         self.name, self.size = upload.name, upload.size
         self._written: bytearray | None = bytearray()
@@ -28,9 +31,8 @@ class KeepingUpload:
     def finish(self) -> None:
         """As Upload says."""
         self._upload.finish()
-        if self._written is not None:
-            self._keep(bytes(self._written))
-            self._written = None
+        written, self._written = self._written, None
+        self._keep(bytes(written) if written is not None else None)
 
     def abort(self) -> None:
         """As Upload says."""

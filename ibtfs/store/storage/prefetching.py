@@ -6,6 +6,7 @@ import contextlib
 import functools
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from concurrent.futures import Future
 
@@ -48,6 +49,7 @@ class Prefetching(Remembered):
         self._under_way: dict[str, Future[None]] = {}
         self._numbers = itertools.count()
         self._doubted: dict[str, float] = {}
+        self._drops: Counter[str] = Counter()
         self._distrusted: frozenset[str] = frozenset()
 
     def survey(self, folders: Sequence[str]) -> dict[str, Names]:
@@ -58,12 +60,13 @@ class Prefetching(Remembered):
             if token is not None and data is not None:
                 self._put.drop(name)
                 if len(data) == token[0]:
-                    self._keep(self._wanted(name, token), data)
+                    self._keep(self._wanted(name, token), data, self.drops(name))
         return found
 
-    def was_put(self, name: str, data: bytes) -> None:
-        """*data* was put here as the new object *name*."""
-        self._put.put(name, data)
+    def was_put(self, name: str, data: bytes | None) -> None:
+        """*data*, if it is not too much, was put here as the new object *name*."""
+        if data is not None:
+            self._put.put(name, data)
 
     def forget_all(self) -> None:
         """Remember nothing of what was listed, and nothing that was fetched to be opened once."""
@@ -110,11 +113,12 @@ class Prefetching(Remembered):
         """An object that never changes, fetched as far as it is, or as it was fetched before."""
         self._wait(wanted.name)
         if self._known_bytes(wanted) is None:
+            before = self.drops(wanted.name)
             stored, data = wanted.fetch()
             if stored.size != wanted.token[0]:
                 return self._with_end(wanted.name, stored, data)  # it is not what was listed
             stored.close()
-            self._keep(wanted, data)
+            self._keep(wanted, data, before)
         return PartlyKept(
             wanted.name, wanted.token[0], lambda: self._known_bytes(wanted), wanted.reopen,
             wanted.shown,
@@ -125,33 +129,63 @@ class Prefetching(Remembered):
         data = self._kept.get(key)
         cache = self._cache_of(wanted.name)
         if data is None and cache is not None:
+            before = self.drops(wanted.name)
             data = cache.get(*key, self.copy_seconds)
-            if data is not None:
-                self._kept.put(key, data)
+            if data is not None and not self._put_kept(wanted, data, before):
+                return None
         return data
+
+    def drops(self, name: str) -> int:
+        """How often what was kept of an archive, or of an object in it, was dropped."""
+        return self._drops[layout.archive_of(name) or name]
+
+    def _put_kept(self, wanted: Wanted, data: Data, before: int) -> bool:
+        """Keep *data*, if since *before* nothing was dropped; whether it is so."""
+        with self._lock:
+            is_good = self.drops(wanted.name) == before
+            if is_good:
+                self._kept.put((wanted.name, wanted.token), data)
+            return is_good
 
     def _cache_of(self, name: str) -> IndexCache | None:
         """What may keep the object *name* over the end of the process."""
         return None if layout.archive_of(name) in self._distrusted else self.cache
 
-    def _keep(self, wanted: Wanted, data: Data) -> None:
-        self._kept.put((wanted.name, wanted.token), data)
+    def _keep(self, wanted: Wanted, data: Data, before: int) -> None:
+        """Keep what was fetched, unless it was asked for *before* something was dropped."""
         cache = self._cache_of(wanted.name)
+        if not self._put_kept(wanted, data, before):
+            return
         if cache is not None and self.counts(wanted.name):
             cache.put(wanted.name, wanted.token, bytes(data))
+            if self.drops(wanted.name) != before:
+                cache.drop(wanted.name)
 
-    def doubt(self, archive_id: str, indexes: Iterable[Wanted]) -> bool:
-        """Keep nothing more of an archive that seems damaged; whether anything was kept.
+    def doubt(self, archive_id: str, indexes: Iterable[Wanted], before: int) -> bool:
+        """Keep nothing more of an archive that seems damaged; whether it is worth another try.
 
-        *indexes* are its own.  It is not asked again and again.
+        *indexes* are its own.  It was read *before* so many drops: others may have dropped since
+        what it was read from.  It is not dropped again and again.
         """
         now = time.monotonic()
-        if now - self._doubted.get(archive_id, -DOUBT_SECONDS) < DOUBT_SECONDS:
-            return False
-        self._doubted[archive_id] = now
+        with self._lock:
+            if self.drops(layout.archive_object(archive_id, layout.INDEX)) != before:
+                return True
+            if now - self._doubted.get(archive_id, -DOUBT_SECONDS) < DOUBT_SECONDS:
+                return False
+            self._doubted[archive_id] = now
+            return self._drop_copies(archive_id, indexes)
+
+    def drop_copies(self, archive_id: str, indexes: Iterable[Wanted]) -> None:
+        """Keep nothing more of an archive of which something else lies there now."""
+        with self._lock:
+            self._drop_copies(archive_id, indexes)
+
+    def _drop_copies(self, archive_id: str, indexes: Iterable[Wanted]) -> bool:
         found = self._drop_kept({archive_id})
         for index in indexes:
             found = (self.cache is not None and self.cache.drop(index.name)) or found
+        self._drops[archive_id] += 1
         return found
 
     def _drop_kept(self, archive_ids: Container[str]) -> bool:
@@ -163,17 +197,22 @@ class Prefetching(Remembered):
         """Use nothing of these archives that was kept by others, or before."""
         new = set(archive_ids) - self._distrusted
         if new:
-            self._distrusted |= new
-            self._drop_kept(new)
+            with self._lock:
+                self._distrusted |= new
+                self._drop_kept(new)
+                self._drops.update(new)
 
     # Ahead
 
     def expect(self, wanted: Iterable[Wanted]) -> None:
         """Fetch lasting objects that will be asked for, beside, many at once."""
-        left = EXPECTED_BYTES
+        # what no cache takes has to stay until it is asked for
+        left = KEPT_BYTES if self.cache is None else EXPECTED_BYTES
         for one in wanted:
             known = self._kept.get((one.name, one.token)) is not None
             cache = self._cache_of(one.name)
+            if known and cache is None:
+                left -= min(one.token[0], INDEX_BYTES)
             if known or (cache is not None and cache.has(one.name, one.token, self.copy_seconds)):
                 continue
             size = min(one.token[0], INDEX_BYTES)
@@ -193,9 +232,10 @@ class Prefetching(Remembered):
 
     def _ahead(self, wanted: Wanted) -> None:
         try:
+            before = self.drops(wanted.name)
             stored, data = wanted.fetch()
             if stored.size == wanted.token[0]:
-                self._keep(wanted, data)
+                self._keep(wanted, data, before)
             stored.close()
         except IbtfsError:
             pass  # whoever asks for it is told

@@ -49,6 +49,8 @@ class Remembered:
         self._looking: Future[None] | None = None
         self._complete, self._unsure = 0.0, set[str]()
         # when all archives were asked for; those of which is not known what lies in them by now
+        self._asked: dict[str, float] = {}
+        self._forgotten = 0.0  # when each archive was asked for, or forgotten; and all was
 
     def _begin_forked(self) -> None:
         """Begin anew in a process that was forked: what was under way is nobody's."""
@@ -61,19 +63,30 @@ class Remembered:
         asked = time.monotonic()
         found = {**dict.fromkeys(folders, _NONE), **self._place.survey(folders)}
         with self._lock:
-            if layout.ARCHIVES + BELOW in folders:
-                self._archives, self._complete, self._unsure = {}, asked, set()
-            for folder, names in found.items():
-                archive_id = layout.archive_in(folder)
-                if archive_id:
-                    self._archives[archive_id] = names
-                    self._unsure.discard(archive_id)
-                else:
-                    self._remember(folder, names, asked)
+            if asked >= self._forgotten:
+                self._take(found, asked, are_all=layout.ARCHIVES + BELOW in folders)
         return found
+
+    def _take(self, found: dict[str, Names], asked: float, *, are_all: bool) -> None:
+        """Remember what was *found*, where nothing is known that was asked for later."""
+        if are_all and asked >= self._complete:
+            later = {name for name, when in self._asked.items() if when > asked}
+            self._archives = {n: names for n, names in self._archives.items() if n in later}
+            self._asked = {name: self._asked[name] for name in later}
+            self._unsure &= later
+            self._complete = asked
+        for folder, names in found.items():
+            archive_id = layout.archive_in(folder)
+            if not archive_id:
+                self._remember(folder, names, asked)
+            elif asked >= max(self._asked.get(archive_id, 0.0), self._complete):
+                self._archives[archive_id], self._asked[archive_id] = names, asked
+                self._unsure.discard(archive_id)
 
     def _remember(self, folder: str, names: Names, asked: float) -> None:
         before = self._tops.get(folder)
+        if before is not None and before.asked > asked:
+            return
         if before is not None and before.names.keys() == names.keys():
             self._tops[folder] = before._replace(names=names, asked=asked)
             return
@@ -91,16 +104,14 @@ class Remembered:
         known, now = self._tops.get(folder), time.monotonic()
         if known is None or now - known.asked > seconds:
             return self.survey([folder])[folder]
-        if now - known.asked > RECENT_SECONDS and self._looking is None:
+        looking = self._looking
+        if now - known.asked > RECENT_SECONDS and (looking is None or looking.done()):
             self._looking = self._background.submit(functools.partial(self._look, folder))
         return known.names
 
     def _look(self, folder: str) -> None:
-        try:
-            with contextlib.suppress(IbtfsError):  # whoever asks next is told
-                self.survey([folder])
-        finally:
-            self._looking = None
+        with contextlib.suppress(IbtfsError):  # whoever asks next is told
+            self.survey([folder])
 
     def seen_token(self, folder: str, seconds: float) -> int:
         """A number that changes when names in *folder* do, as :meth:`recent` tells."""
@@ -143,11 +154,13 @@ class Remembered:
             self._archives.pop(archive_id, None)
             if archive_id:
                 self._unsure.add(archive_id)
+                self._asked[archive_id] = time.monotonic()
 
     def forget_all(self) -> None:
         """Remember nothing of what was listed."""
         with self._lock:
             self._archives, self._tops, self._complete = {}, {}, 0.0
+            self._asked, self._unsure, self._forgotten = {}, set(), time.monotonic()
 
     def folder_token(self, folder: str, settles_ns: int) -> int:
         """As Volume says."""

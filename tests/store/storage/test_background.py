@@ -96,3 +96,20 @@ def test_at_once_means_at_the_same_time_and_the_first_failure_is_told() -> None:
 
     with pytest.raises(ValueError, match="one"):
         at_once(lambda: None, lambda: fail("one"), lambda: fail("other"))
+
+
+def test_where_no_thread_can_be_started_the_work_is_done_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    background = Background(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        assert background.submit(threading.get_ident).result(0) == threading.get_ident()
+        with pytest.raises(ZeroDivisionError):
+            background.submit(lambda: 1 // 0).result(0)
+    background.rest()
+    assert background.submit(threading.get_ident).result(30) != threading.get_ident()
+    background.rest()

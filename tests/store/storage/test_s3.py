@@ -121,6 +121,17 @@ def test_ranges(client: S3Client) -> None:
         client.read("none", 0, 1)
 
 
+def test_what_comes_and_goes_is_not_asked_for_without_end(client: S3Client, gate: HttpGate) -> None:
+    client.put("odd", b"data")
+    gate.refuse(404, "GET", "odd", times=100)
+    with pytest.raises(StorageFailed, match="odd"):
+        client.end("odd", 100)
+    assert gate.left > 80
+    gate.forget()
+    client.remove("odd")
+    assert client.end("odd", 100) is None
+
+
 def test_more_names_than_a_page_holds(client: S3Client) -> None:
     names = [f"n{number:04}" for number in range(1100)]
     with ThreadPoolExecutor(8) as threads:
@@ -153,7 +164,7 @@ def test_many_folders_are_told_by_few_listings(
     for name in ("tags/p/kept", "points/p", "bundles/b"):
         client.put(name, b"")
     surveys = Surveys(Asking(client, "shown"), Listings(client.names))
-    gate.forget()
+    gate.requests.clear()
     found = surveys.survey(folders)
     asked = [one.path for one in gate.requests if "list-type=2" in one.path]
     assert len(asked) == listings

@@ -30,6 +30,7 @@ PATIENT_SECONDS = 14 * 60
 """So long a part is tried again: less than the 15 minutes for which a signature holds."""
 _MISSING = "S3 needs the Python library obstore: pip install 'ibtfs[s3]'"
 _NEVER = 1 << 30
+TRIES = 3
 Result = TypeVar("Result")
 
 
@@ -157,6 +158,13 @@ class S3Client:
 
     def end(self, key: str, most: int) -> tuple[Found, bytes] | None:
         """As ObjectClient says."""
+        for _ in range(TRIES):
+            found = self._end(key, most)
+            if found is not None or self.look(key) is None:
+                return found
+        raise StorageFailed(f"{key}: {self._shown} lists it, and says that it is not there")
+
+    def _end(self, key: str, most: int) -> tuple[Found, bytes] | None:
         store, path = self._store(), self._key(key)
         import obstore
 
@@ -168,7 +176,7 @@ class S3Client:
         try:
             found, data = self._asked(work)
         except FileNotFoundError:
-            return None if self.look(key) is None else self.end(key, most)
+            return None
         except StorageFailed:
             there = self.look(key)
             if there is None or there.size:
