@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing, UnsupportedFormat
 from ibtfs.format.compression import Codec
+from ibtfs.format.envelopes import LATER_MODE, SIZES
 from ibtfs.format.frames import (
     DATA_STREAMS,
     FLAG_RUNS,
@@ -82,8 +83,10 @@ class FrameFileReader:
     def freed_by(self, less: int) -> int:
         """How many bytes are freed if it is written anew with so many bytes *less* in its frames.
 
-        Sizes are rounded up where it is sealed.
+        Sizes are rounded up where it is sealed; what a machine made that only writes gets a shorter
+        envelope then.
         """
+        less += max(len(self.frames.envelope) - SIZES[LATER_MODE], 0)
         return self.size - self.frames.padded(self.size - self._padding - less)
 
     def _tail(self, size: int) -> bytes:
