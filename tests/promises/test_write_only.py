@@ -340,7 +340,7 @@ def test_what_the_owner_does_to_its_points(
     copied = copy(owner, target, CopyOptions(), Observer())
     assert copied.is_all_well
     for point in target.points.all().points:
-        assert point.writer == ""
+        assert point.writer == machine.secrets.tag
         assert restored_tree(target, point, tmp_path / "copied" / point.id) == trees[point.id]
     assert damages(target) == []
     purge(open_sealed(place), [b"log"], PurgeOptions(), Observer())
