@@ -95,12 +95,13 @@ def forged(machine: Machine, like: str, **changes: Any) -> tuple[str, bytes]:
     """A point that the machine signs, right but for *changes*."""
     repository, keys = machine.opened(), machine.keys()
     point = repository.points.get(like)
-    run_id = keys.begin_run(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    now = int(time.time())
+    run_id = keys.begin_run(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
     host = changes.pop("host", point.source.host)
     changed = dataclasses.replace(
         point,
         id=run_id,
-        time_ns=time.time_ns(),
+        time_ns=now * 1_000_000_000,
         parent="",
         source=dataclasses.replace(point.source, host=host),
         **changes,
@@ -148,14 +149,15 @@ def test_by_a_server_that_only_appends(
             if name.startswith("archives"):
                 with pytest.raises(IbtfsError):
                     attacker.put(f"{name[:-1]}2")
-        for change in ({"host": "desk"}, {"replaces": tuple(trees)}, {"sequence": 1 << 39}):
+        for change in ({"host": "desk"}, {"replaces": tuple(trees)}, {"sequence": 1 << 39},
+                       {"comment": "true or not"}):  # fmt: skip
             attacker.put(*forged(machine, list(trees)[-1], **change))
     finally:
         attacker.channel.close()
     left = {name: (folder / name).read_bytes() for name in stored}
     assert left == stored
     found = open_sealed(folder).points.all()
-    assert len(found.damaged) == 2
+    assert len(found.damaged) == 3
     assert {point.id for point in found.points} > set(trees)
     require_whole(open_sealed(folder), trees, tmp_path)
     assert [told.partition(":")[0] for told in damages(open_sealed(folder))] == [
