@@ -223,7 +223,7 @@ class Points(PointTags):
         if named != point:
             upload.abort()
             self._storage.put_new(name, self._encoded(named))
-        self._read[point.id] = replace(named, writer="")  # it need not be read back
+        self._read[point.id] = named  # what was committed need not be read back
         self.committed.append(point.id)
         return named
 
@@ -253,7 +253,7 @@ class Points(PointTags):
     def put(self, point: Point) -> None:
         """Make *point*, which stands in the place of others, visible; they are hidden then."""
         self._storage.put_new(layout.point(point.id), self._encoded(point))
-        self._read[point.id] = replace(point, writer="")
+        self._read[point.id] = point
         self.committed.append(point.id)
 
     def hidden(self) -> list[str]:

@@ -18,7 +18,7 @@ import pytest
 
 from ibtfs.errors import IbtfsError
 from ibtfs.format.compression import Codec
-from ibtfs.format.point import encode_point, made_seconds
+from ibtfs.format.point import encode_point
 from ibtfs.sealing.runs import reader_seed, unwrap_run
 from ibtfs.store import layout
 from ibtfs.store.repository import Repository
@@ -95,12 +95,13 @@ def forged(machine: Machine, like: str, **changes: Any) -> tuple[str, bytes]:
     """A point that the machine signs, right but for *changes*."""
     repository, keys = machine.opened(), machine.keys()
     point = repository.points.get(like)
-    run_id = keys.begin_run(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+    now = int(time.time())
+    run_id = keys.begin_run(time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now)))
     host = changes.pop("host", point.source.host)
     changed = dataclasses.replace(
         point,
         id=run_id,
-        time_ns=(made_seconds(run_id) or 0) * 1_000_000_000,
+        time_ns=now * 1_000_000_000,
         parent="",
         source=dataclasses.replace(point.source, host=host),
         **changes,
@@ -148,7 +149,8 @@ def test_by_a_server_that_only_appends(
             if name.startswith("archives"):
                 with pytest.raises(IbtfsError):
                     attacker.put(f"{name[:-1]}2")
-        for change in ({"host": "desk"}, {"replaces": tuple(trees)}, {"sequence": 1 << 39}, {}):
+        for change in ({"host": "desk"}, {"replaces": tuple(trees)}, {"sequence": 1 << 39},
+                       {"comment": "true or not"}):  # fmt: skip
             attacker.put(*forged(machine, list(trees)[-1], **change))
     finally:
         attacker.channel.close()

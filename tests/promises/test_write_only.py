@@ -340,7 +340,7 @@ def test_what_the_owner_does_to_its_points(
     copied = copy(owner, target, CopyOptions(), Observer())
     assert copied.is_all_well
     for point, tree in zip(target.points.all().points, trees.values(), strict=True):
-        assert point.writer == ""
+        assert point.writer == machine.secrets.tag
         assert restored_tree(target, point, tmp_path / "copied" / point.id) == tree
     assert damages(target) == []
     purge(open_sealed(place), [b"log"], PurgeOptions(), Observer())
