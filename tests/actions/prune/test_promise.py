@@ -17,6 +17,7 @@ from tests.support.histories import History
 from tests.support.removal import forget
 from tests.support.repositories import back_up, create, damages, reopened, the_point
 from tests.support.sealing import create_sealed, open_sealed
+from tests.support.writers import Machine
 
 LEAST = 1 << 20
 TOLERANCE = 0.05
@@ -123,3 +124,24 @@ def test_many_small_files_free_what_was_promised(fast_path: Path) -> None:
     prune(reopened(repository), PruneOptions(), Observer())
     assert promised == pytest.approx(before - archives_size(repository), rel=TOLERANCE)
     assert promised > 50_000
+
+
+def test_what_machines_made_that_only_write_frees_what_was_promised(tmp_path: Path) -> None:
+    """Its files get other envelopes when they are written anew."""
+    rng, source = random.Random(2), tmp_path / "source"
+    source.mkdir()
+    create_sealed(tmp_path / "repository")
+    machine = Machine(tmp_path / "repository", tmp_path / "state", "laptop")
+    (source / "goes").write_bytes(rng.randbytes(9000))
+    (source / "stays").write_bytes(rng.randbytes(20_000))
+    first = the_point(machine.back_up(source))
+    (source / "goes").unlink()
+    machine.back_up(source)
+    promised = decide(open_sealed(tmp_path / "repository"), without=[first.id]).freed
+    before = archives_size(open_sealed(tmp_path / "repository"))
+    open_sealed(tmp_path / "repository").points.remove(first.id)
+    result = prune(open_sealed(tmp_path / "repository"), PruneOptions(), Observer())
+    assert (result.failed, result.damages) == ([], [])
+    freed = before - archives_size(open_sealed(tmp_path / "repository"))
+    assert promised == pytest.approx(freed, rel=TOLERANCE)
+    assert len(list((tmp_path / "repository/archives").glob("*/index.2"))) > 0
