@@ -24,7 +24,9 @@ def accepted_marks(
     Raises RepositoryError if one of them was listed and cannot be read: it would count no more.
     """
     found, lost = {}, set(_listed(repository, tag))
-    for point_id in _own(repository, tag):
+    own = list(_own(repository, tag))
+    repository.points.fetch(own)
+    for point_id in own:
         name = layout.point(point_id)
         with contextlib.suppress(IntegrityError, PointNotFound, StorageFailed):
             point = repository.points.get(point_id)

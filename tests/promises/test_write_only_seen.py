@@ -52,9 +52,7 @@ def points_of(machine: Machine, source: Path, turns: int) -> list[Point]:
     return found
 
 
-def test_a_tag_that_the_owner_gave_and_took(
-    machine: Machine, source: Path, place: Path
-) -> None:
+def test_a_tag_that_the_owner_gave_and_took(machine: Machine, source: Path, place: Path) -> None:
     (point,) = points_of(machine, source, 1)
     tag_points(open_sealed(place), "quarterly", [point.id], NOW)
     for turn in range(3):

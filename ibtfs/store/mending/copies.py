@@ -11,6 +11,7 @@ from ibtfs.format.point import decode_point
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.newest import counting
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.archives.rewriter import FileRewriter
 from ibtfs.store.mending.payloads import mend_payloads
@@ -68,7 +69,9 @@ class Copy:
         names = self._other.archive_ids()
         needed = self._named()
         for archive_id in names:
-            here, there = (generations(r.storage, archive_id) for r in (repository, self._other))
+            here, there = (
+                counting(r.storage, r.keys, archive_id) for r in (repository, self._other)
+            )
             if layout.INDEX not in here and (
                 archive_id not in needed or self._is_removed(archive_id)
             ):
