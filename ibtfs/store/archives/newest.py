@@ -30,6 +30,13 @@ def open_newest(storage: Storage, keys: Keys, archive_id: str, kind: str) -> New
     could hide it behind another.  Raises ObjectMissing; FormatDamaged,
     UnsupportedFormat of the newest.
     """
+    try:
+        return _open_newest(storage, keys, archive_id, kind)
+    except ObjectMissing:  # the next one may have come in its place since they were listed
+        return _open_newest(storage, keys, archive_id, kind)
+
+
+def _open_newest(storage: Storage, keys: Keys, archive_id: str, kind: str) -> Newest:
     numbers = present(storage, archive_id).get(kind, [])
     refused: FormatDamaged | UnsupportedFormat | None = None
     for number in numbers[:TRIED]:
