@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ibtfs.errors import FormatDamaged, IntegrityError, ObjectMissing, UnsupportedFormat
@@ -30,8 +31,17 @@ def open_newest(storage: Storage, keys: Keys, archive_id: str, kind: str) -> New
     could hide it behind another.  Raises ObjectMissing; FormatDamaged,
     UnsupportedFormat of the newest.
     """
-    numbers = known_present(storage, archive_id).get(kind)
-    numbers = numbers or present(storage, archive_id).get(kind, [])
+    numbers = known_present(storage, archive_id).get(kind, [])
+    try:
+        return _open_newest(storage, keys, archive_id, kind, numbers)
+    except ObjectMissing:  # the next one may have come in its place since they were listed
+        numbers = present(storage, archive_id).get(kind, [])
+        return _open_newest(storage, keys, archive_id, kind, numbers)
+
+
+def _open_newest(
+    storage: Storage, keys: Keys, archive_id: str, kind: str, numbers: Sequence[int]
+) -> Newest:
     refused: FormatDamaged | UnsupportedFormat | None = None
     for number in numbers[:TRIED]:
         try:
