@@ -25,6 +25,7 @@ from ibtfs.toolkit import (
 from tests.support import differences, snapshot
 from tests.support.sealing import SECRET, create_sealed
 from tests.support.trees import make_tree
+from tests.support.writers import Machine
 
 
 @pytest.fixture
@@ -119,4 +120,17 @@ def test_what_does_not_fit_is_refused(source: Path, tmp_path: Path, key: Path) -
         list_points(tmp_path / "sealed", key_file=tmp_path / "short")
     with pytest.raises(UsageError, match="An empty passphrase protects nothing"):
         full_backup(source, tmp_path / "new", passphrase="")
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_file_of_a_machine_that_only_writes_is_no_key(source: Path, tmp_path: Path) -> None:
+    """Neither does it open anything, nor is a new repository sealed by it."""
+    make_tree(source, {"file": b"x"})
+    create_sealed(tmp_path / "repository")
+    held = tmp_path / "laptop"
+    held.write_bytes(Machine(tmp_path / "repository", tmp_path / "state", "laptop").file)
+    with pytest.raises(UsageError, match="a machine that only writes"):
+        list_points(tmp_path / "repository", key_file=held)
+    with pytest.raises(UsageError, match="a machine that only writes"):
+        full_backup(source, tmp_path / "new", key_file=held)
     assert not (tmp_path / "new").exists()
