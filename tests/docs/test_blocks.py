@@ -34,8 +34,8 @@ NOT_RUN = {
     "storage": {"repository/"},
     "remote": {"export", "machine"},  # needs a bucket: see promises/test_s3; a line of .netrc
     "copying": set(),
-    # they ask for a passphrase: see cli/commands/test_key; of a bucket: promises/test_taken_over
-    "sealing": {"ibtfs", "rclone"},
+    # they ask for a passphrase: see cli/commands/test_key
+    "sealing": {"ibtfs"},
     "space": set(),
     "performance": {"scripts/bench"},
     "comparison": set(),

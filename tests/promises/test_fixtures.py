@@ -11,6 +11,7 @@ import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,7 @@ def _as_other_user(work: Callable[[], None]) -> None:
     if os.geteuid():
         work()
         return
+    datetime.strptime("2026", "%Y")  # it imports something
     process = os.fork()
     if not process:
         code = 1
