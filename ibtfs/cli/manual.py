@@ -15,6 +15,7 @@ TOPICS = {
     "remote": "manual/remote.rst",
     "copying": "manual/copying.rst",
     "sealing": "manual/sealing.rst",
+    "promises": "manual/promises.rst",
     "space": "manual/space.rst",
     "format": "format/FORMAT.rst",
     "performance": "manual/performance.rst",

@@ -6,7 +6,6 @@ A passphrase is never a word of the command line, for all on the machine can see
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,7 @@ if TYPE_CHECKING:
 COMMAND = "IBTFS_PASSPHRASE_COMMAND"
 KEY_FILE = "IBTFS_KEY_FILE"
 PASSPHRASE_LIMIT = 64 << 10
-KEY_FILE_LIMIT = 1 << 20
 TRIES = 3
-_LIKE_A_SHEET = re.compile("[A-Z2-7]{56}")
 SERVICE = "ibtfs"
 NEW_KEY_BYTES = 32
 
@@ -109,24 +106,16 @@ def new_passphrase(what: str) -> Secret:
 
 def checked(secret: Secret) -> Secret:
     """*secret*, which is to open a repository from now on.  Raises UsageError if it is empty."""
-    if not secret.data:
-        raise UsageError("An empty passphrase protects nothing")
-    return secret
+    from ibtfs.actions.keys import given
+
+    return given.checked(secret)
 
 
 def key_file_secret(path: bytes) -> Secret:
     """What the file *path* has in it.  Raises UsageError."""
-    from ibtfs.store.keyring import Secret
+    from ibtfs.actions.keys import given
 
-    shown = os.fsdecode(path)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(KEY_FILE_LIMIT + 1)
-    except OSError as error:
-        raise UsageError(f"The key file {shown!r} cannot be read: {error.strerror}") from error
-    if not NEW_KEY_BYTES // 2 <= len(data) <= KEY_FILE_LIMIT:
-        raise UsageError(f"{shown!r} is no key file: {len(data)} bytes")
-    return Secret("file", data)
+    return given.key_file_secret(path)
 
 
 def new_key_file(path: bytes) -> Secret:
@@ -177,19 +166,6 @@ def _told_by(command: str) -> Secret:
 
 def _passphrase(data: bytes) -> Secret:
     """What was said: a passphrase, or what a recovery sheet has printed on it."""
-    from ibtfs.sealing.sheet import decode_sheet
-    from ibtfs.sealing.slots import PASSPHRASE, SHEET, passphrase_bytes
-    from ibtfs.store.keyring import Secret
+    from ibtfs.actions.keys.given import said_secret
 
-    if len(data) >= PASSPHRASE_LIMIT:
-        raise UsageError(f"A passphrase of {PASSPHRASE_LIMIT} bytes or more: what is it really?")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError:
-        raise UsageError("The passphrase is not text in UTF-8") from None
-    try:
-        return Secret(SHEET, decode_sheet(text))
-    except UsageError:
-        if _LIKE_A_SHEET.fullmatch("".join(text.split())):
-            raise
-        return Secret(PASSPHRASE, passphrase_bytes(text))
+    return said_secret(data)

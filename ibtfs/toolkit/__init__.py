@@ -28,6 +28,15 @@ attributes, holes and hard links)::
     incremental_backup("/home/me/docs", "/mnt/disk/repository")
     restore_backup("/mnt/disk/repository", "docs", "/tmp/docs", at="yesterday")
 
+A sealed repository takes ``key_file=``, or ``passphrase=``: text, or a function that returns it; or
+it is opened once, for all that is done with it::
+
+    from ibtfs.toolkit import full_backup, list_points, open_repository
+
+    full_backup("/home/me/docs", "/mnt/disk/repository", key_file="/home/me/.config/ibtfs/key")
+    opened = open_repository("/mnt/disk/repository", passphrase=getpass.getpass)
+    list_points(opened)
+
 And backup points that go (what they alone needed is freed by ``ibtfs prune``), and tags::
 
     from ibtfs.toolkit import forget_points, tag_points, undo_backup
@@ -66,6 +75,7 @@ from ibtfs.toolkit.backups import (
 from ibtfs.toolkit.data import DiffData, StoredDiffData
 from ibtfs.toolkit.diff import DiffIndex
 from ibtfs.toolkit.index import DirIndex, Row
+from ibtfs.toolkit.opening import Passphrase, open_repository
 from ibtfs.toolkit.vault import SigVault, SigVaults, SigVaultWriter
 
 __all__ = [
@@ -75,6 +85,7 @@ __all__ = [
     "DiffIndex",
     "DirIndex",
     "Forgotten",
+    "Passphrase",
     "Restored",
     "Row",
     "SigVault",
@@ -89,6 +100,7 @@ __all__ = [
     "full_backup",
     "incremental_backup",
     "list_points",
+    "open_repository",
     "repository_statistics",
     "restore_backup",
     "tag_points",

@@ -37,9 +37,8 @@ from ibtfs.store.naming import (
     select_among,
 )
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage.address import is_remote
-from ibtfs.store.storage.opening import storage_at
 from ibtfs.toolkit.dirs import AnyPath
+from ibtfs.toolkit.opening import Passphrase, open_or_create, open_repository
 
 log = logging.getLogger(__name__)
 
@@ -74,10 +73,12 @@ def full_backup(
     path: AnyPath, repository: AnyPath | Repository, *, name: str = "", host: str = "",
     patterns: Iterable[str | bytes] = (), tags: Sequence[str] = (), comment: str = "",
     cache: AnyPath = b"", observer: Observer | None = None,
+    key_file: AnyPath | None = None, passphrase: Passphrase | None = None,
 ) -> BackupResult:  # fmt: skip
     """Back up *path* without a reference to what earlier backups stored.
 
-    *repository* is one, or where it lies; it is made if nothing is there yet.  *name* and *host*
+    *repository* is one, or where it lies; it is made if nothing is there yet, and sealed then if
+    *key_file* or *passphrase* is given, which open it as open_repository says.  *name* and *host*
     (this machine by default) tell which source it is, *patterns* what to leave out by git's
     rules, *cache* is a folder for the catalog that makes the next backup start faster.  Of the
     result ``point.id`` names the new point; ``tally.counts`` has numbers of files and of bytes,
@@ -86,13 +87,15 @@ def full_backup(
     Raises SourceError when *path* cannot be read, RepositoryLocked, RepositoryError, IbtfsError.
     """
     options = _options(name, host, patterns, tags, comment, cache, full=True)
-    return _backup(path, repository, options, observer)
+    opened = _made(path, repository, key_file, passphrase)
+    return backup(opened, _absolute(path), options, observer or Observer())
 
 
 def incremental_backup(
     path: AnyPath, repository: AnyPath | Repository, *, name: str = "", host: str = "",
     patterns: Iterable[str | bytes] = (), tags: Sequence[str] = (), comment: str = "",
     cache: AnyPath = b"", observer: Observer | None = None,
+    key_file: AnyPath | None = None, passphrase: Passphrase | None = None,
 ) -> BackupResult:  # fmt: skip
     """Back up what changed in *path* since its last backup; all of it if there is none.
 
@@ -100,13 +103,15 @@ def incremental_backup(
     there was an earlier one.
     """
     options = _options(name, host, patterns, tags, comment, cache, full=False)
-    return _backup(path, repository, options, observer)
+    opened = _made(path, repository, key_file, passphrase)
+    return backup(opened, _absolute(path), options, observer or Observer())
 
 
 def restore_backup(
     repository: AnyPath | Repository, name: str, destination: AnyPath,
     at: str | datetime | None = None, *, paths: Iterable[str | bytes] = (),
     overwrite: str = Overwrite.REFUSE, observer: Observer | None = None,
+    key_file: AnyPath | None = None, passphrase: Passphrase | None = None,
 ) -> Restored:  # fmt: skip
     """Restore the source shown as *name* to the folder *destination*.
 
@@ -118,7 +123,7 @@ def restore_backup(
     Raises NotARepository, PointNotFound, EntryNotFound, UsageError rather than overwrite unasked,
     PointDamaged if a point that cannot be read may have been meant, IbtfsError.
     """
-    opened = _opened(repository)
+    opened = _opened(repository, key_file, passphrase)
     points, words = _points(opened), at.isoformat() if isinstance(at, datetime) else at or "latest"
     point = _select(opened, points, name, at)
     damaged, tagged = opened.points.all().damaged, opened.points.tagged
@@ -130,13 +135,16 @@ def restore_backup(
     return Restored(point, tally)
 
 
-def list_points(repository: AnyPath | Repository, name: str | None = None) -> list[BackupPoint]:
+def list_points(
+    repository: AnyPath | Repository, name: str | None = None, *,
+    key_file: AnyPath | None = None, passphrase: Passphrase | None = None,
+) -> list[BackupPoint]:  # fmt: skip
     """The backup points, by source and then oldest first; with *name* of that source only.
 
     Damaged manifests are left out, and told to the log.  Raises NotARepository, IbtfsError, and
     PointNotFound if there is no source of that name.
     """
-    points = _points(_opened(repository))
+    points = _points(_opened(repository, key_file, passphrase))
     names = displayed_names(points)
     mine = of_source(points, name) if name is not None else points
     sources = sorted(by_source(mine).items())
@@ -149,6 +157,7 @@ def forget_points(
     keep_yearly: int = 0, keep_within: str = "", keep_tags: Iterable[str] = (),
     choice: Choice | None = None, group_by: Sequence[str] = DEFAULT_GROUP,
     allow_none: bool = False, dry_run: bool = False,
+    key_file: AnyPath | None = None, passphrase: Passphrase | None = None,
 ) -> Forgotten:  # fmt: skip
     """Remove backup points: *points*, in the words of the command line, or those no rule keeps.
 
@@ -161,7 +170,8 @@ def forget_points(
     Raises UsageError if neither or both are given, or a source would have no point left;
     PointNotFound, PointDamaged, RepositoryLocked, IbtfsError.
     """
-    opened, way, words = _opened(repository), Way(allow_none, dry_run), list(points)
+    opened = _opened(repository, key_file, passphrase)
+    way, words = Way(allow_none, dry_run), list(points)
     policy = Policy(
         keep_last, keep_hourly, keep_daily, keep_weekly, keep_monthly, keep_yearly,
         within=keep_within, tags=frozenset(keep_tags),
@@ -176,31 +186,43 @@ def forget_points(
 
 def undo_backup(
     repository: AnyPath | Repository, name: str = "", *, allow_none: bool = False,
-    dry_run: bool = False,
+    dry_run: bool = False, key_file: AnyPath | None = None,
+    passphrase: Passphrase | None = None,
 ) -> Forgotten:  # fmt: skip
     """Take back the last backup of the source shown as *name*; of the only one by default.
 
     Result and errors are those of forget_points.
     """
-    way = Way(allow_none, dry_run)
-    return undo(_opened(repository), name, datetime.now(), way)
+    opened = _opened(repository, key_file, passphrase)
+    return undo(opened, name, datetime.now(), Way(allow_none, dry_run))
 
 
-def tag_points(repository: AnyPath | Repository, tag: str, points: Iterable[str]) -> Tagged:
+def tag_points(
+    repository: AnyPath | Repository, tag: str, points: Iterable[str], *,
+    key_file: AnyPath | None = None, passphrase: Passphrase | None = None,
+) -> Tagged:  # fmt: skip
     """Give *tag*, a file name without a dot at its beginning, to *points*.
 
     The result tells which have it now, and which had it ``already``.  Raises UsageError,
     PointNotFound, PointDamaged, RepositoryLocked, IbtfsError.
     """
-    return tagging.tag_points(_opened(repository), tag, list(points), datetime.now())
+    opened = _opened(repository, key_file, passphrase)
+    return tagging.tag_points(opened, tag, list(points), datetime.now())
 
 
-def untag_points(repository: AnyPath | Repository, tag: str, points: Iterable[str]) -> Tagged:
+def untag_points(
+    repository: AnyPath | Repository, tag: str, points: Iterable[str], *,
+    key_file: AnyPath | None = None, passphrase: Passphrase | None = None,
+) -> Tagged:  # fmt: skip
     """Take *tag* from *points*; else as tag_points."""
-    return tagging.untag_points(_opened(repository), tag, list(points), datetime.now())
+    opened = _opened(repository, key_file, passphrase)
+    return tagging.untag_points(opened, tag, list(points), datetime.now())
 
 
-def repository_statistics(repository: AnyPath | Repository) -> Statistics:
+def repository_statistics(
+    repository: AnyPath | Repository, *,
+    key_file: AnyPath | None = None, passphrase: Passphrase | None = None,
+) -> Statistics:  # fmt: skip
     """What *repository* takes on the disk, and what removing points of it would free; bytes.
 
     ``sources`` of the result have the costs of each point; ``ranges_of(source)`` and
@@ -208,7 +230,7 @@ def repository_statistics(repository: AnyPath | Repository) -> Statistics:
 
     Raises NotARepository, IbtfsError.
     """
-    return statistics(_opened(repository))
+    return statistics(_opened(repository, key_file, passphrase))
 
 
 def _shown(point: Point, name: str) -> BackupPoint:
@@ -233,30 +255,19 @@ def _absolute(path: AnyPath) -> bytes:
     return os.path.abspath(os.fsencode(path))
 
 
-def _place(repository: AnyPath) -> bytes:
-    place = os.fsencode(repository)
-    return place if is_remote(place) else _absolute(place)
+def _opened(
+    repository: AnyPath | Repository, key_file: AnyPath | None, passphrase: Passphrase | None
+) -> Repository:
+    return open_repository(repository, key_file=key_file, passphrase=passphrase)
 
 
-def _opened(repository: AnyPath | Repository) -> Repository:
-    if isinstance(repository, Repository):
-        return repository
-    return Repository.open(_place(repository))
-
-
-def _backup(
-    path: AnyPath, repository: AnyPath | Repository, options: BackupOptions,
-    observer: Observer | None,
-) -> BackupResult:  # fmt: skip
-    """Back up, in a repository that is made if there is none yet and the source exists."""
-    source = _absolute(path)
-    if not isinstance(repository, Repository):
-        place = storage_at(_place(repository))
-        if place.has_repository() or not os.path.exists(source):
-            repository = Repository.open(place)
-        else:
-            repository = Repository.create(place, os.urandom(16))
-    return backup(repository, source, options, observer or Observer())
+def _made(
+    path: AnyPath, repository: AnyPath | Repository, key_file: AnyPath | None,
+    passphrase: Passphrase | None,
+) -> Repository:  # fmt: skip
+    """The repository, which is made if there is none yet and the source exists."""
+    exists = os.path.exists(_absolute(path))
+    return open_or_create(repository, create=exists, key_file=key_file, passphrase=passphrase)
 
 
 def _points(repository: Repository) -> list[Point]:

@@ -3,7 +3,9 @@
 Two sources whose clocks are a day apart go into one repository. Points are removed, whichever;
 space is freed; runs are cut off at some step, and the next ones, too. Each point must be what the
 model says, for who has just opened the repository and for who has had it open since long ago.
-Half of the rounds have low bounds of the format, so that small trees cross them.
+Half of the rounds have low bounds of the format, so that small trees cross them. With
+``--storage sftp`` and ``--storage s3`` the repository lies with a real server, behind a gate that
+cuts connections, refuses requests and loses replies.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import random
 import time
 import traceback
 from collections import Counter
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from screen import say
 
 from campaigns.base import until_stopped, working_folder
 from tests.support.damage import lowered
+from tests.support.grounds import Ground, ground
 from tests.support.machine import Machine
 
 STEPS_OF_A_ROUND = 150
@@ -31,15 +34,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this campaign to *parser*."""
     parser.add_argument("--steps", type=int, default=10_000, help="steps in all [10000]")
     parser.add_argument("--seed", type=int, default=1, help="of the first round [1]")
+    parser.add_argument("--storage", choices=["local", "sftp", "s3"], default="local",
+                        help="where the repository lies; servers lose connections, refuse requests"
+                             " and lose replies [local]")  # fmt: skip
+    parser.add_argument("--sealed", action="store_true", help="seal the repository")
     parser.add_argument("--work", help="folder to work in, best in memory [/dev/shm]")
 
 
-def one_round(work: Path, seed: int, steps: int) -> tuple[Counter[str], bool]:
+def one_round(work: Path, seed: int, steps: int, ground: Ground) -> tuple[Counter[str], bool]:
     """What was done in a life of *steps* steps, and whether nothing was wrong."""
     machine = None
     with pytest.MonkeyPatch.context() as patch, lowered() if seed % 2 else nullcontext():
         try:
-            machine = Machine(work, random.Random(seed), patch)
+            machine = Machine(work, random.Random(seed), patch, ground)
             for _ in range(steps):
                 machine.step()
             machine.finish()
@@ -57,11 +64,15 @@ def run(options: argparse.Namespace) -> int:
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     counts: Counter[str] = Counter()
     wrong, seed, began = 0, options.seed, time.monotonic()
-    with until_stopped():
+    with ExitStack() as stack, until_stopped():
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        there = stack.enter_context(working_folder("server", options.work or memory)) / "s"
+        it = ground(options.storage, there, patch, sealed=options.sealed)
+        chosen = stack.enter_context(it)
         while counts.total() < options.steps:
             steps = min(STEPS_OF_A_ROUND, options.steps - counts.total())
             with working_folder("machine", options.work or memory) as work:
-                found, is_right = one_round(work, seed, steps)
+                found, is_right = one_round(work, seed, steps, chosen)
             counts.update(found)
             wrong += not is_right
             seed += 1

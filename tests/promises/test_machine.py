@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.damage import lowered
+from tests.support.grounds import ground
 from tests.support.machine import Machine
 
-STEPS = 40 * int(os.environ.get("IBTFS_TEST_STEPS", "1"))
+TIMES = int(os.environ.get("IBTFS_TEST_STEPS", "1"))
+STEPS, STEPS_AWAY = 40 * TIMES, 15 * TIMES
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -23,6 +25,20 @@ def test_anything_in_any_order(fast_path: Path, monkeypatch: pytest.MonkeyPatch,
     with lowered() if seed % 2 else nullcontext():
         machine = Machine(fast_path, random.Random(seed), monkeypatch)
         for _ in range(STEPS):
+            machine.step()
+        machine.finish()
+    assert machine.counts
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("kind", ["local", "sftp", "s3"])
+def test_anything_in_any_order_wherever_it_lies(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, seed: int
+) -> None:
+    """Sealed or not; where it lies with a server, whatever that and the network do."""
+    with ground(kind, fast_path / "server", monkeypatch, sealed=bool(seed)) as chosen:
+        machine = Machine(fast_path, random.Random(seed), monkeypatch, chosen)
+        for _ in range(STEPS_AWAY):
             machine.step()
         machine.finish()
     assert machine.counts

@@ -16,7 +16,8 @@ import pytest
 from ibtfs.store.storage.address import S3Address
 from ibtfs.store.storage.objects.s3 import S3Client
 from tests.support.commands import command, outside, run, run_json
-from tests.support.http_gate import BUSY, MANY, HttpGate
+from tests.support.grounds import spoil
+from tests.support.http_gate import BUSY, HttpGate
 from tests.support.remote import (
     assert_restored,
     assert_two_machines_at_once,
@@ -152,22 +153,6 @@ def test_what_cannot_be_mounted_is_told(place: str, tmp_path: Path) -> None:
         told = outside("mount", *as_json, place, tmp_path / "mnt")
         assert told.returncode == 10
         assert b"is not an ibtfs repository" in told.stderr + told.stdout
-
-
-def spoil(gate: HttpGate, rng: random.Random) -> None:
-    """Let something happen to some requests."""
-    method, times = rng.choice(["", "GET", "PUT", "DELETE", "HEAD", "POST"]), rng.randrange(1, 6)
-    match rng.randrange(5):
-        case 0:
-            gate.refuse(rng.choice([BUSY, MANY, 500]), method, times=times)
-        case 1:
-            gate.lose(method, times=times)
-        case 2:
-            gate.drop(method, times=times)
-        case 3:
-            gate.cut(rng.randrange(2000), method)
-        case _:
-            gate.cut_sent(rng.randrange(20_000), method)
 
 
 @pytest.mark.parametrize("seed", range(2))

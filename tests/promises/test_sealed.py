@@ -25,6 +25,7 @@ from ibtfs.store.repository import Repository
 from ibtfs.store.sealing import SecretUnlock
 from ibtfs.store.storage.local import LocalStorage
 from tests.support import snapshot
+from tests.support.commands import run
 from tests.support.repositories import damages, restored_tree
 from tests.support.sealing import QUICK, SECRET, create_sealed, open_sealed, unlock
 from tests.support.trees import make_tree
@@ -114,6 +115,37 @@ def test_files_of_equal_bytes_look_different(tmp_path: Path, source: Path) -> No
     blocks = [{data[at : at + 16] for at in range(0, len(data), 16)} for data in stored]
     common = blocks[0] & blocks[1]
     assert common == set()
+
+
+def test_sizes_of_objects_tell_little_of_sizes_of_files(tmp_path: Path) -> None:
+    """Files whose sizes differ by one in a hundred may well be stored alike."""
+    sizes = set()
+    for number, size in enumerate((297_000, 297_001, 297_777, 299_000, 300_500)):
+        made = create_sealed(tmp_path / f"{number}")
+        (tmp_path / f"source{number}").mkdir()
+        (tmp_path / f"source{number}" / "film").write_bytes(os.urandom(size))
+        backed_up(made, tmp_path / f"source{number}")
+        (data,) = (tmp_path / f"{number}").rglob("data.1")
+        sizes.add(data.stat().st_size)
+    assert len(sizes) == 1
+
+
+def test_what_a_machine_keeps_is_closed_to_others(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its caches, which know names and digests, what it has seen, and its key file."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    run("init", "-q", "--key-file", tmp_path / "key", tmp_path / "mine")
+    monkeypatch.setenv("IBTFS_KEY_FILE", str(tmp_path / "key"))
+    for number in range(2):
+        (source / "large").write_bytes(os.urandom(100_000 + number))
+        run("backup", "-q", source, tmp_path / "mine")
+    run("prune", "-q", tmp_path / "mine")
+    for folder in (tmp_path / "cache/ibtfs", tmp_path / "state/ibtfs"):
+        assert any(folder.iterdir())
+        assert folder.stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(

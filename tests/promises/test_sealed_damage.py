@@ -6,6 +6,7 @@ the same person; each time all is read, and is as it was or told.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -75,6 +76,36 @@ def test_files_damaged(examiner: Examiner, kind: str) -> None:
     assert chosen
     step = max(1, len(chosen) // 3)
     assert bad_outcomes(examiner, iter(chosen[::step])) == []
+
+
+def test_an_object_of_one_kind_is_none_of_another(examiner: Examiner) -> None:
+    """Each kind under a name of each other: what it is, is bound into what is authenticated."""
+    files = {damage.kind_of(name): name for name, data in examiner.sample.files.items() if data}
+    assert len(files) >= 6
+    exchanged = [
+        Damage("exchanged", (name,), other, {name: examiner.sample.files[other]})
+        for name, other in itertools.permutations(files.values(), 2)
+    ]
+    assert bad_outcomes(examiner, iter(exchanged)) == []
+
+
+def test_a_point_under_the_name_of_another_is_none(examiner: Examiner) -> None:
+    """Nor under a name of later, which would make it the newest."""
+    files = examiner.sample.files
+    ours = [name for name in files if name.startswith("points/")]
+    exchanged = [
+        Damage("exchanged", (name,), other, {name: files[other]})
+        for name, other in itertools.pairwise([*ours, ours[0]])
+    ]
+    assert bad_outcomes(examiner, iter(exchanged)) == []
+    new = examiner.root / f"{max(ours)[:-10]}{'f' * 10}"
+    new.write_bytes(files[min(ours)])
+    try:
+        found = Repository.open(os.fsencode(examiner.root), unlock=unlock()).points.all()
+        assert {point.id for point in found.points} == set(examiner.sample.expected)
+        assert len(found.damaged) == 1
+    finally:
+        new.unlink()
 
 
 def test_a_configuration_that_says_nothing_is_sealed(examiner: Examiner) -> None:

@@ -20,7 +20,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmark import chart, compare, remote, report
+from benchmark import chart, compare, remote, report, sealed
+from benchmark.download import Releases
 from benchmark.far import Far, Heads
 from benchmark.install import Programs
 from benchmark.measure import PR_SET_CHILD_SUBREAPER, Command, Failure, Measurer
@@ -310,3 +311,35 @@ def test_the_same_seed_makes_the_same_changes(tmp_path: Path) -> None:
         realdata.sqlite_database(tmp_path / name, rng, size=1 << 20)
         realdata.change_rows(tmp_path / name, rng, rows=20, deleted=0, appended=5)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_sealed_beside_unsealed(
+    bench: Path, measurer: Measurer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealed, "OF_SETS", ("log",))
+    results, said = Results(), list[str]()
+    programs = Programs(bench / "kept", bench / "ibtfs", said.append)
+    own = Ibtfs.environment
+    monkeypatch.setattr(
+        Ibtfs, "environment", lambda self: {**own(self), "PYTHONPATH": str(CHECKOUT)}
+    )
+    plan = Plan([], STEPS, 1, 0.1, bench, programs, said.append)
+    sealed.measure(plan, True, results, Releases(bench / "none", Path(sys.executable)))
+    assert [record.wrong for record in results.records] == [()] * 10
+    assert {record.tool for record in results.records} == {"ibtfs", "ibtfs sealed"}
+    head, *told = sealed.ratios(results)
+    assert "at most 1.10" in head
+    assert [line.split()[2] for line in told] == list(STEPS)
+    assert all("wall" in line and "processor" in line for line in told)
+
+
+def test_ratios_are_those_of_pairs() -> None:
+    results = Results()
+    for run_number, (one, two) in enumerate([(1, 1), (2, 4), (4, 6)], 1):
+        for tool, seconds in (("ibtfs", one), ("ibtfs sealed", two)):
+            results.add(Record("sealed db", "full", tool, run_number, seconds, 1.0))
+    assert sealed.paired(results, "sealed db", "full", "seconds") == [1, 2, 1.5]
+    assert list(sealed.ratios(results))[1:] == [
+        "  sealed db   full       wall 1.50 (1.00 to 2.00) MISSED; processor 1.00 (1.00 to 1.00)"
+    ]
+    assert list(sealed.ratios(Results())) == []

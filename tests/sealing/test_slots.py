@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -90,6 +91,30 @@ def test_a_storage_cannot_keep_a_machine_busy(stretching: Stretching) -> None:
     slot = slot_of(b"secret", PASSPHRASE)._replace(stretching=stretching)
     with pytest.raises(FormatDamaged, match="a slot that is not what it may be"):
         decode_slot(encode_head(slot), slot.check, "keys")
+
+
+def test_a_head_takes_no_memory_before_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is refused as it is read; nothing is stretched for it."""
+    monkeypatch.setattr(slots, "stretch", None)
+    slot = Slot(b"1" * 8, PASSPHRASE, bytes(1216), bytes(32), bytes(32),
+                Stretching(1, 1, 1 << 30), bytes(32))  # fmt: skip
+    with pytest.raises(FormatDamaged, match="a slot that is not what it may be"):
+        decode_slot(encode_head(slot), slot.check, "keys")
+
+
+def test_no_slot_opens_by_two_passphrases() -> None:
+    """Or a storage could try many in one go: the check commits to the key, whole."""
+    made = [slot_of(b"guess %d" % number, PASSPHRASE) for number in range(8)]
+    assert {len(slot.check) for slot in made} == {32}
+    head = made[0]._replace(check=b"")
+    checks = [head._replace(check=slot.check) for slot in made]
+    opening = []
+    for number, slot in enumerate(checks):
+        for guess in range(8):
+            with suppress(WrongSecret):
+                open_slot(slot, b"guess %d" % guess, REPOSITORY)
+                opening.append((number, guess))
+    assert opening == [(0, 0)]
 
 
 def test_a_passphrase_is_what_a_person_sees() -> None:

@@ -6,7 +6,7 @@ As after a kill, what was begun stays as it is: no clean-up finds a disk to clea
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +15,33 @@ import pytest
 from ibtfs.store.storage import lease, local, upload
 from ibtfs.store.storage.local import LocalStorage
 
+LOCAL_STEPS: tuple[tuple[Any, str], ...] = (
+    (LocalStorage, "create_file"), (LocalStorage, "delete"), (upload, "rename_new"),
+    (upload, "rename_over"), (upload, "sync_names"), (local, "sync_names"),
+    (lease.FileLease, "release"),
+)  # fmt: skip
+"""What is called for each step on a disk of this machine."""
+
 
 class CutOff(BaseException):
     """It ends here."""
 
 
 class Steps:
-    """Counts steps on the disk, each before it is done; at number *last* all is over."""
+    """Counts steps on the disk, each before it is done; at number *last* all is over.
 
-    def __init__(self, patch: pytest.MonkeyPatch, last: int | None = None) -> None:
+    *points* are what is called for each.
+    """
+
+    def __init__(
+        self,
+        patch: pytest.MonkeyPatch,
+        last: int | None = None,
+        points: Iterable[tuple[Any, str]] = LOCAL_STEPS,
+    ) -> None:
         self.count = 0
         self._last = last
-        for owner, name in (
-            (LocalStorage, "create_file"),
-            (LocalStorage, "delete"),
-            (upload, "rename_new"),
-            (upload, "rename_over"),
-            (upload, "sync_names"),
-            (local, "sync_names"),
-            (lease.FileLease, "release"),
-        ):
+        for owner, name in points:
             patch.setattr(owner, name, self._counting(getattr(owner, name)))
 
     def _counting(self, real: Callable[..., Any]) -> Callable[..., Any]:

@@ -22,7 +22,7 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune import decide as decide_module
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.actions.purge.run import PurgeOptions, purge
-from ibtfs.errors import UsageError
+from ibtfs.errors import LockLost, NotARepository, StorageFailed, UsageError
 from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.naming import displayed_names, shown_sources
@@ -32,11 +32,12 @@ from tests.support import Entry, differences, snapshot
 from tests.support.bundles import SOON
 from tests.support.crashing import CutOff, Steps
 from tests.support.faking import set_clock
+from tests.support.grounds import Ground
 from tests.support.histories import History
 from tests.support.mounts import mounted
 from tests.support.protecting import protected, repaired
 from tests.support.removal import forget, pruned
-from tests.support.repositories import back_up, create, damages, reopened, restored_tree, the_point
+from tests.support.repositories import back_up, damages, reopened, restored_tree, the_point
 from tests.support.views import viewed_tree
 
 SECOND = 1_000_000_000
@@ -48,14 +49,23 @@ LITTLE = Bounds(least=3, age=-3600, tiers=(4 << 10, 16 << 10, 64 << 10, 1 << 20)
 
 
 class Machine:
-    """A repository below *path*, two sources, and what each point has to be; by *rng* alone.
+    """A repository, two sources below *path*, and what each point has to be; by *rng* alone.
 
-    *counts* tells what was done, *log* in which order.
+    The repository lies in *ground*, by default below *path*.  *counts* tells what was done, *log*
+    in which order.
     """
 
-    def __init__(self, path: Path, rng: random.Random, patch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        path: Path,
+        rng: random.Random,
+        patch: pytest.MonkeyPatch,
+        ground: Ground | None = None,
+    ) -> None:
         self._path, self._rng, self._patch = path, rng, patch
-        self.repository = create(path / "repository")
+        self._ground = ground or Ground()
+        self.repository = self._ground.create(path / "repository")
+        self._steps = self.STEPS if self._ground.is_here else (*self.ANYWHERE, *self.TROUBLE)
         self._sources = {
             host: History(path / host, rng, max_bytes=1 << 20, max_entries=25) for host in HOSTS
         }
@@ -72,16 +82,21 @@ class Machine:
         self.log: list[str] = []
         self._since = 0
 
-    STEPS: tuple[str, ...] = (
+    ANYWHERE: tuple[str, ...] = (
         "edit", "edit", "edit", "backup", "backup", "backup", "forget", "forget_many", "undo",
         "prune", "prune", "prune_little", "cut_backup", "cut_prune", "cut_twice", "open_reader",
-        "read", "read", "read", "open_mount", "read_mount", "read_mount", "look", "copy",
-        "damage", "protect", "repair", "repair", "purge",
+        "read", "read", "read", "look", "protect", "purge",
     )  # fmt: skip
+    STEPS = (
+        *ANYWHERE, "open_mount", "read_mount", "read_mount", "copy", "damage", "repair", "repair",
+    )  # fmt: skip
+    """Those of a repository in a folder."""
+    TROUBLE = ("backup_in_trouble", "prune_in_trouble", "read_in_trouble")
+    """Those of a server that does not always answer."""
 
     def step(self) -> None:
         """Do one thing, whichever."""
-        name = self._rng.choice(self.STEPS)
+        name = self._rng.choice(self._steps)
         self.counts[name] += 1
         self.log.append(name)
         step: Callable[[], None] = getattr(self, name)
@@ -195,17 +210,33 @@ class Machine:
     def _cut(self, action: Callable[[], object]) -> bool:
         """Do *action*, cut off after some steps; whether it was."""
         with self._patch.context() as patch:
-            Steps(patch, self._rng.choice((1, 2, 3, 5, 8, 13, 20, 30, 50, 80)))
+            last = self._rng.choice((1, 2, 3, 5, 8, 13, 20, 30, 50, 80))
+            Steps(patch, last, self._ground.points)
             try:
                 action()
             except CutOff:
                 pass
             else:
                 return False
-        for name in self.repository.storage.list(layout.LOCKS):
-            # its process is gone, and with it the flock
-            self.repository.storage.delete(layout.lock(name))
+        self._remove_locks()
         return True
+
+    def _remove_locks(self) -> None:
+        """What left them is gone, and with it the flock."""
+        for name in self.repository.storage.list(layout.LOCKS):
+            self.repository.storage.delete(layout.lock(name))
+
+    def _in_trouble(self, action: Callable[[], object]) -> None:
+        """Do *action* while the server does not always answer; it may fail, and say so."""
+        self._ground.spoil(self._rng)
+        try:
+            action()
+        except (LockLost, NotARepository, StorageFailed) as error:
+            self.counts["failed in trouble"] += 1
+            self.log.append(str(error))
+        finally:
+            self._ground.calm()
+        self._remove_locks()
 
     def _adopt_committed(self) -> None:
         """A run that was cut off behind its commit has left a point."""
@@ -231,6 +262,30 @@ class Machine:
         self.cut_prune()
         self.cut_prune()
         self.cut_backup()
+
+    def backup_in_trouble(self) -> None:
+        """A backup that its server lets down."""
+        host = self._rng.choice(HOSTS)
+        self._in_trouble(lambda: back_up(self.repository, self._path / host, host=host))
+        self._adopt_committed()
+
+    def prune_in_trouble(self) -> None:
+        """A prune that its server lets down."""
+        if self.trees:
+            options = PruneOptions(bundles=self._rng.choice((BOUNDS, SOON)))
+            self._in_trouble(lambda: prune(reopened(self.repository), options, Observer()))
+
+    def read_in_trouble(self) -> None:
+        """Read what the server gives now and then."""
+        if not self.trees:
+            return
+        point_id = self._rng.choice(sorted(self.trees))
+
+        def read() -> None:
+            reader = reopened(self.repository)
+            self._compare(point_id, viewed_tree(reader, reader.points.get(point_id)))
+
+        self._in_trouble(read)
 
     # What looks at it
 
@@ -327,7 +382,7 @@ class Machine:
             shutil.copytree(self._path / "repository", copy, symlinks=True)
         before = self._flip(path)
         is_hurt = damages(self.repository) != []
-        other = Repository.open(os.fsencode(copy)) if not has_parity else None
+        other = None if has_parity else self._opened(copy)
         left = repaired(self.repository, other=other).left
         assert left is not None
         assert left.damages == [], (path, self.log)
@@ -338,6 +393,11 @@ class Machine:
             path.write_bytes(before)
         shutil.rmtree(copy, ignore_errors=True)
         self._forget_damage()
+
+    def _opened(self, path: Path) -> Repository:
+        """A copy of the repository."""
+        unlocked = self.repository.unlocked if self.repository.config.is_sealed else None
+        return Repository.open(os.fsencode(path), unlock=lambda *_: unlocked)
 
     def _any_file(self) -> Path | None:
         """A file of an archive, whichever."""

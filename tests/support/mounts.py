@@ -17,6 +17,7 @@ from ibtfs.store.repository import Repository
 from ibtfs.view.tree import RepositoryView
 from ibtfs.view.upkeep import Upkeep
 from tests.support.fake_view import build
+from tests.support.repositories import reopened
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def mounted(
 
     def run(on_ready: Callable[[], None]) -> None:
         started.write_text(str(os.getpid()))
-        view = RepositoryView(Repository.open(path))
+        view = RepositoryView(reopened(repository))
         with Upkeep(view.repository):
             serve(view, place, options=options or MountOptions(), on_ready=on_ready)
 

@@ -28,7 +28,7 @@ SECONDS = 60
 _PORTS = ("master", "master.grpc", "volume", "volume.grpc", "filer", "filer.grpc",
           "s3", "s3.grpc", "webdav")  # fmt: skip
 OPTIONS = (
-    "-dir=data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+    "-dir=data",
     "-master.telemetry=false", "-master.electionTimeout=1s", "-master.volumeSizeLimitMB=256",
     "-volume.max=0", "-filer", "-filer.localSocket=filer.sock", "-s3", "-s3.config=s3.json",
     "-s3.localSocket=s3.sock", "-s3.autoCreateBucket=false", "-s3.port.iceberg=0",
@@ -45,8 +45,8 @@ class Seaweed:
     show the same tree: ``/buckets/bucket`` of WebDAV is BUCKET of S3.
     """
 
-    def __init__(self, place: Path, command: str = "") -> None:
-        self._place = place
+    def __init__(self, place: Path, command: str = "", address: str = "127.0.0.1") -> None:
+        self._place, self._address = place, address
         self._command = command or _command()
         self._process: subprocess.Popen[bytes] | None = None
         self._is_made = False
@@ -61,7 +61,7 @@ class Seaweed:
     def _take_ports(self) -> None:
         self._ports: dict[str, int] = {}
         while len(self._ports) < len(_PORTS):
-            if (port := free_port()) not in self._ports.values():
+            if (port := free_port(self._address)) not in self._ports.values():
                 self._ports[_PORTS[len(self._ports)]] = port
 
     @property
@@ -72,7 +72,7 @@ class Seaweed:
     @property
     def s3(self) -> str:
         """The endpoint of S3."""
-        return f"http://127.0.0.1:{self.s3_port}"
+        return f"http://{self._address}:{self.s3_port}"
 
     @property
     def webdav_port(self) -> int:
@@ -82,7 +82,7 @@ class Seaweed:
     @property
     def webdav(self) -> str:
         """The address of WebDAV."""
-        return f"http://127.0.0.1:{self.webdav_port}"
+        return f"http://{self._address}:{self.webdav_port}"
 
     def start(self) -> None:
         """Start it, and wait until all of it answers."""
@@ -100,7 +100,7 @@ class Seaweed:
                 if not left:
                     raise
                 shutil.rmtree(self._place / "data")
-        folder = f"http://127.0.0.1:{self._ports['filer']}/buckets/{BUCKET}/"
+        folder = f"http://{self._address}:{self._ports['filer']}/buckets/{BUCKET}/"
         for method, name in (("POST", ""), ("PUT", "first"), ("DELETE", "first")):
             # what is written first waits for volumes to be made
             data = b"1" if method == "PUT" else None
@@ -117,6 +117,7 @@ class Seaweed:
             self._process = subprocess.Popen(
                 # it ends with the thread that started it, and so with the tests, however they do
                 ["setpriv", "--pdeathsig", "KILL", self._command, "-logtostderr=true", "server",
+                 f"-ip={self._address}", f"-ip.bind={self._address}",
                  *(f"-{name}={port}" for name, port in ports.items()), *OPTIONS],
                 cwd=self._place, stdout=log, stderr=log,
             )  # fmt: skip
@@ -127,10 +128,9 @@ class Seaweed:
                 assert time.monotonic() < until, self.log()[-3000:]
                 time.sleep(0.05)
 
-    @staticmethod
-    def _answers(port: int) -> bool:
+    def _answers(self, port: int) -> bool:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
+            urllib.request.urlopen(f"http://{self._address}:{port}/", timeout=5).close()
         except urllib.error.HTTPError as error:
             error.close()
             return error.code < 500
@@ -174,9 +174,9 @@ def _command() -> str:
 
 
 @contextmanager
-def seaweed(place: Path, command: str = "") -> Iterator[Seaweed]:
+def seaweed(place: Path, command: str = "", address: str = "127.0.0.1") -> Iterator[Seaweed]:
     """A server, its files in *place*, which are gone behind it; *command* is its program."""
-    server = Seaweed(place, command)
+    server = Seaweed(place, command, address)
     try:
         server.start()
         yield server

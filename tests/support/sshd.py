@@ -17,10 +17,10 @@ SSHD = "/usr/sbin/sshd"
 PIECE = 1 << 16
 
 
-def free_port() -> int:
-    """A port of the loopback that nobody listens on."""
+def free_port(address: str = "127.0.0.1") -> int:
+    """A port of *address* that nobody listens on."""
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((address, 0))
         port: int = free.getsockname()[1]
         return port
 
@@ -28,18 +28,20 @@ def free_port() -> int:
 class Server:
     """An sshd that lets the user of the tests in, by the ssh that is found first in *path*."""
 
-    def __init__(self, place: Path, sftp: str = "internal-sftp") -> None:
+    def __init__(
+        self, place: Path, sftp: str = "internal-sftp", address: str = "127.0.0.1"
+    ) -> None:
         assert os.path.exists(SSHD), "the tests need Debian's openssh-server"
-        self._place, self.port = place, free_port()
+        self._place, self._address, self.port = place, address, free_port(address)
         for name in ("host", "user"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", place / name],
                            check=True)  # fmt: skip
         shutil.copy(place / "user.pub", place / "known_users")
         (place / "known_hosts").write_text(f"* {(place / 'host.pub').read_text()}")
         (place / "sshd.conf").write_text("\n".join([
-            f"Port {self.port}", "ListenAddress 127.0.0.1", f"HostKey {place}/host",
+            f"Port {self.port}", f"ListenAddress {address}", f"HostKey {place}/host",
             f"AuthorizedKeysFile {place}/known_users", "StrictModes no", "UsePAM no",
-            "PidFile none", "MaxStartups 100", f"Subsystem sftp {sftp}",
+            "PidFile none", "MaxStartups 100", "MaxSessions 200", f"Subsystem sftp {sftp}",
             # the keys of today's default take ten times as long to make
             "KexAlgorithms curve25519-sha256",
             # no file of the user that his shell would read first
@@ -55,6 +57,17 @@ class Server:
         ssh.chmod(0o755)
         self._process: subprocess.Popen[bytes] | None = None
 
+    def shared_path(self) -> str:
+        """As *path*, of an ssh by which all who use it share a connection."""
+        ssh = self._place / "shared/ssh"
+        ssh.parent.mkdir()
+        ssh.write_text(
+            f"#!/bin/sh\nexec {self._place}/bin/ssh -o ControlMaster=auto -o ControlPersist=60"
+            f' -o ControlPath={self._place}/shared/master "$@"\n'
+        )
+        ssh.chmod(0o755)
+        return f"{ssh.parent}:{self.path}"
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         if os.geteuid() == 0:
@@ -67,7 +80,7 @@ class Server:
         until = time.monotonic() + 120
         while True:
             with suppress(ConnectionRefusedError):
-                socket.create_connection(("127.0.0.1", self.port)).close()
+                socket.create_connection((self._address, self.port)).close()
                 return
             assert time.monotonic() < until, (self._place / "log").read_text()
             assert self._process.poll() is None, (self._place / "log").read_text()
@@ -87,10 +100,12 @@ class Server:
 
 
 @contextmanager
-def served(place: Path, sftp: str = "internal-sftp") -> Iterator[Server]:
-    """A server, its files in *place*; *sftp* is what serves SFTP there."""
+def served(
+    place: Path, sftp: str = "internal-sftp", address: str = "127.0.0.1"
+) -> Iterator[Server]:
+    """A server at *address*, its files in *place*; *sftp* is what serves SFTP there."""
     place.mkdir(parents=True, exist_ok=True)
-    server = Server(place, sftp)
+    server = Server(place, sftp, address)
     server.start()
     try:
         yield server
