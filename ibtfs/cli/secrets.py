@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -122,17 +123,39 @@ def new_key_file(path: bytes) -> Secret:
     """What the key file *path* has in it; one that is not there yet is made.  Raises UsageError."""
     if not os.path.lexists(path):
         try:
-            number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with open(number, "wb") as file:
-                file.write(os.urandom(NEW_KEY_BYTES).hex().encode() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
+            _write_key_file(path, os.urandom(NEW_KEY_BYTES).hex().encode() + b"\n")
         except OSError as error:
             shown = os.fsdecode(path)
             raise UsageError(
                 f"The key file {shown!r} cannot be made: {error.strerror}"
             ) from error  # fmt: skip
     return key_file_secret(path)
+
+
+def _write_key_file(path: bytes, data: bytes) -> None:
+    """Have *data* at *path*, durably: all of it or nothing.  Raises OSError."""
+    folder = os.path.dirname(path) or b"."
+    part = path + b".%s.part" % os.urandom(6).hex().encode()
+    try:
+        number = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(number, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(part, path)  # never over one that somebody has made meanwhile
+        except FileExistsError:
+            return
+        except OSError:
+            os.rename(part, path)  # there are file systems without links
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(part)
 
 
 def read_descriptor(number: int) -> Secret:

@@ -18,6 +18,7 @@ from ibtfs.cli.secrets import (
     new_passphrase,
     remembered_secret,
 )
+from ibtfs.cli.watching import known_slot
 from ibtfs.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,10 +56,11 @@ class Unlocking:
         """What opens the sealed repository at *root*: what was given, or what a person says."""
         from ibtfs.store.sealing import SecretUnlock
 
+        known = known_slot(repository)
         if self._given:
-            return SecretUnlock(self._given, is_expected=True)
+            return SecretUnlock(self._given, is_expected=True, known=known)
         secrets = itertools.chain(_remembered(repository), asked_secrets(shown(root)))
-        return SecretUnlock(secrets, is_expected=False)
+        return SecretUnlock(secrets, is_expected=False, known=known)
 
     def sealer(self, root: bytes, *, seal: bool | None) -> Sealer | None:
         """What makes the keys of the new repository at *root*; None if it is not to be sealed.
@@ -69,9 +71,14 @@ class Unlocking:
             raise UsageError("A key was given, and the repository is not to be sealed: say which")
         if not (seal or self._has_key):
             return None
+        if len(self._key_files) + len(self._descriptors) > 1:
+            raise UsageError(
+                "Of several keys it cannot be told which is to open the new repository: make it "
+                "with one by `ibtfs init`, and add others by `ibtfs key add`"
+            )
         from ibtfs.store.sealing import SecretSealer
 
-        made = [new_key_file(path) for path in self._key_files[:1]]
+        made = [new_key_file(path) for path in self._key_files]
         found = made or self._given or [new_passphrase(f"New passphrase of {shown(root)}")]
         return SecretSealer(checked(found[0]), "")
 

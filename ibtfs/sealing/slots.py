@@ -65,6 +65,12 @@ class Slot(NamedTuple):
     stretching: Stretching
     check: bytes
 
+    @property
+    def work_kib(self) -> int:
+        """What trying a secret on it takes: passes times memory; 0 of what is no passphrase."""
+        passes, _, memory_kib = self.stretching
+        return passes * memory_kib if self.kind == PASSPHRASE else 0
+
 
 class WrongSecret(Exception):
     """The secret is not that of the slot, or its head was changed."""

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, WrongKey
 from ibtfs.sealing.primitives import Suite
-from ibtfs.sealing.ring import RING_LIMIT, Sealed, Secrets, decode_ring, encode_ring, open_ring
-from ibtfs.sealing.slots import PASSPHRASE, Opened, Slot, WrongSecret, encode_head, open_slot
+from ibtfs.sealing.ring import (
+    RING_LIMIT,
+    Sealed,
+    Secrets,
+    decode_ring,
+    encode_ring,
+    is_signed_by,
+    open_ring,
+    public_digest,
+)
+from ibtfs.sealing.slots import MEMORY_KIB, PASSES, Opened, Slot, WrongSecret, open_slot
 from ibtfs.store import layout
 from ibtfs.store.storage.base import Storage, whole
 
@@ -22,8 +31,8 @@ COPIES: Final = 2
 OBJECTS_LIMIT = 64
 NAMES_LIMIT = 4096
 """A storage may put many things there: the true ones are looked for among so many."""
-PASSPHRASES_TRIED = 16
-"""Each takes a second and much memory."""
+MOST_WORK_KIB = 16 * PASSES * MEMORY_KIB
+"""Passes times memory of all slots that a passphrase is tried on: 16 usual ones, each a second."""
 
 
 class Secret(NamedTuple):
@@ -82,9 +91,10 @@ class Keyring:
                 damaged[where] = error
         return found, damaged
 
-    def unlock(self, secrets: Iterable[Secret]) -> Unlocked:
+    def unlock(self, secrets: Iterable[Secret], known: bytes = b"") -> Unlocked:
         """The newest keys, by the first of *secrets* that opens them; they are asked for in turn.
 
+        *known* is the digest of the slot that one of them opened the last time, if that is known.
         Raises WrongKey if none does, FormatDamaged if there are no keys that can be read.
         """
         found, damaged = self.rings()
@@ -94,18 +104,24 @@ class Keyring:
                 f"{layout.KEYS}/: no keys of this repository can be read ({reasons}): put them "
                 "back from a copy (`ibtfs help sealing`)"
             )
-        tried = False
+        trial = None
         for secret in secrets:
-            tried = True
-            unlocked = self._unlocked_by(found, secret, damaged)
+            trial = _Trial(found, secret, self._repository, known)
+            unlocked = _unlocked_by(trial, damaged)
             if unlocked is not None:
                 return unlocked._replace(secret=secret)
-        raise WrongKey(
-            "The repository is sealed, and this passphrase or key does not open it"
-            if tried
-            else "The repository is sealed: a passphrase or a key file is needed "
-            "(`ibtfs help sealing`)"
-        )
+        if trial is None:
+            raise WrongKey(
+                "The repository is sealed: a passphrase or a key file is needed "
+                "(`ibtfs help sealing`)"
+            )
+        told = "The repository is sealed, and this passphrase or key does not open it"
+        if trial.untried:
+            told += (
+                f"; {len(trial.untried)} of its keys were not tried, which would take too long: "
+                f"did somebody put them into {layout.KEYS}/?"
+            )
+        raise WrongKey(told)
 
     def reopen(self, opened: Opened) -> Unlocked:
         """The keys as they are now, by a slot that was opened before.
@@ -125,48 +141,6 @@ class Keyring:
             told[where] = f"{where}: does not have the key that was given"
         raise WrongKey("The keys were changed meanwhile: begin again")
 
-    def _unlocked_by(
-        self, rings: dict[str, Sealed], secret: Secret, damaged: dict[str, IbtfsError]
-    ) -> Unlocked | None:
-        """The newest keys that *secret* opens, and that the owner of its slot has signed.
-
-        A storage can put anything beside them: what is newer, and does not open, is damaged.
-        """
-        told = {where: str(error) for where, error in damaged.items()}
-        opened: dict[bytes, Opened | None] = {}
-        for where, ring in rings.items():
-            for slot in self._slots_tried(rings, ring, secret, opened):
-                key = encode_head(slot) + slot.check
-                if key not in opened:
-                    opened[key] = self._opened(slot, secret)
-                found = opened[key]
-                if found is None:
-                    continue
-                try:
-                    return _unlocked(ring, open_ring(ring, found, where), found, told)
-                except IntegrityError as error:
-                    told[where] = str(error)
-            told.setdefault(where, f"{where}: does not have the key that was given")
-        return None
-
-    def _slots_tried(
-        self, rings: dict[str, Sealed], ring: Sealed, secret: Secret,
-        opened: dict[bytes, Opened | None],
-    ) -> Iterator[Slot]:  # fmt: skip
-        """The slots of *ring* that *secret* may open, those that most rings have first."""
-        heads = Counter(slot for other in rings.values() for slot, _ in other.slots)
-        slots = [slot for slot, _ in ring.slots if slot.kind == secret.kind]
-        for slot in sorted(slots, key=lambda slot: -heads[slot]):
-            is_free = secret.kind != PASSPHRASE or len(opened) < PASSPHRASES_TRIED
-            if is_free or encode_head(slot) + slot.check in opened:
-                yield slot
-
-    def _opened(self, slot: Slot, secret: Secret) -> Opened | None:
-        try:
-            return open_slot(slot, secret.data, self._repository)
-        except WrongSecret:
-            return None
-
     def write(self, secrets: Secrets, slots: Iterable[Slot], number: int, suite: Suite) -> None:
         """Write a ring of this *number* and have no others.  For who is alone in the repository.
 
@@ -174,6 +148,13 @@ class Keyring:
         others are still there.
         """
         before = [f"{layout.KEYS}/{name}" for name in self._storage.list(layout.KEYS)]
+        self.put(secrets, slots, number, suite)
+        for name in before:
+            if _number(name):
+                self._storage.delete(name)
+
+    def put(self, secrets: Secrets, slots: Iterable[Slot], number: int, suite: Suite) -> None:
+        """Write a ring beside what is there.  Raises as :meth:`write`."""
         data = encode_ring(
             secrets, tuple(slots), repository=self._repository, number=number, suite=suite
         )
@@ -188,9 +169,81 @@ class Keyring:
             for name in names:  # else they would count, though it is told that nothing was changed
                 self._storage.delete(name)
             raise
-        for name in before:
-            if _number(name):
-                self._storage.delete(name)
+
+
+class _Trial:
+    """One *secret* tried on the slots of *rings*, each once, within what work that may take.
+
+    *untried* are those that it was not tried on.
+    """
+
+    def __init__(
+        self, rings: dict[str, Sealed], secret: Secret, repository: bytes, known: bytes
+    ) -> None:
+        self.rings, self._secret, self._repository = rings, secret, repository
+        heads = Counter(slot for ring in rings.values() for slot, _ in ring.slots)
+        # a storage may put there what costs much, so that goes last
+        self.slots = sorted(
+            (slot for slot in heads if slot.kind == secret.kind),
+            key=lambda slot: (public_digest(slot) != known, slot.work_kib, -heads[slot]),
+        )
+        self._found: dict[Slot, Opened | None] = {}
+        self._left = MOST_WORK_KIB
+        self.untried: set[Slot] = set()
+
+    def opened(self, slot: Slot) -> Opened | None:
+        """What the secret makes of *slot*; None if it is not of it, or was not tried."""
+        if slot not in self._found:
+            if slot.work_kib > self._left:
+                self.untried.add(slot)
+                return None
+            self._left -= slot.work_kib
+            try:
+                self._found[slot] = open_slot(slot, self._secret.data, self._repository)
+            except WrongSecret:
+                self._found[slot] = None
+        return self._found[slot]
+
+    @property
+    def owner(self) -> bytes:
+        """Who signs, as the first slot tells that the secret opens; empty if it opens none."""
+        for slot in self.slots:
+            if self.opened(slot) is not None:
+                for ring in self.rings.values():
+                    if is_signed_by(ring, slot.owner):
+                        return slot.owner
+        return b""
+
+
+def _unlocked_by(trial: _Trial, damaged: dict[str, IbtfsError]) -> Unlocked | None:
+    """The newest keys that the owner has signed, and that the secret of *trial* opens.
+
+    A storage can put anything beside them: what is newer, and does not open, is damaged.
+    """
+    told = {where: str(error) for where, error in damaged.items()}
+    owner = trial.owner
+    if not owner:
+        return None
+    for where, ring in trial.rings.items():
+        if not is_signed_by(ring, owner):
+            told[where] = f"{where}: is not what the owner of the repository wrote"
+            continue
+        mine = {slot for slot, _ in ring.slots}
+        for slot in filter(mine.__contains__, trial.slots):
+            found = trial.opened(slot)
+            if found is None:
+                continue
+            try:
+                return _unlocked(ring, open_ring(ring, found, where), found, told)
+            except IntegrityError as error:
+                told[where] = str(error)
+        told.setdefault(where, f"{where}: does not have the key that was given")
+    return None
+
+
+def work_of(slots: Iterable[Slot]) -> int:
+    """What trying a passphrase on all *slots* takes; more than MOST_WORK_KIB is not done."""
+    return sum(slot.work_kib for slot in slots)
 
 
 def _unlocked(

@@ -6,6 +6,7 @@ Names are text with ``/`` between folder and name.  FORMAT.rst says what the obj
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 CONFIG: Final = "ibtfs.json"
@@ -200,6 +201,14 @@ def parse_numbered(name: str) -> int:
     """The number that *name*, in the folder of keys or of lists, says; 0 if it says none."""
     found = _RING.match(name)
     return int(found[1]) if found else 0
+
+
+def is_left_of_making(name: str, keys: Iterable[str]) -> bool:
+    """Whether the making of a repository that was cut off may have left *name* at the top.
+
+    *keys* are the names in the folder of keys, without uploads.
+    """
+    return name == KEYS and all(map(parse_numbered, keys))
 
 
 def key_owner(name: str) -> str:

@@ -12,16 +12,17 @@ from typing import Any
 
 from blake3 import blake3
 
-from ibtfs.errors import FormatDamaged, WrongKey
+from ibtfs.errors import FormatDamaged, StorageFailed, WrongKey
 from ibtfs.format.packing import pack, unpack_tuple
 from ibtfs.format.point_list import mark_of
 from ibtfs.store import layout
-from ibtfs.store.cache_file import discard, is_there, read_body, real_path, write_body
+from ibtfs.store.cache_file import discard, is_there, read_body, real_path, store_body
 from ibtfs.store.point_lists import newest_list
 from ibtfs.store.repository import Repository
-from ibtfs.store.storage.address import is_remote
+from ibtfs.store.storage.address import canonical, is_remote
+from ibtfs.store.storage.machine import login_name
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Pin:
     """What was seen: the number of the *keys*, number and *mark* of the list, and ids of points.
 
     *missed* are those that are missing, and were accepted as that; so were the *refusals*, reasons
-    why nothing may be written.
+    why nothing may be written.  *slot* is the digest of what opened the keys.  *is_spoilt*: there
+    was a pin, and it cannot be read any more.
     """
 
     keys: int = 0
@@ -38,6 +40,8 @@ class Pin:
     points: frozenset[str] = frozenset()
     missed: frozenset[str] = frozenset()
     refusals: frozenset[str] = frozenset()
+    slot: bytes = b""
+    is_spoilt: bool = False
 
 
 class Pins:
@@ -59,41 +63,45 @@ class Pins:
             )
 
     def note_place(self, root: bytes) -> None:
-        """Note that a sealed repository lies at *root*."""
+        """Note that a sealed repository lies at *root*.  Raises StorageFailed."""
         if not is_there(self._place(root)):
-            write_body(self._place(root), root, durable=True)
+            store_body(self._place(root), root)
 
     def drop_place(self, root: bytes) -> None:
         """Forget what lay at *root*."""
         discard(self._place(root))
 
     def _place(self, root: bytes) -> str:
-        if not is_remote(root):
-            root = real_path(root)  # it may be reached by links
+        # it may be reached by links, and its address be spelt in more than one way
+        root = canonical(root, login_name()) if is_remote(root) else real_path(root)
         return f"{self._folder}/{blake3(root).hexdigest(16)}.place"
 
     def read(self, repository: bytes) -> Pin:
-        """The pin of a repository; an empty one if it was never seen."""
+        """The pin of a repository: an empty one if it was never seen, a spoilt one if torn."""
         path = self._path(repository)
         body = read_body(path)
         if body is None:
-            return Pin()
+            return Pin(is_spoilt=is_there(path))
         try:
-            version, *values = unpack_tuple(body, path, 7)
-            keys, number, mark, points, missed, refusals = values[:6]
+            version, *values = unpack_tuple(body, path, 8)
+            keys, number, mark, points, missed, refusals, slot = values[:7]
             right = version == VERSION and {type(keys), type(number)} == {int}
-        except (FormatDamaged, ValueError):
-            return Pin()
-        sets = (frozenset(points), frozenset(missed), frozenset(refusals))
-        return Pin(keys, number, mark, *sets) if right else Pin()
+            sets = (frozenset(points), frozenset(missed), frozenset(refusals))
+        except (FormatDamaged, ValueError, TypeError):
+            right = False
+        return Pin(keys, number, mark, *sets, slot) if right else Pin(is_spoilt=True)
 
     def write(self, repository: bytes, pin: Pin) -> None:
-        """Put *pin* in the place of the one that is there."""
+        """Put *pin* in the place of the one that is there.  Raises StorageFailed."""
         values: tuple[Any, ...] = (
             VERSION, pin.keys, pin.list_number, pin.mark, tuple(sorted(pin.points)),
-            tuple(sorted(pin.missed)), tuple(sorted(pin.refusals)),
+            tuple(sorted(pin.missed)), tuple(sorted(pin.refusals)), pin.slot,
         )  # fmt: skip
-        write_body(self._path(repository), pack(values), durable=True)
+        store_body(self._path(repository), pack(values))
+
+    def told(self, repository: bytes) -> str:
+        """Where what was seen of a repository lies."""
+        return self._path(repository)
 
     def _path(self, repository: bytes) -> str:
         return f"{self._folder}/{repository.hex()}.pin"
@@ -117,6 +125,11 @@ class Watch:
         """What is not as it was seen before, or as it must be; a line each."""
         found, pin = self._listed.found, self._pin
         told = [self.refusal] if self.refusal else []
+        if pin.is_spoilt:
+            told.append(
+                f"{self._pins.told(self._repository.id)} cannot be read: what this machine has "
+                "seen of the repository is not known any more"
+            )
         if self._number < pin.keys:
             told.append(
                 f"{layout.KEYS}/: state {self._number} of the keys, and this machine has seen "
@@ -161,9 +174,11 @@ class Watch:
     def remember(self) -> None:
         """Pin what is there now, and what this process has added since.
 
-        Others may have pinned more meanwhile: that stays.
+        Others may have pinned more meanwhile: that stays.  Raises StorageFailed.
         """
         now = self._pins.read(self._repository.id)
+        if now.is_spoilt:
+            raise StorageFailed(f"{self._pins.told(self._repository.id)}: cannot be read")
         listed, mark = self._listed.found, self._listed.mark
         if now.list_number > listed.number:
             listed_number, mark = now.list_number, now.mark
@@ -175,19 +190,22 @@ class Watch:
         self._pins.note_place(self._repository.path)
         pin = Pin(
             max(self._number, now.keys), listed_number, mark, points, now.missed - self._present,
-            now.refusals,
+            now.refusals, self._repository.unlocked.slot,
         )  # fmt: skip
         if pin != now:
             self._pins.write(self._repository.id, pin)
         self._pin = pin
 
     def accept(self) -> None:
-        """Take all as it is now, with what is missing, what has come back, and broken keys."""
+        """Take all as it is now, with what is missing, what has come back, and broken keys.
+
+        Raises StorageFailed.
+        """
         refusal = self._repository.unlocked.refusal
         refusals = self._pin.refusals | ({refusal} if refusal else frozenset())
         pin = Pin(
             self._number, self._listed.found.number, self._listed.mark, self._present,
-            self._pin.missed | self._missing(), refusals,
+            self._pin.missed | self._missing(), refusals, self._repository.unlocked.slot,
         )  # fmt: skip
         self._pins.note_place(self._repository.path)
         self._pins.write(self._repository.id, pin)

@@ -82,12 +82,15 @@ class Repository:
         place = storage_at(path).shared_as(shared)
         place.create()
         text = encode_config(config)
+        left = place.list(layout.KEYS, unfinished=True)
+        unlocked = None if sealer is None else sealer(place, repository_id, text)
         try:
-            place.put_new(layout.CONFIG, text)
+            place.put_new(layout.CONFIG, text)  # from here on it is there, and has its keys
         except ObjectExists:
             raise RepositoryExists(f"{os.fsdecode(place.root)!r} is a repository already") from None
+        for name in left:  # by a making that was cut off
+            place.delete(f"{layout.KEYS}/{name}")
         place.make_folders()
-        unlocked = None if sealer is None else sealer(place, repository_id, text)
         return cls(place, config, unlocked)
 
     @classmethod

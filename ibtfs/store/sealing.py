@@ -29,11 +29,11 @@ class SecretUnlock:
     """Unlocks by the first of *secrets* that fits, as Unlock says; they are asked for in turn.
 
     *is_expected*: a key was named, so a repository that is not sealed is not the one that is meant.
-    *found* is what was unlocked last.
+    *found* is what was unlocked last.  *known* is the digest of the slot that was opened before.
     """
 
-    def __init__(self, secrets: Iterable[Secret], *, is_expected: bool) -> None:
-        self._secrets, self._is_expected = secrets, is_expected
+    def __init__(self, secrets: Iterable[Secret], *, is_expected: bool, known: bytes = b"") -> None:
+        self._secrets, self._is_expected, self._known = secrets, is_expected, known
         self.found: Unlocked | None = None
 
     def __call__(self, place: FolderStorage, config: Config, text: bytes) -> UnlockedKeys | None:
@@ -45,14 +45,17 @@ class SecretUnlock:
                     "nothing was stored there; is it the right repository?"
                 )
             return None
-        found = Keyring(place, config.id).unlock(self._secrets)
+        found = Keyring(place, config.id).unlock(self._secrets, self._known)
         if found.secrets.config != blake3(text).digest():
             raise FormatDamaged(
                 f"{layout.CONFIG}: is not the configuration that the repository was made with"
             )
         self.found = found
         made = unlocked_by(config.id, found.secrets, found.suite)
-        return made._replace(refusal=found.refusal, number=found.number, damaged=found.damaged)
+        slot = public_digest(found.opened.slot)
+        return made._replace(
+            refusal=found.refusal, number=found.number, damaged=found.damaged, slot=slot
+        )
 
 
 class SecretSealer:
@@ -77,7 +80,7 @@ class SecretSealer:
             os.urandom(KEY_SIZE), owner,
             {slot.id: Label(slot.kind, self._label, public_digest(slot))}, blake3(text).digest(),
         )  # fmt: skip
-        Keyring(place, repository).write(secrets, [slot], 1, self._suite)
+        Keyring(place, repository).put(secrets, [slot], 1, self._suite)
         return unlocked_by(repository, secrets, self._suite)._replace(number=1)
 
 

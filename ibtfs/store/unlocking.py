@@ -20,6 +20,7 @@ class UnlockedKeys(NamedTuple):
 
     *refusal* is why nothing may be written by them; empty if it may be.  *number* is that of their
     state, which only grows; *damaged* is what of it cannot be read, by object.
+    *slot* is the digest of the slot that was opened.
     """
 
     keys: Keys
@@ -27,6 +28,7 @@ class UnlockedKeys(NamedTuple):
     refusal: str = ""
     number: int = 0
     damaged: Mapping[str, str] = {}
+    slot: bytes = b""
 
 
 Unlock = Callable[[FolderStorage, Config, bytes], "UnlockedKeys | None"]

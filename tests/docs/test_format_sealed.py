@@ -74,7 +74,7 @@ def test_contexts_of_the_tree() -> None:
         ("is the tag, at most {} bytes", names.TAG_LIMIT),
         ("how many slots there are: 1 to {}", ring.SLOTS_LIMIT),
         ("At most {} objects in ``keys/`` that can be decoded", keyring.OBJECTS_LIMIT),
-        ("and {} slots of passphrases", keyring.PASSPHRASES_TRIED),
+        ("at most {} KiB, what 16 usual ones take", keyring.MOST_WORK_KIB),
         ("passes 1 to {}, ", slots.MOST_PASSES),
         ("lanes 1 to {}, ", slots.MOST_LANES),
         ("memory {} to", slots.LEAST_MEMORY_KIB),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from blake3 import blake3
@@ -15,7 +17,7 @@ from ibtfs.actions.forget.tags import tag_points
 from ibtfs.actions.keys.run import KeyChanges
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
-from ibtfs.errors import FormatDamaged, StorageFull, UsageError, WrongKey
+from ibtfs.errors import FormatDamaged, RepositoryExists, StorageFull, UsageError, WrongKey
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.keyring import Keyring, Secret
@@ -24,6 +26,7 @@ from ibtfs.store.point_lists import newest_list, write_list
 from ibtfs.store.repository import Repository
 from ibtfs.store.sealing import SecretUnlock
 from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.storage.upload import LocalUpload
 from tests.support import snapshot
 from tests.support.commands import run
 from tests.support.repositories import damages, restored_tree
@@ -217,6 +220,34 @@ def test_a_renewed_master_seals_what_is_written_then(
     assert list(found.damaged) == [second.id]
 
 
+def test_what_a_prune_writes_is_sealed_by_the_newest_master(
+    repository: Repository, source: Path, tmp_path: Path
+) -> None:
+    """Who has learnt an old one reads nothing of it, though most frames are as they were."""
+    trees = {}
+    for turn in range(3):
+        (source / "large").write_bytes(os.urandom(200_000 + turn))
+        (source / f"more-{turn}").write_bytes(os.urandom(90_000))
+        trees[backed_up(repository, source).id] = snapshot(source)
+    changes_of(tmp_path / "repo")[1].rotate()
+    again = open_sealed(tmp_path / "repo")
+    newest = again.keys.new_frames("any").envelope
+    again.points.remove(next(iter(trees)))
+    assert prune(again, PruneOptions(), Observer()).rewritten
+    again = open_sealed(tmp_path / "repo")
+    found = set()
+    for name, kinds in again.archive_files().items():
+        for kind in kinds:
+            file = again.archive(name).file(kind)
+            found.add((kind, file.generation > 1, file.frames.envelope == newest))
+    assert {is_new for _, _, is_new in found} == {False, True}
+    assert all(is_rewritten == is_new for _, is_rewritten, is_new in found)
+    assert {kind for kind, is_rewritten, _ in found if is_rewritten} == {"data", "index"}
+    for point in again.points.all().points:
+        assert restored_tree(again, point, tmp_path / point.id) == trees[point.id]
+    assert check(again, read_data=True, observer=Observer()).damages == []
+
+
 def test_one_damaged_copy_of_the_keys_costs_nothing(
     repository: Repository, source: Path, tmp_path: Path
 ) -> None:
@@ -249,6 +280,65 @@ def test_damaged_newer_keys_stop_writing(
     assert again.points.all().points
     with pytest.raises(Exception, match="newer keys and is damaged"):
         backed_up(again, source)
+
+
+KILLED = 9
+
+
+def made_and_died(path: Path, after: int) -> bool:
+    """Make a sealed repository in a process that dies before its so many-th change; whether so."""
+    child = os.fork()
+    if not child:
+        changes = 0
+
+        def counted(change: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapped(*args: Any, **options: Any) -> Any:
+                nonlocal changes
+                if changes == after:
+                    os._exit(KILLED)
+                changes += 1
+                return change(*args, **options)
+
+            return wrapped
+
+        code = 1
+        try:
+            uploads = [(LocalUpload, "write"), (LocalUpload, "finish"), (LocalStorage, "delete")]
+            for owner, name in [*uploads, (os, "makedirs"), (os, "mkdir")]:
+                setattr(owner, name, counted(getattr(owner, name)))
+            create_sealed(path)
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, KILLED)
+    return code == KILLED
+
+
+def test_making_one_that_is_cut_off_anywhere_can_be_done_again(tmp_path: Path) -> None:
+    """Once it is a repository it has its keys, whole; before that nothing stops the next."""
+    after, kinds = 0, set()
+    while made_and_died(path := tmp_path / f"{after}", after):
+        is_there = (path / "ibtfs.json").exists()
+        if not is_there:
+            create_sealed(path)
+        assert len(os.listdir(path / "keys")) == 2
+        assert open_sealed(path).points.all().points == []
+        assert damages(open_sealed(path)) == []
+        kinds.add(is_there)
+        after += 1
+    assert after > 10
+    assert kinds == {False, True}
+
+
+def test_a_folder_of_other_keys_is_not_taken_for_what_was_left(tmp_path: Path) -> None:
+    (tmp_path / "repo" / "keys").mkdir(parents=True)
+    (tmp_path / "repo" / "keys" / "id_ed25519").write_bytes(b"mine")
+    with pytest.raises(RepositoryExists, match="not empty"):
+        create_sealed(tmp_path / "repo")
+    (tmp_path / "repo" / "keys" / "id_ed25519").rename(tmp_path / "repo" / "other")
+    with pytest.raises(RepositoryExists, match="not empty"):
+        create_sealed(tmp_path / "repo")
 
 
 # What was seen before

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.errors import StorageFailed
 from ibtfs.store import cache_file
-from ibtfs.store.cache_file import discard, read_body, write_body
+from ibtfs.store.cache_file import discard, is_there, read_body, store_body, write_body
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"body" * 1000])
@@ -60,6 +61,19 @@ def test_where_nothing_can_be_written_nothing_is_left(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     write_body(str(tmp_path / "folder"), b"body")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_must_be_written_is_told_if_it_cannot_be(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    store_body(str(path), b"before")
+    assert bytes(read_body(str(path)) or b"") == b"before"
+    for where in (tmp_path / "none" / "file", tmp_path):
+        with pytest.raises(StorageFailed, match=str(where)):
+            store_body(str(where), b"body")
+    assert list(tmp_path.iterdir()) == [path]
+    assert is_there(str(path))
+    assert not is_there(str(path / "below"))
+    assert not is_there(str(tmp_path / "none"))
 
 
 def test_what_was_left_of_writing_it_goes_with_it(tmp_path: Path) -> None:

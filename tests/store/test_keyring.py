@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from ibtfs.errors import FormatDamaged, WrongKey
-from ibtfs.sealing.primitives import Suite
-from ibtfs.store.keyring import COPIES, NAMES_LIMIT, Keyring, Secret, Unlocked
+from ibtfs.sealing import slots
+from ibtfs.sealing.primitives import Suite, stretch
+from ibtfs.sealing.ring import decode_ring, public_digest
+from ibtfs.sealing.slots import Stretching
+from ibtfs.store.keyring import COPIES, MOST_WORK_KIB, NAMES_LIMIT, Keyring, Secret, Unlocked
 from ibtfs.store.repository import Repository
-from tests.support.sealing import SECRET, create_sealed
+from tests.support.sealing import QUICK, SECRET, create_sealed, forge
 
 
 @pytest.fixture
@@ -112,3 +115,55 @@ def test_many_objects_are_not_all_looked_at(keyring: Keyring, folder: Path) -> N
     for number in range(2, NAMES_LIMIT + 9):
         (folder / f"{number}.0123456789abcdef").write_bytes(b"x")
     assert len(keyring.rings()[1]) == NAMES_LIMIT
+
+
+HEAVY = Stretching(2, 1, 4 << 20)
+
+
+@pytest.fixture
+def work(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What trying took: passes times memory; what takes much is not done in truth."""
+    taken: list[int] = []
+
+    def counted(secret: bytes, salt: bytes, *, passes: int, lanes: int, memory_kib: int) -> bytes:
+        taken.append(passes * memory_kib)
+        if memory_kib > QUICK.memory_kib:
+            return bytes(32)
+        return stretch(secret, salt, passes=passes, lanes=lanes, memory_kib=memory_kib)
+
+    monkeypatch.setattr(slots, "stretch", counted)
+    return taken
+
+
+def test_forged_slots_keep_nobody_busy(
+    keyring: Keyring, folder: Path, repository: Repository, work: list[int]
+) -> None:
+    """A storage could make opening take minutes, and hundreds of GiB read."""
+    for number in range(9, 12):
+        forge(folder, repository.id, number, 20, HEAVY)
+    work.clear()
+    found = keyring.unlock([SECRET])
+    assert found.number == 1
+    assert "newer keys and is damaged" in found.refusal
+    assert work == [QUICK.passes * QUICK.memory_kib]  # what costs least comes first
+    work.clear()
+    with pytest.raises(WrongKey, match="59 of its keys were not tried, which would take too long"):
+        keyring.unlock([Secret(SECRET.kind, b"wrong")])
+    assert sum(work) <= MOST_WORK_KIB
+
+
+def test_what_opened_it_the_last_time_is_tried_first(
+    keyring: Keyring, folder: Path, repository: Repository, work: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("ibtfs.store.keyring.MOST_WORK_KIB", 8 * QUICK.memory_kib)
+    forge(folder, repository.id, 2, 9, QUICK)
+    forge(folder, repository.id, 2, 9, QUICK)
+    work.clear()
+    with pytest.raises(WrongKey, match="were not tried"):
+        keyring.unlock([SECRET])
+    assert sum(work) == 8 * QUICK.memory_kib
+    work.clear()
+    (slot,) = decode_ring(next(folder.glob("1.*")).read_bytes(), "keys").slots
+    assert keyring.unlock([SECRET], public_digest(slot[0])).number == 1
+    assert len(work) == 1

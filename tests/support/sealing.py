@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 
+from ibtfs.sealing.primitives import Suite
+from ibtfs.sealing.ring import Label, Master, Secrets, encode_ring, public_digest
 from ibtfs.sealing.slots import Stretching
 from ibtfs.store.keyring import Secret
 from ibtfs.store.repository import Repository
-from ibtfs.store.sealing import SecretSealer, SecretUnlock
+from ibtfs.store.sealing import SecretSealer, SecretUnlock, slot_for
 
 SECRET = Secret("passphrase", b"correct horse")
 QUICK = Stretching(1, 1, 8 << 10)
@@ -37,3 +40,23 @@ def create_sealed(path: Path, secret: Secret = SECRET) -> Repository:
 def open_sealed(path: Path, *secrets: Secret) -> Repository:
     """The sealed repository at *path*."""
     return Repository.open(os.fsencode(path), unlock=unlock(*secrets))
+
+
+def forge(folder: Path, repository: bytes, number: int, how_many: int, how: Stretching) -> None:
+    """Rings of somebody who has no key, with slots of passphrases that take much work.
+
+    Three, which have the same slots: more rings than have those that are meant.
+    """
+    found = slot_for(SECRET, bytes(32), repository, QUICK)
+    slots = [
+        found._replace(id=struct.pack("<q", one), stretching=how, salt=os.urandom(32))
+        for one in range(how_many)
+    ]
+    labels = {slot.id: Label(slot.kind, "", public_digest(slot)) for slot in slots}
+    secrets = Secrets({bytes(8): Master(bytes(32), 0)}, bytes(8), bytes(32), bytes(32), labels,
+                      bytes(32))  # fmt: skip
+    data = encode_ring(
+        secrets, slots, repository=repository, number=number, suite=Suite.AES_256_GCM
+    )
+    for _ in range(3):
+        (folder / f"{number}.{os.urandom(8).hex()}").write_bytes(data)

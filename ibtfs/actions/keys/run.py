@@ -18,7 +18,7 @@ from ibtfs.errors import RepositoryError, UsageError
 from ibtfs.sealing.primitives import KEY_SIZE, signer_public
 from ibtfs.sealing.ring import MASTER_ID_SIZE, SLOTS_LIMIT, Label, Master, Secrets, public_digest
 from ibtfs.sealing.slots import LABEL_LIMIT, Slot, Stretching
-from ibtfs.store.keyring import Secret, Unlocked
+from ibtfs.store.keyring import MOST_WORK_KIB, Secret, Unlocked, work_of
 from ibtfs.store.lock import EXCLUSIVE
 from ibtfs.store.repository import Repository
 from ibtfs.store.sealing import keyring_of, slot_for
@@ -73,6 +73,7 @@ class KeyChanges:
         def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
             if len(slots) >= SLOTS_LIMIT:
                 raise UsageError(f"There are {SLOTS_LIMIT} keys already: remove one")
+            _require_bearable([*slots, slot])
             return _labelled(secrets, slot, label), [*slots, slot]
 
         self._change(change)
@@ -85,6 +86,7 @@ class KeyChanges:
 
         def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
             rest = [one for one in slots if one.id != old]
+            _require_bearable([*rest, slot])
             return _labelled(_without(secrets, old), slot, label), [*rest, slot]
 
         self._change(change)
@@ -138,6 +140,15 @@ class KeyChanges:
             lock.verify()
             self._keyring.write(secrets, slots, now.number + 1, now.suite)
         self._found = now._replace(secrets=secrets, slots=tuple(slots), number=now.number + 1)
+
+
+def _require_bearable(slots: Sequence[Slot]) -> None:
+    """Raise UsageError if a passphrase could not be tried on all of *slots*."""
+    if work_of(slots) > MOST_WORK_KIB:
+        raise UsageError(
+            "There are so many passphrases that trying one on all would take too long: remove one, "
+            "or add a key file"
+        )
 
 
 def checked_label(text: str) -> None:

@@ -10,6 +10,7 @@ from ibtfs.format.frames import (
     FLAG_RUNS,
     STREAMS,
     Address,
+    Frame,
     Runs,
     pack_runs,
 )
@@ -28,6 +29,7 @@ class FileRewriter:
     """A later generation of the file *old* of an archive, *name* being its object.
 
     The next one, or *generation*; without an old one, which was lost, there is nothing to copy.
+    *renew*: it is sealed by the newest keys, and so is anew what records and payloads are kept.
     Frames come in order of their addresses within each stream.  A context manager; left without
     :meth:`finish` it leaves nothing.  Used by one thread.
     """
@@ -40,9 +42,16 @@ class FileRewriter:
         old: FrameFileReader | None,
         codec: Codec,
         generation: int = 0,
+        *,
+        renew: bool = False,
     ) -> None:
         self._before, self._codec, self._repository = old, codec, keys.repository
-        self._frames = keys.new_frames(name) if old is None else old.frames
+        self._frames = keys.new_frames(name)
+        self._is_renewed = (
+            renew and old is not None and self._frames.envelope != old.frames.envelope
+        )
+        if old is not None and not self._is_renewed:
+            self._frames = old.frames
         self._tables: dict[int, StreamTable] = {}
         self._generation = generation or self._old.generation + 1
         self._upload = storage.put(f"{name}.{self._generation}")
@@ -74,6 +83,15 @@ class FileRewriter:
         table = self._old.table(stream)
         address = Address(stream, table.starts[row], table.counts[row])
         self._add(address, self._old.stored_frame(stream, row), table.runs[row], table.marks[row])
+
+    def _take_over(self, stream: int, row: int, frame: Frame) -> None:
+        """Take over the *frame* of the old file in *row*, which is sound."""
+        if not self._is_renewed:
+            self.copy(stream, row)
+            return
+        table = self._old.table(stream)
+        address = Address(stream, table.starts[row], table.counts[row])
+        self._put(address, frame.raw, flags=frame.flags)
 
     def copy_from(self, other: FrameFileReader, stream: int, row: int, other_row: int) -> None:
         """Take over, in place of a frame of the old file, the same one of the file *other*."""
@@ -119,17 +137,17 @@ class FileRewriter:
             if not any(flags):
                 continue
             where = f"{self._old.name}: {STREAMS[stream]} from {start}"
-            raw = self._old.frame(stream, row).raw
+            frame = self._old.frame(stream, row)
             if all(flags) and not any(map(replaced.__contains__, numbers)):
-                self.copy(stream, row)
+                self._take_over(stream, row, frame)
                 continue
-            bodies = unpack_bodies(raw, count, where)
+            bodies = unpack_bodies(frame.raw, count, where)
             rest: list[bytes | None] = [
                 replaced.get(number, body) if flag else None
                 for number, flag, body in zip(numbers, flags, bodies)
             ]
             if rest == list(bodies):
-                self.copy(stream, row)
+                self._take_over(stream, row, frame)
             elif any(body is not None for body in rest):
                 self._put_records(stream, start, rest)
 
@@ -146,8 +164,7 @@ class FileRewriter:
                     place += 1
                 cut = within(ranges, place, start, start + count)
                 if cut == [(0, count)]:
-                    self._old.frame(stream, row)
-                    self.copy(stream, row)
+                    self._take_over(stream, row, self._old.frame(stream, row))
                 elif cut:
                     self._put_rest(Address(stream, start, count), row, cut)
 
@@ -155,7 +172,7 @@ class FileRewriter:
         """Write what is *kept* of a frame, (start, end) within it."""
         raw = rest_of(self._old, address, row, kept)
         if raw is None:
-            self.copy(address.stream, row)
+            self._take_over(address.stream, row, self._old.frame(address.stream, row))
         elif raw:
             self._put(address, raw, flags=FLAG_RUNS)
 

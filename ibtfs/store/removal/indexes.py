@@ -78,7 +78,7 @@ class IndexRewriter:
         name = layout.archive_object(self._plan.id, layout.INDEX)
         codec = Codec(self._repository.config.level)
         storage, keys = self._repository.storage, self._repository.keys
-        with FileRewriter(storage, keys, name, self._old, codec) as file:
+        with FileRewriter(storage, keys, name, self._old, codec, renew=True) as file:
             if not self._header.has_data:
                 needed = needed_by(self._contents.kept.values())
                 file.keep_payloads(needed.payloads)

@@ -123,7 +123,9 @@ class Sweeper:
         needed, old = self._needed(archive_id), reader.file(kind)
         codec = Codec(self._repository.config.level)
         name = layout.archive_object(archive_id, kind)
-        with FileRewriter(self._storage, self._repository.keys, name, old, codec) as file:
+        with FileRewriter(
+            self._storage, self._repository.keys, name, old, codec, renew=True
+        ) as file:
             if kind == layout.DATA:
                 file.keep_payloads(needed.payloads)
             else:

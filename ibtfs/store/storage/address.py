@@ -20,6 +20,8 @@ _NOT_IN_PREFIX = re.compile(r"[\x00-\x1f\x7f\\]|(?:^|/)\.{0,2}(?:/|$)")
 PREFIX_BYTES = 800
 """Of 1024 that a key may have; the rest is for the names in a repository."""
 DAV, DAVS = b"dav://", b"davs://"
+_AWS = re.compile(r"(?:^|\.)amazonaws\.com(?:\.cn)?$")
+_PORTS = {"http": 80, "https": 443}
 _PASSWORD = re.compile(rb"([^:]*://[^/:@]*):[^/]*@")
 _SHORT = re.compile(rb"([^/:]+)@([^/:\[]+|\[[^/\]]+\]):(.*)", re.DOTALL)
 
@@ -114,6 +116,27 @@ def address_of(place: bytes) -> SshAddress | S3Address | DavAddress:
         known = "sftp://, ssh://, s3:// and davs:// are some"
         raise UsageError(f"no storage is called {start.decode()}; {known}")
     return ssh_address(place)
+
+
+def canonical(place: bytes, login: str) -> bytes:
+    """One spelling for all by which *place* may name the same folder of another machine.
+
+    *login* is the user that ssh has where none is named.  Names that only others can resolve, such
+    as those of ssh's configuration, stay apart.  Raises UsageError.
+    """
+    address = address_of(place)
+    if isinstance(address, S3Address):
+        url = urlsplit(address.endpoint)
+        host = (url.hostname or "").rstrip(".")
+        server = "" if _AWS.search(host) else f"{host}:{url.port or _PORTS.get(url.scheme, 0)}"
+        parts = ("s3", server if host else "", address.bucket, address.prefix)
+        return "\0".join(parts).encode()
+    is_dav = isinstance(address, DavAddress)
+    user = address.user or ("" if is_dav else login)
+    host = address.host.lower().strip("[]").rstrip(".")
+    port = 0 if address.port in ((80, 443) if is_dav else (22,)) else address.port
+    head = "\0".join(("dav" if is_dav else "ssh", user, host, str(port)))
+    return head.encode() + b"\0" + os.path.normpath(address.path).replace(b"//", b"/")
 
 
 def is_served(place: bytes) -> bool:

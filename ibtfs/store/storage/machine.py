@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 
 from blake3 import blake3
@@ -21,3 +22,11 @@ def machine_name() -> str:
             token += file.read(64).strip()
     host = re.sub(r"[^0-9A-Za-z.-]", "-", os.uname().nodename)[:50] or "-"
     return f"{host}-{blake3(token).hexdigest(4)}" if token else host
+
+
+def login_name() -> str:
+    """The name of this user, as which ssh logs in where no other is named; empty: there is none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from ibtfs.errors import RepositoryError, RepositoryExists
-from ibtfs.store.layout import CONFIG
+from ibtfs.store.layout import CONFIG, KEYS, is_left_of_making
 from ibtfs.store.storage.base import is_unfinished
 
 
@@ -21,14 +21,26 @@ def check_place(path: bytes) -> None:
         text = os.fsdecode(parent)
         raise RepositoryError(f"Cannot make {shown!r}: {text!r} does not exist (a disk unplugged?)")
     if os.path.isdir(path):
-        if CONFIG.encode() in os.listdir(path):
+        names = _listed(path)
+        if CONFIG in names:
             raise RepositoryExists(f"{shown!r} is a repository already")
-        if any(not is_unfinished(os.fsdecode(name)) for name in os.listdir(path)):
+        keys = _listed(os.path.join(path, KEYS.encode()))
+        if not all(is_left_of_making(name, keys) for name in names):
             raise RepositoryExists(
                 f"{shown!r} is not empty and not a repository: name a new folder"
             )
     elif os.path.lexists(path):
         raise RepositoryExists(f"{shown!r} is not a folder")
+
+
+def _listed(path: bytes) -> list[str]:
+    """The names in a folder, without uploads; of what is none, its own."""
+    try:
+        return [name for name in map(os.fsdecode, os.listdir(path)) if not is_unfinished(name)]
+    except NotADirectoryError:
+        return [os.fsdecode(path)]
+    except FileNotFoundError:
+        return []
 
 
 def is_repository(path: bytes) -> bool:

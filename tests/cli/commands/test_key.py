@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import keyring
@@ -13,11 +16,15 @@ from keyring.backend import KeyringBackend
 from keyring.errors import KeyringLocked
 
 from ibtfs.actions.keys import run as keys
+from ibtfs.cli import watching
+from ibtfs.cli.secrets import new_key_file
+from ibtfs.errors import StorageFailed
 from ibtfs.format.config import config_check
-from ibtfs.store import sealing
+from ibtfs.store import keyring as keyring_module
+from ibtfs.store import pins, sealing
 from tests.support import differences, snapshot
-from tests.support.commands import run, run_json
-from tests.support.sealing import QUICK
+from tests.support.commands import in_process, run, run_json
+from tests.support.sealing import QUICK, forge
 
 PASSPHRASE = "IBTFS_PASSPHRASE_COMMAND"
 
@@ -99,6 +106,55 @@ def test_key_files(sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert re.search(r"^[0-9a-f]{16}  file        machine x \(given now\)$", shown, re.MULTILINE)
 
 
+FULL = """
+import signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from ibtfs.cli.secrets import new_key_file
+new_key_file(sys.argv[1].encode())
+"""
+
+
+def failing(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_key_file_for_which_there_is_no_room(tmp_path: Path) -> None:
+    """Half a one would be taken for a whole one the next time."""
+    key = tmp_path / "key"
+    words = [sys.executable, "-c", FULL, str(key)]
+    done = in_process(["/bin/sh", "-c", 'ulimit -f 0; exec "$@"', "sh"], *words)
+    assert b"cannot be made: File too large" in done.stderr
+    assert os.listdir(tmp_path) == ["state"]
+
+
+@pytest.mark.parametrize("broken", [("fsync",), ("link",), ("link", "rename")])
+def test_a_key_file_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: tuple[str, ...]
+) -> None:
+    folder, repo = tmp_path / "folder", tmp_path / "made"
+    folder.mkdir()
+    for call in broken:
+        monkeypatch.setattr(os, call, failing)
+    is_made = broken == ("link",)  # there are file systems without
+    if is_made:
+        new_key_file(os.fsencode(folder / "key"))
+    else:
+        told = run("init", "--key-file", folder / "key", repo, code=2).stderr
+        assert "cannot be made: Input/output error" in told
+    monkeypatch.undo()
+    assert os.listdir(folder) == ["key"] * is_made
+    assert not repo.exists()
+
+
+def test_a_new_repository_has_one_key(tmp_path: Path) -> None:
+    """Who gives two may believe that both open it."""
+    words = ("--key-file", tmp_path / "one", "--key-file", tmp_path / "two", tmp_path / "made")
+    assert "which is to open" in run("init", *words, code=2).stderr
+    words = ("--key-file", tmp_path / "one", "--passphrase-fd", "0", tmp_path / "made")
+    assert "which is to open" in run("init", *words, stdin=b"secret", code=2).stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"state"}
+
+
 def test_a_passphrase_from_a_descriptor_changes(
     sealed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +188,26 @@ def test_keys_are_removed_by_the_beginning_of_their_ids(sealed: Path, tmp_path: 
     run("list", "--key-file", key, sealed, code=12)
     assert "only key" in run("key", "remove", sealed, first, code=2).stderr
     assert "needs a KEY" in run("key", "remove", sealed, code=2).stderr
+
+
+def test_more_passphrases_than_can_be_tried_are_refused(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "MOST_WORK_KIB", 2 * QUICK.memory_kib)
+    add = ("key", "add", sealed, "--new-passphrase-fd", "0")
+    run(*add, stdin=b"second")
+    assert "so many passphrases" in run(*add, stdin=b"third", code=2).stderr
+    run("key", "change", sealed, "--new-passphrase-fd", "0", stdin=b"third")
+    run("key", "recovery-sheet", "--passphrase-fd", "0", sealed, stdin=b"third")
+
+
+def test_what_opened_it_is_remembered(sealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring_module, "MOST_WORK_KIB", 4 * QUICK.memory_kib)
+    repository = bytes.fromhex(run_json("key", "show", sealed)["repository"])
+    forge(sealed / "keys", repository, 2, 9, QUICK)
+    run("list", sealed, code=1)
+    monkeypatch.setattr(watching, "state_folder", lambda *, make: b"")
+    assert "were not tried" in run("list", sealed, code=12).stderr
 
 
 def test_the_owner_stays_and_masters_are_counted(sealed: Path) -> None:
@@ -236,6 +312,38 @@ def test_one_that_was_just_made_is_remembered(
     del values["sealed"]
     config.write_text(json.dumps({**values, "check": config_check(values)}))
     run("list", tmp_path / "away", code=12)
+
+
+def no_room(path: str, _: bytes) -> None:
+    raise StorageFailed(f"{path}: No space left on device")
+
+
+def test_what_cannot_be_remembered_is_told(
+    sealed: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each time, until it can be; the backup is made."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pins, "store_body", no_room)
+        told = run("backup", source, sealed, code=1).stderr
+        assert told.count("cannot be remembered here") == 1
+        assert "No space left on device" in told
+        assert "cannot be remembered" in run_json("list", sealed, code=1)["error"]
+    assert len(run_json("list", sealed)["points"]) == 1
+    next((sealed / "points").iterdir()).unlink()
+    assert "missing" in run("list", sealed, code=1).stderr
+
+
+def test_where_nothing_can_be_remembered_that_is_told(
+    sealed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("list", sealed).stderr == ""
+    os.chmod(tmp_path / "state" / "ibtfs", 0o777)
+    assert "cannot be remembered here" in run("list", sealed).stderr
+    monkeypatch.delenv(PASSPHRASE)
+    assert "cannot be remembered here" in run("init", tmp_path / "plain").stderr
+    assert "cannot be remembered here" in run("list", tmp_path / "plain").stderr
+    shutil.rmtree(tmp_path / "state")
+    assert run("list", tmp_path / "plain").stderr == ""
 
 
 def test_standard_input_is_a_dump_or_a_passphrase(sealed: Path) -> None:

@@ -101,7 +101,8 @@ class ObjectStorage:
         names, shown = self._listings.fresh(""), self.asking.shown
         if layout.CONFIG in names:
             raise RepositoryExists(f"{shown!r} is a repository already")
-        if names:
+        keys = self._listings.fresh(layout.KEYS) if layout.KEYS in names else ()
+        if not all(layout.is_left_of_making(name, keys) for name in names):
             raise RepositoryExists(
                 f"{shown!r} is not empty and not a repository: name a new folder"
             )

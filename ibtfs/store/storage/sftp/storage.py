@@ -17,7 +17,7 @@ from ibtfs.errors import (
     RepositoryError,
     RepositoryExists,
 )
-from ibtfs.store.layout import CONFIG, FOLDERS
+from ibtfs.store.layout import CONFIG, FOLDERS, KEYS, is_left_of_making
 from ibtfs.store.storage.address import SshAddress
 from ibtfs.store.storage.base import (
     UNFINISHED,
@@ -87,7 +87,8 @@ class SftpStorage(SftpVolume):
             names = self.list("")
             if CONFIG in names:
                 raise RepositoryExists(f"{shown!r} is a repository already")
-            if names:
+            keys = self.list(KEYS) if KEYS in names else []
+            if not all(is_left_of_making(name, keys) for name in names):
                 raise RepositoryExists(
                     f"{shown!r} is not empty and not a repository: name a new folder"
                 )
