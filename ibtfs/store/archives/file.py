@@ -57,6 +57,7 @@ class FrameFileReader:
         where = f"{self.name}: frame table"
         raw = self.frames.decode(Address(TABLE, offset, 1), data[before:], where).raw
         self.tables = decode_table(raw, end, self.generation, where)
+        self._padding = offset - before - self._end_of_frames()
 
     def _find_end(self, repository: bytes, key: bytes) -> End:
         """Where the file ends; bytes that something appended to it do no harm."""
@@ -66,6 +67,18 @@ class FrameFileReader:
         except FormatDamaged:
             tail = self._tail(TRAILER_SIZE + BEHIND_LIMIT)
             return find_end(key, repository, tail, size, self.name)
+
+    def _end_of_frames(self) -> int:
+        tables = self.tables.values()
+        ends = (table.offsets[-1] + table.sizes[-1] for table in tables if table.sizes)
+        return max(ends, default=0)
+
+    def freed_by(self, less: int) -> int:
+        """How many bytes are freed if it is written anew with so many bytes *less* in its frames.
+
+        Sizes are rounded up where it is sealed.
+        """
+        return self.size - self.frames.padded(self.size - self._padding - less)
 
     def _tail(self, size: int) -> bytes:
         size = min(size, self._stored.size)

@@ -77,10 +77,11 @@ def archive_sizes(
     for kind, file in files.items():
         loss = payloads_freed(file, needed.payloads, codec, exact=all_of_it)
         records = records_freed(file, numbers, codec)
-        freed = Freed(file.size, loss.freed + records.freed, loses=loss.lost + records.lost > 0)
+        less = loss.freed + records.freed
         if kind == layout.INDEX:
-            freed = freed._replace(freed=freed.freed - _added(contents.changed.values(), codec))
-        elif not freed.is_worth_it(all_of_it=all_of_it):
+            less -= _added(contents.changed.values(), codec)
+        freed = Freed(file.size, file.freed_by(less), loses=loss.lost + records.lost > 0)
+        if kind != layout.INDEX and not freed.is_worth_it(all_of_it=all_of_it):
             freed = freed._replace(freed=0)
         found[kind] = freed
     return ArchiveSizes(found, bool(contents.changed))

@@ -111,9 +111,10 @@ class Sweeper:
             file = reader.file(kind)
             if kind == layout.DATA:
                 payloads = needed.payloads
-                freed, lost = payloads_freed(file, payloads, codec, exact=self._all)
+                less, lost = payloads_freed(file, payloads, codec, exact=self._all)
             else:
-                freed, lost = records_freed(file, {SLABS: needed.slabs}, codec)
+                less, lost = records_freed(file, {SLABS: needed.slabs}, codec)
+            freed = file.freed_by(less)
             if Freed(file.size, freed, lost > 0).is_worth_it(all_of_it=self._all):
                 yield kind, file.size - freed
 

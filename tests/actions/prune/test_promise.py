@@ -15,7 +15,8 @@ from ibtfs.actions.stats.gather import statistics
 from ibtfs.store.repository import Repository
 from tests.support.histories import History
 from tests.support.removal import forget
-from tests.support.repositories import back_up, create, damages, reopened
+from tests.support.repositories import back_up, create, damages, reopened, the_point
+from tests.support.sealing import create_sealed, open_sealed
 
 LEAST = 1 << 20
 TOLERANCE = 0.05
@@ -61,6 +62,23 @@ def test_forgetting_frees_what_was_promised(fast_path: Path, seed: int) -> None:
         assert promised == pytest.approx(freed, rel=TOLERANCE, abs=TOLERANCE * LEAST / 10)
         repository = reopened(repository)
     assert damages(repository) == []
+
+
+def test_the_rounding_of_small_sealed_files_is_foreseen(tmp_path: Path) -> None:
+    """What is freed of them is a difference of rounded sizes."""
+    rng, source = random.Random(1), tmp_path / "source"
+    source.mkdir()
+    create_sealed(tmp_path / "repository")
+    (source / "goes").write_bytes(rng.randbytes(24_000))
+    (source / "stays").write_bytes(rng.randbytes(100_375))  # a size that is rounded up by much
+    first = the_point(back_up(open_sealed(tmp_path / "repository"), source))
+    (source / "goes").unlink()
+    back_up(open_sealed(tmp_path / "repository"), source)
+    repository = open_sealed(tmp_path / "repository")
+    promised = decide(repository, without=[first.id]).freed
+    repository.points.remove(first.id)
+    result = prune(open_sealed(tmp_path / "repository"), PruneOptions(), Observer())
+    assert promised == pytest.approx(result.freed, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("seed", [11, 12])
