@@ -21,8 +21,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "": ("errors", "format", "sealing", "store", "actions view", "fuse", "toolkit cli", "__main__"),
     "store": (
-        "layout cache cache_file", "storage", "archives naming manifest_copies unread_points",
-        "lock points damage_notes keyring unlocking",
+        "layout cache cache_file", "index_cache", "storage",
+        "archives naming manifest_copies unread_points",
+        "lock points damage_notes keyring unlocking settling archive_lists",
         "repository", "sealing point_lists copied_points", "pins contents absent_points protection",
         "trees",
         "leftovers writing removal", "mending",

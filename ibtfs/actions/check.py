@@ -21,6 +21,7 @@ from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
+from ibtfs.store.damage_notes import Noted
 from ibtfs.store.lock import SHARED
 from ibtfs.store.point_lists import newest_list
 from ibtfs.store.points import PointList
@@ -35,13 +36,14 @@ class CheckResult(NamedTuple):
     """What check found; *counts* of points, archives, states, contents, bytes.
 
     *missing* tells of points that were there once, a line each: removed, or lost.  *contents* are
-    those that are damaged.
+    those that are damaged, *indexes* the archives of whose index something is.
     """
 
     damages: list[Damage]
     counts: Counter[str]
     missing: tuple[str, ...] = ()
     contents: frozenset[Reference] = frozenset()
+    indexes: frozenset[str] = frozenset()
 
 
 def check(repository: Repository, *, read_data: bool, observer: Observer) -> CheckResult:
@@ -81,7 +83,10 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
     counts["points"], counts["archives"] = len(points.points), len(archives)
     if incomplete:
         counts["incomplete_archives"] = len(incomplete)
-    return CheckResult(damages.all(), counts, tuple(missing), frozenset(damages.contents))
+    return CheckResult(
+        damages.all(), counts, tuple(missing), frozenset(damages.contents),
+        frozenset(damages.indexes),
+    )  # fmt: skip
 
 
 def _tell_bundles(repository: Repository, damages: Damages, points: Iterable[Point]) -> None:
@@ -159,13 +164,16 @@ def _protection(repository: Repository, damages: Damages) -> None:
 
 
 def _note(repository: Repository, damages: Damages, observer: Observer, refusal: str) -> None:
-    """Note damaged contents in the repository, where it can be written."""
-    found = damages.contents.keys()
+    """Note what is damaged in the repository, where it can be written."""
     try:
-        new = found - repository.damage.contents() if found else found
-        if new and refusal:
+        noted = repository.damage.all() if damages.contents or damages.indexes else Noted()
+        contents, indexes = (
+            damages.contents.keys() - noted.contents,
+            damages.indexes - noted.indexes,
+        )
+        if (contents or indexes) and refusal:
             raise RepositoryError(refusal)
-        if new:
-            repository.damage.add(os.urandom(8).hex(), sorted(new))
+        if contents or indexes:
+            repository.damage.add(os.urandom(8).hex(), contents, indexes)
     except (IbtfsError, OSError) as error:
         observer.note(f"The damage could not be noted in the repository: {error}")

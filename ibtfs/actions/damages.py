@@ -28,13 +28,17 @@ class Damage:
 
 
 class Damages:
-    """The damages that were found, each once; *contents* and *states* are those hit, with why."""
+    """The damages that were found, each once; *contents* and *states* are those hit, with why.
+
+    *indexes* are the archives of whose index something is damaged.
+    """
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._found: dict[tuple[str, str], Damage] = {}
         self.contents: dict[Reference, str] = {}
         self.states: dict[Reference, str] = {}
+        self.indexes: set[str] = set()
 
     def all(self) -> list[Damage]:
         """All of them, in the order in which they were found."""

@@ -64,6 +64,22 @@ def archive_of(name: str) -> str:
     return archive_id if top == ARCHIVES and file and "/" not in file else ""
 
 
+def archive_in(folder: str) -> str:
+    """The archive whose folder *folder* is; empty if it is none."""
+    return archive_of(f"{folder}/{INDEX}")
+
+
+def archive_entry(archive_id: str, name: str) -> str:
+    """What the folder of an archive lists as *name*."""
+    return f"{ARCHIVES}/{archive_id}/{name}"
+
+
+def is_index(name: str) -> bool:
+    """Whether the object *name* is the index of an archive."""
+    found = parse_archive_file(name) if archive_of(name) else None
+    return found is not None and found.kind == INDEX
+
+
 def archive_object(archive_id: str, kind: str) -> str:
     """A file of an archive, whatever its generation: what the keys of its checksums depend on."""
     return f"{ARCHIVES}/{archive_id}/{kind}"
@@ -96,6 +112,12 @@ def parse_archive_file(name: str) -> ArchiveFile | None:
 def bundle(bundle_id: str) -> str:
     """A bundle: the files of many archives."""
     return f"{BUNDLES}/{bundle_id}"
+
+
+def is_bundle(name: str) -> bool:
+    """Whether the object *name* is a bundle."""
+    top, _, base = name.partition("/")
+    return top == BUNDLES and is_bundle_id(base)
 
 
 def is_bundle_id(name: str) -> bool:

@@ -178,6 +178,9 @@ def _uploads(listing: Listing) -> Iterator[str]:
 
 
 def _listed(storage: BundledStorage) -> Listing:
+    if storage.is_far:
+        return _listed_far(storage.everything())
+
     def names(folder: str) -> list[str]:
         return storage.list(folder, unfinished=True)
 
@@ -186,6 +189,16 @@ def _listed(storage: BundledStorage) -> Listing:
         {name: names(layout.tags(name)) for name in storage.list(layout.TAGS)},
         {name: names(layout.archive(name)) for name in storage.list_folder(layout.ARCHIVES)},
     )
+
+
+def _listed_far(found: Mapping[str, Sequence[str]]) -> Listing:
+    below = {layout.TAGS: dict[str, Sequence[str]](), layout.ARCHIVES: dict[str, Sequence[str]]()}
+    for folder, names in found.items():
+        top, _, name = folder.rpartition("/")
+        if top in below:
+            below[top][name] = names
+    tops = {folder: found.get(folder, ()) for folder in (TOP, *layout.FOLDERS)}
+    return Listing(tops, below[layout.TAGS], below[layout.ARCHIVES])
 
 
 def _facts(repository: Repository, listing: Listing) -> Facts:
@@ -217,7 +230,8 @@ def _points(
 ) -> frozenset[str]:
     """The points that are there; and those of *tagged* ids that may have been: to be put back from
     a copy without their tags would cost what those say."""
-    unknown = tagged.difference(present, repository.points.forgotten())
+    unknown = tagged.difference(present)
+    unknown = unknown.difference(repository.points.forgotten()) if unknown else unknown
     if not unknown:
         return frozenset(present)
     return frozenset(present) | may_have_been(repository.points.all(), unknown, whole)

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from ibtfs.errors import LockLost, RepositoryLocked, StorageFailed
 from ibtfs.store import layout
+from ibtfs.store.storage.background import at_once
 from ibtfs.store.storage.base import LOST, Lease, LockableStorage
 
 SHARED, PRUNE, EXCLUSIVE = "shared", "prune", "exclusive"
@@ -47,7 +48,8 @@ class Lock:
 
     *host* names this machine (see storage/machine), *process* is this process' number, *token* is
     8 random hexadecimal digits.  A lock called like one of *beside* is the same owner's, and
-    excludes nothing.  Raises RepositoryLocked when somebody else holds a lock that excludes it.
+    excludes nothing.  Where the storage *is_far* what can be asked for at once is.  Raises
+    RepositoryLocked when somebody else holds a lock that excludes it.
     """
 
     def __init__(
@@ -59,8 +61,9 @@ class Lock:
         process: int,
         token: str,
         beside: Collection[str] = (),
+        is_far: bool = False,
     ) -> None:
-        self._storage, self._kind, self._beside = storage, kind, beside
+        self._storage, self._kind, self._beside, self._is_far = storage, kind, beside, is_far
         clean = re.sub(r"[^0-9A-Za-z.-]", "-", host)[:64] or "-"
         self.name = f"{kind}_{int(time.time())}_{clean}_{process}_{token}"
         self._refreshed = self._verified = _now()
@@ -139,9 +142,18 @@ class Lock:
     def verify(self) -> None:
         """Raise LockLost unless the lock is still there and was kept fresh; then refresh it."""
         lease = self._lease
-        if lease is None or not lease.is_in_place() or not self._refresh():
+        if lease is None or not (self._ask_at_once(lease) if self._is_far else self._ask(lease)):
             raise LockLost(LOST)
         self._verified = _now()
+
+    def _ask(self, lease: Lease) -> bool:
+        return lease.is_in_place() and self._refresh()
+
+    def _ask_at_once(self, lease: Lease) -> bool:
+        """As :meth:`_ask`; that a lock which is lost is made young does nothing."""
+        told: list[bool] = []
+        at_once(lambda: told.append(lease.is_in_place()), lambda: told.append(self._refresh()))
+        return all(told)
 
     def is_of_same_machine(self, name: str) -> bool:
         """Whether the lock called *name* was taken on the machine that took this one."""
@@ -200,6 +212,12 @@ class Lock:
 
 def _now() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def may_remove(name: str) -> bool:
+    """Whether whoever holds the lock *name* may remove files of archives, or replace them."""
+    holder = parse_holder(name)
+    return holder is None or holder.kind != SHARED
 
 
 def parse_holder(name: str) -> Holder | None:

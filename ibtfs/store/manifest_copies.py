@@ -46,21 +46,21 @@ def _path(folder: bytes, repository: bytes) -> str:
 class ManifestCopies:
     """The copy of the manifests of one repository; used by one thread at a time.
 
-    *folder* is the cache folder, *repository* the repository's id.
+    *folder* is the cache folder, *repository* the repository's id.  Copies of *few* are worth it,
+    too, where they are far away.
     """
 
-    def __init__(self, folder: bytes, repository: bytes) -> None:
+    def __init__(self, folder: bytes, repository: bytes, *, few: bool = False) -> None:
         self._path = _path(folder, repository)
+        self._least, self._borne = (1, 1) if few else (LEAST, UNKNOWN_BORNE)
         self._rows: _Copies | None = None
         self._used: _Copies = {}
         self._new = 0
 
     def get(self, point_id: str, token: FileToken) -> Point | None:
         """The point, if its manifest had that *token* when it was read."""
-        if self._rows is None:
-            self._rows = self._load()
-        known = self._rows.get(point_id)
-        if known is None or known[0] != token:
+        known = self._known(point_id, token)
+        if known is None:
             return None
         try:
             point = point_of_row(known[1])
@@ -72,6 +72,16 @@ class ManifestCopies:
         self._used[point_id] = known
         return point
 
+    def has(self, point_id: str, token: FileToken | None) -> bool:
+        """Whether there is a copy of the manifest with that *token*."""
+        return self._known(point_id, token) is not None
+
+    def _known(self, point_id: str, token: FileToken | None) -> tuple[FileToken, PointRow] | None:
+        if self._rows is None:
+            self._rows = self._load()
+        known = self._used.get(point_id) or self._rows.get(point_id)
+        return known if known is not None and known[0] == token else None
+
     def add(self, token: FileToken, point: Point) -> None:
         """Take *point*, whose manifest had that *token* before it was read, into the next copy."""
         self._used[point.id] = token, row_of_point(point)
@@ -79,8 +89,9 @@ class ManifestCopies:
 
     def keep(self) -> None:
         """Write what was asked for and added, if that is worth it; if it can be written."""
-        if len(self._used) < LEAST or self._new < UNKNOWN_BORNE:
+        if len(self._used) < self._least or self._new < self._borne:
             return
+        self._new = 0
         body = pack((FIELDS_VERSION, [(name, *known) for name, known in self._used.items()]))
         write_body(self._path, body)
 

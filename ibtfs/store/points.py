@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from ibtfs.errors import (
     IbtfsError,
@@ -25,7 +25,8 @@ from ibtfs.format.point import POINT_ID, Point, decode_point, encode_point, is_d
 from ibtfs.store import layout
 from ibtfs.store.manifest_copies import ManifestCopies
 from ibtfs.store.naming import shown_sources, told_apart
-from ibtfs.store.storage.base import Storage, Volume, is_unfinished, whole
+from ibtfs.store.storage.base import is_unfinished, whole
+from ibtfs.store.storage.bundled import BundledStorage
 
 MANIFEST_LIMIT = 8 << 20
 
@@ -40,10 +41,6 @@ class PointList(NamedTuple):
     damaged: dict[str, IbtfsError]
 
 
-class PointsStorage(Storage, Volume, Protocol):
-    """What the points of a repository need of its storage."""
-
-
 class Points:
     """The points of one repository; threads may share it.
 
@@ -52,19 +49,23 @@ class Points:
     """
 
     def __init__(
-        self, storage: PointsStorage, config: Config, keys: Keys, cache_folder: bytes
+        self, storage: BundledStorage, config: Config, keys: Keys, cache_folder: bytes
     ) -> None:
         self._storage, self._config, self._keys = storage, config, keys
         self._read: dict[str, Point] = {}
         self.committed: list[str] = []
-        self._copies = ManifestCopies(cache_folder, config.id) if cache_folder else None
+        self._copies: ManifestCopies | None = None
+        if cache_folder:
+            self._copies = ManifestCopies(cache_folder, config.id, few=storage.is_far)
 
-    def ids(self) -> list[str]:
+    def ids(self, *, recent: bool = False) -> list[str]:
         """The ids of all points; reads one folder and no manifest.
 
+        With *recent*, of points far away, as it was read some seconds ago.
         Raises ObjectMissing if that folder is not there, although there are archives.
         """
-        found = [name for name in self._storage.list(layout.POINTS) if POINT_ID.match(name)]
+        names = self._storage.recent(layout.POINTS) if recent else self._storage.list(layout.POINTS)
+        found = sorted(filter(POINT_ID.match, names))
         if not found:
             self._require_folder()
         return found
@@ -102,6 +103,14 @@ class Points:
             self._copies.add(token, point)
         return point
 
+    def _fetch(self, point_ids: Iterable[str]) -> None:
+        """Have manifests that are far away come at once, but those that there are copies of."""
+        wanted = [name for name in point_ids if name not in self._read]
+        if self._copies is not None:
+            tokens = {name: self._storage.listed(layout.point(name)) for name in wanted}
+            wanted = [name for name in wanted if not self._copies.has(name, tokens[name])]
+        self._storage.fetch(map(layout.point, wanted))
+
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
         return decode_point(data, layout.point(point_id), point_id, self._keys)
@@ -115,14 +124,17 @@ class Points:
         if self._copies is not None:
             self._copies.keep()
 
-    def all(self) -> PointList:
+    def all(self, *, recent: bool = False) -> PointList:
         """All points, by sequence within their sources; manifests that cannot be read apart.
 
-        Raises StorageFailed if the disk gives none of them; and as :meth:`ids`.
+        *recent* as of :meth:`ids`.  Raises StorageFailed if the disk gives none of them, and as
+        that.
         """
         points: list[Point] = []
         damaged: dict[str, IbtfsError] = {}
-        present = self.ids()
+        present = self.ids(recent=recent)
+        if self._storage.is_far:
+            self._fetch(present)
         for point_id in present:
             try:
                 points.append(self.get(point_id))
@@ -130,6 +142,8 @@ class Points:
                 damaged[point_id] = error
             except PointNotFound:
                 continue  # removed since the folder was listed
+        if self._storage.is_far:
+            self._storage.fetch(())  # who asks later whether a point is there asks the storage
         if not points:
             for refused in damaged.values():
                 if isinstance(refused, StorageFailed):

@@ -17,28 +17,30 @@ from ibtfs.errors import (
 )
 from ibtfs.format.compression import Codec
 from ibtfs.format.config import CONFIG_LIMIT, LEVEL, Config, decode_config, encode_config
-from ibtfs.format.index import is_archive_id
 from ibtfs.format.keys import Keys, PlainKeys
 from ibtfs.store import layout
-from ibtfs.store.archives.generations import all_generations, generations
+from ibtfs.store.archive_lists import ArchiveLists
+from ibtfs.store.archives.generations import generations
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.archives.readers import Readers
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.damage_notes import DamageNotes
-from ibtfs.store.lock import Lock
+from ibtfs.store.index_cache import IndexCache
+from ibtfs.store.lock import Lock, may_remove
 from ibtfs.store.points import Points
-from ibtfs.store.storage.address import is_remote
+from ibtfs.store.settling import settle
+from ibtfs.store.storage.address import is_remote, without_password
 from ibtfs.store.storage.base import TOKEN_DIGITS, FolderStorage, Space, whole
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.machine import machine_name
-from ibtfs.store.storage.opening import Place, raise_if_untold, storage_at
+from ibtfs.store.storage.opening import Place, config_text, raise_if_untold, storage_at
 from ibtfs.store.storage.renamed import RenamedStorage
 from ibtfs.store.unlocking import Sealer, Unlock, UnlockedKeys, locked
 
 CACHE_BYTES = 48 << 20
 
 
-class Repository:
+class Repository(ArchiveLists):
     """A repository; threads may share it.  Reading needs no lock and no write access.
 
     *id* are its 16 bytes, *config* is what it says of itself, *points* are its backup points,
@@ -59,13 +61,18 @@ class Repository:
         self.keys: Keys = self.unlocked.keys
         if self.unlocked.names is not None:
             place = RenamedStorage(place, self.unlocked.names)
-        self.storage = storage = BundledStorage(place, config.id)
+        storage = BundledStorage(place, config.id)
+        super().__init__(storage)
         self.config, self.id = config, config.id
         self.cache = ByteCache(cache_bytes)
         self.points = Points(storage, config, self.keys, cache_folder)
         self.damage = DamageNotes(storage, self.keys, Codec(config.level))
+        if cache_folder:
+            storage.keep_in(
+                IndexCache(cache_folder, config.id, address=without_password(place.root))
+            )
         self._readers = Readers(storage, self.keys, self.cache)
-        self._worked_ns = 0
+        self._worked_ns, self._notes = 0, frozenset[str]()
 
     @classmethod
     def create(
@@ -103,13 +110,14 @@ class Repository:
         Raises NotARepository, UnsupportedFormat, ObjectUnreadable if its disk fails, UsageError if
         *path* is an address of nothing that there is, WrongKey.
 
-        In *cache_folder* is a copy of manifests, to start faster where there are many points.
+        In *cache_folder* are copies of manifests, and of indexes that are far away.
         *unlock* gives the keys if it is sealed, or None if it is not and may be so.
         """
         shown = os.fsdecode((place := storage_at(path)).root)
-        place.require_there()
         try:
-            text = whole(place, layout.CONFIG, CONFIG_LIMIT)
+            text = config_text(place)
+        except NotARepository:
+            raise
         except IbtfsError as error:
             raise_if_untold(place.root, error)
             raise NotARepository(f"{shown!r} is not an ibtfs repository: {error}") from error
@@ -127,6 +135,11 @@ class Repository:
     def local_path(self) -> bytes | None:
         """The folder of this machine that it lies in; None if it lies on another one."""
         return None if is_remote(self.path) else self.path
+
+    @property
+    def is_far(self) -> bool:
+        """Whether each request to where it lies is waited for."""
+        return self.storage.is_far
 
     @property
     def path_shown(self) -> str:
@@ -188,7 +201,10 @@ class Repository:
         # who comes by a path could not tell that it is held
         host, own = ("sftp-" if self.local_path is None else "") + machine_name(), os.getpid()
         host = self.keys.host(host)
-        lock = Lock(self.storage, kind, host=host, process=own, token=token, beside=beside)
+        lock = Lock(
+            self.storage, kind, host=host, process=own, token=token, beside=beside,
+            is_far=self.is_far,
+        )  # fmt: skip
         self.forget_read()
         return lock
 
@@ -217,14 +233,42 @@ class Repository:
     def drop_replaced(self) -> None:
         """Let go of files of archives that were removed or replaced, to be called now and then.
 
-        As long as nobody has worked here since the last time it costs one look at a folder.
+        As long as nobody has worked here since the last time it costs one look at a folder; far
+        away also while only backups do, which replace nothing.
         """
         worked_ns = self.storage.changed_ns(layout.LOCKS)
         if worked_ns == self._worked_ns:
             return
         at_work = self.storage.list(layout.LOCKS)
+        if self.is_far:
+            at_work = list(filter(may_remove, at_work))
         self._readers.drop_removed()
         self._worked_ns = 0 if at_work else worked_ns
+
+    def look_around(self) -> None:
+        """See, far away, which points there are; trust no copy of what is noted as damaged by now.
+
+        To be called now and then beside what reads, which then waits for neither.
+        """
+        if not self.is_far:
+            return
+        self.storage.look_at([layout.POINTS, layout.DAMAGED])
+        names = frozenset(self.storage.recent(layout.DAMAGED))
+        if names != self._notes:
+            self._readers.refresh_those(self.damage.all(recent=True).archives)
+            self._notes = names
+
+    def only_look(self) -> None:
+        """Say that nothing is built on what is read: far away, old copies of it will do."""
+        self.storage.use_old_copies()
+
+    def look_ahead(self) -> None:
+        """Begin to look, far away, which archives there are: who is to read needs to know it."""
+        self.storage.look_ahead()
+
+    def rest(self) -> None:
+        """Wait until nothing is done beside any more, so that the process can be forked."""
+        self.storage.rest()
 
     def forget_read(self) -> None:
         """Forget all that was read: whoever has just got a lock sees what others did before."""
@@ -232,36 +276,6 @@ class Repository:
         self.storage.forget()
         self.points.forget_read()
         self.cache.begin_era()
-
-    def archive_ids(self) -> list[str]:
-        """The archives that are whole, oldest first by name."""
-        return list(self.index_generations())
-
-    def has_archives(self) -> bool:
-        """Whether any archive is there, whole or not; reads one folder."""
-        return any(map(is_archive_id, self.storage.list(layout.ARCHIVES)))
-
-    def is_whole(self, archive_id: str) -> bool:
-        """Whether an archive has its index now."""
-        return layout.INDEX in generations(self.storage, archive_id)
-
-    def index_generations(self, known: Container[str] = ()) -> dict[str, int]:
-        """The archives that are whole, oldest first by name, each with its index's generation.
-
-        Those that are *known* are left out, and their folders are not looked into.
-        """
-        return {name: files[layout.INDEX] for name, files in self.archive_files(known).items()}
-
-    def archive_files(self, known: Container[str] = ()) -> dict[str, dict[str, int]]:
-        """As :meth:`index_generations`, with the generations of all files of each archive."""
-        names = filter(is_archive_id, self.storage.list(layout.ARCHIVES))
-        wanted = [name for name in names if name not in known]
-        found = all_generations(self.storage, wanted)
-        return {name: files for name, files in found if layout.INDEX in files}
-
-    def files_of(self, archive_id: str) -> dict[str, int]:
-        """The newest generation of each file that an archive has."""
-        return generations(self.storage, archive_id)
 
     def remove(self, archive_id: str) -> None:
         """Have an archive exist no more; what is left of it is swept later.  Raises LockLost."""
@@ -289,20 +303,6 @@ class Repository:
         wanted = kinds or (layout.INDEX,)
         return [layout.archive_object(archive_id, kind) for kind in wanted if kind not in present]
 
-    def incomplete_archives(self) -> list[str]:
-        """The archives that have files and no index: what runs that were cut off left behind."""
-        names = self.storage.list_folder(layout.ARCHIVES)  # in bundles all are whole
-        found = ((name, generations(self.storage, name)) for name in names)
-        return [name for name, files in found if files and layout.INDEX not in files]
-
-    def unreadable_bundles(self) -> dict[str, str]:
-        """The names of bundles of which it cannot be told what lies in them, and why."""
-        return dict(self.storage.bundles.damaged())
-
-    def damaged_bundles(self) -> dict[str, list[str]]:
-        """What is wrong with each bundle, but for the files that lie in it: reads both ends."""
-        return self.storage.bundles.damages()
-
     def settle_changes(self) -> None:
         """Make durable what runs that were killed removed, or put in another's place, just before.
 
@@ -327,20 +327,4 @@ class Repository:
         their files; and that indexes are still of the generations that were *read*, for later ones
         may lack what was found there.  Raises ObjectMissing unless all is so, StorageFailed.
         """
-        others: dict[str, Collection[str] | None] = dict.fromkeys(sorted(adopted))
-        for folder in [layout.ARCHIVES, *map(layout.archive, others)] if others else ():
-            with contextlib.suppress(ObjectMissing):  # what lies in a bundle was durable before
-                self.storage.sync([folder])
-        for name, kinds in {**others, **written}.items():
-            present = generations(self.storage, name)
-            missing = self._missing(name, present, kinds)
-            if missing:
-                raise ObjectMissing(
-                    f"{missing[0]} is gone, it was removed meanwhile: back up again"
-                )
-            number = present.get(layout.INDEX)
-            if number != read.get(name, number):
-                raise ObjectMissing(
-                    f"{layout.archive_object(name, layout.INDEX)} was replaced meanwhile, what "
-                    "was found in it may be gone: back up again"
-                )
+        settle(self.storage, adopted, written, read, self._missing)

@@ -97,15 +97,16 @@ class RepositoryView:
             token = self.repository.points.token()
             due = time.monotonic() >= self._again
             if not token or token != self._token or due:
-                self.repository.require_there()
-                ids = tuple(self.repository.points.ids())
+                if self._ids is not None or not self.repository.is_far:
+                    self.repository.require_there()
+                ids = tuple(self.repository.points.ids(recent=True))
                 if ids != self._ids or due:
                     self._sources, self._ids = self._read(), ids
                 self._token = token
             return self._sources
 
     def _read(self) -> dict[bytes, Timeline]:
-        (points, damaged), options = self.repository.points.all(), self.options
+        (points, damaged), options = self.repository.points.all(recent=True), self.options
         for error in damaged.values():
             if str(error) not in self._told:
                 log.error("Backup point left out: %s", error)

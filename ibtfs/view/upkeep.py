@@ -1,4 +1,7 @@
-"""What a mount sees to while nobody asks it for anything: that prune can free what it replaced."""
+"""What a mount sees to while nobody asks it for anything.
+
+That prune can free what it replaced; and far away, which points there are, so that nobody waits.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ from ibtfs.errors import IbtfsError
 from ibtfs.store.repository import Repository
 
 UPKEEP_SECONDS: Final = 3.0
+FAR_SECONDS: Final = 30.0
+"""Where each look is waited for, and may cost money."""
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +23,8 @@ log = logging.getLogger(__name__)
 class Upkeep:
     """While it is entered, a thread of its own closes the files that were removed or replaced.
 
-    An open file keeps its room on the disk.  To be entered in the process that serves.
+    An open file keeps its room on the disk.  Far away, it looks around.  To be entered in the
+    process that serves.
     """
 
     def __init__(self, repository: Repository) -> None:
@@ -27,11 +33,15 @@ class Upkeep:
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
 
     def _run(self) -> None:
-        while not self._ended.wait(UPKEEP_SECONDS):
+        seconds = FAR_SECONDS if self._repository.is_far else UPKEEP_SECONDS
+        while not self._ended.wait(seconds):
             try:
+                self._repository.look_around()
                 self._repository.drop_replaced()
             except IbtfsError as error:  # whoever reads is told; it may be there again later
                 log.debug("Upkeep: %s", error)
+            except Exception:  # it is told, and the next look may do better
+                log.exception("What a mount sees to failed")
 
     def __enter__(self) -> Upkeep:
         self._thread.start()

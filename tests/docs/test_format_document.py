@@ -600,7 +600,7 @@ def test_example_of_a_note() -> None:
     assert f"codec 0, flags 0, raw size {len(raw)}, and its raw" in TEXT
     assert frame.endswith(raw)
     assert independent_reader.open_object(data, identity, name, frames.NOTE) == values
-    assert list(values) == _column("Keys of a note of damage", "Key")
+    assert [*values, "indexes"] == _column("Keys of a note of damage", "Key")
 
 
 def test_example_of_runs() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.damage import lowered
+from tests.support.far import move_far_away
 from tests.support.grounds import ground
 from tests.support.machine import Machine
 
@@ -42,3 +43,19 @@ def test_anything_in_any_order_wherever_it_lies(
             machine.step()
         machine.finish()
     assert machine.counts
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_anything_in_any_order_far_away(
+    fast_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """What is remembered, fetched ahead and kept in the local cache changes nothing."""
+    (fast_path / "indexes").mkdir()
+    move_far_away(monkeypatch, os.fsencode(fast_path / "indexes"))
+    with lowered() if seed % 2 else nullcontext():
+        machine = Machine(fast_path, random.Random(100 + seed), monkeypatch)
+        for _ in range(STEPS):
+            machine.step()
+        machine.finish()
+    assert machine.repository.is_far
+    assert any((fast_path / "indexes").rglob("*index.*"))

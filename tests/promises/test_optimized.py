@@ -41,6 +41,8 @@ ASSERTS = {
     "store/archives/rewriter.py": ["self._before is not None"],
     "store/mending/copies.py": ["found is not None"],
     "store/mending/payloads.py": ["self._file is not None", "table is not None"],
+    "store/storage/far_archives.py": ["self._far is not None", "self._far is not None"],
+    "store/storage/passing.py": ["is_far_place(self._place)"],
     "toolkit/index.py": ["known is not None"],
 }
 """All asserts of ibtfs: each tells what the lines before it have settled, nothing that was read."""

@@ -130,12 +130,13 @@ def test_a_mount_goes_on_when_its_server_comes_back(
         first = mountpoint / "source/latest"
         assert (first / "a").read_bytes() == (source / "a").read_bytes()
         gate.cut()
-        assert (first / "large").read_bytes() == (source / "large").read_bytes()
+        assert (first / "sub/b").read_bytes() == (source / "sub/b").read_bytes()
         gate.is_shut = True
         gate.cut()
         timer = threading.Timer(1.5, setattr, (gate, "is_shut", False))
         timer.start()
-        assert (first / "sub/b").read_bytes() == (source / "sub/b").read_bytes()
+        assert (first / "large").read_bytes() == (source / "large").read_bytes()
+        timer.join()
         edit(source, 1)
         run("backup", "-q", source, place)
         until = time.monotonic() + 120

@@ -16,6 +16,7 @@ from ibtfs.format.packing import pack
 from ibtfs.store import damage_notes
 from ibtfs.store.damage_notes import DamageNotes
 from ibtfs.store.repository import Repository
+from tests.support.independent_reader import IndependentReader
 
 ONE, OTHER = Reference("20261120T101112Z_h_00.0", 3), Reference("20261120T101112Z_h_01.0", 0)
 
@@ -60,6 +61,8 @@ def test_another_name_is_no_note_and_is_not_shown(
         [], {}, 1, {"contents": 1}, {"contents": [ONE.archive]}, {"contents": {"../x": [1]}},
         {"contents": {7: [1]}}, {"contents": {ONE.archive: ["1"]}},
         {"contents": {ONE.archive: [True]}}, {"contents": {ONE.archive: 1}},
+        {"contents": {}, "indexes": 1}, {"contents": {}, "indexes": ["../x"]},
+        {"contents": {}, "indexes": {ONE.archive: 1}}, {"indexes": [ONE.archive]},
     ],
 )  # fmt: skip
 def test_a_note_that_makes_no_sense_is_told(
@@ -122,6 +125,39 @@ def test_a_note_is_trimmed_to_what_is_there(repository: Repository) -> None:
     repository.damage.trim("eeee", lambda ref: ref.number < 2)
     assert [path.name for path in place(repository).iterdir()] == ["dddd-0-0"]
     repository.damage.trim("ffff", lambda _: False)
+    assert list(place(repository).iterdir()) == []
+
+
+def test_archives_are_noted_whose_index_is_damaged(repository: Repository) -> None:
+    repository.damage.add("aaaa", [ONE], [OTHER.archive])
+    repository.damage.add("bbbb", [], [OTHER.archive])
+    noted = repository.damage.all()
+    assert (noted.contents, noted.indexes) == ({ONE}, {OTHER.archive})
+    assert noted.archives == {ONE.archive, OTHER.archive}
+    assert IndependentReader(os.fsdecode(repository.path)).damaged_indexes() == [OTHER.archive]
+    repository.damage.trim("cccc", lambda _: False)
+    assert repository.damage.all() == (frozenset(), {OTHER.archive})
+    repository.damage.trim("dddd", lambda _: True, lambda name: name != OTHER.archive)
+    assert list(place(repository).iterdir()) == []
+
+
+def test_many_archives_take_several_notes(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(damage_notes, "NOTE_CONTENTS", 2)
+    archives = [f"20261120T101112Z_h_{number:02}.0" for number in range(5)]
+    repository.damage.add("aaaa", [ONE, OTHER, OTHER._replace(number=7)], archives)
+    assert len(list(place(repository).iterdir())) == 3
+    assert repository.damage.all().indexes == set(archives)
+    assert len(repository.damage.contents()) == 3
+
+
+def test_a_note_of_nothing_is_trimmed(repository: Repository) -> None:
+    name = "damaged/0123456789abcdef-0"
+    note = encode_object(repository.keys, name, NOTE, pack({"contents": {}}), Codec())
+    (place(repository) / "0123456789abcdef-0").write_bytes(note)
+    assert not any(repository.damage.all())
+    repository.damage.trim("aaaa", lambda _: True)
     assert list(place(repository).iterdir()) == []
 
 

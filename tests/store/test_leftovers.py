@@ -152,9 +152,9 @@ def test_an_abandoned_upload_goes_before_a_backup_looks(
     lost = begun(repository, "points/q", "89abcdef")
     listing, seen = Points.all, []
 
-    def listed(points: Points) -> PointList:
+    def listed(points: Points, *, recent: bool = False) -> PointList:
         seen.append(lost.exists())
-        return listing(points)
+        return listing(points, recent=recent)
 
     monkeypatch.setattr(Points, "all", listed)
     back_up(repository, tmp_path / "source")

@@ -98,7 +98,7 @@ def test_a_manifest_that_is_damaged_or_goes_costs_no_other(repository: Repositor
     assert isinstance(found.damaged[IDS[1]], FormatDamaged)
     opened = reopened(repository)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(opened.points, "ids", lambda: IDS)
+        patch.setattr(opened.points, "ids", lambda **_: IDS)
         assert opened.points.all().points == [made[0], made[2]]  # one went meanwhile
     assert opened.points.get(IDS[0]) == made[0]
     path_of(repository, layout.point(IDS[0])).unlink()

@@ -25,6 +25,7 @@ from ibtfs.store.lock import SHARED
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.local import LocalStorage
+from tests.support.far import FarStorage
 from tests.support.generations import put_generation
 from tests.support.repositories import back_up, create, on_disk, reopened, the_point
 
@@ -221,6 +222,21 @@ def test_files_that_have_no_name_are_let_go(repository: Repository, two: list[st
     os.unlink(folder / "index.3")
     opened.drop_replaced()  # somebody may be at work
     assert held.generation == 4
+
+
+def test_beside_backups_alone_nothing_far_away_is_looked_at_again(
+    repository: Repository, two: list[str]
+) -> None:
+    """They replace nothing; who prunes, or cannot be told, may."""
+    place = FarStorage(LocalStorage(repository.path))
+    opened = Repository.open(place)
+    assert opened.archive(two[0]).header
+    for kind, again in (("shared", 0), ("prune", 1)):
+        with reopened(repository).lock(kind):
+            opened.drop_replaced()
+            place.requests.clear()
+            opened.drop_replaced()
+            assert [one.kind for one in place.requests.made].count("survey") == again
 
 
 def test_later_generations_are_looked_for(repository: Repository, two: list[str]) -> None:

@@ -16,6 +16,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import msgpack
@@ -575,8 +576,7 @@ class IndependentReader:
 
     def __init__(self, path: str, passphrase: str = PASSPHRASE) -> None:
         self.path = path
-        with open(f"{path}/ibtfs.json", "rb") as file:
-            stored = file.read()
+        stored = Path(path, "ibtfs.json").read_bytes()
         config = json.loads(stored)
         expect(config["format"] == 1 and not config.get("read_requires"), "format")
         values = {key: config[key] for key in config if key != "check"}
@@ -661,9 +661,7 @@ class IndependentReader:
         """All points that no other stands in the place of, by sequence and id."""
         points = []
         for name in filter(POINT.fullmatch, os.listdir(f"{self.path}/points")):
-            with open(f"{self.path}/points/{name}", "rb") as file:
-                data = file.read()
-            values = open_object(data, self.id, f"points/{name}", MANIFEST, self.keys)
+            values = self._object(f"points/{name}", MANIFEST)
             expect(values["id"] == name, "id of a point")
             points.append(Point(self, values, self._list(f"tags/{name}")))
         hidden = {name for point in points for name in point.values.get("replaces", ())}
@@ -672,17 +670,16 @@ class IndependentReader:
 
     def listed(self) -> dict[str, Any]:
         """The values of the newest list of points; empty if there is none."""
-        found = sorted(
-            (int(match[1]), match[0])
-            for match in map(NUMBERED.fullmatch, self._list("lists")) if match
-        )  # fmt: skip
+        found = [(int(m[1]), m[0]) for m in map(NUMBERED.fullmatch, self._list("lists")) if m]
         if not found:
             return {}
-        number, name = found[-1]
-        with open(f"{self.path}/lists/{name}", "rb") as file:
-            values = open_object(file.read(), self.id, f"lists/{name}", LIST, self.keys)
+        number, name = max(found)
+        values = self._object(f"lists/{name}", LIST)
         expect(values["number"] == number, "number of a list")
         return dict(values)
+
+    def _object(self, name: str, stream: int) -> Mapping[str, Any]:
+        return open_object(Path(self.path, name).read_bytes(), self.id, name, stream, self.keys)
 
     def gone(self, point: str) -> bytes:
         """What stands for a point that was removed, in a list."""
@@ -690,10 +687,13 @@ class IndependentReader:
 
     def damaged(self) -> list[tuple[str, int]]:
         """The contents that notes call damaged."""
-        found = []
+        rows = (row for note in self._notes() for row in note["contents"].items())
+        return sorted((archive, number) for archive, numbers in rows for number in numbers)
+
+    def damaged_indexes(self) -> list[str]:
+        """The archives of whose index notes say that something is damaged."""
+        return sorted({archive for note in self._notes() for archive in note.get("indexes", ())})
+
+    def _notes(self) -> Iterator[Mapping[str, Any]]:
         for name in self._list("damaged"):
-            with open(f"{self.path}/damaged/{name}", "rb") as file:
-                note = open_object(file.read(), self.id, f"damaged/{name}", NOTE, self.keys)
-            for archive, numbers in note["contents"].items():
-                found += [(archive, number) for number in numbers]
-        return sorted(found)
+            yield self._object(f"damaged/{name}", NOTE)

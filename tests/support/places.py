@@ -10,3 +10,5 @@ ONE_WINS = ("local", "sftp", "ssh", "rclone")
 """Those where of many who put the same name just one does."""
 WITH_FILES = ("local", "sftp", "ssh")
 """Those that open files: what is open stays, and what is begun is seen."""
+FAR = [kind for kind in EVERYWHERE if kind != "local"]
+"""Those on other machines."""

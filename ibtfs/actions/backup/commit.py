@@ -13,6 +13,7 @@ from ibtfs.actions.observer import Tally
 from ibtfs.actions.owners import group_names, user_names
 from ibtfs.format.point import Parent, Point
 from ibtfs.store.lock import Lock
+from ibtfs.store.storage.background import at_once
 from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.writing.run import RunWriter
 
@@ -77,8 +78,14 @@ def commit(
     size = repository.points.manifest_size(replace(point, statistics=statistics))
     statistics["bytes_stored"] += size  # the manifest counts as stored
     point = replace(point, statistics=statistics)
-    repository.require_there()  # and not another one in its place by now
-    lock.verify()
+    # it, and not another one in its place by now
+    checks = (repository.require_there, lock.verify)
+    if repository.is_far:
+        at_once(*checks)
+        lock.refresh()  # asks again if one of the answers took long
+    else:
+        for check in checks:
+            check()
     point = repository.points.commit(point)
     tally.counts["bytes_stored"] += repository.points.manifest_size(point)
     return point

@@ -45,7 +45,7 @@ def make_plan(repository: Repository, source: Source, *, full: bool) -> Plan:
     but refer to nothing that was there before either of them, which is all that an epoch promises.
     Raises StorageFailed, IbtfsError.
     """
-    points, damaged = repository.points.all()
+    points, damaged = repository.points.all(recent=True)  # read since the lock was taken
     for error in damaged.values():
         if isinstance(error, StorageFailed):
             raise error  # it may be the newest: what comes after it must be told from it
@@ -64,7 +64,7 @@ def make_plan(repository: Repository, source: Source, *, full: bool) -> Plan:
         parent=None if full else last,
         sequence=1 + max((point.sequence for point in points), default=0),
         epoch=epoch,
-        damaged=Losses(repository.damage.contents()),
+        damaged=Losses(repository.damage.contents(recent=True)),
     )
 
 

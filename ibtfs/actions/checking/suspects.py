@@ -105,7 +105,10 @@ def damages_of(repository: Repository, suspects: Suspects, observer: Observer) -
             damages.add_content(one.content, one.message, one.point, one.path)
         elif one.state is not None:
             damages.add_state(one.state.ref, one.message, one.point, one.path)
+            damages.indexes.add(one.state.ref.archive)
         else:
+            if one.frame is not None and one.frame.kind in {"", layout.INDEX}:
+                damages.indexes.add(one.frame.archive)
             damages.add(one.name, one.message, point=one.point, path=one.path)
     damages.name_paths(repository, points.points)
     damages.drop_unused()

@@ -181,7 +181,7 @@ class Pruner:
             lines += [f"{name}: its {kind} holds bytes still that nobody needs" for kind in kinds]
         return lines
 
-    def run_after(self, prepare: Callable[[Lock], None], end: Callable[[], None]) -> None:
+    def run_after(self, prepare: Callable[[Lock], None], end: Callable[[], object]) -> None:
         """Do it between *prepare* and *end* while nobody else is at work; sweep beside backups.
 
         *prepare* is given the exclusive lock.
@@ -308,7 +308,7 @@ class Pruner:
         """Notes of damaged contents that are gone, and of forgotten points that left nothing."""
         repository = self._repository
         try:
-            repository.damage.trim(os.urandom(8).hex(), self._is_there)
+            repository.damage.trim(os.urandom(8).hex(), self._is_there, self._repository.is_whole)
             self._protect()  # while it is told which points were removed on purpose
             listed = write_list(repository) if repository.config.is_sealed else None
             left = {run_of(name) for name in repository.archive_ids()}

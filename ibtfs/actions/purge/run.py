@@ -30,6 +30,7 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.archives.writer import compression_pool
+from ibtfs.store.index_cache import discard_indexes
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
 from ibtfs.store.manifest_copies import discard_copies
@@ -211,7 +212,9 @@ class _Purge:
 
         pruner.run_after(prepare, self._discard_caches)
         result = done[0]
-        result.prune, result.left = pruner.result, pruner.left()
+        # a mount may have put back what it still read meanwhile
+        left = self._discard_caches()
+        result.prune, result.left = pruner.result, pruner.left() + left
         return result
 
     def _highest_epoch(self) -> int:
@@ -282,13 +285,19 @@ class _Purge:
         for point_id in [*result.replaced, *(point.id for point in result.found.go)]:
             self._repository.points.remove(point_id)
 
-    def _discard_caches(self) -> None:
-        """Remove what this machine's cache knows of the repository: names, digests."""
-        folder = self._options.cache
+    def _discard_caches(self) -> list[str]:
+        """Remove what this machine's cache knows of the repository: names, digests.
+
+        What cannot be removed is told; it keeps nothing else from going.
+        """
+        folder, failed = self._options.cache, []
         if folder and os.path.isdir(folder):
-            discard_catalog(folder, self._repository.id)
-            discard_copies(folder, self._repository.id)
-            discard_marks(folder, self._repository.id)
+            for discard in (discard_catalog, discard_copies, discard_indexes, discard_marks):
+                try:
+                    discard(folder, self._repository.id)
+                except OSError as error:
+                    failed.append(f"the local cache: {error}")
+        return failed
 
 
 def renewed_id(point_id: str) -> str:

@@ -233,6 +233,9 @@ class Repair:
         if not self._options.dry_run:
             self._trim_notes()
         self.result.left = check(repository, read_data=True, observer=self._observer)
+        bad = self.result.left.indexes
+        if not self._options.dry_run and repository.damage.all().indexes - bad:
+            repository.damage.trim(os.urandom(8).hex(), lambda _: True, bad.__contains__)
 
     def _trim_notes(self) -> None:
         """Note contents that are sound again as damaged no more."""

@@ -185,8 +185,11 @@ def _repository(
     from ibtfs.store.storage.opening import storage_at
 
     place = storage_at(line.place(repository))
-    if place.has_repository():
+    try:
         return line.open_at(place, cache_folder=options.cache), False
+    except NotARepository:
+        if place.has_repository():
+            raise
     if options.tree.dry_run:
         raise NotARepository(
             f"There is no repository {shown(place.root)} yet to compare with: a first backup would "

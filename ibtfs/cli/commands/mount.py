@@ -96,17 +96,24 @@ class _Mount:
         self, repository: bytes, mountpoint: bytes, mounting: Mounting, choices: Choices, line: Line
     ) -> None:
         from ibtfs.fuse import process
+        from ibtfs.store.storage.address import is_remote
         from ibtfs.view.tree import RepositoryView
 
-        copies = cache_folder(make=False)
+        copies = cache_folder(make=is_remote(repository))
         repo = line.open(repository, cache_bytes=CACHE_BYTES, cache_folder=copies)
         view_options = choices.view_options(repo)._replace(for_others=mounting.allow_other)
         process.check_mountpoint(mountpoint, repo.local_path, nonempty=mounting.nonempty)
         self._options = mounting.mount_options(repo.path)
         self._repository, self._mountpoint = repo, mountpoint
+        repo.only_look()
+        repo.look_around()
+        repo.look_ahead()
         self._view = RepositoryView(repo, view_options)
         # counted before: the mounted tree is another process's by then
         self.points = sum(len(timeline.points) for timeline in self._view.sources().values())
+        if is_remote(repository):
+            repo.points.remember()
+        repo.rest()
 
     def serve(self, on_ready: Callable[[], None]) -> None:
         """Mount it, and serve it until it is unmounted."""

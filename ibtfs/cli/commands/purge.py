@@ -37,9 +37,10 @@ EXAMPLES = """
     ibtfs purge --yes --wait 60 /media/disk/backups '*.pem' /keys/
 """
 ELSEWHERE = (
-    "What is out of reach: the caches of other users and machines, mounts that are open, copies of "
-    "the repository, snapshots of its file system, and what a disk keeps of deleted blocks, an SSD "
-    "above all. If the file is still in the source, exclude it, or the next backup stores it again."
+    "What is out of reach: the caches of other users and machines, which keep copies of indexes "
+    "until their next run, mounts that are open, copies of the repository, snapshots of its file "
+    "system, and what a disk keeps of deleted blocks, an SSD above all. If the file is still in "
+    "the source, exclude it, or the next backup stores it again."
 )
 SHOWN = 40
 

@@ -36,7 +36,15 @@ from ibtfs.format.keys import Keys
 from ibtfs.format.packing import unpack_bodies
 from ibtfs.store import layout
 from ibtfs.store.archives.file import FrameFileReader
-from ibtfs.store.archives.generations import generations
+from ibtfs.store.archives.generations import (
+    doubt,
+    drops,
+    expect,
+    generations,
+    is_far,
+    known_generations,
+    look_again,
+)
 from ibtfs.store.archives.payloads import Payloads
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.storage.base import Storage
@@ -68,7 +76,9 @@ class ArchiveReader:
         with self._lock:
             opened = self._files.get(kind)
             if opened is None:
-                number = generations(self._storage, self.id).get(kind)
+                number = known_generations(self._storage, self.id).get(kind)
+                if number is None:
+                    number = generations(self._storage, self.id).get(kind)
                 if number is None:
                     raise ObjectMissing(f"{name}: no such file in the repository")
                 stored = self._storage.open(layout.archive_file(self.id, kind, number))
@@ -91,12 +101,12 @@ class ArchiveReader:
         another device.  And on damage, if the open file has no name any more: it may have been
         healed, by another one in its place.  Everything that reads goes through this.
         """
-        era = self._era
+        era, before = self._era, drops(self._storage, self.id)
         try:
             return read()
         except (ObjectMissing, ObjectUnreadable, StorageFailed, FormatDamaged) as error:
             if isinstance(error, FormatDamaged):
-                if not self._has_removed():
+                if not (doubt(self._storage, self.id, before) or self._has_removed()):
                     raise
             elif isinstance(error, ObjectMissing):
                 if era == self._era and self._files and not self.is_outdated():
@@ -108,6 +118,7 @@ class ArchiveReader:
 
     def refresh(self) -> None:
         """Drop open files and what is cached of them, so that newer generations are seen."""
+        look_again(self._storage, self.id)
         with self._lock:
             if not self._files:
                 return
@@ -127,10 +138,25 @@ class ArchiveReader:
             newest.get(kind) != file.generation or file.is_gone() for kind, file in opened.items()
         )
 
+    @property
+    def is_open(self) -> bool:
+        """Whether any of its files is open."""
+        return bool(self._files)
+
     def drop_removed(self) -> None:
-        """Let go of files that have no name any more: open, they would keep their room."""
-        if self._has_removed():
+        """Let go of files that have no name any more: open, they would keep their room.
+
+        Far away, of those that were replaced when the archive was listed last.
+        """
+        if self._is_older() if is_far(self._storage) else self._has_removed():
             self.refresh()
+
+    def _is_older(self) -> bool:
+        if not self.is_open:
+            return False
+        newest = known_generations(self._storage, self.id)
+        with self._lock:
+            return any(newest.get(kind) != file.generation for kind, file in self._files.items())
 
     def _has_removed(self) -> bool:
         with self._lock:
@@ -168,6 +194,7 @@ class ArchiveReader:
         header = IndexHeader.decode(bodies[0], where)
         if header.archives[0] != self.id:
             raise FormatDamaged(f"{where}: is the index of {header.archives[0]}")
+        expect(self._storage, header.archives)
         return header
 
     def _bodies(self, kind: str, stream: int, number: int) -> tuple[int, tuple[bytes | None, ...]]:

@@ -6,8 +6,10 @@ import resource
 import threading
 import weakref
 from collections import OrderedDict
+from collections.abc import Container
 
 from ibtfs.format.keys import Keys
+from ibtfs.store.archives.generations import list_again
 from ibtfs.store.archives.reader import ArchiveReader
 from ibtfs.store.cache import ByteCache
 from ibtfs.store.storage.base import Storage
@@ -54,8 +56,16 @@ class Readers:
         """Let go of files of archives that were removed or replaced."""
         with self._lock:
             readers = list(self._all)  # also those that only somebody who reads still has
+        list_again(self._storage, [reader.id for reader in readers if reader.is_open])
         for reader in readers:
             reader.drop_removed()
+
+    def refresh_those(self, archive_ids: Container[str]) -> None:
+        """Have some archives be read anew."""
+        with self._lock:
+            readers = [reader for reader in self._all if reader.id in archive_ids]
+        for reader in readers:
+            reader.refresh()
 
     def clear(self) -> None:
         """Forget them; whoever uses one goes on with it."""

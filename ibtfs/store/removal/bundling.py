@@ -24,11 +24,11 @@ from ibtfs.store import layout
 from ibtfs.store.archives.generations import all_generations, generations
 from ibtfs.store.lock import Lock
 from ibtfs.store.removal.held import Held, Unit, held_in_bundles
+from ibtfs.store.removal.stored import PIECE, Stored
 from ibtfs.store.repository import Repository
 
 log = logging.getLogger(__name__)
 
-PIECE = 1 << 20
 SPARE = 16 << 20
 """Bytes that are to stay free: bundles are not worth a full disk."""
 
@@ -114,26 +114,16 @@ class Bundler:
         """Remove from folders what lies in bundles, too, and is alike; bytes freed."""
         freed = 0
         folders = self._storage.list_folder(layout.ARCHIVES)
-        for archive_id in sorted(set(folders).intersection(archive_ids)):
-            folder = layout.archive(archive_id)
-            names = self._storage.list_folder(folder)
-            if not names:
-                self._storage.delete(folder)
-            for base in sorted(self._storage.bundles.names(archive_id).intersection(names)):
-                if self._is_alike(f"{folder}/{base}"):
-                    freed += self._delete(f"{folder}/{base}")
+        with Stored(self._storage) as stored:
+            for archive_id in sorted(set(folders).intersection(archive_ids)):
+                folder = layout.archive(archive_id)
+                names = self._storage.list_folder(folder)
+                if not names:
+                    self._storage.delete(folder)
+                for base in sorted(self._storage.bundles.names(archive_id).intersection(names)):
+                    if stored.is_twice(f"{folder}/{base}"):
+                        freed += self._delete(f"{folder}/{base}")
         return freed
-
-    def _is_alike(self, name: str) -> bool:
-        """Whether a file of a folder has the bytes that a bundle has."""
-        try:
-            with self._storage.open(name) as one, self._storage.bundles.open(name) as other:
-                return one.size == other.size and all(
-                    one.read(place, PIECE) == other.read(place, PIECE)
-                    for place in range(0, one.size, PIECE)
-                )
-        except IntegrityError:
-            return False
 
     def _delete(self, name: str) -> int:
         """Remove an object; bytes freed."""
@@ -265,7 +255,26 @@ class Bundler:
         self._storage.bundles.look_again()
         if all(bundle.name != name for bundle in self._storage.bundles.all()):
             raise StorageFailed(f"{name}: cannot be read, though it was just written")
+        self._require_indexes(name, directory)
         return name, upload.size
+
+    def _require_indexes(self, name: str, directory: Directory) -> None:
+        """See that all indexes in a new bundle verify; else it goes, and one archive is to blame.
+
+        One that was damaged before is as it was.
+        """
+        with Stored(self._storage) as stored:
+            for member in directory.all():
+                if layout.KINDS[member.kind] != layout.INDEX:
+                    continue
+                archive_id, keys = directory.archives[member.archive], self._repository.keys
+                try:
+                    stored.require_index(keys, archive_id, member.generation, name)
+                except IntegrityError as error:
+                    self._lock.verify()  # else others may count on it by now
+                    self._delete(name)
+                    raise _Unreadable(archive_id, error) from error
+                self._tick()
 
     def _members(self, ordinal: int, archive_id: str) -> Iterator[Member]:
         files = generations(self._storage, archive_id)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from ibtfs.store import layout
 from ibtfs.store.archives.generations import all_generations
+from ibtfs.store.storage.bundle import Bundle
 from ibtfs.store.storage.bundled import BundledStorage
-from ibtfs.store.storage.bundles import Bundle
 
 
 class Unit(NamedTuple):

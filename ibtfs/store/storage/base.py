@@ -263,6 +263,11 @@ class FolderStorage(Storage, Leases, Healing, Volume, Protocol):
         """Where it lies."""
         ...
 
+    @property
+    def is_far(self) -> bool:
+        """Whether each request is waited for; what is so is a FarPlace."""
+        ...
+
     def shared_as(self, shared: bool) -> FolderStorage:
         """The same place; if *shared*, its group may write to what is made there."""
         ...

@@ -7,7 +7,8 @@ Putting and deleting is done to folders alone.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+import functools
+from collections.abc import Collection, Iterable
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.store import layout
@@ -20,44 +21,71 @@ from ibtfs.store.storage.base import (
     StoredObject,
     Upload,
 )
-from ibtfs.store.storage.bundles import SETTLES_NS, Bundles
+from ibtfs.store.storage.bundles import SETTLES_NS
+from ibtfs.store.storage.far import INDEX_BYTES
+from ibtfs.store.storage.far_archives import FarArchives
+from ibtfs.store.storage.keeping import KeepingUpload
 
 NEVER = float("inf")
+LOOK_SECONDS = 60.0
+"""Who looks at points that are far away waits for the answer if the last one is older.
+
+A mount has them looked at more often than that.
+"""
+_REMEMBERED = (layout.BUNDLES, layout.POINTS)
+"""Folders of whose objects more is remembered than their names, where they are far away."""
 
 
-class BundledStorage:
+class BundledStorage(FarArchives):
     """The storage at *place* of the repository with the id *repository*, as FolderStorage says.
 
     *bundles* are what lies together.
     """
 
     def __init__(self, place: FolderStorage, repository: bytes) -> None:
-        self._place = place
-        self.root = place.root
-        self.bundles = Bundles(place, repository)
+        super().__init__(place, repository)
         self._folders: tuple[int, frozenset[str]] = (0, frozenset())
 
     def put(self, name: str) -> Upload:
         """As Storage says."""
-        self._folders = (0, frozenset())
-        return self._place.put(name)
+        self._is_changed(name)
+        upload = self._place.put(name)
+        if self._far is None or not layout.is_index(name):
+            return upload
+        return KeepingUpload(upload, INDEX_BYTES, functools.partial(self._far.was_put, name))
 
     def put_new(self, name: str, data: bytes) -> None:
         """As Storage says."""
-        self._folders = (0, frozenset())
+        self._is_changed(name)
         self._place.put_new(name, data)
 
     def replace(self, name: str) -> Upload:
         """As Healing says."""
-        return self._place.replace(name)
+        upload = self._place.replace(name)
+        if self._far is None:
+            return upload
+        return KeepingUpload(upload, -1, functools.partial(self._is_replaced, name))
+
+    def _is_replaced(self, name: str, _: bytes | None) -> None:
+        archive_id = layout.archive_of(name)
+        if archive_id:
+            self.drop_copies(archive_id)
+            self.look_again(archive_id)
 
     def delete(self, name: str) -> None:
         """As Storage says."""
+        self.look_again(layout.archive_of(name) or layout.archive_in(name))
         self._place.delete(name)
+
+    def _is_changed(self, name: str) -> None:
+        self._folders = (0, frozenset())
+        self.look_again(layout.archive_of(name))
 
     def open(self, name: str) -> StoredObject:
         """As Storage says."""
         archive_id = layout.archive_of(name)
+        if self._far is not None:
+            return self._open_far(self._far, name, archive_id)
         if archive_id and self._is_only_in_bundles(archive_id):
             with contextlib.suppress(ObjectMissing):
                 return self.bundles.open(name)
@@ -68,17 +96,27 @@ class BundledStorage:
                 raise
         return self.bundles.open(name)
 
+    def open_stored(self, name: str) -> StoredObject:
+        """An object of a folder, or a bundle, as it lies there: past all that is kept of it."""
+        return self._place.open(name)
+
     def list_folder(self, folder: str) -> list[str]:
         """What lies in *folder* itself, while :meth:`list` tells what is in bundles, too."""
-        return self._place.list(folder)
+        return self._listed(folder, unfinished=False)
+
+    def _listed(self, folder: str, *, unfinished: bool) -> list[str]:
+        far = self._far
+        if far is not None and (folder in _REMEMBERED or layout.archive_in(folder)):
+            return far.list(folder, unfinished=unfinished)
+        return self._place.list(folder, unfinished=unfinished)
 
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
         """As Storage says."""
-        archive_id = layout.archive_of(f"{folder}/{layout.INDEX}")
+        archive_id = layout.archive_in(folder)
         if archive_id and not unfinished and self._is_only_in_bundles(archive_id):
             names = []
         else:
-            names = self._place.list(folder, unfinished=unfinished)
+            names = self._listed(folder, unfinished=unfinished)
         # what was put together is in the bundle before it leaves the folder: so the folder is first
         if folder == layout.ARCHIVES:
             return sorted({*names, *self.bundles.archives()})
@@ -90,12 +128,13 @@ class BundledStorage:
             bundled = self.bundles.names(archive_id)
         return sorted({*names, *bundled})
 
-    def _is_only_in_bundles(self, archive_id: str) -> bool:
-        """Whether an archive in a bundle has no folder, as one listing tells of all.
+    def names_in(self, folder: str) -> Collection[str]:
+        """As FarArchives says."""
+        return self.list(folder)
 
-        It spares looking for each of them, which takes long where the storage is far away.
-        """
-        if archive_id not in self.bundles.archives():
+    def _is_only_in_bundles(self, archive_id: str) -> bool:
+        """Whether an archive in a bundle has no folder, as one listing tells of all."""
+        if self._far is not None or archive_id not in self.bundles.archives():
             return False
         token = self.folder_token(layout.ARCHIVES, SETTLES_NS)
         known, names = self._folders
@@ -108,6 +147,8 @@ class BundledStorage:
         """Forget what was listed: somebody who has just got a lock sees what others did before."""
         self._folders = (0, frozenset())
         self.bundles.forget()
+        if self._far is not None:
+            self._far.forget_all()
 
     # Leases
 
@@ -149,7 +190,9 @@ class BundledStorage:
         self._place.sync(folders)
 
     def folder_token(self, folder: str, settles_ns: int = TOKEN_SETTLES_NS) -> int:
-        """As Volume says."""
+        """As Volume says; of points that are far away, as they were seen some time ago."""
+        if self._far is not None and folder == layout.POINTS:
+            return self._far.seen_token(folder, LOOK_SECONDS)
         return self._place.folder_token(folder, settles_ns)
 
     def has_folder(self, folder: str) -> bool:
@@ -157,12 +200,14 @@ class BundledStorage:
         return self._place.has_folder(folder)
 
     def changed_ns(self, folder: str) -> int:
-        """As Volume says."""
+        """As Volume says; of points that are far away, as they were seen some time ago."""
+        if self._far is not None and folder == layout.POINTS:
+            return self._far.seen_ns(folder, LOOK_SECONDS)
         return self._place.changed_ns(folder)
 
     def token(self, name: str) -> ObjectToken:
-        """As Volume says."""
-        return self._place.token(name)
+        """As Volume says; far away, as its folder was listed last."""
+        return self._far.token(name) if self._far is not None else self._place.token(name)
 
     def make_folders(self) -> None:
         """As FolderStorage says."""

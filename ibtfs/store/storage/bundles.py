@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import weakref
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import NamedTuple, Protocol
 
 from ibtfs.errors import (
     FormatDamaged,
@@ -21,74 +19,17 @@ from ibtfs.errors import (
     ObjectUnreadable,
     StorageFailed,
 )
-from ibtfs.format.bundle import Directory, Ends, Member
+from ibtfs.format.bundle import Directory, Ends
 from ibtfs.format.tables import TRAILER_SIZE
 from ibtfs.store import layout
 from ibtfs.store.storage.base import StoredObject
+from ibtfs.store.storage.bundle import Bundle, BundleStorage, Opened, Place, name_of
 
 FIRST_BYTES = 1 << 14
 """So much is read at once of a bundle: its label, and most directories whole."""
 TRIES = 10
 SETTLES_NS = 3_000_000_000
 """Some file systems keep full seconds only, or two."""
-
-
-class BundleStorage(Protocol):
-    """What reading bundles needs of the storage that they lie in."""
-
-    def open(self, name: str) -> StoredObject:
-        """As Storage says."""
-        ...
-
-    def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
-        """As Storage says."""
-        ...
-
-    def folder_token(self, folder: str, settles_ns: int) -> int:
-        """As Volume says; *settles_ns* is how long a change has to be ago."""
-        ...
-
-
-class _Opened:
-    """An open bundle, which all objects in it share; None when the bundle went."""
-
-    __slots__ = ("__weakref__", "stored")
-
-    def __init__(self, stored: StoredObject | None) -> None:
-        self.stored = stored
-
-
-class Bundle:
-    """A bundle and its *directory*; one open file, as long as any object in it is in use."""
-
-    def __init__(self, storage: BundleStorage, name: str, directory: Directory) -> None:
-        self.name, self.directory = name, directory
-        self._storage, self._lock = storage, threading.Lock()
-        self._opened: weakref.ref[_Opened] | None = None
-
-    def opened(self) -> _Opened:
-        """The open bundle.  Raises ObjectMissing if it went."""
-        with self._lock:
-            opened = self._opened() if self._opened else None
-            if opened is None or opened.stored is None:
-                opened = _Opened(self._storage.open(self.name))
-                self._opened = weakref.ref(opened)
-            return opened
-
-    def let_go(self) -> None:
-        """Close the file: the bundle is gone, and its room is to be free."""
-        with self._lock:
-            opened = self._opened() if self._opened else None
-            if opened is not None:
-                opened.stored = None  # the last reader closes it
-
-
-class Place(NamedTuple):
-    """Where a file of an archive lies."""
-
-    bundle: Bundle
-    member: Member
-    offset: int
 
 
 @dataclass
@@ -102,12 +43,17 @@ class _Found:
 
 
 class Bundles:
-    """The bundles of a repository whose id *repository* is; threads may share it."""
+    """The bundles of a repository whose id *repository* is; threads may share it.
 
-    def __init__(self, storage: BundleStorage, repository: bytes) -> None:
-        self._storage, self._repository = storage, repository
+    *is_far*: each look at the storage is waited for, and the end of a bundle comes when it is
+    opened.
+    """
+
+    def __init__(self, storage: BundleStorage, repository: bytes, *, is_far: bool = False) -> None:
+        self._storage, self._repository, self._is_far = storage, repository, is_far
         self._lock = threading.Lock()
         self._found: _Found | None = None
+        self._is_outdated = False
 
     def forget(self) -> None:
         """Look again, also for what could not be read."""
@@ -117,12 +63,31 @@ class Bundles:
 
     def look_again(self) -> None:
         """Look whether bundles came or went, though the time of their folder does not tell."""
+        self._is_outdated = True
         if self._found is not None:
             self._found.token = 0
 
     def archives(self) -> Collection[str]:
         """The archives that have files in bundles."""
         return self._current().archives.keys()
+
+    def remembered(self) -> Mapping[str, list[tuple[Bundle, int]]]:
+        """The archives that had files in bundles when these were looked at last, and where."""
+        found = self._found
+        if found is None or self._is_outdated:
+            if self._is_far:
+                self.look_by(self._storage.list(layout.BUNDLES))
+            found = self._current() if self.is_outdated else self._found or _Found()
+        return found.archives
+
+    def known_names(self, archive_id: str) -> set[str]:
+        """As :meth:`names`, when they were looked at last; nothing is asked for."""
+        found = self._found or _Found()
+        return {
+            name_of(member)
+            for bundle, ordinal in found.archives.get(archive_id, ())
+            for member, _ in bundle.directory.members(ordinal)
+        }
 
     def all(self) -> list[Bundle]:
         """All bundles that can be read, in order of name."""
@@ -132,9 +97,10 @@ class Bundles:
         """The names of bundles of which it cannot be told what lies in them, and why."""
         return self._current().damaged
 
-    def places(self, archive_id: str) -> Iterator[Place]:
-        """The files of an archive in all bundles."""
-        for bundle, ordinal in self._current().archives.get(archive_id, ()):
+    def places(self, archive_id: str, *, remembered: bool = False) -> Iterator[Place]:
+        """The files of an archive in all bundles: now, or as they were *remembered*."""
+        found = self.remembered() if remembered else self._current().archives
+        for bundle, ordinal in found.get(archive_id, ()):
             for member, offset in bundle.directory.members(ordinal):
                 yield Place(bundle, member, offset)
 
@@ -151,11 +117,12 @@ class Bundles:
         """A file of an archive.  Raises ObjectMissing, ObjectUnreadable, StorageFailed."""
         return BundledObject(self, name)
 
-    def find(self, name: str) -> tuple[_Opened, Place]:
+    def find(self, name: str) -> tuple[Opened, Place]:
         """Where the file *name* of an archive lies now.  Raises as :meth:`open`."""
         archive_id, base = layout.archive_of(name), name.rpartition("/")[2]
         for turn in range(TRIES):
-            places = [one for one in self.places(archive_id) if name_of(one.member) == base]
+            among = self.places(archive_id, remembered=self._is_far and not turn)
+            places = [one for one in among if name_of(one.member) == base]
             if not places and turn:
                 break
             for place in places:
@@ -163,6 +130,36 @@ class Bundles:
                     return place.bundle.opened(), place
             self.look_again()  # it may lie in another one by now
         raise ObjectMissing(f"{name}: no such file in the repository")
+
+    def look_by(self, names: Iterable[str]) -> None:
+        """Take it that there are just the bundles that were listed as *names*.
+
+        If that is something new they are listed once more: while bundles are put together a listing
+        may miss the new one, and the old ones.
+        """
+        wanted = set(map(layout.bundle, filter(layout.is_bundle_id, names)))
+        known = self._found or _Found()
+        for _ in range(TRIES):
+            if wanted == known.bundles.keys() | known.damaged.keys():
+                break
+            last, wanted = wanted, self._names()
+            if last == wanted:
+                break
+        with self._lock:
+            before = self._found or _Found()
+            try:
+                made = self._made(before, wanted)
+            except ObjectMissing:
+                self._is_outdated = True  # one went into another
+                return
+            self._found, self._is_outdated = made, False
+        for name in before.bundles.keys() - wanted:
+            before.bundles[name].let_go()
+
+    @property
+    def is_outdated(self) -> bool:
+        """Whether they are to be looked at again."""
+        return self._found is None or self._is_outdated
 
     def _current(self) -> _Found:
         found = self._found
@@ -173,7 +170,7 @@ class Bundles:
             return self._look(token)
 
     def _look(self, token: int) -> _Found:
-        found = self._found or _Found()
+        found, self._is_outdated = self._found or _Found(), False
         for _ in range(TRIES):
             names = self._names()
             if self._found is not None and names == found.bundles.keys() | found.damaged.keys():
@@ -213,13 +210,17 @@ class Bundles:
         return made
 
     def _read(self, name: str) -> Bundle:
-        """A bundle by the directory at its beginning; if that is damaged, by that at its end."""
+        """A bundle by the directory at its beginning; if that is damaged, by that at its end.
+
+        Or the other way round, where the end comes first.
+        """
+        one, other = (self.last, self.first) if self._is_far else (self.first, self.last)
         with self._storage.open(name) as stored:
             try:
-                directory = self.first(stored)
+                directory = one(stored)
             except IntegrityError as error:
                 try:
-                    directory = self.last(stored)
+                    directory = other(stored)
                 except IntegrityError:
                     raise error from None
         return Bundle(self._storage, name, directory)
@@ -266,11 +267,6 @@ class Bundles:
                 yield str(error)
 
 
-def name_of(member: Member) -> str:
-    """The name of a file as its archive's folder would list it."""
-    return f"{layout.KINDS[member.kind]}.{member.generation}"
-
-
 class BundledObject:
     """A file of an archive in a bundle, as StoredObject says.
 
@@ -303,6 +299,7 @@ class BundledObject:
             # removed by another machine, or the disk went and came back as another device: who
             # shares the open file is to open it again, too
             place.bundle.let_go()
+            self._bundles.look_again()
             raise
 
     def is_removed(self) -> bool:
@@ -312,7 +309,7 @@ class BundledObject:
 
     def close(self) -> None:
         """Let go of the bundle."""
-        self._place = (_Opened(None), self._place[1])
+        self._place = (Opened(None), self._place[1])
 
     def __enter__(self) -> BundledObject:
         return self

@@ -41,6 +41,12 @@ class Rate:
             self._free_at = turn + size / self._rate
         time.sleep(turn - now)
 
+    def take_all(self, size: int) -> None:
+        """The same, piece by piece: others have their turns in between."""
+        piece = self.piece or size or 1
+        for first in range(0, size, piece):
+            self.take(min(piece, size - first))
+
 
 class Limits(NamedTuple):
     """How fast may be written, *up*, and read, *down*."""
@@ -62,7 +68,7 @@ class LimitedObject:
     def read(self, offset: int, size: int) -> bytes:
         """As StoredObject says."""
         size = max(min(size, self.size - offset), 0)
-        self._rate.take(size)
+        self._rate.take_all(size)
         return self._stored.read(offset, size)
 
     def is_removed(self) -> bool:
@@ -147,6 +153,12 @@ class LimitedStorage(PassingStorage):
     def open(self, name: str) -> LimitedObject:
         """As Storage says."""
         return LimitedObject(self._place.open(name), self._down)
+
+    def open_end(self, name: str, most: int, size: int = -1) -> tuple[LimitedObject, bytes]:
+        """As FarPlace says."""
+        stored, end = super().open_end(name, most, size)
+        self._down.take_all(len(end))
+        return LimitedObject(stored, self._down), end
 
 
 def limited(storage: FolderStorage, limits: Limits) -> FolderStorage:

@@ -85,6 +85,8 @@ class LocalStorage(LocalVolume):
     of the repository's folder is passed on) and 0660.
     """
 
+    is_far = False
+
     def __init__(self, root: bytes, *, shared: bool = False) -> None:
         super().__init__(root)
         self._shared = shared

@@ -5,9 +5,19 @@ from __future__ import annotations
 import errno
 import os
 
-from ibtfs.errors import IbtfsError, LibraryMissing, ObjectUnreadable, StorageFailed, UsageError
+from ibtfs.errors import (
+    IbtfsError,
+    LibraryMissing,
+    ObjectMissing,
+    ObjectUnreadable,
+    StorageFailed,
+    UsageError,
+)
+from ibtfs.format.config import CONFIG_LIMIT
+from ibtfs.store.layout import CONFIG
 from ibtfs.store.storage.address import S3Address, address_of, is_remote
-from ibtfs.store.storage.base import FolderStorage
+from ibtfs.store.storage.base import FolderStorage, whole
+from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.limited import UNLIMITED, Limits, limited
 from ibtfs.store.storage.local import LocalStorage
 
@@ -28,6 +38,21 @@ def storage_at(place: Place, limits: Limits = UNLIMITED) -> FolderStorage:
     from ibtfs.store.storage.remote import remote_storage  # with much that a folder does without
 
     return remote_storage(place, limits)
+
+
+def config_text(place: FolderStorage) -> bytes:
+    """What the configuration of the repository at *place* says.
+
+    Raises NotARepository if there is nothing, ObjectMissing, ObjectUnreadable, StorageFailed.
+    """
+    if not place.is_far:
+        place.require_there()
+        return whole(place, CONFIG, CONFIG_LIMIT)
+    try:
+        return whole(BundledStorage(place, b""), CONFIG, CONFIG_LIMIT)
+    except ObjectMissing:
+        place.require_there()  # asked only where there is something to tell
+        raise
 
 
 def raise_if_untold(place: bytes, error: IbtfsError) -> None:

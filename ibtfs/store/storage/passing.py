@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ibtfs.store.storage.base import (
     TOKEN_SETTLES_NS,
@@ -10,7 +10,9 @@ from ibtfs.store.storage.base import (
     Lease,
     ObjectToken,
     Space,
+    StoredObject,
 )
+from ibtfs.store.storage.far import FarPlace, Names, is_far_place
 
 
 class PassingStorage:
@@ -23,6 +25,16 @@ class PassingStorage:
     def root(self) -> bytes:
         """As FolderStorage says."""
         return self._place.root
+
+    @property
+    def is_far(self) -> bool:
+        """As FolderStorage says."""
+        return self._place.is_far
+
+    @property
+    def _far(self) -> FarPlace:
+        assert is_far_place(self._place), "asked for what only is done far away"
+        return self._place
 
     def create(self) -> None:
         """As FolderStorage says."""
@@ -47,6 +59,14 @@ class PassingStorage:
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
         """As Storage says."""
         return self._place.list(folder, unfinished=unfinished)
+
+    def open_end(self, name: str, most: int, size: int = -1) -> tuple[StoredObject, bytes]:
+        """As FarPlace says."""
+        return self._far.open_end(name, most, size)
+
+    def survey(self, folders: Sequence[str]) -> dict[str, Names]:
+        """As FarPlace says."""
+        return self._far.survey(folders)
 
     def delete(self, name: str) -> None:
         """As Storage says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from ibtfs.errors import ObjectExists
@@ -12,6 +13,7 @@ from ibtfs.store.storage.base import (
     Upload,
     is_unfinished,
 )
+from ibtfs.store.storage.far import Names as FoundNames
 from ibtfs.store.storage.passing import PassingStorage
 
 
@@ -78,14 +80,28 @@ class RenamedStorage(PassingStorage):
         """As Storage says."""
         return self._place.open(self._found(name))
 
+    def open_end(self, name: str, most: int, size: int = -1) -> tuple[StoredObject, bytes]:
+        """As FarPlace says."""
+        return super().open_end(self._found(name), most, size)
+
+    def survey(self, folders: Sequence[str]) -> dict[str, FoundNames]:
+        """As FarPlace says."""
+        return {
+            folder: {
+                name: token
+                for stored, token in found.items()
+                if (name := self._meant(folder, stored))
+            }
+            for folder, found in super().survey(folders).items()
+        }
+
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
         """As Storage says."""
-        found = set()
-        for stored in self._place.list(folder, unfinished=unfinished):
-            name = stored if is_unfinished(stored) else self._names.meant(folder, stored)
-            if name:
-                found.add(name)
-        return sorted(found)
+        found = self._place.list(folder, unfinished=unfinished)
+        return sorted(set(filter(None, (self._meant(folder, stored) for stored in found))))
+
+    def _meant(self, folder: str, stored: str) -> str:
+        return stored if is_unfinished(stored) else self._names.meant(folder, stored)
 
     def age(self, name: str, now: str) -> float:
         """As Leases says."""

@@ -113,7 +113,7 @@ class Catalog:
             # looked at now, for waiting may have taken long; and what was seen may have been
             # removed by another process that looked earlier
             seen = self._seen.intersection(row[0] for row in rows)
-            files = self._repository.archive_files(known=seen)
+            files = self._repository.archive_files(known=seen, recent=True)
             present = {name: numbers[layout.INDEX] for name, numbers in files.items()}
             known = {(name, number) for name, number, _, kinds in rows if kinds is not None}
             gone = [

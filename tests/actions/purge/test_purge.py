@@ -14,10 +14,14 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.store.contents.reader import Contents
 from ibtfs.store.removal import rebase
+from ibtfs.store.repository import Repository
+from ibtfs.store.storage.local import LocalStorage
 from tests.support.damage import lowered
+from tests.support.far import FarStorage
 from tests.support.leaks import Needles, leaks
 from tests.support.purging import KIB, Scene, Secret, make_scene, random_history
 from tests.support.repositories import reopened, row
+from tests.support.views import viewed_tree
 
 MIB = 1 << 20
 
@@ -42,6 +46,19 @@ def test_nothing_of_secrets_is_left_after_a_random_history(scene: Scene, seed: i
     points = reopened(scene.repository).points
     tags = [points.tags(point.id) for point in points.all().points]
     assert tags == [[f"tag{number - 1}"] for number in sorted(scene.expected)]
+
+
+def test_no_copies_of_indexes_are_left(scene: Scene) -> None:
+    """Of a repository far away they have the names of all files."""
+    random_history(scene, random.Random(3), 2)
+    place = FarStorage(LocalStorage(scene.repository.path))
+    far = Repository.open(place, cache_folder=os.fsencode(scene.cache))
+    for point in far.points.all().points:
+        viewed_tree(far, point)
+    assert list(scene.cache.glob("*.indexes/*"))
+    scene.purge(*scene.names)
+    assert not list(scene.cache.glob("*.indexes"))
+    scene.assert_is_purged(step=16)
 
 
 def forget_some(scene: Scene, rng: random.Random) -> None:

@@ -11,7 +11,8 @@ import pytest
 from ibtfs.errors import FormatDamaged, ObjectMissing, ObjectUnreadable, StorageFailed
 from ibtfs.format.bundle import Directory, Member, encode_ends
 from ibtfs.format.compression import Codec
-from ibtfs.store.storage.bundles import FIRST_BYTES, SETTLES_NS, TRIES, Bundles, name_of
+from ibtfs.store.storage.bundle import name_of
+from ibtfs.store.storage.bundles import FIRST_BYTES, SETTLES_NS, TRIES, Bundles
 from tests.support.memory import BytesObject
 
 REPOSITORY = b"i" * 16

@@ -16,6 +16,7 @@ from ibtfs.store.storage.base import whole
 from ibtfs.store.storage.limited import LimitedStorage, Limits, Rate
 from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.opening import storage_at
+from tests.support.far import FarStorage
 from tests.support.places import EVERYWHERE
 
 KIB = 1 << 10
@@ -46,6 +47,19 @@ def storage_in(folder: Path, *, up: int = 0, down: int = 0) -> LimitedStorage:
         storage.create()
         storage.make_folders()
     return storage.shared_as(False)
+
+
+def test_ends_far_away_take_their_time(fast_path: Path, clock: Clock) -> None:
+    storage_in(fast_path / "r").put_new("points/p", data := os.urandom(1000 * KIB))
+    place = FarStorage(LocalStorage(os.fsencode(fast_path / "r")))
+    storage = LimitedStorage(place, Limits(Rate(0), Rate(100 * KIB)))
+    stored, end = storage.open_end("points/p", 500 * KIB)
+    assert end == data[500 * KIB :]
+    before = clock.now
+    assert 4.5 < before - 100 < 5.5
+    assert stored.read(0, 500 * KIB) == data[: 500 * KIB]
+    assert 4.5 < clock.now - before < 5.5
+    stored.close()
 
 
 def test_what_is_written_takes_its_time(fast_path: Path, clock: Clock) -> None:

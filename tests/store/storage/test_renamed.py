@@ -10,10 +10,11 @@ import pytest
 from ibtfs.errors import ObjectExists, ObjectMissing
 from ibtfs.sealing.names import SealedNames
 from ibtfs.store.sealing import SPEAKING
-from ibtfs.store.storage.base import FolderStorage, whole
+from ibtfs.store.storage.base import FolderStorage, is_unfinished, whole
 from ibtfs.store.storage.opening import storage_at
 from ibtfs.store.storage.renamed import RenamedStorage
 from tests.sealing.test_keys import OLD, keys_of
+from tests.support.far import FarStorage
 
 POINT = "20261129T072334Z_b06aa9bae47e14fa1c94"
 ARCHIVE = f"archives/{POINT}.0"
@@ -97,3 +98,32 @@ def test_what_nobody_with_a_key_put_is_not_there(
         assert storage.list(split(name)[0]) == []
         with pytest.raises(ObjectMissing):
             storage.open(name)
+
+
+def test_what_is_asked_for_at_once_has_its_names_far_away(
+    place: FolderStorage, before: RenamedStorage
+) -> None:
+    assert not RenamedStorage(place, SealedNames(keys_of(), SPEAKING)).is_far
+    storage = RenamedStorage(FarStorage(place), SealedNames(keys_of(), SPEAKING))
+    assert storage.is_far
+    for number, name in enumerate(NAMES):
+        (before if number % 2 else storage).put_new(name, b"x" * number)
+        place.put_new(f"{name}.{'0' * 32}", b"")
+    upload = storage.put(f"{ARCHIVE}/index.1")
+    found = storage.survey(["points", "forgotten", "copied", "archives/*", "tags/*"])
+    upload.abort()
+    for number, name in enumerate(NAMES):
+        folder, base = split(name)
+        names = {one for one in found[folder] if not is_unfinished(one)}
+        assert names - {f"{base}.{'0' * 32}"} >= {base}
+        if folder in {"forgotten", "copied"}:
+            assert names == {base}
+        token = found[folder][base]
+        assert token is not None
+        assert token[0] == number
+        stored, end = storage.open_end(name, 100)
+        stored.close()
+        assert end == b"x" * number
+    assert any(map(is_unfinished, found[ARCHIVE]))
+    with pytest.raises(ObjectMissing):
+        storage.open_end(f"{ARCHIVE}/none", 100)

@@ -23,9 +23,12 @@ from ibtfs.errors import (
 )
 from ibtfs.store.storage.address import S3Address
 from ibtfs.store.storage.objects import s3
+from ibtfs.store.storage.objects.asking import Asking
 from ibtfs.store.storage.objects.client import Found, NotReached
+from ibtfs.store.storage.objects.listings import Listings
 from ibtfs.store.storage.objects.s3 import S3Client
 from ibtfs.store.storage.objects.s3_errors import refusal
+from ibtfs.store.storage.objects.surveys import Surveys
 from tests.support.http_gate import BUSY, MANY, HttpGate
 from tests.support.seaweed import (
     BUCKET,
@@ -118,6 +121,17 @@ def test_ranges(client: S3Client) -> None:
         client.read("none", 0, 1)
 
 
+def test_what_comes_and_goes_is_not_asked_for_without_end(client: S3Client, gate: HttpGate) -> None:
+    client.put("odd", b"data")
+    gate.refuse(404, "GET", "odd", times=100)
+    with pytest.raises(StorageFailed, match="odd"):
+        client.end("odd", 100)
+    assert gate.left > 80
+    gate.forget()
+    client.remove("odd")
+    assert client.end("odd", 100) is None
+
+
 def test_more_names_than_a_page_holds(client: S3Client) -> None:
     names = [f"n{number:04}" for number in range(1100)]
     with ThreadPoolExecutor(8) as threads:
@@ -128,6 +142,41 @@ def test_more_names_than_a_page_holds(client: S3Client) -> None:
     assert sorted(name for name, what in found.items() if what is None) == [
         f"{name}.d" for name in names[:20]
     ]
+
+
+@pytest.mark.parametrize(
+    ("folders", "listings"),
+    [
+        (["archives/*"], 1),
+        (["archives/*", "bundles"], 2),
+        (["archives/*", "tags/*", "points", "bundles"], 4),
+        (["", "archives", "archives/*", "tags/*", "bundles"], 1),
+        ([f"archives/{number:02}" for number in range(30)] + ["bundles"], 2),
+        (["archives/01", "archives/02", "points"], 3),
+    ],
+)
+def test_many_folders_are_told_by_few_listings(
+    client: S3Client, gate: HttpGate, folders: list[str], listings: int
+) -> None:
+    """However many archives there are, up to a thousand files."""
+    for number in range(40):
+        client.put(f"archives/{number:02}/index.1", b"i")
+    for name in ("tags/p/kept", "points/p", "bundles/b"):
+        client.put(name, b"")
+    surveys = Surveys(Asking(client, "shown"), Listings(client.names))
+    gate.requests.clear()
+    found = surveys.survey(folders)
+    asked = [one.path for one in gate.requests if "list-type=2" in one.path]
+    assert len(asked) == listings
+    if "bundles" in folders and listings > 1:
+        assert "bundles" in asked[-1]
+    for folder in folders:
+        if folder == "archives/*":
+            assert len([name for name in found if name.startswith("archives/")]) == 40
+        elif folder.startswith("archives/"):
+            assert set(found[folder]) == {"index.1"}
+    assert set(found.get("bundles", {})) == ({"b"} if "bundles" in folders else set())
+    assert set(found.get("tags/p", {})) == ({"kept"} if "tags/*" in folders else set())
 
 
 @pytest.mark.parametrize("prefix", ["a b", "ä/ö", "a+b&c=d", "100%", "a%20b", "q?#", "it's"])

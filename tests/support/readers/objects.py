@@ -38,7 +38,8 @@ from ibtfs.store.protection.sidecar import Sidecar
 from ibtfs.store.removal.marking import mark_points
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import is_unfinished, token_of
-from ibtfs.store.storage.bundles import Bundles, name_of
+from ibtfs.store.storage.bundle import name_of
+from ibtfs.store.storage.bundles import Bundles
 from ibtfs.store.writing.catalog import Catalog
 from tests.support.memory import MemoryStorage
 from tests.support.readers.base import (

@@ -69,6 +69,17 @@ class ObjectClient(Protocol):
         """
         ...
 
+    def end(self, key: str, most: int) -> tuple[Found, bytes] | None:
+        """What there is, and its last *most* bytes; None if nothing is.
+
+        Raises ObjectUnreadable.
+        """
+        ...
+
+    def below(self, folder: str) -> dict[str, dict[str, Found | None]] | None:
+        """What :meth:`names` tells of *folder*, and of all folders in it; None if it cannot."""
+        ...
+
     def names(self, folder: str) -> dict[str, Found | None]:
         """The names in *folder*, of objects and, with None, of folders; empty if there is none."""
         ...

@@ -140,6 +140,17 @@ class DavClient:
                 break
         return bytes(pieces)
 
+    def end(self, key: str, most: int) -> tuple[Found, bytes] | None:
+        """As ObjectClient says."""
+        found = self.look(key)
+        if found is None:
+            return None
+        first = max(found.size - most, 0)
+        return found, self.read(key, first, found.size - first)
+
+    def below(self, folder: str) -> None:
+        """As ObjectClient says: servers may refuse it."""
+
     def _range(self, key: str, offset: int, size: int) -> tuple[bytes, bool]:
         """Bytes from *offset*, and whether the object has more of those that were asked for."""
         headers = {"Range": f"bytes={offset}-{offset + size - 1}"}

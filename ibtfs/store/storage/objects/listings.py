@@ -39,6 +39,11 @@ class Listings:
                 self._remember(folder, names, asked)
         return names
 
+    def take(self, folder: str, names: Names, asked: float) -> None:
+        """Remember what lies in *folder*, at the top, as it was told when it was *asked* for."""
+        with self._lock:
+            self._remember(folder, names, asked)
+
     def _remember(self, folder: str, names: Names, asked: float) -> None:
         digest = hashlib.blake2b("\0".join(sorted(names)).encode("utf-8", "surrogateescape"))
         token = int.from_bytes(digest.digest()[:7], "big") + 1

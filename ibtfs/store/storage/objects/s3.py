@@ -30,6 +30,7 @@ PATIENT_SECONDS = 14 * 60
 """So long a part is tried again: less than the 15 minutes for which a signature holds."""
 _MISSING = "S3 needs the Python library obstore: pip install 'ibtfs[s3]'"
 _NEVER = 1 << 30
+TRIES = 3
 Result = TypeVar("Result")
 
 
@@ -154,6 +155,56 @@ class S3Client:
             return self._asked(work)
         except FileNotFoundError as error:
             raise ObjectMissing(f"{key}: no such file in the repository") from error
+
+    def end(self, key: str, most: int) -> tuple[Found, bytes] | None:
+        """As ObjectClient says."""
+        for _ in range(TRIES):
+            found = self._end(key, most)
+            if found is not None or self.look(key) is None:
+                return found
+        raise StorageFailed(f"{key}: {self._shown} lists it, and says that it is not there")
+
+    def _end(self, key: str, most: int) -> tuple[Found, bytes] | None:
+        store, path = self._store(), self._key(key)
+        import obstore
+
+        def work() -> tuple[Found, bytes]:
+            got = obstore.get(store, path, options={"range": {"suffix": most}})
+            meta, data = got.meta, got.bytes().to_bytes()
+            return _found(meta["size"], meta["last_modified"], meta["e_tag"]), data
+
+        try:
+            found, data = self._asked(work)
+        except FileNotFoundError:
+            return None
+        except StorageFailed:
+            there = self.look(key)
+            if there is None or there.size:
+                raise
+            return there, b""  # of what is empty there is no range
+        self._has_bucket = True
+        return found, data
+
+    def below(self, folder: str) -> dict[str, dict[str, Found | None]]:
+        """As ObjectClient says."""
+        store, path = self._store(), self._key(folder)
+        import obstore
+
+        found: dict[str, dict[str, Found | None]] = {folder: {}}
+        prefix = f"{path}/" if path else ""
+        listed = self._asked(lambda: obstore.list(store, path or None, chunk_size=1000).collect())
+        self._has_bucket = True
+        for one in listed:
+            if not one["path"].startswith(prefix):
+                continue  # what some tools put to have a folder
+            *folders, base = one["path"].removeprefix(prefix).split("/")
+            above = folder
+            for name in folders:
+                found.setdefault(above, {})[name] = None
+                above = f"{above}/{name}" if above else name
+            told = _found(one["size"], one["last_modified"], one["e_tag"])
+            found.setdefault(above, {}).setdefault(base, told)
+        return found
 
     def names(self, folder: str) -> dict[str, Found | None]:
         """As ObjectClient says."""

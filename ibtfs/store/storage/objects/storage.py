@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from types import TracebackType
 
 from ibtfs.errors import (
@@ -26,11 +26,14 @@ from ibtfs.store.storage.base import (
     is_unfinished,
     unfinished_of,
 )
+from ibtfs.store.storage.far import Names
 from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.objects.asking import Asking
 from ibtfs.store.storage.objects.client import Found
 from ibtfs.store.storage.objects.lease import ObjectLease, ends_as_beat, is_beat
-from ibtfs.store.storage.objects.listings import Listings, Names
+from ibtfs.store.storage.objects.listings import Listings
+from ibtfs.store.storage.objects.listings import Names as FoundNames
+from ibtfs.store.storage.objects.surveys import Surveys, token_of
 from ibtfs.store.storage.objects.upload import ObjectUpload
 
 UNKNOWN = 1 << 40
@@ -78,10 +81,13 @@ class ObjectStorage:
     Threads may share it.
     """
 
+    is_far = True
+
     def __init__(self, root: bytes, asking: Asking) -> None:
         self.root, self.asking = root, asking
         self.leases: LeaseBook[ObjectLease] = LeaseBook()
         self._listings = Listings(lambda folder: asking.again(lambda: asking.client.names(folder)))
+        self._surveys = Surveys(asking, self._listings)
 
     def shared_as(self, shared: bool) -> ObjectStorage:
         """As FolderStorage says; who may write, the server decides."""
@@ -168,6 +174,17 @@ class ObjectStorage:
         if found is None:
             raise ObjectMissing(f"{name}: no such file in the repository")
         return RemoteObject(self.asking, name, found.size)
+
+    def open_end(self, name: str, most: int, size: int = -1) -> tuple[RemoteObject, bytes]:
+        """As FarPlace says."""
+        found = self.asking.again(lambda: self.asking.client.end(name, most))
+        if found is None:
+            raise ObjectMissing(f"{name}: no such file in the repository")
+        return RemoteObject(self.asking, name, found[0].size), found[1]
+
+    def survey(self, folders: Sequence[str]) -> dict[str, Names]:
+        """As FarPlace says."""
+        return self._surveys.survey(folders)
 
     def look(self, name: str) -> Found | None:
         """What *name* is; None if it is not there.  Raises StorageFailed."""
@@ -302,11 +319,10 @@ class ObjectStorage:
         found = self._listings.found(folder, base) or self.look(name)
         if found is None:
             raise ObjectMissing(f"{name}: no such file in the repository")
-        tag = found.tag.encode("utf-8", "surrogateescape")
-        return found.size, found.changed_ns, int.from_bytes(tag[:7], "big"), 0
+        return token_of(found)
 
 
-def _times(names: Names, base: str) -> list[int]:
+def _times(names: FoundNames, base: str) -> list[int]:
     return [
         found.changed_ns
         for name, found in names.items()

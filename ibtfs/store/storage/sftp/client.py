@@ -19,8 +19,8 @@ from ibtfs.store.storage.sftp.replies import (
     attributes_of,
     data_of,
     done,
+    entries_of,
     handle_of,
-    names_of,
     refusal,
 )
 from ibtfs.store.storage.sftp.wire import Attributes, number, string
@@ -138,6 +138,17 @@ class SftpClient(Reconnecting[Channel]):
             return None
         return handle.channel.send(wire.EXTENDED, string(_SYNC), string(handle.name))
 
+    def read_end(self, handle: Handle, most: int, size: int) -> tuple[Attributes, bytes]:
+        """What a file is, and its last *most* bytes; it should have *size*.  Raises OSError."""
+        asked = handle.channel.send(wire.FSTAT, string(handle.name))
+        first = max(size - most, 0)
+        end = self.read(handle, first, size - first) if size > 0 else b""
+        found = attributes_of(asked)
+        if found.size != size:
+            first = max(found.size - most, 0)
+            end = self.read(handle, first, found.size - first)
+        return found, end
+
     # Names
 
     def look(self, channel: Channel, path: bytes, *, follow: bool = False) -> Attributes:
@@ -147,8 +158,12 @@ class SftpClient(Reconnecting[Channel]):
 
     def names(self, channel: Channel, path: bytes) -> list[bytes]:
         """The names in a folder, in no order.  Raises OSError."""
+        return [name for name, _ in self.entries(channel, path)]
+
+    def entries(self, channel: Channel, path: bytes) -> list[tuple[bytes, Attributes]]:
+        """The names in a folder, in no order, and what each is.  Raises OSError."""
         handle = Handle(channel, handle_of(channel.send(wire.OPENDIR, string(path))))
-        found: list[bytes] = []
+        found: list[tuple[bytes, Attributes]] = []
         try:
             while True:
                 # a reply holds about a hundred names
@@ -160,7 +175,7 @@ class SftpClient(Reconnecting[Channel]):
                         if said.code == wire.EOF:
                             return found
                         raise said.error()
-                    found += names_of(reply.fields)
+                    found += entries_of(reply.fields)
                     if len(found) > NAMES_LIMIT:
                         raise wire.Malformed("a folder without end")
         finally:

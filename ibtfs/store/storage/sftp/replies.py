@@ -76,11 +76,13 @@ def attributes_of(future: Future[Reply]) -> Attributes:
     return reply.fields.attributes()
 
 
-def names_of(fields: wire.Fields) -> list[bytes]:
-    """The names that a folder has, as far as they can be names."""
+def entries_of(fields: wire.Fields) -> list[tuple[bytes, Attributes]]:
+    """The names that a folder has, as far as they can be names, and what each is."""
     found = []
     for _ in range(fields.number()):
-        found.append(fields.string())
+        name = fields.string()
         fields.string()  # the line that ls would show
-        fields.attributes()
-    return [n for n in found if n not in (b".", b"..") and b"/" not in n and b"\0" not in n]
+        attributes = fields.attributes()
+        if name not in (b".", b"..") and b"/" not in name and b"\0" not in name:
+            found.append((name, attributes))
+    return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 
 from ibtfs.errors import (
     LockLost,
@@ -19,11 +20,13 @@ from ibtfs.errors import (
 )
 from ibtfs.store.layout import CONFIG, FOLDERS, KEYS, is_left_of_making
 from ibtfs.store.storage.address import SshAddress
+from ibtfs.store.storage.background import Background
 from ibtfs.store.storage.base import (
     UNFINISHED,
     drop_unfinished,
     is_unfinished,
 )
+from ibtfs.store.storage.far import Names
 from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.sftp import wire
 from ibtfs.store.storage.sftp.channel import Channel
@@ -31,10 +34,12 @@ from ibtfs.store.storage.sftp.client import SftpClient
 from ibtfs.store.storage.sftp.files import OpenFiles, SftpObject
 from ibtfs.store.storage.sftp.lease import SftpLease
 from ibtfs.store.storage.sftp.upload import SftpUpload
-from ibtfs.store.storage.sftp.volume import SftpVolume
+from ibtfs.store.storage.sftp.volume import SftpVolume, token_of
 from ibtfs.store.storage.sftp.wire import Attributes
+from ibtfs.store.storage.surveying import surveyed
 
 LEASE_ATTEMPTS = 3
+IN_FLIGHT = 32
 
 
 class SftpStorage(SftpVolume):
@@ -43,12 +48,15 @@ class SftpStorage(SftpVolume):
     Folders are made 0700 and files 0600; with *shared*, 0770 and 0660.
     """
 
+    is_far = True
+
     def __init__(
         self, root: bytes, address: SshAddress, client: SftpClient, *, shared: bool = False
     ) -> None:
         super().__init__(root, address, client)
         self._shared = shared
         self._files = OpenFiles(self)
+        self._background = Background(IN_FLIGHT)
         self.leases: LeaseBook[SftpLease] = LeaseBook()
 
     @property
@@ -155,6 +163,47 @@ class SftpStorage(SftpVolume):
         if not stat.S_ISREG(found.mode):
             raise ObjectUnreadable(f"{name}: is not a regular file")
         return SftpObject(self._files, name, number, found.size)
+
+    def open_end(self, name: str, most: int, size: int = -1) -> tuple[SftpObject, bytes]:
+        """As FarPlace says."""
+        number = self._files.new_number()
+
+        def work(channel: Channel) -> tuple[Attributes, bytes]:
+            listed = size
+            if listed < 0:
+                # what is no file may keep who opens it waiting
+                found = self.client.look(channel, self.path(name))
+                if not stat.S_ISREG(found.mode):
+                    return found, b""
+                listed = found.size
+            with self._files.using(channel, name, number) as handle:
+                return self.client.read_end(handle, most, listed)
+
+        found, end = self.does(name, work, reading=True)
+        if not stat.S_ISREG(found.mode) or len(end) != min(found.size, most):
+            raise ObjectUnreadable(f"{name}: is not a regular file, or changes")
+        return SftpObject(self._files, name, number, found.size), end
+
+    def survey(self, folders: Sequence[str]) -> dict[str, Names]:
+        """As FarPlace says."""
+        return surveyed(folders, self._names, self._background)
+
+    def _names(self, folder: str) -> Names:
+        path = self.path(folder)
+
+        def work(channel: Channel) -> list[tuple[bytes, Attributes]]:
+            try:
+                return self.client.entries(channel, path)
+            except FileNotFoundError:
+                return []
+            except OSError as error:
+                # a server says no more than that it failed
+                is_failure = error.errno == errno.EIO
+                if is_failure and not stat.S_ISDIR(self.client.look(channel, path).mode):
+                    return []
+                raise
+
+        return {os.fsdecode(name): token_of(found) for name, found in self.does(folder, work)}
 
     def list(self, folder: str, *, unfinished: bool = False) -> list[str]:
         """As Storage says."""

@@ -107,3 +107,10 @@ class SftpVolume:
         """As Volume says: size and time of modification are all that SFTP knows."""
         found = self.does(name, lambda channel: self.client.look(channel, self.path(name)))
         return found.size, found.mtime * 1_000_000_000, 0, 0
+
+
+def token_of(found: Attributes) -> ObjectToken | None:
+    """As :meth:`SftpVolume.token`, of what was listed; None of what is no file, or not told."""
+    if not stat.S_ISREG(found.mode):
+        return None
+    return found.size, found.mtime * 1_000_000_000, 0, 0

@@ -16,6 +16,7 @@ from ibtfs.store.storage.ssh import guard, wire
 from ibtfs.store.storage.ssh.facts import DiskFacts, shared_of
 from ibtfs.store.storage.ssh.files import MOST_OPEN, Files
 from ibtfs.store.storage.ssh.parts import ServedStorage, ServedUpload, is_suffix, mark_of, part_name
+from ibtfs.store.storage.ssh.surveying import answered
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ class Session:
         return {
             wire.PING: Verb((), (), lambda: NOTHING),
             "open": Verb((number, text), (1,), self._open),
+            "end": Verb((number, text, number), (1,), self._end_of),
+            "survey": Verb((text, number, text, text), (), lambda *words: answered(s, *words)),
             "read": Verb((number, text, number, number), (1,), self._read),
             "close": Verb((number,), (), self._close),
             "removed": Verb((number, text), (1,), told(self._is_removed)),
@@ -152,6 +155,15 @@ class Session:
             return (stored.size, 0), stored.read(0, stored.size)
         first = stored.size - wire.LAST_BYTES
         return (stored.size, first), stored.read(first, wire.LAST_BYTES)
+
+    def _end_of(self, number: int, name: str, most: int) -> Answer:
+        self._may_read(name)
+        if not 0 <= most <= wire.DATA_LIMIT:
+            raise StorageFailed("The server reads no such piece")
+        self._files.close(number)
+        stored = self._files.opened(number, name)
+        first = max(stored.size - most, 0)
+        return (stored.size,), stored.read(first, stored.size - first)
 
     def _read(self, number: int, name: str, offset: int, size: int) -> Answer:
         self._may_read(name)

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ibtfs.errors import IbtfsError, ObjectMissing, RepositoryError, StorageFailed
 from ibtfs.store.storage.address import SshAddress
 from ibtfs.store.storage.base import TOKEN_DIGITS, TOKEN_SETTLES_NS, ObjectToken, Space
+from ibtfs.store.storage.far import Names
 from ibtfs.store.storage.pipe import Malformed
 from ibtfs.store.storage.ssh import wire
 from ibtfs.store.storage.ssh.channel import StoreChannel
 from ibtfs.store.storage.ssh.client import StoreClient, replied
 from ibtfs.store.storage.ssh.reading import Ahead, StoreObject, listed
+from ibtfs.store.storage.ssh.surveying import SEPARATOR, After, take
 from ibtfs.store.storage.ssh.upload import StoreUpload
+
+SURVEYED = 100
+"""So many folders are asked for at once."""
+
+
+def _surveyed(
+    channel: StoreChannel, asked: Sequence[str], after: After, found: dict[str, Names]
+) -> tuple[bool, After]:
+    reply = replied(channel.ask("survey", SEPARATOR.join(asked), *after))
+    (is_last,) = wire.values_of(reply, bool)
+    last = take(reply.data, asked, found)
+    if not is_last and last <= after:
+        raise Malformed("a survey without end")
+    return is_last, last
 
 
 class StoreLease:
@@ -48,6 +65,8 @@ class StoreStorage:
 
     FolderStorage says what its methods do.
     """
+
+    is_far = True
 
     def __init__(
         self, root: bytes, address: SshAddress, client: StoreClient, *, shared: bool = False
@@ -121,6 +140,35 @@ class StoreStorage:
         size, first, data = self.client.does(work)
         self._ahead.keep(number, first, data)
         return StoreObject(self.client, self._ahead, self._left, name, number, size)
+
+    def open_end(self, name: str, most: int, size: int = -1) -> tuple[StoreObject, bytes]:
+        """As FarPlace says."""
+        self._close_left()
+        number = self.client.new_number()
+
+        def work(channel: StoreChannel) -> tuple[int, bytes]:
+            asked = min(most, wire.DATA_LIMIT)
+            reply = replied(channel.ask("end", number, name, asked))
+            (found,) = wire.values_of(reply, int)
+            if found < 0 or len(reply.data) != min(found, asked):
+                raise Malformed("an object of no size")
+            return found, reply.data
+
+        found, end = self.client.does(work)
+        stored = StoreObject(self.client, self._ahead, self._left, name, number, found)
+        more = min(found, most) - len(end)
+        return stored, (stored.read(found - len(end) - more, more) + end if more > 0 else end)
+
+    def survey(self, folders: Sequence[str]) -> dict[str, Names]:
+        """As FarPlace says."""
+        found: dict[str, Names] = {}
+        for first in range(0, len(folders), SURVEYED):
+            asked = folders[first : first + SURVEYED]
+            after, is_last = After(), False
+            while not is_last:
+                work = functools.partial(_surveyed, asked=asked, after=after, found=found)
+                is_last, after = self.client.does(work)
+        return found
 
     def _close_left(self) -> None:
         while self._left:
