@@ -92,7 +92,7 @@ class Mounted:
         return os.fsencode(f" {self.path} ") in Path("/proc/self/mountinfo").read_bytes()
 
     def wait_for_end(self) -> None:
-        _wait_for_end(self.pid, seconds=5)
+        _wait_for_end(self.pid, seconds=60)
 
     def clean_up(self) -> None:
         while self.is_mounted():
