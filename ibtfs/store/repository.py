@@ -191,11 +191,12 @@ class Repository(ArchiveLists):
         """The file system that holds it.  Raises StorageFailed."""
         return self.storage.space()
 
-    def lock(self, kind: str, beside: Collection[str] = ()) -> Lock:
+    def lock(self, kind: str, beside: Collection[str] = (), *, changes_keys: bool = False) -> Lock:
         """A lock of *kind*, SHARED or EXCLUSIVE, of this process.  Raises RepositoryLocked.
 
         All that was read before is forgotten: others may have removed some of it.  *beside* are the
-        names of locks that the caller has already.
+        names of locks that the caller has already.  Raises RepositoryError if the keys are not the
+        newest any more, unless who *changes_keys* sees to that.
         """
         token = os.urandom(TOKEN_DIGITS // 2).hex()
         # who comes by a path could not tell that it is held
@@ -206,7 +207,23 @@ class Repository(ArchiveLists):
             is_far=self.is_far,
         )  # fmt: skip
         self.forget_read()
+        if self.config.is_sealed and not changes_keys:
+            try:
+                self._require_newest_keys()
+            except BaseException:
+                lock.release()
+                raise
         return lock
+
+    def _require_newest_keys(self) -> None:
+        """Who changes keys is alone: by older ones what was said by newer ones is not understood,
+        such as that an archive was removed."""
+        for name in self.storage.list(layout.KEYS):
+            known = f"{layout.KEYS}/{name}" in self.unlocked.damaged
+            if layout.parse_numbered(name) > self.unlocked.number and not known:
+                raise RepositoryError(
+                    "The keys of the repository were changed a moment ago: run the command again"
+                )
 
     def locks(self) -> list[str]:
         """The names of the locks that are there."""
