@@ -241,7 +241,7 @@ def read_note(data: bytes) -> None:
     storage: Any = MemoryStorage({name: note})
     notes = DamageNotes(storage, KEYS, CODEC)
     found = notes._read(name)
-    assert notes.contents() == frozenset(found)
+    assert notes.all() == found
 
 
 _OBJECT = struct.Struct("<HHHHI")  # version, flags, sizes of envelope, signature and frame
