@@ -80,11 +80,6 @@ def archive_in(folder: str) -> str:
     return archive_of(f"{folder}/{INDEX}")
 
 
-def archive_entry(archive_id: str, name: str) -> str:
-    """What the folder of an archive lists as *name*."""
-    return f"{ARCHIVES}/{archive_id}/{name}"
-
-
 def is_index(name: str) -> bool:
     """Whether the object *name* is the index of an archive."""
     found = parse_archive_file(name) if archive_of(name) else None

@@ -71,9 +71,8 @@ class Repository(ArchiveLists):
         self.points = points_of(storage, config, keys, own, cache_folder, lists)
         self.damage = DamageNotes(storage, self.keys, Codec(config.level))
         if cache_folder and own is None:
-            storage.keep_in(
-                IndexCache(cache_folder, config.id, address=without_password(place.root))
-            )
+            address = without_password(place.root)
+            storage.keep_in(IndexCache(cache_folder, config.id, address=address))
         self._readers = Readers(storage, partial(reader_of, storage, keys, own, self.cache, lists))
         self._worked_ns, self._notes = 0, frozenset[str]()
 
@@ -194,22 +193,37 @@ class Repository(ArchiveLists):
         """The file system that holds it.  Raises StorageFailed."""
         return self.storage.space()
 
-    def lock(self, kind: str, beside: Collection[str] = ()) -> Lock:
+    def lock(self, kind: str, beside: Collection[str] = (), *, changes_keys: bool = False) -> Lock:
         """A lock of *kind*, SHARED or EXCLUSIVE, of this process.  Raises RepositoryLocked.
 
         All that was read before is forgotten: others may have removed some of it.  *beside* are the
-        names of locks that the caller has already.
+        names of locks that the caller has already.  Raises RepositoryError if the keys are not the
+        newest any more, unless who *changes_keys* sees to that.
         """
         token = os.urandom(TOKEN_DIGITS // 2).hex()
         # who comes by a path could not tell that it is held
-        host, own = ("sftp-" if self.local_path is None else "") + machine_name(), os.getpid()
-        host = self.keys.host(host)
+        host = self.keys.host(("sftp-" if self.local_path is None else "") + machine_name())
         lock = Lock(
-            self.storage, kind, host=host, process=own, token=token, beside=beside,
+            self.storage, kind, host=host, process=os.getpid(), token=token, beside=beside,
             is_far=self.is_far,
         )  # fmt: skip
         self.forget_read()
+        with contextlib.ExitStack() as until_good:
+            until_good.callback(lock.release)
+            if self.config.is_sealed and not changes_keys:
+                self._require_newest_keys()
+            until_good.pop_all()
         return lock
+
+    def _require_newest_keys(self) -> None:
+        """Who changes keys is alone: by older ones what was said by newer ones is not understood,
+        such as that an archive was removed."""
+        for name in self.storage.list(layout.KEYS):
+            known = f"{layout.KEYS}/{name}" in self.unlocked.damaged
+            if layout.parse_numbered(name) > self.unlocked.number and not known:
+                raise RepositoryError(
+                    "The keys of the repository were changed a moment ago: run the command again"
+                )
 
     def locks(self) -> list[str]:
         """The names of the locks that are there."""

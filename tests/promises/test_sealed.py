@@ -17,15 +17,11 @@ from ibtfs.actions.check import check
 from ibtfs.actions.forget.tags import tag_points
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
-from ibtfs.errors import (
-    FormatDamaged,
-    RepositoryExists,
-    UsageError,
-    WrongKey,
-)
+from ibtfs.errors import FormatDamaged, RepositoryError, RepositoryExists, UsageError, WrongKey
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.keyring import Secret
+from ibtfs.store.lock import EXCLUSIVE, PRUNE, SHARED
 from ibtfs.store.repository import Repository
 from ibtfs.store.sealing import SecretUnlock
 from ibtfs.store.storage.local import LocalStorage
@@ -221,6 +217,19 @@ def test_a_renewed_master_seals_what_is_written_then(
     found = open_sealed(path).points.all()
     assert [point.id for point in found.points] == [first.id]
     assert list(found.damaged) == [second.id]
+
+
+def test_by_older_keys_nothing_is_done(tmp_path: Path) -> None:
+    """They would not tell that an archive was removed: a new point could need it."""
+    create_sealed(tmp_path / "repo")
+    early = changes_of(tmp_path / "repo")[0]
+    changes_of(tmp_path / "repo")[1].rotate()
+    for kind in (SHARED, PRUNE, EXCLUSIVE):
+        with pytest.raises(RepositoryError, match="keys of the repository were changed"):
+            early.lock(kind)
+    assert early.locks() == []
+    with changes_of(tmp_path / "repo")[0].lock(EXCLUSIVE):
+        pass
 
 
 def test_what_a_prune_writes_is_sealed_by_the_newest_master(

@@ -30,14 +30,22 @@ def mounted(
     started = mountpoint.with_name(mountpoint.name + ".pid")
 
     def run(on_ready: Callable[[], None]) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         started.write_text(str(os.getpid()))
         view = RepositoryView(reopened(repository))
         with Upkeep(view.repository):
             serve(view, place, options=options or MountOptions(), on_ready=on_ready)
 
     background.check_mountpoint(place, path)
-    background.run_in_background(run)
+    # who is interrupted while it begins would leave it behind
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
+        background.run_in_background(run)
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        raise
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         yield mountpoint
     finally:
         subprocess.run(["umount", str(mountpoint)], check=False) if os.geteuid() == 0 else None

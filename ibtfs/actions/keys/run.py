@@ -228,7 +228,7 @@ class KeyChanges:
         self, change: Callable[[Secrets, Sequence[Slot]], tuple[Secrets, list[Slot]]]
     ) -> None:
         self._repository.require_writable()
-        with self._repository.lock(EXCLUSIVE) as lock:
+        with self._repository.lock(EXCLUSIVE, changes_keys=True) as lock:
             now = self._keyring.reopen(self._found.opened)
             if now.refusal != self._found.refusal:  # else it was accepted
                 raise RepositoryError(now.refusal)

@@ -87,7 +87,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (source / "gone").mkdir()  # from the second point on
     os.symlink(source / "file", source / "gone" / "link")
     made = create(place / "repository")
-    now = time.time_ns()
+    now = time.time_ns() // 10**9 * 10**9  # what comes a little later is of the same second
     for folder, moment_ns in ((source, now - 40 * DAY_NS), (source, now - DAY_NS),
                               (source, now - DAY_NS + 1), (other, now)):  # fmt: skip
         run_at(made, folder, moment_ns)

@@ -144,7 +144,7 @@ def test_a_server_that_is_killed_in_the_middle(
             at += size
             if rng.random() < 0.5:
                 kill_server(near)
-                for part in (tmp_path / "repository/archives/x").iterdir():
+                for part in (tmp_path / "repository/archives/x").glob("*"):
                     os.truncate(part, min(part.stat().st_size, upload._settled))
         kill_server(near)
         upload.finish()
