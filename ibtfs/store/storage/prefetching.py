@@ -209,21 +209,25 @@ class Prefetching(Remembered):
         # what no cache takes has to stay until it is asked for
         left = KEPT_BYTES if self.cache is None else EXPECTED_BYTES
         for one in wanted:
-            known = self._kept.get((one.name, one.token)) is not None
-            cache = self._cache_of(one.name)
-            if known and cache is None:
-                left -= min(one.token[0], INDEX_BYTES)
-            if known or (cache is not None and cache.has(one.name, one.token, self.copy_seconds)):
-                continue
             size = min(one.token[0], INDEX_BYTES)
-            left -= size
-            if left < 0:
-                return
             with self._lock:
-                if one.name not in self._under_way:
-                    self._under_way[one.name] = self._background.submit(
-                        functools.partial(self._ahead, one)
-                    )
+                # what was under way is kept first, then it is not under way any more
+                if one.name in self._under_way:
+                    left -= size
+                    continue
+                known = self._kept.get((one.name, one.token)) is not None
+                cache = self._cache_of(one.name)
+                if known and cache is None:
+                    left -= size
+                is_cached = cache is not None and cache.has(one.name, one.token, self.copy_seconds)
+                if known or is_cached:
+                    continue
+                left -= size
+                if left < 0:
+                    return
+                self._under_way[one.name] = self._background.submit(
+                    functools.partial(self._ahead, one)
+                )
 
     def wanted(self, name: str) -> Wanted | None:
         """The index, or bundle, *name* as it was listed last; None if it was not."""

@@ -13,9 +13,11 @@ import pytest
 
 from ibtfs.errors import ObjectMissing
 from ibtfs.store import layout
+from ibtfs.store.index_cache import IndexCache
 from ibtfs.store.lock import PRUNE
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage import remembered
+from ibtfs.store.storage.base import ObjectToken
 from ibtfs.store.storage.bundled import BundledStorage
 from ibtfs.store.storage.far import Names
 from ibtfs.store.storage.local import LocalStorage
@@ -178,6 +180,47 @@ def test_no_more_is_expected_than_is_kept(fast_path: Path) -> None:
     for folder in FOLDERS:
         assert len(far.open(f"{folder}/index.1").read(0, 100)) == 100
     assert set(place.came.values()) == {1}
+
+
+class Waits(IndexCache):
+    """A cache of which nobody who asks hears before what is under way has come."""
+
+    def __init__(self, folder: bytes, far: Prefetching, gate: threading.Event) -> None:
+        super().__init__(folder, bytes(16))
+        self._far, self._gate = far, gate
+
+    def has(self, name: str, token: ObjectToken, seconds: float = 0.0) -> bool:
+        if self._gate.is_set():
+            return super().has(name, token, seconds)
+        self._gate.set()
+        self._far.rest()
+        return False
+
+
+def test_what_comes_while_it_is_looked_for_comes_once(fast_path: Path) -> None:
+    local = LocalStorage(os.fsencode(fast_path / "place"))
+    local.create()
+    local.put_new(f"{FOLDERS[0]}/index.1", b"index")
+    gate, began, came = threading.Event(), threading.Event(), Counter[str]()
+
+    class Gated(FarStorage):
+        def open_end(self, name: str, most: int, size: int = -1) -> tuple[FarObject, bytes]:
+            came[name] += 1
+            began.set()
+            gate.wait()
+            return super().open_end(name, most, size)
+
+    far = Prefetching(Gated(local))
+    far.survey(FOLDERS[:1])
+    wanted = [one for one in [far.wanted(f"{FOLDERS[0]}/index.1")] if one is not None]
+    far.expect(wanted)
+    began.wait()
+    (fast_path / "cache").mkdir()
+    far.cache = Waits(os.fsencode(fast_path / "cache"), far, gate)
+    far.expect(wanted)
+    gate.set()
+    far.rest()
+    assert list(came.values()) == [1]
 
 
 class Missing(FarStorage):
