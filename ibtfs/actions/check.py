@@ -23,10 +23,11 @@ from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.damage_notes import Noted
 from ibtfs.store.lock import SHARED
-from ibtfs.store.point_lists import newest_list, put_back
+from ibtfs.store.point_lists import newest_list
 from ibtfs.store.points import PointList
 from ibtfs.store.protection.healing import damaged_sidecars, is_mark_missing, missing_manifests
 from ibtfs.store.repository import Repository
+from ibtfs.store.taking import put_back
 
 LOOKS = 3
 """At what seems damaged, beside the first one: others may be removing all the time."""
@@ -145,8 +146,8 @@ def _keys(repository: Repository, damages: Damages) -> None:
     for name, message in repository.unlocked.damaged.items():
         damages.add(name, message)
     if repository.config.is_sealed:
-        for message in newest_list(repository).damaged:
-            damages.add(f"{layout.LISTS}/", message)
+        for name, message in newest_list(repository).damaged.items():
+            damages.add(f"{layout.LISTS}/{name}", message)
         for name in put_back(repository):
             message = f"{name}: was taken away, and is there again: it means nothing"
             damages.add(name, f"{message} (ibtfs prune removes it)")
