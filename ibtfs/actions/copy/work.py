@@ -83,7 +83,7 @@ class Work:
                 self._notes.note(self._source.id, point.id)
             if same_tags:
                 self._tag(point.id, point.id, only_these=True)
-        forget_notes(self._source, self._target)
+        forget_notes(self._source, self._target, self._found)
 
     def copy(self, point: Point) -> Copied:
         """Copy one point.  Raises SourceError if nothing of it can be read, IbtfsError."""
@@ -161,17 +161,25 @@ class Work:
         made = replace(
             point, sequence=sequence_here(point, self._found), state=state.ref, digest=state.digest,
             display=display_here(point, self._found.here.points),
-            replaces=tuple(one.id for one in copies),
+            replaces=tuple(one.id for one in copies), origin=self._found.ids.origin(point.id),
         )  # fmt: skip
         unread = tally.counts["problems"]
         if not unread:
-            return made
+            return self._with_origin(made)
         told = f"[incomplete copy: {unread:,} could not be read]"
         counts = {**point.statistics, "problems": point.statistics.get("problems", 0) + unread}
-        return replace(
-            made, id=incomplete_id(point.id, os.urandom(4).hex()), statistics=counts,
+        digits, origin = os.urandom(4).hex(), self._found.ids.origin(point.id)
+        made = replace(
+            made, id=incomplete_id(point.id, digits), statistics=counts,
             comment=f"{point.comment} {told}".strip(),
+            origin=origin._replace(id=incomplete_id(origin.id, digits)),
         )  # fmt: skip
+        return self._with_origin(made)
+
+    def _with_origin(self, made: Point) -> Point:
+        """*made*, which says of which point it is a copy, unless that is itself."""
+        is_own = made.origin == (self._target.id, made.id)
+        return replace(made, origin=None) if is_own else made
 
     def _same_here(self, made: Point) -> Point | None:
         """The incomplete copy that is here already, if *made* has nothing more than that."""
