@@ -13,11 +13,13 @@ from ibtfs.actions.copy.survey import gone_there
 from ibtfs.actions.forget.run import Way, forget_named
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.purge.run import PurgeOptions, purge
+from ibtfs.errors import RepositoryError
 from ibtfs.format.point import Point
+from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.repository import Repository
 from tests.actions.copy.test_points import NOW, here, ids
 from tests.support import Entry
-from tests.support.copying import copied_well
+from tests.support.copying import copied, copied_well
 from tests.support.removal import assert_whole, forget
 from tests.support.repositories import (
     Backup,
@@ -174,3 +176,23 @@ def test_a_point_that_comes_by_two_ways_comes_once(
     for way in ways:
         assert copied_well(way, target).copied == []
     assert_whole(target)
+
+
+def test_a_manifest_that_cannot_be_read_lets_nothing_go(
+    repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    between, target = create_sealed(tmp_path / "between"), create(tmp_path / "target")
+    for source, to in ((repository, between), (repository, target), (between, target)):
+        copied_well(source, to)
+    assert here(target) == set(ids(*points))
+    for place in (between, target):
+        for path in Path(os.fsdecode(place.path), "points").iterdir():
+            data = path.read_bytes()
+            path.write_bytes(data[:-1])
+            with pytest.raises(RepositoryError, match=f"the manifest of {path.name} in"):
+                gone_there(reopened(between), reopened(target))
+            if place is between:
+                copied(between, target)
+            path.write_bytes(data)
+            assert gone_there(reopened(between), reopened(target)) == []
+    assert CopiedPoints(target).of(between.id) == here(target)  # nor is forgotten what came
