@@ -82,6 +82,12 @@ class Work:
                 self._notes.note(self._source.id, point.id)
             if same_tags:
                 self._tag(point.id, point.id, only_these=True)
+        for point in self._found.declined:  # as long as they are there it is remembered
+            self._beat()
+            if point.id not in self._found.came:
+                self._notes.note(self._source.id, point.id)
+            if point.id not in self._found.forgotten:
+                self._target.points.note_forgotten(point.id)
         forget_notes(self._source, self._target, self._found)
 
     def copy(self, point: Point) -> Copied:
