@@ -62,7 +62,8 @@ class Ids:
         if target is None:
             return point_id
         is_shown = origin.repository == target.id or not target.config.is_sealed
-        if point_id and not (is_shown or _NAMELESS.match(point_id)) or not self._is_free(point_id):
+        is_kept = not point_id or is_shown or _NAMELESS.match(point_id)
+        if not is_kept or not self._is_free(point_id):
             time = _TIME.match(point_id)
             digits = target.keys.copied(*origin)
             return f"{time[0] if time else _UNTOLD_TIME}_{digits[:20]}"

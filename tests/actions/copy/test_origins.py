@@ -1,4 +1,4 @@
-"""Which points are the same: copies of one point, whichever way they came, and whatever was purged."""
+"""Which points are the same: copies of one, whichever way they came; none that was purged."""
 
 from __future__ import annotations
 

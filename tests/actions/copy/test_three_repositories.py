@@ -42,7 +42,7 @@ class Place:
 
     *stands* tells in whose place a point stands; *removed* are those that are not to come again,
     *unsure* those of which this may have been forgotten.  *came* are those that others, by their
-    ids, have or had, too.
+    ids, have or had, too; *own* were made here, and did not come back.
     """
 
     repository: Repository
@@ -51,6 +51,7 @@ class Place:
     removed: set[Origin] = field(default_factory=set)
     unsure: set[Origin] = field(default_factory=set)
     came: dict[bytes, set[Origin]] = field(default_factory=dict)
+    own: set[Origin] = field(default_factory=set)
 
     def found(self) -> dict[Origin, Point]:
         points = reopened(self.repository).points.all()
@@ -63,7 +64,11 @@ class Place:
         return set[Origin]().union(*(self.stands.get(origin, ()) for origin in self.trees))
 
     def noted(self) -> set[Origin]:
-        return set[Origin]().union(*self.came.values())
+        return self.own.union(*self.came.values())
+
+    def others(self, origins: set[Origin]) -> set[Origin]:
+        """Those of *origins* that were not made here."""
+        return {origin for origin in origins if origin.repository != self.repository.id}
 
     def tidied(self, source: Place) -> set[Origin]:
         """What came from *source*, but for what is gone here and there."""
@@ -130,7 +135,8 @@ class Game:
         declined = {result.found.ids.origin(point.id) for point in result.found.declined}
         refused = there & (target.removed | target.hidden()) - set(target.trees)
         assert refused <= declined <= refused | target.unsure
-        came |= there
+        came |= target.others(there) | (there - declined - set(target.trees))
+        target.own |= declined - target.others(declined)
         target.removed |= declined
         target.unsure -= there
         for origin in there - declined:
@@ -177,9 +183,7 @@ class Game:
 
     def remove(self, place: Place, origin: Origin) -> None:
         point = place.found()[origin]
-        forget_named(
-            reopened(place.repository), [point.id], NOW, Way(allow_none=True)
-        )
+        forget_named(reopened(place.repository), [point.id], NOW, Way(allow_none=True))
         del place.trees[origin]
         place.removed |= {origin} | place.stands.pop(origin, set())
 
