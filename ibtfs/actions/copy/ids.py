@@ -42,9 +42,11 @@ class Ids:
         if target is not None:
             self._same = {point.origin_in(target.id): point.id for point in here.points}
             self._kept = frozenset(_taken(source, target, here))
+        for point_id in self._origins:
+            self._there.setdefault(self.here(point_id), point_id)
 
     def here(self, point_id: str) -> str:
-        """The id that the copy of a point has."""
+        """The id that the copy of a point has, or would have if the point were there still."""
         origin = self._origin_there(point_id)
         made = self._same.get(origin)
         if made is None and point_id in self._kept and self._is_free(point_id):
@@ -53,7 +55,6 @@ class Ids:
             found = _SUFFIX.search(origin.id)
             suffix = found[0] if found else ""
             made = self._called(origin._replace(id=origin.id.removesuffix(suffix))) + suffix
-        self._there.setdefault(made, point_id)
         return made
 
     def _called(self, origin: Origin) -> str:
@@ -61,7 +62,8 @@ class Ids:
         if target is None:
             return point_id
         is_shown = origin.repository == target.id or not target.config.is_sealed
-        if point_id and not (is_shown or _NAMELESS.match(point_id)) or not self._is_free(point_id):
+        is_kept = not point_id or is_shown or _NAMELESS.match(point_id)
+        if not is_kept or not self._is_free(point_id):
             time = _TIME.match(point_id)
             digits = target.keys.copied(*origin)
             return f"{time[0] if time else _UNTOLD_TIME}_{digits[:20]}"

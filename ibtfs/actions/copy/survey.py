@@ -20,7 +20,7 @@ from ibtfs.errors import (
 from ibtfs.format.point import Point
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.naming import of_source
-from ibtfs.store.points import PointList
+from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.repository import Repository
 
 ID_LIMIT = 96
@@ -128,29 +128,37 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
     if choice.words:
         found.named = frozenset(point.id for point in chosen)
     mine = {point.id: point for point in found.here.points}
-    removed = _removed(found)
+    hidden = _hidden(found)
+    removed = _removed(found) | hidden
     for point in sorted({one.id: one for one in chosen}.values(), key=lambda point: point.order):
         raw = ids.renamed(source.points.get(ids.there(point.id)))  # its source as it calls itself
-        here = mine.get(point.id)
+        here, aliases = mine.get(point.id), set(map(short_id, ids.all_here(point.id)))
         if here is not None and is_same_point(point, here):
             found.already.append(raw)
         elif here is not None or point.id in found.here.damaged:
             found.refused[point.id] = _refusal(point, found)
-        elif point.id not in found.named and not removed.isdisjoint(
-            map(short_id, ids.all_here(point.id))
-        ):
+        elif aliases.isdisjoint(hidden if point.id in found.named else removed):
+            found.wanted.append(raw)
+        elif point.id not in found.named:
             found.declined.append(raw)
         else:
-            found.wanted.append(raw)
+            found.refused[point.id] = (
+                f"{point.id}: was purged there, and what that left stands in its place; forget "
+                "that one first"
+            )
     return found
 
 
 def _removed(found: Survey) -> set[str]:
-    """The points that were removed here on purpose, or have another in their place: a purge did."""
+    """The points that were removed here on purpose."""
     present = {point.id for point in found.here.points}
     gone = {_whole(point_id) for point_id in found.forgotten - present}
-    hidden = {point_id for one in found.here.points for point_id in one.replaces}
-    return set(map(short_id, gone | hidden)).difference(found.incomplete)
+    return set(map(short_id, gone)).difference(found.incomplete)
+
+
+def _hidden(found: Survey) -> set[str]:
+    """The points that have another in their place here: a purge did."""
+    return set(map(short_id, replaced_ids(found.here.points))).difference(found.incomplete)
 
 
 def _refusal(point: Point, found: Survey) -> str:
@@ -276,7 +284,8 @@ def forget_notes(source: Repository, target: Repository, found: Survey) -> None:
     """
     if found.there.damaged:
         return
-    notes, here = CopiedPoints(target), set(target.points.ids())
+    notes = CopiedPoints(target)
+    here = replaced_ids(found.here.points).union(target.points.ids())
     there = {name for point in found.there.points for name in found.ids.all_here(point.id)}
     kept = there.union(map(short_id, there))
     for point_id in notes.of(source.id):

@@ -64,6 +64,8 @@ class Work:
         self._by_digest = same_digests(source, target)
         self._known = Known()
         self._notes = CopiedPoints(target)
+        own = self._notes.of(target.id)
+        self._came = {source.id: found.came, target.id: own}
         self._twins = found.twins()
         self._losses: dict[str, Losses] = {}
         self._noted = target.damage.contents()
@@ -79,11 +81,24 @@ class Work:
                 self._target.points.remove(point_id)
         for point in self._found.already:
             self._beat()
-            if point.id not in self._found.came:
-                self._notes.note(self._source.id, point.id)
+            if not self._is_own(point):
+                self._note(self._source.id, point)
             if same_tags:
                 self._tag(point.id, point.id, only_these=True)
+        for point in self._found.declined:  # this is remembered as long as the point is there
+            self._beat()
+            self._note(self._target.id if self._is_own(point) else self._source.id, point)
+            if point.id not in self._found.forgotten:
+                self._target.points.note_forgotten(point.id)
         forget_notes(self._source, self._target, self._found)
+
+    def _is_own(self, point: Point) -> bool:
+        """Whether it was made here, and came back: it does not go when it is gone there."""
+        return self._found.ids.origin(point.id).repository == self._target.id
+
+    def _note(self, repository: bytes, point: Point) -> None:
+        if point.id not in self._came[repository]:
+            self._notes.note(repository, point.id)
 
     def copy(self, point: Point) -> Copied:
         """Copy one point.  Raises SourceError if nothing of it can be read, IbtfsError."""

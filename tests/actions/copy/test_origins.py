@@ -1,4 +1,4 @@
-"""Which points are the same: copies of one point, whichever way they came, and whatever was purged."""
+"""Which points are the same: copies of one, whichever way they came; none that was purged."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from ibtfs.actions.copy.survey import gone_there
 from ibtfs.actions.forget.run import Way, forget_named
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.purge.run import PurgeOptions, purge
+from ibtfs.errors import RepositoryError
 from ibtfs.format.point import Point
+from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.repository import Repository
 from tests.actions.copy.test_points import NOW, here, ids
 from tests.support import Entry
-from tests.support.copying import copied_well
+from tests.support.copying import copied, copied_well
 from tests.support.removal import assert_whole, forget
 from tests.support.repositories import (
     Backup,
@@ -28,7 +30,8 @@ from tests.support.repositories import (
     settle,
     the_point,
 )
-from tests.support.sealing import create_sealed
+from tests.support.sealing import create_sealed, open_sealed
+from tests.support.writers import Machine
 
 Make = Callable[[Path], Repository]
 Trees = dict[tuple[int, int], dict[bytes, Entry]]
@@ -174,3 +177,65 @@ def test_a_point_that_comes_by_two_ways_comes_once(
     for way in ways:
         assert copied_well(way, target).copied == []
     assert_whole(target)
+
+
+def test_a_manifest_that_cannot_be_read_lets_nothing_go(
+    repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    between, target = create_sealed(tmp_path / "between"), create(tmp_path / "target")
+    for source, to in ((repository, between), (repository, target), (between, target)):
+        copied_well(source, to)
+    assert here(target) == set(ids(*points))
+    for place in (between, target):
+        for path in Path(os.fsdecode(place.path), "points").iterdir():
+            data = path.read_bytes()
+            path.write_bytes(data[:-1])
+            with pytest.raises(RepositoryError, match=f"the manifest of {path.name} in"):
+                gone_there(reopened(between), reopened(target))
+            if place is between:
+                copied(between, target)
+            path.write_bytes(data)
+            assert gone_there(reopened(between), reopened(target)) == []
+    assert CopiedPoints(target).of(between.id) == here(target)  # nor is forgotten what came
+
+
+def test_what_was_made_here_does_not_go_with_a_mirror_of_a_copy(
+    repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    copy = create(tmp_path / "copy")
+    for _ in range(2):
+        mirrored(repository, copy)
+        mirrored(copy, repository)
+    forget(copy, points[:1])
+    mirrored(copy, repository)
+    assert here(repository) == set(ids(*points))
+
+
+def test_points_of_machines_that_only_write_are_known_again(source: Path, tmp_path: Path) -> None:
+    place, target = tmp_path / "place", create(tmp_path / "target")
+    owner = create_sealed(place)
+    machine = Machine(place, tmp_path / "state", "laptop")
+    made = []
+    for number in range(2):
+        (source / "file").write_bytes(b"%d" % number)
+        made.append(the_point(machine.back_up(source)))
+    tree = restored_tree(open_sealed(place), made[0], tmp_path / "restored")
+    copied_well(open_sealed(place), target)
+    assert here(target) == set(ids(*made))
+    other = create_sealed(tmp_path / "other")
+    copied_well(target, other)
+    for way in (open_sealed(place), target):
+        for back in (other, open_sealed(place)):
+            assert way.id == back.id or copied_well(way, back).copied == []
+    forget_named(open_sealed(place), [made[0].id], NOW, Way())
+    for way in (target, other):
+        result = copied_well(way, open_sealed(place))
+        assert (result.copied, len(result.found.declined)) == ([], 1)
+    [one] = copied_well(target, open_sealed(place), made[0].id).copied  # unless it is named
+    assert one.here is not None
+    assert one.here.id != made[0].id  # that is for what the machine has signed
+    assert (one.here.writer, one.here.origin) == (machine.secrets.tag, (owner.id, made[0].id))
+    assert restored_tree(open_sealed(place), one.here, tmp_path / "restored") == tree
+    for way in (target, other):
+        assert copied_well(way, open_sealed(place)).copied == []
+    assert_whole(open_sealed(place))
