@@ -133,10 +133,7 @@ def read_trailer(data: bytes, repository: bytes, key: bytes) -> tuple[int, int, 
 def open_object(
     data: bytes, repository: bytes, name: str, stream: int, keys: SealedKeys | None = None
 ) -> Any:
-    """The value in the frame of a small object; *keys* are those of a sealed repository.
-
-    Of a list, in all of its frames.
-    """
+    """The value in the frame, or frames, of a small object; *keys* are those of a sealed one."""
     magic, version, flags, envelope, signature, size, checksum = OBJECT.unpack_from(data)
     expect(magic == OBJECT_MAGIC and version == 1, "head of an object")
     expect(blake3(data[:20]).digest()[:4] == checksum, "checksum of a head")
@@ -153,11 +150,9 @@ def open_object(
         raw, frame_flags = open_sealed_frame(*made, stream, 0, 1, frame)
         more = unpack(raw).get("more", []) if stream == LIST else []
         expect(padded(end + sum(more)) == len(data), "size of a sealed object")
-        expect(len(more) <= 31, "frames of a list")
         signed = end - signature
         keys.check_maker(name, data[OBJECT.size], data[:signed], data[signed:end], unpack(raw))
-        if more:
-            raw = b"".join(more_frames(data, end, more, made))
+        raw = b"".join(more_frames(data, end, more, made)) or raw
     expect(frame_flags == 0, "flags of the frame of an object")
     return unpack(raw)
 
@@ -686,9 +681,7 @@ class IndependentReader:
     def listed(self) -> dict[str, Any]:
         """The values of the newest list of points, what is joined cut; empty if there is none."""
         number, name = newest_of(self._list("lists"))
-        if not number:
-            return {}
-        return values_of_list(self._object(f"lists/{name}", LIST), number)
+        return values_of_list(self._object(f"lists/{name}", LIST), number) if number else {}
 
     def _object(self, name: str, stream: int) -> Mapping[str, Any]:
         return open_object(Path(self.path, name).read_bytes(), self.id, name, stream, self.keys)

@@ -402,6 +402,7 @@ def more_frames(
     data: bytes, start: int, sizes: list[int], made: tuple[int, bytes]
 ) -> Iterator[bytes]:
     """What the frames of a list behind the first hold."""
+    expect(len(sizes) <= 31, "frames of a list")
     for number, size in enumerate(sizes, 1):
         raw, flags = open_sealed_frame(*made, LIST, number, 1, data[start : start + size])
         expect(flags == 0 and (len(raw) == 4194304 or number == len(sizes)), "frame of a list")
