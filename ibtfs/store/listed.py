@@ -157,9 +157,13 @@ class Lists:
         """Remove what is stored as *name*.  Raises StorageFailed."""
         self._storage.delete(name)
 
+    def least_generation(self, name: str) -> int:
+        """The generation that the file *name* of an archive has to have at least."""
+        return self.accepted.least(name, self.newest.found.generations.get(name, 0))
+
     def require_generation(self, name: str, number: int) -> None:
         """Raise FormatDamaged if the file *name* of an archive had a later generation once."""
-        least = self.accepted.least(name, self.newest.found.generations.get(name, 0))
+        least = self.least_generation(name)
         if number < least:
             raise FormatDamaged(
                 f"{name}.{number}: there was generation {least} of it, so an older state was put "

@@ -19,7 +19,7 @@ from ibtfs.format.marks import Marks
 from ibtfs.format.point_list import EARLIER_LIMIT, PointList, bounded, encode_list, year_of
 from ibtfs.store import layout
 from ibtfs.store.archives.newest import open_newest
-from ibtfs.store.listed import Listed, Lists
+from ibtfs.store.listed import NONE, Listed, Lists
 from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
 
@@ -52,8 +52,11 @@ def write_list(repository: Repository) -> PointList:
 
     For who frees space, while it is told which points were removed on purpose.  One that is
     missing, and was not, stays on the list; one that was removed, and is there, stays removed.
-    Raises RepositoryError, StorageFull, StorageFailed, LimitExceeded.
+    An empty one where nothing is sealed.  Raises RepositoryError, StorageFull, StorageFailed,
+    LimitExceeded.
     """
+    if not repository.config.is_sealed:
+        return NONE
     lists = _lists_of(repository)
 
     def change(before: PointList) -> PointList:

@@ -26,7 +26,6 @@ from ibtfs.errors import (
     StorageFull,
 )
 from ibtfs.format.index import Reference
-from ibtfs.format.point_list import PointList
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
@@ -158,7 +157,7 @@ class Pruner:
         for point_id in self._repository.points.hidden():
             self._repository.points.remove(point_id)  # before what it leads to goes
         with suppress(StorageFull):  # what is freed makes room
-            self._write_list()
+            write_list(self._repository)
         for _ in range(ROUNDS):
             decision = self._decide()
             self._tell(decision)
@@ -317,22 +316,18 @@ class Pruner:
             self._protect()  # while it is told which points were removed on purpose
             withdraw_notes(repository)
             drop_put_back(repository)
-            listed = self._write_list()
+            listed = write_list(repository)
             left = {run_of(name) for name in repository.archive_ids()}
             # of those that were copied here it is remembered: they are not to come again
             left |= CopiedPoints(repository).all()
             for point_id in repository.points.forgotten():
                 # of one that is there, somebody is about to remove it
-                if listed is not None and point_id in listed.points:
+                if point_id in listed.points:
                     continue  # removed since: the next list says so
                 if point_id not in left and not repository.points.has(point_id):
                     repository.points.drop_forgotten(point_id)
         except (StorageError, LimitExceeded) as error:
             self.result.failed.append(str(error))
-
-    def _write_list(self) -> PointList | None:
-        """Write down what there is, and what was removed, where that is sealed."""
-        return write_list(self._repository) if self._repository.config.is_sealed else None
 
     def _protect(self) -> None:
         """Write parity for what was written anew, where that is wanted."""
