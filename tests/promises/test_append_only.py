@@ -438,7 +438,10 @@ def test_a_machine_that_only_writes_begins_its_runs_now(source: Path, tmp_path: 
     try:
         attacker.lease()
         for days in (2.1, 29):
-            for name in (f"points/{ago(days, 'a' * 40)}", f"archives/{ago(days, 'a' * 40)}.0/data.1"):
+            for name in (
+                f"points/{ago(days, 'a' * 40)}",
+                f"archives/{ago(days, 'a' * 40)}.0/data.1",
+            ):
                 with pytest.raises(IbtfsError, match="is not this client's"):
                     attacker.put(name, manifest)
         attacker.put(f"points/{ago(1.9, 'a' * 40)}", manifest)
