@@ -130,7 +130,7 @@ def test_what_is_taken_is_what_was_there(place: Path, monkeypatch: pytest.Monkey
 
 def test_a_tag_is_given_and_taken_however_often(place: Path) -> None:
     one = point(place)
-    for _ in range(20):
+    for _ in range(17):
         add(place, "turn", one)
         assert tags_of(place, one) == ["turn"]
         take(place, "turn", one)
@@ -462,7 +462,6 @@ def look(place: Path, clients: tuple[Client, ...], stay: set[str], step: int | N
         assert one.look() == [], step
     repository = open_sealed(place)
     assert stay <= set(repository.points.ids())
-    found = check(repository, read_data=True, observer=Observer())
-    assert found.damages == []
+    assert check(repository, read_data=False, observer=Observer()).damages == []
     tags = {one: set(repository.points.tags(one)) for one in repository.points.ids()}
     assert all("other" in tags[one] for one in stay if "kept" in tags[one])
