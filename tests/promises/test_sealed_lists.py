@@ -112,6 +112,31 @@ def test_a_tag_that_is_taken_while_it_is_given(
     assert tags_of(place, one) == ["keep"]
 
 
+def test_what_is_noted_by_who_looked_early_counts(
+    place: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also if he is killed as soon as the point is gone."""
+    first, _ = point(place), point(place)
+    late, other, real = open_sealed(place), open_sealed(place), LocalStorage.delete
+    assert late.points.forgotten() == []
+    other.points.note_forgotten(first)
+    other.points.withdraw_note(first)
+    taking.withdraw_notes(other)
+    assert client.look() == []
+
+    def killed(storage: LocalStorage, name: str) -> None:
+        real(storage, name)
+        if name == f"points/{first}":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStorage, "delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            forgotten(late, first)
+    assert open_sealed(place).points.forgotten() == [first]
+    assert client.look() == []
+
+
 def test_what_is_taken_is_what_was_there(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two take a tag, and a third one gives it again between them."""
     one, real = point(place, "keep"), taking.write
