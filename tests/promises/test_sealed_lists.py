@@ -112,24 +112,33 @@ def test_a_tag_that_is_taken_while_it_is_given(
     assert tags_of(place, one) == ["keep"]
 
 
-def test_what_is_noted_by_who_looked_early_counts(
-    place: Path, client: Client, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_what_is_noted_while_others_take_it_back_counts(
+    place: Path, client: Client, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    """Also if he is killed as soon as the point is gone."""
+    """Also if he who noted it is killed as soon as the point is gone."""
     first, _ = point(place), point(place)
     late, other, real = open_sealed(place), open_sealed(place), LocalStorage.delete
     assert late.points.forgotten() == []
     other.points.note_forgotten(first)
-    other.points.withdraw_note(first)
-    taking.withdraw_notes(other)
-    assert client.look() == []
+
+    def taken_back(*_: str) -> bool:
+        monkeypatch.undo()
+        other.points.withdraw_note(first)
+        taking.withdraw_notes(other)
+        assert client.look() == []
+        return True
 
     def killed(storage: LocalStorage, name: str) -> None:
         real(storage, name)
         if name == f"points/{first}":
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
+    if when == "before":
+        taken_back()
+    else:
+        monkeypatch.setattr(late.points, "note_forgotten", taken_back)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(LocalStorage, "delete", killed)
         with pytest.raises(KeyboardInterrupt):
             forgotten(late, first)
