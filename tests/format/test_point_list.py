@@ -95,8 +95,9 @@ def test_a_list_of_many_points_takes_several_frames(monkeypatch: pytest.MonkeyPa
 
 
 def test_two_million_points_that_were_removed_have_room() -> None:
-    joined = os.urandom(16 * GONE_LIMIT)
-    made = PointList(3, frozenset(), {2026: Marks.of(Marks(joined))})
+    left = os.urandom(12 * GONE_LIMIT)
+    joined = b"".join(n.to_bytes(4, "big") + left[12 * n : 12 * n + 12] for n in range(GONE_LIMIT))
+    made = PointList(3, frozenset(), {2026: Marks(joined)})
     assert bounded(made.gone) == made.gone
     data = encode_list(made, WHERE, KEYS, Codec())
     assert len(data) < LIST_LIMIT // 2
