@@ -27,7 +27,7 @@ ORDER = {
         "own_runs", "unlocking archive_lists",
         "repository", "sealing point_lists copied_points",
         "accepted pins taking contents absent_points protection",
-        "trees",
+        "trees returning",
         "leftovers writing removal", "mending",
     ),
     "actions": (
