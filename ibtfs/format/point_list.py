@@ -17,6 +17,7 @@ from typing import Any
 from ibtfs.errors import FormatDamaged, LimitExceeded
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import FRAME_LIMIT, LIST
+from ibtfs.format.index import is_archive_id
 from ibtfs.format.keys import Keys
 from ibtfs.format.marks import MARK_SIZE, Marks
 from ibtfs.format.objects import FramesOf, encode_frames, read_frames
@@ -40,7 +41,7 @@ LAST_GENERATION = 1_000_000
 ANY = bytes(MARK_SIZE)
 """Stands for every name of a point: it was put there again, and earlier turns say nothing."""
 _YEAR = re.compile(r"([0-9]{4})[01][0-9][0-3][0-9]T")
-_ARCHIVE_FILE = re.compile(r"archives/[^/]+/[a-z]+\Z")
+_ARCHIVE_FILE = re.compile(r"[a-z]+/([^/]+)/[a-z]+\Z")
 _AT_ONCE = 1 << 16
 """Marks that are compared at once."""
 _TURN = struct.Struct("<16sI")
@@ -227,5 +228,6 @@ def _are_turns(value: Any) -> bool:
 
 
 def _is_generation(name: Any, number: Any) -> bool:
-    is_file = type(name) is str and _ARCHIVE_FILE.match(name) is not None
+    found = _ARCHIVE_FILE.match(name) if type(name) is str else None
+    is_file = found is not None and is_archive_id(found[1])
     return is_file and type(number) is int and 1 < number <= LAST_GENERATION

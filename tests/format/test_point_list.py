@@ -45,7 +45,7 @@ LISTS = st.builds(
     st.lists(MARKS).map(tuple),
     st.dictionaries(IDS, st.dictionaries(MARKS, st.integers(1, TURNS))),
     st.dictionaries(
-        st.from_regex(r"archives/[0-9A-Z]{1,9}\.0/[a-z]{1,9}", fullmatch=True),
+        st.from_regex(r"archives/[0-9A-Z]{8,9}\.0/[a-z]{1,9}", fullmatch=True),
         st.integers(2, LAST_GENERATION),
     ),
 )  # fmt: skip
@@ -131,9 +131,10 @@ def test_equal_lists_are_equal_bytes() -> None:
     {"gone": {2026: b"2" * 16 + b"1" * 16}}, {"gone": {2026: b"1" * 32}},
     {"gone": {-1: bytes(16)}}, {"gone": {1 << 60: bytes(16)}}, {"gone": {True: bytes(16)}},
     {"earlier": bytes(16 * (EARLIER_LIMIT + 1))}, {"withdrawn": {"point-000": TURN * 2}},
-    {"generations": {"archives/a.0/index": 1}}, {"generations": {"archives/a.0/index": -4}},
-    {"generations": {"archives/a.0/index": 1 << 62}}, {"generations": {"points/../x": 3}},
-    {"generations": {"archives/a.0/index": True}},
+    {"generations": {"archives/run-00000.0/index": 1}},
+    {"generations": {"archives/run-00000.0/index": -4}},
+    {"generations": {"archives/run-00000.0/index": 1 << 62}}, {"generations": {"points/../x": 3}},
+    {"generations": {"archives/run-00000.0/index": True}},
     {"generations": {"x": "2"}}, {"generations": ()}, {"more": (1,)}, {"more": 1}, {"more": ("1",)},
     {"more": (0,)}, {"more": (-24, 24)}, {"more": (1 << 62,)}, {"more": (1,) * 40},
 ])  # fmt: skip
