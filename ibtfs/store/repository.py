@@ -210,7 +210,7 @@ class Repository(ArchiveLists):
         self.forget_read()
         with contextlib.ExitStack() as until_good:
             until_good.callback(lock.release)
-            if self.config.is_sealed and not changes_keys:
+            if self.config.is_sealed and self.own is None and not changes_keys:
                 self._require_newest_keys()
             until_good.pop_all()
         return lock
