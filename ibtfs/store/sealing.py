@@ -32,6 +32,7 @@ from ibtfs.store import layout
 from ibtfs.store.cache_file import private_folder
 from ibtfs.store.keyring import Keyring, Secret, Unlocked
 from ibtfs.store.listed import Lists
+from ibtfs.store.newer_keys import NewerKeys
 from ibtfs.store.own_runs import OwnRuns
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import FolderStorage
@@ -71,7 +72,8 @@ class SecretUnlock:
                 f"{layout.CONFIG}: is not the configuration that the repository was made with"
             )
         self.found = found
-        made = unlocked_by(place, config.id, found.secrets, found.suite)
+        newer = NewerKeys(place, config.id, found)
+        made = unlocked_by(place, config.id, found.secrets, found.suite, newer)
         slot = public_digest(found.opened.slot)
         return made._replace(
             refusal=found.refusal, number=found.number, damaged=found.damaged, slot=slot
@@ -118,10 +120,11 @@ def slot_for(secret: Secret, owner: bytes, repository: bytes, stretching: Stretc
 
 
 def unlocked_by(
-    place: FolderStorage, repository: bytes, secrets: Secrets, suite: Suite
-) -> UnlockedKeys:
+    place: FolderStorage, repository: bytes, secrets: Secrets, suite: Suite,
+    newer: NewerKeys | None = None,
+) -> UnlockedKeys:  # fmt: skip
     """The keys and names that *secrets* make, of the repository at *place*."""
-    keys = SealedKeys(repository, secrets, suite, PLACES)
+    keys = SealedKeys(repository, secrets, suite, PLACES, newer)
     lists = Lists(place, keys)
     return UnlockedKeys(keys, SealedNames(keys, SPEAKING, lists), lists=lists)
 
