@@ -432,7 +432,7 @@ def test_a_long_command_takes_nothing_back_that_another_saw(
     watch = Watch(pins, long, 1)
     first = backed_up(repository, source)
     changes_of(tmp_path / "repo")[1].rotate()
-    prune(repository, PruneOptions(), Observer())
+    prune(open_sealed(tmp_path / "repo"), PruneOptions(), Observer())
     other = open_sealed(tmp_path / "repo")
     Watch(pins, other, other.unlocked.number).remember()
     watch.remember()
