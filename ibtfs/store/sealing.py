@@ -27,7 +27,14 @@ from ibtfs.sealing.ring import (
 )
 from ibtfs.sealing.runs import public_of
 from ibtfs.sealing.slots import SALT_SIZE, SLOT_ID_SIZE, Slot, Stretching, new_slot
-from ibtfs.sealing.writers import WriterKeys, WriterNames, WriterSecrets, decode_writer
+from ibtfs.sealing.writers import (
+    WriterKeys,
+    WriterNames,
+    WriterSecrets,
+    decode_writer,
+    known_by,
+    revocation,
+)
 from ibtfs.store import layout
 from ibtfs.store.cache_file import private_folder
 from ibtfs.store.keyring import Keyring, Secret, Unlocked
@@ -142,12 +149,21 @@ class WriterUnlock:
         """As Unlock says."""
         shown, digest = os.fsdecode(place.root), blake3(text).digest()
         held = [decode_writer(data, "The key file of this machine") for data in self._files]
-        for secrets in held:
-            if secrets.repository == config.id and secrets.config == digest and config.is_sealed:
+        mine = [one for one in held if (one.repository, one.config) == (config.id, digest)]
+        if not mine or not config.is_sealed:
+            raise WrongKey(
+                f"{shown!r} is not the repository that the key file of this machine is for: "
+                "nothing was stored there"
+            )
+        found = filter(None, map(layout.parse_revoked, place.list(layout.KEYS)))
+        told = set(map(known_by, found))
+        for secrets in mine:
+            if secrets.revoked not in told:
                 return self._unlocked(secrets)
         raise WrongKey(
-            f"{shown!r} is not the repository that the key file of this machine is for: nothing "
-            "was stored there"
+            f"This machine was revoked: backups that it makes from now on do not count in {shown!r}"
+            ", and nothing was stored there. Who has the keys can let it in again "
+            "(`ibtfs key add-writer`)"
         )
 
     def _unlocked(self, secrets: WriterSecrets) -> UnlockedKeys:
@@ -172,9 +188,10 @@ def new_writer(
     tags = (os.urandom(TAG_BYTES).hex() for _ in itertools.count())
     tag = next(tag for tag in tags if tag not in secrets.writers)
     master = secrets.masters[secrets.current].secret
+    told = revocation(secrets.owner, repository, tag)
     held = WriterSecrets(
         repository, secrets.config, unlocked.suite, tag, host, seed,
         tree.derive(tree.DIGESTS, secrets.identity, repository), secrets.current,
-        public_of(master, repository),
+        public_of(master, repository), known_by(told),
     )  # fmt: skip
     return held, Writer(name, host, signer_public(seed), int(time.time()))

@@ -243,6 +243,7 @@ def test_a_manifest_under_the_id_of_a_machine_stops_nothing_of_others(
     kept = the_point(machine.back_up(source))
     if kind == "revoked":
         changes_of(place).revoke("laptop")
+        machine.turn_deaf()
         made = the_point(machine.back_up(source)).id
     elif kind == "junk":
         _, made = begun(machine)
@@ -383,6 +384,7 @@ def test_copies_of_manifests_hold_for_the_machines_that_were_believed(
     machine.back_up(source)
     opened = Repository.open(os.fsencode(place), unlock=unlock(), cache_folder=cache)
     changes_of(place).revoke("laptop")
+    machine.turn_deaf()
     late = the_point(machine.back_up(source))
     assert late.id in {point.id for point in opened.points.all().points}
     opened.points.remember()

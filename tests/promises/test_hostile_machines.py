@@ -436,6 +436,7 @@ def test_what_is_built_upon_lies_is_not_healed_from_them(scene: Scene) -> None:
 
 def test_one_that_was_revoked_goes_on_in_vain(scene: Scene) -> None:
     changes_of(scene.place).revoke("laptop")
+    scene.laptop.turn_deaf()
     refused(scene, scene.forged(), "may write here no more")
     refused_run = scene.forged(host="desk")
     assert refused_run in scene.found().damaged
