@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from ibtfs.errors import IntegrityError, PointNotFound, RepositoryError, StorageFailed
 from ibtfs.format.objects import signed_part
@@ -18,8 +18,8 @@ from ibtfs.store.storage.base import whole
 
 def accepted_marks(
     repository: Repository, tag: str, accepts: Callable[[Point], bool]
-) -> frozenset[bytes]:
-    """The marks of the points with this *tag* that are there and that the owner *accepts*.
+) -> dict[str, bytes]:
+    """The marks, by id, of the points with this *tag* that are there and that the owner *accepts*.
 
     Raises RepositoryError if one of them was listed and cannot be read: it would count no more.
     """
@@ -39,7 +39,16 @@ def accepted_marks(
             f"The backup point {min(lost)} cannot be read, and would never count again: give it "
             "back, or forget it, or say until when points are to count (--until)"
         )
-    return frozenset(found.values())
+    return found
+
+
+def came_since(repository: Repository, point_ids: Iterable[str], moment_ns: int) -> list[str]:
+    """Those of the points that the storage says it was given at a moment, or later.
+
+    A machine says itself of when its points are.
+    """
+    made = repository.storage.made
+    return [one for one in point_ids if made(layout.point(one)) * 1_000_000_000 >= moment_ns]
 
 
 def _own(repository: Repository, tag: str) -> Iterator[str]:

@@ -422,3 +422,38 @@ def test_a_sealed_repository_is_appended_to(source: Path, tmp_path: Path) -> Non
             limited.put(f"points/{later}", manifest)
     finally:
         limited.channel.close()
+
+
+def test_a_machine_that_only_writes_begins_its_runs_now(source: Path, tmp_path: Path) -> None:
+    """Else it could make points of the days before it was taken over; a long run goes on."""
+    made, folder = create_sealed(tmp_path / "sealed"), tmp_path / "sealed"
+    first = backup(made, os.fsencode(source), BackupOptions(host="laptop"), Observer()).point
+    assert first is not None
+    manifest = (folder / "points" / first.id).read_bytes()
+
+    def ago(days: float, digits: str) -> str:
+        return time.strftime(f"%Y%m%dT%H%M%SZ_{digits}", time.gmtime(time.time() - days * 86400))
+
+    attacker = Attacker(folder, "--append-only")
+    try:
+        attacker.lease()
+        for days in (2.1, 29):
+            for name in (
+                f"points/{ago(days, 'a' * 40)}",
+                f"archives/{ago(days, 'a' * 40)}.0/data.1",
+            ):
+                with pytest.raises(IbtfsError, match="is not this client's"):
+                    attacker.put(name, manifest)
+        attacker.put(f"points/{ago(1.9, 'a' * 40)}", manifest)
+        attacker.put(f"points/{ago(29, 'a' * 20)}", manifest)  # of who has a key
+        (lock,) = (folder / "locks").iterdir()
+        long = ago(20, "b" * 40)
+        lock.write_text(lock.read_text() + f"{long}\n")  # that it began then
+    finally:
+        attacker.channel.close()
+    again = Attacker(folder, "--append-only")
+    try:
+        again.lease()
+        again.put(f"points/{long}", manifest)
+    finally:
+        again.channel.close()

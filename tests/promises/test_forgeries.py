@@ -355,6 +355,24 @@ def test_a_machine_can_be_revoked_from_a_time_on_or_as_a_whole(
     assert open_sealed(place.parent / "before").points.all().points == []
 
 
+def test_points_that_say_they_are_older_than_they_are_are_told(
+    place: Path, source: Path, machine: Machine
+) -> None:
+    """They count, for the times of files may be those of a copy."""
+    kept = the_point(machine.back_up(source))
+    os.utime(place / "points" / kept.id, (1, time.time() - 9 * DAY))
+    keys, until = machine.keys(), time.time() - 5 * DAY
+    old = keys.begin_run(time.strftime(SECOND, time.gmtime(until - DAY)))
+    put_point(place, keys, old, kept, sequence=1)
+    true = keys.begin_run(time.strftime(SECOND, time.gmtime(until - 2 * DAY)))
+    put_point(place, keys, true, kept, sequence=2)
+    os.utime(place / "points" / true, (1, until - DAY))
+    changes = changes_of(place)
+    changes.revoke("laptop", int(until) * 1_000_000_000)
+    assert changes.late == [old]
+    assert {point.id for point in open_sealed(place).points.all().points} == {old, true}
+
+
 def test_a_point_that_cannot_be_read_now_is_not_given_up_by_a_revocation(
     place: Path, source: Path, machine: Machine
 ) -> None:

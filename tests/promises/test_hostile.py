@@ -150,6 +150,26 @@ def test_what_goes_by_path_refuses_a_tree_without_an_end(
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize("words", [["file"], ["0/"]])
+def test_a_purge_names_the_point_of_a_tree_without_an_end(
+    repository: Repository, words: list[str]
+) -> None:
+    """By forgetting that, the others can be purged."""
+    point = hostile.boundless(repository)
+    done = bounded_run("purge", "--dry-run", repository.path, *words)
+    assert done.returncode == 1
+    assert point.id.encode() in done.stderr
+    assert b"forget it by this id" in done.stderr
+    assert b"would have more entries than any backup can have" in done.stderr
+
+
+def test_a_purge_names_the_point_of_a_folder_that_holds_itself(repository: Repository) -> None:
+    point = hostile.entangled(repository)
+    done = bounded_run("purge", "--dry-run", repository.path, "nothing")
+    assert done.returncode == 1
+    assert point.id.encode() in done.stderr
+
+
 def test_a_backup_upon_a_tree_without_an_end(tmp_path: Path, repository: Repository) -> None:
     """It counts what is gone since."""
     hostile.boundless(repository)

@@ -22,7 +22,11 @@ from ibtfs.format.point import Point
 from ibtfs.sealing.writers import WriterKeys
 from ibtfs.store.archives.file import FrameFileWriter
 from ibtfs.store.archives.writer import ArchiveWriter, compression_pool
+from ibtfs.store.contents.reader import Contents
 from ibtfs.store.storage.local import LocalStorage
+from ibtfs.store.trees.compare import Comparison
+from ibtfs.store.trees.paths import root_entry
+from ibtfs.store.trees.patience import Patience
 from tests.promises.test_forgeries import begun, machine, owners, place, pruned, put_point, source
 from tests.support.repositories import damages, restored, the_point
 from tests.support.sealing import open_sealed
@@ -104,6 +108,41 @@ assert resource.getrusage(resource.RUSAGE_SELF).ru_utime < 30
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr
+
+
+def test_digests_of_folders_that_are_lies(place: Path, source: Path, machine: Machine) -> None:
+    """A tree that has the digests of another is not taken for the same."""
+    (source / "below").mkdir()
+    (source / "below/inside").write_bytes(b"what was there")
+    kept = the_point(machine.back_up(source))
+    pattern = open_sealed(place).archive(kept.state.archive).state(kept.state.number)
+    assert isinstance(pattern, Page)
+
+    def lie(writer: ArchiveWriter) -> Reference:
+        content = writer.add_whole(SMALL, os.urandom(32), b"lies")
+        number = writer.add_page(page_of(pattern, content, 4)).number
+        rows = [
+            (stamp, ref) for stamp, ref in zip(pattern.stamps, pattern.refs) if type(ref) is tuple
+        ]
+        stamps, refs = zip(*((stamp, (number, ref[1])) for stamp, ref in rows))
+        return writer.add_page(Page(stamps, refs, {}))
+
+    archive = lying(place, machine, kept, lie)
+    repository = open_sealed(place)
+    points = {point.state.archive: point for point in repository.points.all().points}
+    comparison = Comparison(repository, Contents(repository))
+    old, new = root_entry(kept), root_entry(points[archive])
+    assert old.state is not None
+    assert new.state is not None
+    assert old.state.digest == new.state.digest
+    told = {change.path: change.change.kind for change in comparison.tree_changes(old, new)}
+    assert told == {b"a": "deleted", b"below/a": "created", b"below/inside": "deleted",
+                    b"large": "deleted"}  # fmt: skip
+    assert not comparison.is_same(old, new)
+    assert comparison.holds("created", old.state, new.state, Patience(60))
+    below = [one for one in comparison.changes(old.state, new.state) if one.name == b"below"]
+    assert below[0].inside is not None
+    assert [told for told in damages(repository) if archive in told]
 
 
 BOMBS = {

@@ -245,6 +245,31 @@ def test_what_the_owner_forgets_and_prunes_is_built_upon_no_more(
     require_whole(place, {the_point(result).id: snapshot(source)}, tmp_path / "three")
 
 
+def test_what_the_owner_has_built_upon_something_else_is_not_taken_for_lost(
+    machine: Machine, place: Path, tmp_path: Path
+) -> None:
+    """A version of a large file whose base has gone: it is there, and is told no losses of."""
+    source, large = tmp_path / "source", RANDOM.randbytes(5 << 20)
+    make_tree(source, {"large": large, "small": b"s"})
+    points = [the_point(machine.back_up(source))]
+    for _ in range(2):
+        (source / "large").write_bytes(large + RANDOM.randbytes(4000))
+        settle()
+        points.append(the_point(machine.back_up(source)))
+    owner = open_sealed(place)
+    owner.points.remove(points[1].id)
+    assert not prune(owner, PruneOptions(all_of_it=True), Observer()).failed
+    assert points[1].state.archive not in open_sealed(place).archive_ids()
+    for turn in range(2):
+        (source / "small").write_bytes(b"s" * (turn + 2))
+        settle()
+        last = the_point(machine.back_up(source))
+        assert machine.notes == []
+        assert last.statistics["bytes_stored"] < 20_000
+    require_whole(place, {last.id: snapshot(source)}, tmp_path)
+    assert damages(open_sealed(place)) == []
+
+
 def test_contents_that_were_pruned_are_stored_again(
     machine: Machine, source: Path, place: Path, tmp_path: Path
 ) -> None:

@@ -25,6 +25,8 @@ class Trees:
     The numbers in *damaged* cannot be read.
     """
 
+    author = ""
+
     def __init__(self, cache_bytes: int = 1 << 20) -> None:
         self.cache = ByteCache(cache_bytes)
         self.read: Counter[int] = Counter()

@@ -24,7 +24,7 @@ from ibtfs.sealing.primitives import KEY_SIZE, signer_public
 from ibtfs.sealing.ring import MASTER_ID_SIZE, SLOTS_LIMIT, Label, Master, Secrets, public_digest
 from ibtfs.sealing.slots import LABEL_LIMIT, Slot, Stretching
 from ibtfs.sealing.writers import encode_writer
-from ibtfs.store.accepted import accepted_marks
+from ibtfs.store.accepted import accepted_marks, came_since
 from ibtfs.store.keyring import MOST_WORK_KIB, Secret, Unlocked, work_of
 from ibtfs.store.lock import EXCLUSIVE
 from ibtfs.store.repository import Repository
@@ -70,6 +70,8 @@ class KeyChanges:
 
     def __init__(self, repository: Repository, found: Unlocked) -> None:
         self._repository, self._found = repository, found
+        self.late: list[str] = []
+        """Points that the last revocation accepted, by their own times, and that came later."""
         self._keyring = keyring_of(repository)
 
     def slots(self) -> list[KeySlot]:
@@ -191,20 +193,22 @@ class KeyChanges:
         tag = found[0].id
 
         def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
-            made: frozenset[bytes] = frozenset()
+            made: dict[str, bytes] = {}
             if until is None or until > 0:
                 made = accepted_marks(
                     self._repository, tag, lambda point: until is None or point.time_ns < until
                 )
+            self.late = list(made)
             if len(made) > ACCEPTED_LIMIT:
                 raise LimitExceeded(
                     f"It made {len(made)} points: `forget` some of them first, or say until when "
                     "they are to count (--until)"
                 )
-            gone = secrets.writers[tag]._replace(accepted=made)
+            gone = secrets.writers[tag]._replace(accepted=frozenset(made.values()))
             return dataclasses.replace(secrets, writers={**secrets.writers, tag: gone}), [*slots]
 
         self._change(change)
+        self.late = came_since(self._repository, self.late, until) if until else []
         return found[0]._replace(is_revoked=True)
 
     def rotate(self) -> int:

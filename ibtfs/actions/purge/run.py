@@ -25,7 +25,7 @@ from ibtfs.actions.purge.shells import ShellWriter
 from ibtfs.actions.purge.states import StateWriter
 from ibtfs.actions.purge.survey import Conflict, Survey
 from ibtfs.actions.purge.words import Matcher, Words
-from ibtfs.errors import IntegrityError, RepositoryError, UsageError
+from ibtfs.errors import IntegrityError, LimitExceeded, RepositoryError, UsageError
 from ibtfs.format.compression import Codec
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
@@ -38,7 +38,7 @@ from ibtfs.store.removal.copied import copy_what_stays
 from ibtfs.store.removal.known_marks import discard_marks
 from ibtfs.store.removal.plan import Plan
 from ibtfs.store.repository import Repository
-from ibtfs.store.trees.directory import StateRef
+from ibtfs.store.trees.directory import Entry, StateRef
 from ibtfs.store.writing.catalog import Catalog, discard_catalog
 from ibtfs.store.writing.run import RunWriter
 
@@ -164,7 +164,7 @@ class _Purge:
         contents: set[Reference] = set()
         traces = Traces()
         for point in points:
-            rows = list(self._survey.gone(point))
+            rows = self._gone(point)
             for path, entry in rows:
                 mine = paths.setdefault((point.display, path), Purged(path))
                 mine.points.append(point.id)
@@ -179,6 +179,16 @@ class _Purge:
                 traces.groups |= new.groups
                 (go if point.single else holders).append(point)
         return Found(paths, holders, go, points, frozenset(contents), traces)
+
+    def _gone(self, point: Point) -> list[tuple[bytes, Entry]]:
+        """What goes from *point*.  Raises RepositoryError if that cannot be told."""
+        try:
+            return list(self._survey.gone(point))
+        except (IntegrityError, LimitExceeded) as error:
+            raise RepositoryError(
+                f"Nothing was purged, for what cannot be read of the backup point {point.id} may "
+                f"hold the path: mend it (ibtfs check --repair), or forget it by this id: {error}"
+            ) from error
 
     def run(self, lock: Lock, pool: Executor) -> PurgeResult:
         """Do it; *lock* is a prune lock."""

@@ -13,6 +13,8 @@ from ibtfs.format.point import Point
 from ibtfs.store.repository import Repository
 from ibtfs.store.trees.directory import Directory, Entry, StateRef, StoredPage, child_path
 from ibtfs.store.trees.reach import reach
+from ibtfs.store.trees.totals import Allowance
+from ibtfs.store.trees.trail import Trail
 
 Place = tuple[Reference, bytes]
 """A directory state, and the path at which it is met: a pattern may mean one of several."""
@@ -38,7 +40,8 @@ Cuts = dict[Place, Cut | None]
 class Survey:
     """Finds what is meant by *words* in points of a repository; used by one thread.
 
-    Raises IntegrityError where something cannot be read, for it may be meant.
+    Raises IntegrityError where something cannot be read, for it may be meant; LimitExceeded of a
+    point with more entries than any tree can have.
     """
 
     def __init__(self, repository: Repository, words: Words) -> None:
@@ -53,10 +56,13 @@ class Survey:
         """What goes from each directory of *point*, and of others of the same root."""
         matcher = self.matcher(point)
         cuts = self._cuts.setdefault(matcher, {})
+        allowance = Allowance(self._repository, StateRef(point.state, point.digest))
         waiting: list[tuple[Place, Cut | None]] = [((point.state, b""), None)]
+        trail, depth = Trail(), 0
         while waiting:
             place, candidates = waiting.pop()
             if candidates is not None:
+                depth -= 1
                 folders = tuple(
                     folder
                     for folder in candidates.folders
@@ -65,7 +71,10 @@ class Survey:
                 is_cut = candidates.gone or folders
                 cuts[place] = Cut(candidates.gone, folders) if is_cut else None
             elif place not in cuts:
+                trail.enter(depth, *place)
+                depth += 1
                 found = self._candidates(place, matcher)
+                allowance.spend(len(found.folders) + len(found.gone))
                 waiting.append((place, found))
                 waiting += [
                     ((folder.state.ref, child_path(place[1], folder.name)), None)
@@ -106,8 +115,11 @@ class Survey:
             ]
 
     def _below(self, path: bytes, state: StateRef) -> Iterator[tuple[bytes, Entry]]:
+        allowance = Allowance(self._repository, state)
         for visit in reach(self._repository, state, path):
-            yield from visit.entries()
+            entries = visit.entries()
+            allowance.spend(len(entries))
+            yield from entries
 
     def staying(self, point: Point, seen: set[Place]) -> Iterator[tuple[bytes, StoredPage, Cut]]:
         """The pages of *point*, the path of the directory of each, and what goes from that.

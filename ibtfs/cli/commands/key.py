@@ -227,7 +227,13 @@ def _removed(changes: KeyChanges, words: str, until: str | None) -> dict[str, An
     if changes.is_writer(words):
         row = changes.revoke(words, None if until is None else _moment(until))
         text = f"{printable(row.name)} can make no more backups; those that it made stay"
-        return {"writer": row._asdict(), "text": text}
+        if changes.late:
+            text += (
+                f", also {len(changes.late)} that say they are older, and that the storage was "
+                "given later (or the repository was copied since): forget what you do not know: "
+                + ", ".join(changes.late)
+            )
+        return {"writer": row._asdict(), "late": changes.late, "text": text}
     if until is not None:
         raise UsageError("--until is for machines that only write")
     slot = changes.remove(words)

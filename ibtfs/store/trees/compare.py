@@ -1,6 +1,7 @@
 """What differs between two stored trees: one algorithm for the mount and for the commands.
 
-Equal states and pages are known by their digests and not read.  A path is *created* where only
+Equal states and pages are known by their digests and not read, but for those of machines that only
+write, which may say of theirs what they like.  A path is *created* where only
 the newer tree has it, *deleted* where only the older one has it, and *updated* where both have it
 and its contents or metadata differ.  A directory in place of something else, or the other way
 round, is one thing deleted and another created.  A directory is updated by its mode, owner and
@@ -51,6 +52,7 @@ class Change(NamedTuple):
     new: Entry | None
     what: tuple[str, ...] = ()
     error: IntegrityError | None = None
+    doubted: bool = False
 
     @property
     def kind(self) -> Kind | None:
@@ -66,7 +68,8 @@ class Change(NamedTuple):
         """The states of a directory that is in both trees and holds something different."""
         old = self.old.state if self.old else None
         new = self.new.state if self.new else None
-        return (old, new) if old and new and not same_state(old, new) else None
+        is_same = old == new if self.doubted else same_state(old, new)
+        return (old, new) if old and new and not is_same else None
 
 
 class PathChange(NamedTuple):
@@ -91,6 +94,19 @@ class Comparison:
         self._repository, self._contents = repository, contents
         self._decided: dict[tuple[Kind, Reference | None, Reference | None], bool] = {}
 
+    def _is_same_state(self, old: StateRef | None, new: StateRef | None) -> bool:
+        """As same_state, as far as the digests are believed."""
+        return same_state(old, new) and not self._doubts(old, new)
+
+    def _doubts(self, old: StateRef | None, new: StateRef | None) -> bool:
+        """Whether one digest of two states may be a lie: who made them only writes."""
+        if old is None or new is None or old.ref == new.ref:
+            return False
+        try:
+            return any(self._repository.archive(one.ref.archive).author for one in (old, new))
+        except IntegrityError:
+            return True  # what cannot be read will show
+
     # One entry
 
     def what_differs(self, old: Entry, new: Entry) -> tuple[str, ...]:
@@ -111,7 +127,7 @@ class Comparison:
         Raises IntegrityError where that cannot be told.
         """
         if old.state is not None or new.state is not None:
-            if not same_state(old.state, new.state):
+            if not self._is_same_state(old.state, new.state):
                 return False
         elif (*old[1:6], old.links, old.target) != (*new[1:6], new.links, new.target):
             return False  # known without reading a record
@@ -127,7 +143,7 @@ class Comparison:
 
         Raises IntegrityError; PartlyDamaged has the changes among what can be read.
         """
-        if same_state(old, new):
+        if self._is_same_state(old, new):
             return ()
         return self._repository.cache.get(
             ("changes", old and old.ref, new and new.ref),
@@ -151,7 +167,7 @@ class Comparison:
         old_folder = Directory(self._repository, old.ref) if old else None
         new_folder = Directory(self._repository, new.ref) if new else None
         shared: frozenset[bytes] = frozenset()
-        if old_folder and new_folder:
+        if old_folder and new_folder and not self._doubts(old, new):
             shared = old_folder.page_digests & new_folder.page_digests
         rows = {
             stamp[NAME]: (page, row)
@@ -178,7 +194,8 @@ class Comparison:
             yield Change(name, old, None)
             yield Change(name, None, new)
         else:
-            change = Change(name, old, new, *self._differing(old, new))
+            doubted = same_state(old.state, new.state) and self._doubts(old.state, new.state)
+            change = Change(name, old, new, *self._differing(old, new), doubted)
             if change.what or change.inside:
                 yield change
 
@@ -191,7 +208,7 @@ class Comparison:
 
         Stops at the first.  What cannot be read, or is not known in time, counts as there.
         """
-        if same_state(old, new):
+        if self._is_same_state(old, new):
             return False
         waiting = [_Search(self, kind, old, new)]
         while waiting:
@@ -243,7 +260,7 @@ class Comparison:
                 yield PathChange(path, change, change.error)
             old_state = change.old.state if change.old else None
             new_state = change.new.state if change.new else None
-            if same_state(old_state, new_state):
+            if self._is_same_state(old_state, new_state):
                 continue
             found: Sequence[Change] = ()
             try:
@@ -299,7 +316,10 @@ def _same_row(old: StoredPage, old_row: int, new: StoredPage, new_row: int) -> b
     old_ref, new_ref = old.page.refs[old_row], new.page.refs[new_row]
     mode = old_stamp[MODE]
     if stat.S_ISDIR(mode):
-        return bool(old_ref[1] == new_ref[1])
+        if old_ref[1] != new_ref[1]:
+            return False
+        is_one = old.reference(old_ref[0]) == new.reference(new_ref[0])
+        return is_one or not (old.archive.author or new.archive.author)
     if stat.S_ISREG(mode) and old_stamp[SIZE]:
         return old.reference(old_ref) == new.reference(new_ref)
     return bool(old_ref == new_ref)

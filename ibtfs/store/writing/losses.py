@@ -57,11 +57,19 @@ def find_losses(
 
 
 def _looked_at(repository: Repository, first: str) -> tuple[list[str], set[str], set[str]]:
-    """The archives that *first* leads to; those that are gone, and those whose data is."""
+    """The archives that *first* leads to; those that are gone, and those whose data is.
+
+    Those that another has written anew, in later generations, need what a machine that only writes
+    cannot know: what its last point leads to was kept.
+    """
     gone, without_data = set[str](), set[str]()
-    seen, waiting = {first}, [first]
+    seen, rewritten, waiting = {first}, set[str](), [first]
     while waiting:
         name = waiting.pop()
+        if repository.own is not None and max(repository.files_of(name).values(), default=1) > 1:
+            seen.discard(name)
+            rewritten.add(name)
+            continue
         try:
             header = repository.archive(name).header
             if header.has_data and layout.DATA not in repository.files_of(name):
@@ -70,7 +78,7 @@ def _looked_at(repository: Repository, first: str) -> tuple[list[str], set[str],
             if layout.INDEX not in repository.files_of(name):
                 gone.add(name)  # one that is damaged tells so itself, where it is read
             continue
-        found = {other for other in header.archives if other} - seen
+        found = {other for other in header.archives if other} - seen - rewritten
         seen |= found
         waiting += found
     return sorted(seen - gone), gone, without_data

@@ -44,8 +44,8 @@ class DiskFacts:
             except IbtfsError:
                 return True
 
-    def is_claimed(self, run_id: str) -> bool:
-        """As Facts says; claims it if that is true.
+    def is_claimed(self, run_id: str, *, may_begin: bool) -> bool:
+        """As Facts says.
 
         A lock that is held names it from then on, so that it is known to the next process, too.
         """
@@ -54,7 +54,8 @@ class DiskFacts:
             if any(run_id in lease.runs for lease in leases):
                 return True
             runs = map(layout.run_of, self._storage.list(layout.ARCHIVES))
-            if not leases or run_id in runs or run_id in self._storage.list(layout.TAGS):
+            is_new = may_begin and run_id not in runs
+            if not leases or not is_new or run_id in self._storage.list(layout.TAGS):
                 return False
             try:
                 leases[-1].claim(run_id)

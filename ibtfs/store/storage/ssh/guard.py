@@ -29,12 +29,17 @@ APPENDS = "this server only appends"
 WRITES = "this server gives no contents"
 PAST_SECONDS, FUTURE_SECONDS = 30 * 86400, 86400
 """So long ago a run may have begun by the server's clock, and so far its own may be ahead."""
+BEGUN_SECONDS = 2 * 86400
+"""So long ago one of a machine that only writes, when it puts something for the first time: else
+who took it over could make points of the days before, and rules by time would keep those."""
 NUMBERS_LIMIT = 1 << 40
 """Sequences and epochs are counted: who claims one near the end leaves none to others."""
 TAG_BYTES = 200
 MANIFEST_LIMIT = 8 << 20
 _LOCK = re.compile(r"shared_\d{1,12}_[0-9A-Za-z.-]{1,64}_\d{1,10}_([0-9a-f]{8})\Z")
 _CONTENTS = (layout.DATA, layout.SIGS)
+_OF_MACHINE = re.compile(r"\d{8}T\d{6}Z_[0-9a-f]{40}\Z")
+"""The id of a run of a machine that only writes: no other has so many digits."""
 
 
 class Modes(NamedTuple):
@@ -56,8 +61,11 @@ class Facts(Protocol):
         """Whether files of an archive lie in a bundle, or that cannot be told."""
         ...
 
-    def is_claimed(self, run_id: str) -> bool:
-        """Whether a run is this client's: nothing of it was there when its lock first named it."""
+    def is_claimed(self, run_id: str, *, may_begin: bool) -> bool:
+        """Whether a run is this client's: nothing of it was there when its lock first named it.
+
+        It is named now, if it *may_begin*.
+        """
         ...
 
 
@@ -98,7 +106,8 @@ def _may_come(run_id: str, facts: Facts, now: float) -> str:
         return f"{APPENDS}, and by its clock the run {run_id} is not one of now"
     if run_id in facts.names(layout.POINTS) or run_id in facts.names(layout.FORGOTTEN):
         return f"{APPENDS}, and the run {run_id} has ended"
-    if not facts.is_claimed(run_id):
+    is_recent = made > now - BEGUN_SECONDS or _OF_MACHINE.match(run_id) is None
+    if not facts.is_claimed(run_id, may_begin=is_recent):
         return f"{APPENDS}, and the run {run_id} is not this client's, or holds no lock"
     return ""
 
