@@ -17,8 +17,9 @@ from ibtfs.errors import FormatDamaged
 from ibtfs.format.compression import Codec
 from ibtfs.format.entry import Extras, Stamp, check_extra, check_root
 from ibtfs.format.frames import MANIFEST
-from ibtfs.format.index import Reference, is_archive_id
+from ibtfs.format.index import Reference
 from ibtfs.format.keys import Keys
+from ibtfs.format.manifest_values import are_counts, are_names, are_parents, is_state
 from ibtfs.format.objects import Said, encode_object, read_object
 from ibtfs.format.packing import pack, unpack_map
 
@@ -42,6 +43,13 @@ class Parent(NamedTuple):
     mode: int
     uid: int
     gid: int
+
+
+class Origin(NamedTuple):
+    """A point where it was first made: the id of that repository, 16 bytes, and its id there."""
+
+    repository: bytes
+    id: str
 
 
 @dataclass(frozen=True)
@@ -73,6 +81,7 @@ class Point:
     of its own id; it is empty where there was no other.
     *replaces* are the ids of points in whose place it stands: they are hidden, if they are there.
     *writer* tells the machine that made it and can read nothing, if one did.
+    *origin* tells the point of which it is a copy; None if it is none.
     """
 
     id: str
@@ -98,6 +107,11 @@ class Point:
     parents: tuple[Parent, ...] | None = None
     suffix: str = ""
     writer: str = ""
+    origin: Origin | None = None
+
+    def origin_in(self, repository: bytes) -> Origin:
+        """Which point it is, if it lies in *repository*: the same for all copies, and no others."""
+        return self.origin or Origin(repository, self.id)
 
     @property
     def order(self) -> tuple[int, str]:
@@ -111,7 +125,7 @@ class Point:
         return (path.rpartition(b"/")[0] or b"/") if self.single else path
 
 
-FIELDS_VERSION = 6
+FIELDS_VERSION = 7
 """Of the rows below, which only copies outside of repositories have; goes up when they change."""
 PointRow = tuple[Any, ...]
 
@@ -125,15 +139,16 @@ def row_of_point(point: Point) -> PointRow:
         point.digest, point.root_extras, point.devices, dict(point.users), dict(point.groups),
         dict(point.statistics), point.single, point.full, point.parent, point.comment,
         point.replaces, point.parents, point.suffix, point.writer,
+        point.origin,
     )  # fmt: skip
 
 
 def point_of_row(row: PointRow) -> Point:
     """The inverse of :func:`row_of_point`; nothing is checked."""
     before, source, display, root, state, *after = row[:5], *row[5:]
-    *after, parents, suffix, writer = after
+    *after, parents, suffix, writer, origin = after
     known = None if parents is None else tuple(Parent(*parent) for parent in parents)
-    last = (known, suffix, writer)
+    last = (known, suffix, writer, None if origin is None else Origin(*origin))
     return Point(*(*before, Source(*source), display, root, Reference(*state), *after, *last))
 
 
@@ -165,6 +180,7 @@ def encode_point(point: Point, name: str, keys: Keys, codec: Codec) -> bytes:
         **({"suffix": point.suffix} if point.suffix else {}),
         **({"replaces": point.replaces} if point.replaces else {}),
         **({"writer": point.writer} if point.writer else {}),
+        **({} if point.origin is None else {"origin": tuple(point.origin)}),
     }
     return encode_object(keys, name, MANIFEST, pack(values), codec)
 
@@ -190,12 +206,14 @@ def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
         raise FormatDamaged(f"{name}: 'suffix' is not what it may be")
     if not _are_others(values.get("replaces", ()), point_id):
         raise FormatDamaged(f"{name}: 'replaces' is not what it may be")
+    if "origin" in values and not _is_origin(values["origin"], (keys.repository, point_id)):
+        raise FormatDamaged(f"{name}: 'origin' is not what it may be")
     if values["id"] != point_id:
         raise FormatDamaged(f"{name}: is the manifest of {values['id']!r}")
     check_root(values["root"], f"{name}: 'root'")
     check_extra(values["extras"], f"{name}: 'extras'")
     parents = values.get("parents")
-    if not _are_parents(parents):
+    if not are_parents(parents, PARENTS_LIMIT):
         raise FormatDamaged(f"{name}: 'parents' is not what it may be")
     _require_own(said, values, name)
     return Point(
@@ -208,6 +226,7 @@ def decode_point(data: bytes, name: str, point_id: str, keys: Keys) -> Point:
         suffix=values.get("suffix") or _suffix_by_parent(values),
         replaces=values.get("replaces", ()),
         writer=said.author.tag if said.author else values.get("writer", ""),
+        origin=Origin(*values["origin"]) if "origin" in values else None,
         **{field_name: values[field_name] for field_name in _SAME},
     )
 
@@ -222,7 +241,8 @@ def _require_own(said: Said, values: Mapping[str, Any], name: str) -> None:
             f"{name}: is of the host {values['host']!r}, and who made it may only make points of "
             f"{said.author.host!r}"
         )
-    if not said.may_refer(values["state"][0]) or values.get("replaces"):
+    is_copy = "origin" in values  # of another point, that would then be held to be here
+    if not said.may_refer(values["state"][0]) or values.get("replaces") or is_copy:
         raise FormatDamaged(f"{name}: leads to what its machine may not make points of")
     second = made_seconds(values["id"])
     if second is None or values["time"] // 1_000_000_000 != second:
@@ -273,10 +293,6 @@ def _any(_: Any) -> bool:
     return True
 
 
-def _is_state(ref: tuple[Any, ...]) -> bool:
-    return len(ref) == 2 and is_archive_id(ref[0]) and type(ref[1]) is int and ref[1] >= 0
-
-
 def _are_others(ids: Any, point_id: str) -> bool:
     """Whether *ids* are those of points, and *point_id* is none of them."""
     return type(ids) is tuple and all(
@@ -284,32 +300,14 @@ def _are_others(ids: Any, point_id: str) -> bool:
     )
 
 
-def _are_names(names: dict[Any, Any]) -> bool:
-    return all(
-        type(number) is int and type(name) is str and "\0" not in name
-        for number, name in names.items()
-    )
-
-
-def _are_counts(counts: dict[Any, Any]) -> bool:
-    return all(type(name) is str and type(number) is int for name, number in counts.items())
-
-
-def _are_parents(parents: Any) -> bool:
-    if parents is None:
-        return True
+def _is_origin(origin: Any, itself: tuple[bytes, str]) -> bool:
+    """Whether *origin* is another point than the one that says so, which is *itself*."""
     return (
-        type(parents) is tuple
-        and len(parents) <= PARENTS_LIMIT
-        and all(
-            type(parent) is tuple
-            and len(parent) >= 3
-            and set(map(type, parent[:3])) == {int}
-            and 0 <= parent[0] <= 0o777
-            and min(parent[1:3]) >= 0
-            and max(parent[1:3]) < 1 << 32
-            for parent in parents
-        )
+        type(origin) is tuple
+        and list(map(type, origin)) == [bytes, str]
+        and len(origin[0]) == len(itself[0])
+        and POINT_ID.match(origin[1]) is not None
+        and origin != itself
     )
 
 
@@ -336,12 +334,12 @@ _FIELDS: dict[str, tuple[type, Callable[[Any], bool]]] = {
     "display": (str, is_display_name),
     "root": (tuple, _any),
     "extras": (dict, _any),
-    "state": (tuple, _is_state),
+    "state": (tuple, is_state),
     "digest": (bytes, lambda digest: len(digest) == 32),
     "devices": (tuple, lambda paths: all(type(path) is bytes for path in paths)),
-    "users": (dict, _are_names),
-    "groups": (dict, _are_names),
-    "statistics": (dict, _are_counts),
+    "users": (dict, are_names),
+    "groups": (dict, are_names),
+    "statistics": (dict, are_counts),
     "single": (bool, _any),
     "full": (bool, _any),
     "parent": (str, lambda point_id: not point_id or POINT_ID.match(point_id) is not None),

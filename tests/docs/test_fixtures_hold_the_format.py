@@ -34,8 +34,8 @@ from tests.support.independent_reader import (
 
 TABLES = list_tables((Path(frames.__file__).parent / "FORMAT.rst").read_text())
 CONTENTS, STATES, MAPS = (STREAMS[name] for name in ("contents", "states", "maps"))
-NOT_KEPT = {"locks/<lock>", "copied/<repository>-<point>"}
-"""A repository has it only while somebody is at work, or if something was copied into it."""
+NOT_KEPT = {"locks/<lock>"}
+"""A repository has it only while somebody is at work."""
 
 
 @dataclass
@@ -233,8 +233,8 @@ def test_sealed(held: Held, row: dict[str, str]) -> None:
     assert len(held.masters) == 3, "of objects that are there"
     both = {("points", 1), ("points", 2), ("archives", 1), ("archives", 2), ("archives", 3)}
     assert held.modes == {*both, ("damaged", 1)}
-    if row["Name"] in NOT_KEPT:
-        return
+    if row["Name"] in {*NOT_KEPT, "copied/<repository>-<point>"}:
+        return  # the latter where nothing is sealed
     pattern = re.sub("<mark>", "[0-9a-f]{32}", row["Stored as"])
     pattern = re.sub("<hidden>", "[0-9A-Za-z_-]{43,}", pattern)
     pattern = re.sub("<[a-z]+>", "[^/]+", pattern)

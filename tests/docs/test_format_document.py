@@ -513,6 +513,7 @@ def test_optional_keys_of_a_manifest() -> None:
         suffix="0123456789",
         replaces=("another-0",),
         writer="0a0b0c0d",
+        origin=point.Origin(bytes(16), "another-0"),
     )
     optional = _column("Optional keys of a manifest", "Key")
     assert [k for k in _manifest(known) if k not in point._FIELDS] == optional

@@ -137,6 +137,7 @@ GOOD: dict[str, list[Any]] = {
     "devices": [(), (b"",)], "users": [{}, {-1: ""}], "groups": [{0: "é"}],
     "statistics": [{}, {"x": -1}], "parent": ["", "20261120"], "suffix": ["", "012345", "f" * 40],
     "replaces": [(), ("another-0",)], "extras": [{}, {"b": 0}],
+    "origin": [(REPOSITORY, "another-0"), (b"s" * 16, ID), (bytes(16), "0" * 8)],
     "parents": [((0, 0, 0),) * 4096, ((0o777, (1 << 32) - 1, (1 << 32) - 1),)],
 }  # fmt: skip
 
@@ -158,11 +159,33 @@ def test_points_in_whose_place_none_can_stand_are_refused(wrong: Any) -> None:
         decoded({**values(), "replaces": wrong})
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        None, (), 7, ID, (b"s" * 16,), (b"s" * 16, ID, 1), (ID, b"s" * 16), ("s" * 16, ID),
+        (b"s" * 15, ID), (b"s" * 17, ID), (b"s" * 16, ID.encode()), (b"s" * 16, "short"),
+        (b"s" * 16, "a/b/c/d/e"), (b"s" * 16, f"{ID}\n"), (b"s" * 16, "n" * 121),
+        (REPOSITORY, ID), {b"s" * 16: ID},
+    ],
+)  # fmt: skip
+def test_what_no_point_can_be_a_copy_of_is_refused(wrong: Any) -> None:
+    with pytest.raises(FormatDamaged, match=f"^{NAME}: 'origin' is not what it may be$"):
+        decoded({**values(), "origin": wrong})
+
+
+def test_copies_have_one_origin_and_no_other_point() -> None:
+    origin = point.Origin(REPOSITORY, ID)
+    assert POINT.origin_in(REPOSITORY) == origin
+    copy = replace(POINT, id="another-0", origin=origin)
+    assert copy.origin_in(b"s" * 16) == origin
+    assert POINT.origin_in(b"s" * 16) != origin
+
+
 def test_all_that_a_point_says_comes_back() -> None:
     full = replace(
         POINT, source=point.Source("host", b"/x", "named"), single=True, full=True,
         replaces=("another-0", "another-1"), suffix="0123456789", parents=PARENTS, time_ns=-5,
-        utc_offset=-3600,
+        utc_offset=-3600, writer="0a0b0c0d", origin=point.Origin(b"s" * 16, "another-0"),
     )  # fmt: skip
     data = point.encode_point(full, NAME, PlainKeys(REPOSITORY), compression.Codec())
     assert point.decode_point(data, NAME, ID, PlainKeys(REPOSITORY)) == full

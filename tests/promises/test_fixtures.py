@@ -30,7 +30,7 @@ FACTS = ("id", "display", "sequence", "epoch", "single", "full", "parent", "comm
 
 def test_every_version_has_a_fixture() -> None:
     names = [f"repo-v{n}" for n in range(1, FORMAT_VERSION + 1)]
-    kinds = ("", "-pruned", "-sealed", "-writers")
+    kinds = ("", "-copied", "-pruned", "-sealed", "-writers")
     assert sorted(f"{name}{kind}" for name in names for kind in kinds) == FIXTURES
 
 

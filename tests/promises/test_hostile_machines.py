@@ -25,7 +25,7 @@ from ibtfs.format.frames import HEADER, SMALL, Address
 from ibtfs.format.index import IndexHeader, Reference
 from ibtfs.format.objects import HEAD_SIZE
 from ibtfs.format.packing import pack_bodies
-from ibtfs.format.point import Point, encode_point, made_seconds
+from ibtfs.format.point import Origin, Point, encode_point, made_seconds
 from ibtfs.format.tables import StreamTable, encode_end
 from ibtfs.sealing.writers import WriterKeys
 from ibtfs.store import layout
@@ -149,6 +149,7 @@ def test_what_is_right_counts(scene: Scene) -> None:
         ({"host": ""}, "may only make points of 'laptop'"),
         ({"replaces": "theirs"}, "may not make points of"),
         ({"replaces": "mine"}, "may not make points of"),
+        ({"origin": Origin(b"r" * 16, "another-0")}, "may not make points of"),
         ({"state": "theirs"}, "may not make points of"),
         ({"state": "owners"}, "may not make points of"),
         ({"sequence": 1 << 39}, "a number beyond"),

@@ -76,12 +76,14 @@ def assert_same_point(source: Repository, target: Repository, point_id: str) -> 
     one, other = reopened(source), reopened(target)
     there, here = one.points.get(point_id), other.points.get(point_id)
     assert _portable(here) == _portable(there)
+    assert here.origin_in(other.id) == there.origin_in(one.id)
     assert rows(other, here) == rows(one, there)
     assert other.points.tags(point_id) == one.points.tags(point_id)
 
 
 def _portable(point: Point) -> Point:
-    return replace(point, state=Reference("", 0), sequence=1, display="x", suffix="", replaces=())
+    return replace(point, state=Reference("", 0), sequence=1, display="x", suffix="", replaces=(),
+                   origin=None)  # fmt: skip
 
 
 def order_of(repository: Repository, ids: set[str]) -> list[str]:

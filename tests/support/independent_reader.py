@@ -1,8 +1,7 @@
 """A second reader of repositories, written from ibtfs/format/FORMAT.rst and nothing else.
 
 It imports nothing of ibtfs and shares no code with it, so that the two agree only if the document
-is right. It is simple and not fast, and verifies all that the document says can be verified.
-tests/support/independent_sealed.py has what is different in a sealed repository.
+is right. It verifies what can be verified; tests/support/independent_sealed.py has what is sealed.
 Damage raises ValueError; what was pruned raises LookupError.
 """
 
@@ -24,8 +23,10 @@ import zstandard
 from blake3 import blake3
 
 from tests.support.independent_sealed import (
+    POINT,
     SealedKeys,
     check_header,
+    check_ids,
     expect,
     mark_of,
     newest,
@@ -49,7 +50,6 @@ HOLE, ZEROS, OWN, BASE, DONOR = range(5)
 RUNS = 1
 ARCHIVE = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}\.[0-9]{1,6}")
 BUNDLE_ID = re.compile(r"[0-9a-f]{16}")
-POINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}")
 SLAB = 1 << 16
 SHELL = bytes(32)
 PASSPHRASE = "correct horse"
@@ -668,7 +668,7 @@ class IndependentReader:
         points = []
         for name in filter(POINT.fullmatch, os.listdir(f"{self.path}/points")):
             values = self._object(f"points/{name}", MANIFEST)
-            expect(values["id"] == name, "id of a point")
+            check_ids(values, name, self.id)
             points.append(Point(self, values, self._list(f"tags/{name}")))
         hidden = {name for point in points for name in point.values.get("replaces", ())}
         points = [point for point in points if point.values["id"] not in hidden]

@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ RING = struct.Struct("<8sHHIIHH16s")
 INNER = struct.Struct("<BBHI")
 BOUND = struct.Struct("<HBQI")
 RING_MAGIC = bytes.fromhex("69627466734b0d0a")
+POINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}")
 NUMBERED = re.compile(r"([1-9][0-9]{0,8})\.[0-9a-f]{16}")
 CHECK, WRAPPED, SIGNATURE, CHECKSUM, NONCE, TAG = 32, 1168, 64, 16, 24, 16
 WAYS = 16
@@ -99,6 +100,17 @@ def check_header(mode: int, header: dict[str, Any]) -> None:
         name, *others = header["archives"]
         check_archives(name.rpartition(".")[0][-8:], others)
     expect(mode < 2 or header["epoch"] <= 2147483648, "epoch of a writer")
+
+
+def check_ids(values: Mapping[str, Any], name: str, repository: bytes) -> None:
+    """That a manifest is that of the point *name*, and of none that it calls a copy of itself."""
+    expect(values["id"] == name, "id of a point")
+    if "origin" not in values:
+        return
+    of, point = values["origin"]
+    expect(isinstance(of, bytes) and len(of) == 16, "repository of an origin")
+    expect(isinstance(point, str) and POINT.fullmatch(point) is not None, "id of an origin")
+    expect((of, point) != (repository, name), "a point that is a copy of itself")
 
 
 def check_archives(tag: str, archives: Iterable[str]) -> None:
@@ -293,6 +305,7 @@ class SealedKeys:
         expect(values["host"] == self.writers[tag][1], "host of a writer's point")
         check_archives(tag, [values["state"][0]])
         expect(not values.get("replaces"), "a writer's point that stands in the place of others")
+        expect("origin" not in values, "a writer's point that is a copy of another")
         made = datetime.strptime(run_of(name)[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
         second = int(made.timestamp())
         expect(values["time"] // 1000000000 == second, "time of a writer's point")

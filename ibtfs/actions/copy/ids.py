@@ -1,8 +1,9 @@
-"""The ids of copies: those of the points, but for what a sealed repository must not show.
+"""Which points of two repositories are the same, and the ids that copies have.
 
-An id names the host of its point.  In a sealed repository something else stands there, which only
-who has a key can make of it, and always the same: so a point that was copied is known again.  One
-that came by another way is known by what no copy changes.
+A copy says which point it is, whichever way it came: its origin, of which its id is made.  That is
+the id of the origin, but for what a sealed repository must not show: an id names a host.  There it
+is something else, which only who has a key can make of it, and always the same.  So what became of
+a point is known again, also if it is gone.
 """
 
 from __future__ import annotations
@@ -11,70 +12,95 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ibtfs.format.entry import Stamp
-from ibtfs.format.point import Point, Source
+from ibtfs.format.point import Origin, Point
+from ibtfs.store import layout
 from ibtfs.store.copied_points import CopiedPoints
+from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.repository import Repository
 
 _TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z(?=_)")
 _UNTOLD_TIME = "00000101T000000Z"
 _SUFFIX = re.compile(r"-incomplete-[0-9a-f]{8}\Z")
-_NAMELESS = re.compile(r"[0-9]{8}T[0-9]{6}Z(_[0-9a-f]{10,20})+\Z")
+_NAMELESS = re.compile(r"[0-9]{8}T[0-9]{6}Z_[0-9a-f]{10,20}\Z")
+"""Where a host is named there is more behind it."""
 
 
 class Ids:
-    """The ids that points of *source* have in *target*; None is one that is not made yet."""
+    """The ids that points of *source* have in *target*; None is one that is not made yet.
 
-    def __init__(self, source: Repository, target: Repository | None) -> None:
+    *there* and *here* are the points of both.
+    """
+
+    def __init__(
+        self, source: Repository, target: Repository | None, there: PointList, here: PointList
+    ) -> None:
         self._source, self._target = source, target
-        self._is_hiding = target is not None and target.config.is_sealed
+        self._origins = {point.id: point.origin_in(source.id) for point in there.points}
         self._there: dict[str, str] = {}
         self._kept: frozenset[str] = frozenset()
-        self._same: dict[str, str] = {}
-        if target is not None and (self._is_hiding or source.config.is_sealed):
-            came = CopiedPoints(target).of(source.id)  # earlier versions copied ids as they are
-            self._kept = came.union(target.points.ids(), target.points.forgotten())
-            self._same = dict(self._others(source, target))
-
-    def _others(self, source: Repository, target: Repository) -> Iterator[tuple[str, str]]:
-        """The ids of points that are in both under different ones: there, and here."""
-        mine = {_what(one): one.id for one in target.points.all().points if _is_whole(one.id)}
-        for point in source.points.all().points:
-            found = mine.get(_what(point))
-            if found and point.id not in self._kept and _is_whole(point.id):
-                yield point.id, found
+        self._same: dict[Origin, str] = {}
+        if target is not None:
+            self._same = {point.origin_in(target.id): point.id for point in here.points}
+            self._kept = frozenset(_taken(source, target, here))
+        for point_id in self._origins:
+            self._there.setdefault(self.here(point_id), point_id)
 
     def here(self, point_id: str) -> str:
-        """The id that the copy of a point has."""
-        made = self._same.get(point_id, point_id)
-        if self._is_hiding and point_id and made == point_id:
-            found = _SUFFIX.search(point_id)
+        """The id that the copy of a point has, or would have if the point were there still."""
+        origin = self._origin_there(point_id)
+        made = self._same.get(origin)
+        if made is None and point_id in self._kept and self._is_free(point_id):
+            made = point_id
+        if made is None:
+            found = _SUFFIX.search(origin.id)
             suffix = found[0] if found else ""
-            made = self._hidden(point_id.removesuffix(suffix)) + suffix
-        self._there[made] = point_id
+            made = self._called(origin._replace(id=origin.id.removesuffix(suffix))) + suffix
         return made
 
-    def _hidden(self, point_id: str) -> str:
-        is_nameless = self._source.config.is_sealed and _NAMELESS.match(point_id)
-        if is_nameless or point_id in self._kept or self._target is None:
+    def _called(self, origin: Origin) -> str:
+        target, point_id = self._target, origin.id
+        if target is None:
             return point_id
-        time = _TIME.match(point_id)
-        digits = self._target.keys.copied(self._source.id, point_id)
-        return f"{time[0] if time else _UNTOLD_TIME}_{digits[:20]}"
+        is_shown = origin.repository == target.id or not target.config.is_sealed
+        is_kept = not point_id or is_shown or _NAMELESS.match(point_id)
+        if not is_kept or not self._is_free(point_id):
+            time = _TIME.match(point_id)
+            digits = target.keys.copied(*origin)
+            return f"{time[0] if time else _UNTOLD_TIME}_{digits[:20]}"
+        return point_id
+
+    def _is_free(self, point_id: str) -> bool:
+        """Whether a copy may have this id: those of a machine that only writes are its own."""
+        keys = self._target.keys if self._target is not None else None
+        return keys is None or keys.author_of(layout.point(point_id)) is None
+
+    def all_here(self, point_id: str) -> Iterator[str]:
+        """The ids that a copy may have had, of a point whose copy has this one; in any order."""
+        there = self.there(point_id)
+        origin = self._origin_there(there)
+        yield from (point_id, there)
+        if self._target is not None and origin.repository == self._target.id:
+            yield origin.id
 
     def there(self, point_id: str) -> str:
         """The id of the point of which a copy has this one."""
         return self._there.get(point_id, point_id)
+
+    def origin(self, point_id: str) -> Origin:
+        """Which point it is of which a copy has this id."""
+        return self._origin_there(self.there(point_id))
+
+    def _origin_there(self, point_id: str) -> Origin:
+        return self._origins.get(point_id, Origin(self._source.id, point_id))
 
     def renamed(self, point: Point) -> Point:
         """A point of the source, called as its copy is."""
         return replace(point, id=self.here(point.id), parent=self.here(point.parent))
 
 
-def _what(point: Point) -> tuple[Source, int, Stamp]:
-    """What no copy of a point changes."""
-    return (point.source, point.time_ns, point.root)
-
-
-def _is_whole(point_id: str) -> bool:
-    return _SUFFIX.search(point_id) is None
+def _taken(source: Repository, target: Repository, here: PointList) -> Iterator[str]:
+    """The ids of *target* that points of *source* may have: earlier versions kept them."""
+    yield from CopiedPoints(target).of(source.id)
+    yield from target.points.ids()
+    yield from target.points.forgotten()
+    yield from replaced_ids(here.points)

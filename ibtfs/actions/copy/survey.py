@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
 from ibtfs.actions.copy.ids import Ids
 from ibtfs.actions.forget.run import sole_point
-from ibtfs.errors import PointNotFound, UsageError
+from ibtfs.errors import (
+    IbtfsError,
+    PointNotFound,
+    PointRefused,
+    RepositoryError,
+    UsageError,
+)
 from ibtfs.format.point import Point
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.naming import of_source
-from ibtfs.store.points import PointList
+from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.repository import Repository
 
 ID_LIMIT = 96
@@ -107,13 +113,14 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
 
     *now* is as of select_point.  Raises PointNotFound, UsageError, PointDamaged, StorageFailed.
     """
-    listed, ids = source.points.all(), Ids(source, target)
+    listed = source.points.all()
+    here_all = target.points.all() if target is not None else PointList([], {})
+    ids = Ids(source, target, listed, here_all)
     there = PointList([ids.renamed(point) for point in listed.points], listed.damaged)
-    if target is None:
-        found = Survey(there, PointList([], {}), frozenset(), frozenset(), ids)
-    else:
-        came = CopiedPoints(target).of(source.id)
-        found = Survey(there, target.points.all(), came, frozenset(target.points.forgotten()), ids)
+    found = Survey(there, here_all, frozenset(), frozenset(), ids)
+    if target is not None:
+        found.came = CopiedPoints(target).of(source.id)
+        found.forgotten = frozenset(target.points.forgotten())
     for point in found.here.points:
         if is_incomplete(point.id):
             found.incomplete.setdefault(_whole(point.id), []).append(point)
@@ -121,27 +128,37 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
     if choice.words:
         found.named = frozenset(point.id for point in chosen)
     mine = {point.id: point for point in found.here.points}
-    removed = _removed(found)
-    for point in sorted(chosen, key=lambda point: point.order):
+    hidden = _hidden(found)
+    removed = _removed(found) | hidden
+    for point in sorted({one.id: one for one in chosen}.values(), key=lambda point: point.order):
         raw = ids.renamed(source.points.get(ids.there(point.id)))  # its source as it calls itself
-        here = mine.get(point.id)
+        here, aliases = mine.get(point.id), set(map(short_id, ids.all_here(point.id)))
         if here is not None and is_same_point(point, here):
             found.already.append(raw)
         elif here is not None or point.id in found.here.damaged:
             found.refused[point.id] = _refusal(point, found)
-        elif short_id(point.id) in removed and point.id not in found.named:
+        elif aliases.isdisjoint(hidden if point.id in found.named else removed):
+            found.wanted.append(raw)
+        elif point.id not in found.named:
             found.declined.append(raw)
         else:
-            found.wanted.append(raw)
+            found.refused[point.id] = (
+                f"{point.id}: was purged there, and what that left stands in its place; forget "
+                "that one first"
+            )
     return found
 
 
 def _removed(found: Survey) -> set[str]:
-    """The points that were removed here on purpose, or have another in their place: a purge did."""
+    """The points that were removed here on purpose."""
     present = {point.id for point in found.here.points}
     gone = {_whole(point_id) for point_id in found.forgotten - present}
-    hidden = {point_id for one in found.here.points for point_id in one.replaces}
-    return set(map(short_id, gone | hidden)).difference(found.incomplete)
+    return set(map(short_id, gone)).difference(found.incomplete)
+
+
+def _hidden(found: Survey) -> set[str]:
+    """The points that have another in their place here: a purge did."""
+    return set(map(short_id, replaced_ids(found.here.points))).difference(found.incomplete)
 
 
 def _refusal(point: Point, found: Survey) -> str:
@@ -156,7 +173,12 @@ def _refusal(point: Point, found: Survey) -> str:
 
 
 def is_same_point(there: Point, here: Point) -> bool:
-    """Whether two points of one id are the same, by what no copy changes."""
+    """Whether two points of one id are the same, by what no copy changes.
+
+    Earlier versions did not write of which point one is a copy; a purge gives new ids.
+    """
+    if there.origin is not None and here.origin is not None and there.origin != here.origin:
+        return False
     return (there.source, there.time_ns, there.root) == (here.source, here.time_ns, here.root)
 
 
@@ -218,34 +240,53 @@ def display_here(point: Point, here: Iterable[Point]) -> str:
 def gone_there(source: Repository, target: Repository) -> list[Point]:
     """The points of *target* that came from *source*, which has them no more.
 
-    Raises UsageError if *source* has no points at all.
+    Raises UsageError if *source* has no points at all, RepositoryError if not all manifests can be
+    read: one that is there would be held to be gone.
     """
-    there = set(map(Ids(source, target).here, source.points.ids()))
+    listed, mine = source.points.all(), target.points.all()
+    came = CopiedPoints(target).of(source.id)
+    _require_all(source, listed.damaged)
+    # what is no copy, and called as those of a machine that only writes, may be anybody's
+    _require_all(target, {
+        name: error for name, error in mine.damaged.items()
+        if name in came or not isinstance(error, PointRefused)
+    })  # fmt: skip
+    ids = Ids(source, target, listed, mine)
+    there = {ids.here(point.id) for point in listed.points}
     if not there:
         raise UsageError(
             f"{source.path_shown!r} has no backup points: nothing is removed to be like that"
         )
-    came = CopiedPoints(target).of(source.id)
 
-    def ids(point: Point) -> set[str]:
+    def whole(point: Point) -> set[str]:
         return {_whole(point_id) for point_id in (point.id, *point.replaces)}
 
     kept = there.union(map(short_id, there))
     return [
         point
-        for point in target.points.all().points
-        if not came.isdisjoint({point.id, *point.replaces}) and kept.isdisjoint(ids(point))
+        for point in mine.points
+        if not came.isdisjoint({point.id, *point.replaces}) and kept.isdisjoint(whole(point))
     ]
 
 
-def forget_notes(source: Repository, target: Repository) -> None:
+def _require_all(repository: Repository, damaged: Mapping[str, IbtfsError]) -> None:
+    for point_id, error in damaged.items():
+        raise RepositoryError(
+            f"Nothing is removed from TO: the manifest of {point_id} in "
+            f"{repository.path_shown!r} cannot be read, so it cannot be told what is gone: {error}"
+        ) from error
+
+
+def forget_notes(source: Repository, target: Repository, found: Survey) -> None:
     """Remember no more that points were copied which are gone, there and here.
 
-    Raises StorageFailed.
+    Nothing is done if that cannot be told.  Raises StorageFailed.
     """
+    if found.there.damaged:
+        return
     notes = CopiedPoints(target)
-    there = set(map(Ids(source, target).here, source.points.ids()))
-    here = set(target.points.ids())
+    here = replaced_ids(found.here.points).union(target.points.ids())
+    there = {name for point in found.there.points for name in found.ids.all_here(point.id)}
     kept = there.union(map(short_id, there))
     for point_id in notes.of(source.id):
         if point_id not in here and _whole(point_id) not in kept:

@@ -63,6 +63,8 @@ class Work:
         self._by_digest = same_digests(source, target)
         self._known = Known()
         self._notes = CopiedPoints(target)
+        own = self._notes.of(target.id)
+        self._came = {source.id: found.came, target.id: own}
         self._twins = found.twins()
         self._losses: dict[str, Losses] = {}
         self._noted = target.damage.contents()
@@ -78,11 +80,24 @@ class Work:
                 self._target.points.remove(point_id)
         for point in self._found.already:
             self._beat()
-            if point.id not in self._found.came:
-                self._notes.note(self._source.id, point.id)
+            if not self._is_own(point):
+                self._note(self._source.id, point)
             if same_tags:
                 self._tag(point.id, point.id, only_these=True)
-        forget_notes(self._source, self._target)
+        for point in self._found.declined:  # this is remembered as long as the point is there
+            self._beat()
+            self._note(self._target.id if self._is_own(point) else self._source.id, point)
+            if point.id not in self._found.forgotten:
+                self._target.points.note_forgotten(point.id)
+        forget_notes(self._source, self._target, self._found)
+
+    def _is_own(self, point: Point) -> bool:
+        """Whether it was made here, and came back: it does not go when it is gone there."""
+        return self._found.ids.origin(point.id).repository == self._target.id
+
+    def _note(self, repository: bytes, point: Point) -> None:
+        if point.id not in self._came[repository]:
+            self._notes.note(repository, point.id)
 
     def copy(self, point: Point) -> Copied:
         """Copy one point.  Raises SourceError if nothing of it can be read, IbtfsError."""
@@ -160,17 +175,25 @@ class Work:
         made = replace(
             point, sequence=sequence_here(point, self._found), state=state.ref, digest=state.digest,
             display=display_here(point, self._found.here.points),
-            replaces=tuple(one.id for one in copies),
+            replaces=tuple(one.id for one in copies), origin=self._found.ids.origin(point.id),
         )  # fmt: skip
         unread = tally.counts["problems"]
         if not unread:
-            return made
+            return self._with_origin(made)
         told = f"[incomplete copy: {unread:,} could not be read]"
         counts = {**point.statistics, "problems": point.statistics.get("problems", 0) + unread}
-        return replace(
-            made, id=incomplete_id(point.id, os.urandom(4).hex()), statistics=counts,
+        digits, origin = os.urandom(4).hex(), self._found.ids.origin(point.id)
+        made = replace(
+            made, id=incomplete_id(point.id, digits), statistics=counts,
             comment=f"{point.comment} {told}".strip(),
+            origin=origin._replace(id=incomplete_id(origin.id, digits)),
         )  # fmt: skip
+        return self._with_origin(made)
+
+    def _with_origin(self, made: Point) -> Point:
+        """*made*, which says of which point it is a copy, unless that is itself."""
+        is_own = made.origin == (self._target.id, made.id)
+        return replace(made, origin=None) if is_own else made
 
     def _same_here(self, made: Point) -> Point | None:
         """The incomplete copy that is here already, if *made* has nothing more than that."""

@@ -253,7 +253,7 @@ class _Purge:
             new = replace(
                 new, id=new_point_id, state=state.ref, digest=state.digest,
                 parent=ids.get(point.parent, "" if point.parent in going else point.parent),
-                replaces=(point.id,),
+                replaces=(point.id, *point.replaces), origin=None,
             )  # fmt: skip
             for tag in tags:
                 self._repository.points.add_tag(new.id, tag)

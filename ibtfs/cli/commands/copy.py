@@ -19,7 +19,7 @@ from ibtfs.cli.points import POINT_HELP
 from ibtfs.cli.progress import Reporter
 from ibtfs.cli.watching import accept_unsealed, require_unsealed, watch_over
 from ibtfs.cli.words import Name, RepositoryPlace, Tag
-from ibtfs.errors import IbtfsError
+from ibtfs.errors import IbtfsError, RepositoryError
 
 if TYPE_CHECKING:
     from ibtfs.format.point import Point
@@ -71,7 +71,7 @@ def command(
 ) -> int:  # fmt: skip
     """Run the command; see HELP."""
     from ibtfs.actions.copy.run import CopyOptions, copy, foresee
-    from ibtfs.actions.copy.survey import Choice, gone_there
+    from ibtfs.actions.copy.survey import Choice
     from ibtfs.store.storage.opening import storage_at
 
     choice = Choice(words, sources, tags)
@@ -88,7 +88,8 @@ def command(
     elif here is not None:
         _require_meant(there, here, seal)
     report = CopyReport(there, storage_at(to_place).root, created=created, dry_run=dry_run)
-    report.gone = gone_there(there, here) if mirror and here is not None else []
+    if mirror and here is not None:
+        _look_for_gone(report, there, here)
     if report.gone and not yes and not dry_run:
         _ask(report.gone, can_ask=not as_json and sys.stdin.isatty())
     if here is None or dry_run:
@@ -149,6 +150,16 @@ def _made(line: Line, there: Repository, to_place: Place, *, seal: bool | None) 
         accept_unsealed(place.root)
     watch_over(made)
     return made
+
+
+def _look_for_gone(report: CopyReport, there: Repository, here: Repository) -> None:
+    """Look what is to be removed.  Where that cannot be told nothing is, and copying goes on."""
+    from ibtfs.actions.copy.survey import gone_there
+
+    try:
+        report.gone = gone_there(there, here)
+    except RepositoryError as error:
+        report.removal_error = error
 
 
 def _ask(gone: Sequence[Point], *, can_ask: bool) -> None:

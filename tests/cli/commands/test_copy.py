@@ -94,6 +94,30 @@ def test_a_mirror(repo: Path, other: Path, source: Path) -> None:
     run("check", other)
 
 
+@pytest.mark.parametrize("place", ["repo", "other"])
+def test_a_mirror_keeps_all_if_a_manifest_cannot_be_read(
+    repo: Path, other: Path, source: Path, place: str
+) -> None:
+    run("copy", repo, other)
+    (source / "a.txt").write_text("changed")
+    run("backup", "--name", "own", source, other)
+    [own] = set(ids(other)).difference(ids(repo))
+    first, last = ids(repo)
+    run("forget", repo, first)
+    path = {"repo": repo / "points" / last, "other": other / "points" / own}[place]
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    told = run("copy", "--mirror", "--yes", repo, other, code=1).stderr
+    assert f"Nothing is removed from TO: the manifest of {path.name} in" in told
+    answer = run_json("copy", "--mirror", "--yes", repo, other, code=1)
+    assert answer["removed"] == []
+    assert path.name in answer["error"]
+    path.write_bytes(data)
+    assert set(ids(other)) == {first, last, own}
+    answer = run_json("copy", "--mirror", "--yes", repo, other)
+    assert [one["id"] for one in answer["removed"]] == [first]
+
+
 def test_wrong_usage(repo: Path, other: Path, tmp_path: Path) -> None:
     run("init", tmp_path / "empty")
     run("init", other)

@@ -1,0 +1,241 @@
+"""Which points are the same: copies of one, whichever way they came; none that was purged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ibtfs.actions.copy.run import CopyResult
+from ibtfs.actions.copy.survey import gone_there
+from ibtfs.actions.forget.run import Way, forget_named
+from ibtfs.actions.observer import Observer
+from ibtfs.actions.purge.run import PurgeOptions, purge
+from ibtfs.errors import RepositoryError
+from ibtfs.format.point import Point
+from ibtfs.store.copied_points import CopiedPoints
+from ibtfs.store.repository import Repository
+from tests.actions.copy.test_points import NOW, here, ids
+from tests.support import Entry
+from tests.support.copying import copied, copied_well
+from tests.support.removal import assert_whole, forget
+from tests.support.repositories import (
+    Backup,
+    back_up,
+    create,
+    reopened,
+    restored_tree,
+    settle,
+    the_point,
+)
+from tests.support.sealing import create_sealed, open_sealed
+from tests.support.writers import Machine
+
+Make = Callable[[Path], Repository]
+Trees = dict[tuple[int, int], dict[bytes, Entry]]
+
+PLAIN_OR_SEALED = pytest.mark.parametrize("make", [create, create_sealed])
+
+
+@pytest.fixture
+def points(source: Path, backup_of: Backup) -> list[Point]:
+    """Two points of `source`, with a file in a folder that is to be purged, and another."""
+    made = []
+    (source / "d").mkdir()
+    (source / "d" / "secret").write_bytes(b"private" * 2000)
+    (source / "d" / "other").write_bytes(b"x" * 3000)
+    for number in range(2):
+        (source / "file").write_bytes(b"%d" % number * 3000)
+        settle()
+        made.append(the_point(backup_of(source)))
+    return made
+
+
+def purged(repository: Repository, path: Path) -> None:
+    result = purge(reopened(repository), [os.fsencode(path)], PurgeOptions(), Observer())
+    assert result.replaced
+    assert not result.left
+
+
+def mirrored(source: Repository, target: Repository) -> CopyResult:
+    """As ``ibtfs copy --mirror`` does it."""
+    gone = gone_there(reopened(source), reopened(target))
+    result = copied_well(source, target, same_tags=True)
+    if gone:
+        forget_named(reopened(target), ids(*gone), NOW, Way(allow_none=True))
+    return result
+
+
+def trees(repository: Repository, path: Path) -> Trees:
+    """What all points come back as, by when they were made, and which one it was of that time."""
+    found: Trees = {}
+    for point in reopened(repository).points.all().points:
+        number = sum(time == point.time_ns for time, _ in found)
+        found[point.time_ns, number] = restored_tree(repository, point, path / "restored")
+    return found
+
+
+@PLAIN_OR_SEALED
+def test_what_was_purged_there_leaves_the_mirror(
+    make: Make, repository: Repository, source: Path, points: list[Point], tmp_path: Path
+) -> None:
+    target = make(tmp_path / "target")
+    mirrored(repository, target)
+    purged(repository, source / "d/secret")
+    (source / "new").write_bytes(b"n" * 4000)
+    (source / "d" / "secret").unlink()
+    settle()
+    back_up(repository, source)
+    result = mirrored(repository, target)
+    assert len(result.copied) == len(points) + 1
+    assert trees(target, tmp_path) == trees(repository, tmp_path)
+    assert mirrored(repository, target).copied == []
+    (source / "d" / "other").write_bytes(b"y" * 3000)
+    settle()
+    back_up(repository, source)
+    assert len(mirrored(repository, target).copied) == 1
+    assert trees(target, tmp_path) == trees(repository, tmp_path)
+    assert not any(b"d/secret" in tree for tree in trees(target, tmp_path).values())
+    assert_whole(target)
+
+
+@PLAIN_OR_SEALED
+def test_what_was_purged_here_comes_from_no_copy_and_is_in_what_holds_it(
+    make: Make, repository: Repository, source: Path, points: list[Point], tmp_path: Path
+) -> None:
+    target = make(tmp_path / "target")
+    copied_well(repository, target)
+    for path in ("d/secret", "d/other"):  # the second replaces what the first has made
+        purged(target, source / path)
+    before = here(target)
+    result = copied_well(repository, target)
+    assert (result.copied, len(result.found.declined)) == ([], len(points))
+    assert gone_there(reopened(repository), reopened(target)) == []
+    (source / "new").write_bytes(b"n" * 4000)
+    settle()
+    last = the_point(back_up(repository, source))  # still holds what was purged elsewhere
+    [one] = copied_well(repository, target).copied
+    assert one.here is not None
+    assert here(target) == {*before, one.here.id}
+    tree = restored_tree(target, one.here, tmp_path / "restored")
+    assert tree == restored_tree(repository, last, tmp_path / "restored")
+    forget(repository, points)
+    assert set(ids(*gone_there(reopened(repository), reopened(target)))) == before
+    assert_whole(target)
+
+
+@PLAIN_OR_SEALED
+def test_what_was_purged_here_does_not_come_back_from_a_copy_of_it(
+    make: Make, repository: Repository, source: Path, points: list[Point], tmp_path: Path
+) -> None:
+    copy = make(tmp_path / "copy")
+    copied_well(repository, copy)
+    purged(repository, source / "d/secret")
+    result = copied_well(copy, repository)
+    assert (result.copied, len(result.found.declined)) == ([], len(points))
+    assert not any(b"d/secret" in tree for tree in trees(repository, tmp_path).values())
+
+
+@PLAIN_OR_SEALED
+def test_what_was_forgotten_does_not_come_back_under_another_id(
+    make: Make, repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    copy = make(tmp_path / "copy")
+    copied_well(repository, copy)
+    forget(repository, points[:1])
+    result = copied_well(copy, repository)
+    assert (result.copied, len(result.found.declined)) == ([], 1)
+    assert here(repository) == {points[1].id}
+    by_id = {point.time_ns: point.id for point in reopened(copy).points.all().points}
+    [one] = copied_well(copy, repository, by_id[points[0].time_ns]).copied  # unless it is named
+    assert one.here is not None
+    assert (one.here.id, one.here.origin) == (points[0].id, None)  # it is what it was
+    assert_whole(repository)
+
+
+@pytest.mark.parametrize("directly_first", [False, True])
+@PLAIN_OR_SEALED
+def test_a_point_that_comes_by_two_ways_comes_once(
+    make: Make, repository: Repository, points: list[Point], tmp_path: Path, *, directly_first: bool
+) -> None:
+    between, target = create_sealed(tmp_path / "between"), make(tmp_path / "target")
+    copied_well(repository, between)
+    ways = [between, repository]
+    if directly_first:
+        ways.reverse()
+    first = copied_well(ways[0], target)
+    second = copied_well(ways[1], target)
+    assert (len(first.copied), second.copied) == (len(points), [])
+    assert len(second.found.already) == len(points)
+    if make is create:
+        assert here(target) == set(ids(*points))
+    for back in (between, repository):
+        assert copied_well(target, back).copied == []
+    forget(target, here(target))
+    for way in ways:
+        assert copied_well(way, target).copied == []
+    assert_whole(target)
+
+
+def test_a_manifest_that_cannot_be_read_lets_nothing_go(
+    repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    between, target = create_sealed(tmp_path / "between"), create(tmp_path / "target")
+    for source, to in ((repository, between), (repository, target), (between, target)):
+        copied_well(source, to)
+    assert here(target) == set(ids(*points))
+    for place in (between, target):
+        for path in Path(os.fsdecode(place.path), "points").iterdir():
+            data = path.read_bytes()
+            path.write_bytes(data[:-1])
+            with pytest.raises(RepositoryError, match=f"the manifest of {path.name} in"):
+                gone_there(reopened(between), reopened(target))
+            if place is between:
+                copied(between, target)
+            path.write_bytes(data)
+            assert gone_there(reopened(between), reopened(target)) == []
+    assert CopiedPoints(target).of(between.id) == here(target)  # nor is forgotten what came
+
+
+def test_what_was_made_here_does_not_go_with_a_mirror_of_a_copy(
+    repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    copy = create(tmp_path / "copy")
+    for _ in range(2):
+        mirrored(repository, copy)
+        mirrored(copy, repository)
+    forget(copy, points[:1])
+    mirrored(copy, repository)
+    assert here(repository) == set(ids(*points))
+
+
+def test_points_of_machines_that_only_write_are_known_again(source: Path, tmp_path: Path) -> None:
+    place, target = tmp_path / "place", create(tmp_path / "target")
+    owner = create_sealed(place)
+    machine = Machine(place, tmp_path / "state", "laptop")
+    made = []
+    for number in range(2):
+        (source / "file").write_bytes(b"%d" % number)
+        made.append(the_point(machine.back_up(source)))
+    tree = restored_tree(open_sealed(place), made[0], tmp_path / "restored")
+    copied_well(open_sealed(place), target)
+    assert here(target) == set(ids(*made))
+    other = create_sealed(tmp_path / "other")
+    copied_well(target, other)
+    for way in (open_sealed(place), target):
+        for back in (other, open_sealed(place)):
+            assert way.id == back.id or copied_well(way, back).copied == []
+    forget_named(open_sealed(place), [made[0].id], NOW, Way())
+    for way in (target, other):
+        result = copied_well(way, open_sealed(place))
+        assert (result.copied, len(result.found.declined)) == ([], 1)
+    [one] = copied_well(target, open_sealed(place), made[0].id).copied  # unless it is named
+    assert one.here is not None
+    assert one.here.id != made[0].id  # that is for what the machine has signed
+    assert (one.here.writer, one.here.origin) == (machine.secrets.tag, (owner.id, made[0].id))
+    assert restored_tree(open_sealed(place), one.here, tmp_path / "restored") == tree
+    for way in (target, other):
+        assert copied_well(way, open_sealed(place)).copied == []
+    assert_whole(open_sealed(place))
