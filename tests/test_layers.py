@@ -26,7 +26,7 @@ ORDER = {
         "lock points damage_notes keyring settling",
         "own_runs newer_keys", "unlocking archive_lists",
         "repository", "sealing point_lists copied_points",
-        "accepted pins contents absent_points protection",
+        "accepted pins taking contents absent_points protection",
         "trees",
         "leftovers writing removal", "mending",
     ),

@@ -23,10 +23,11 @@ from ibtfs.store import layout
 from ibtfs.store.absent_points import missing_points, unneeded_archives
 from ibtfs.store.damage_notes import Noted
 from ibtfs.store.lock import SHARED
-from ibtfs.store.point_lists import newest_list, put_back
+from ibtfs.store.point_lists import newest_list
 from ibtfs.store.points import PointList
 from ibtfs.store.protection.healing import damaged_sidecars, is_mark_missing, missing_manifests
 from ibtfs.store.repository import Repository
+from ibtfs.store.taking import put_back
 
 LOOKS = 3
 """At what seems damaged, beside the first one: others may be removing all the time."""
@@ -72,7 +73,7 @@ def check(repository: Repository, *, read_data: bool, observer: Observer) -> Che
         _tell_bundles(repository, damages, points.points)
         if read_data:
             _protection(repository, damages)
-            _keys(repository, damages)
+            _keys(repository, damages, observer)
         work.tell_slabs()
         _note(repository, damages, observer, refusal)
         counts, missing, now = work.counts, list[str](), points_now(repository)
@@ -140,16 +141,19 @@ def _confirmed(repository: Repository, work: Look) -> Look:
     return work
 
 
-def _keys(repository: Repository, damages: Damages) -> None:
-    """What of the keys, and of the lists of points, of a sealed repository cannot be read."""
+def _keys(repository: Repository, damages: Damages, observer: Observer) -> None:
+    """What of the keys, and of the lists of points, of a sealed repository cannot be read.
+
+    What was taken away, and is there again, is noted: somebody may have been cut off.
+    """
     for name, message in repository.unlocked.damaged.items():
         damages.add(name, message)
     if repository.config.is_sealed:
-        for message in newest_list(repository).damaged:
-            damages.add(f"{layout.LISTS}/", message)
+        for name, message in newest_list(repository).damaged.items():
+            damages.add(f"{layout.LISTS}/{name}", message)
         for name in put_back(repository):
-            message = f"{name}: was taken away, and is there again: it means nothing"
-            damages.add(name, f"{message} (ibtfs prune removes it)")
+            message = f"{name}: was taken away, and is there, or is there again: it means nothing"
+            observer.note(f"{message} (ibtfs prune removes it)")
 
 
 def _protection(repository: Repository, damages: Damages) -> None:

@@ -1,4 +1,4 @@
-"""Small objects, of one frame each: manifests and notes of damage.
+"""Small objects: manifests and notes of damage, of one frame each, and lists.
 
 A head says how long what follows is: the envelope of a sealed object, its frame, a signature, and
 what brings it to the size that it is to have.
@@ -7,7 +7,7 @@ what brings it to the size that it is to have.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from blake3 import blake3
@@ -37,15 +37,28 @@ class Parts(NamedTuple):
 
 def encode_object(keys: Keys, name: str, stream: int, raw: bytes, codec: Codec) -> bytes:
     """The object *name*, in which *raw* is one frame of *stream*.  Raises LimitExceeded."""
+    return encode_frames(keys, name, stream, (), lambda _: raw, codec)
+
+
+def encode_frames(
+    keys: Keys, name: str, stream: int, more: Sequence[bytes], first: Callable[[list[int]], bytes],
+    codec: Codec,
+) -> bytes:  # fmt: skip
+    """The object *name* of several frames of *stream*.
+
+    The first holds what *first* makes of the sizes of the others, as they are stored, which hold
+    *more*.  Raises LimitExceeded.
+    """
     frames = keys.new_frames(name)
     envelope = frames.envelope
-    frame = frames.encode(Address(stream, 0, 1), raw, codec)
+    behind = [frames.encode(Address(stream, n, 1), raw, codec) for n, raw in enumerate(more, 1)]
+    frame = frames.encode(Address(stream, 0, 1), first(list(map(len, behind))), codec)
     flags = FLAG_SEALED if envelope else 0
     head = _HEAD.pack(
         MAGIC, FORMAT_VERSION, flags, len(envelope), frames.signature_size, len(frame)
     )
     data = head + _checksum(head) + envelope + frame
-    data += frames.sign(data)
+    data = b"".join((data, frames.sign(data), *behind))
     return data + frames.padding(len(data))
 
 
@@ -62,17 +75,56 @@ class Said(NamedTuple):
     may_refer: Callable[[str], bool]
 
 
-def read_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> Said:
-    """The inverse; messages name it *where*.  Raises FormatDamaged, UnsupportedFormat.
+class FramesOf:
+    """The frames of an object that only who has all keys makes; the *first* is verified."""
+
+    def __init__(self, keys: Keys, name: str, stream: int, data: bytes) -> None:
+        self._name, self._stream, self._data = name, stream, data
+        parts = _split(keys, data, name)
+        self._frames = keys.frames(name, parts.envelope)
+        self._end = HEAD_SIZE + sum(map(len, parts))
+        self.first = self._frames.decode(Address(stream, 0, 1), parts.frame, name).raw
+        if self._frames.author is not None:
+            raise FormatDamaged(f"{name}: was made by a machine that may make backups only")
+
+    def require_end(self, sizes: Sequence[int]) -> None:
+        """Raise FormatDamaged unless the object ends behind frames of these *sizes*."""
+        if self._frames.padded(self._end + sum(sizes)) != len(self._data):
+            raise FormatDamaged(f"{self._name}: is not as long as it was written")
+
+    def more(self, sizes: Sequence[int]) -> Iterator[bytes]:
+        """What frames of these *sizes* behind the first hold.  Raises FormatDamaged."""
+        start = self._end
+        for number, size in enumerate(sizes, 1):
+            address, frame = Address(self._stream, number, 1), self._data[start : start + size]
+            yield self._frames.decode(address, frame, self._name).raw
+            start += size
+
+
+def read_frames(keys: Keys, name: str, stream: int, data: bytes) -> FramesOf:
+    """The inverse; nobody signs such an object.  Raises FormatDamaged, UnsupportedFormat."""
+    return FramesOf(keys, name, stream, data)
+
+
+def _split(keys: Keys, data: bytes, where: str) -> Parts:
+    """The parts of an object.  Raises FormatDamaged, UnsupportedFormat.
 
     The latter not of what is sealed: anybody could have put it there.
     """
     try:
-        parts = split_object(data, where)
+        return split_object(data, where)
     except UnsupportedFormat as error:
         if keys.is_sealed:
             raise FormatDamaged(f"{error}, or it is damaged") from error
         raise
+
+
+def read_object(keys: Keys, name: str, stream: int, data: bytes, where: str) -> Said:
+    """What an object of one frame holds; messages name it *where*.
+
+    Raises FormatDamaged, UnsupportedFormat.
+    """
+    parts = _split(keys, data, where)
     frames = keys.frames(name, parts.envelope)
     raw = frames.decode(Address(stream, 0, 1), parts.frame, where).raw
     size = HEAD_SIZE + sum(map(len, parts))
@@ -113,6 +165,4 @@ def split_object(data: bytes, where: str) -> Parts:
     ends = (HEAD_SIZE, HEAD_SIZE + envelope, HEAD_SIZE + envelope + frame)
     if bool(flags) != bool(envelope) or frame > OBJECT_LIMIT or ends[2] + signature > len(data):
         raise FormatDamaged(f"{where}: is not as long as it says")
-    if not flags and ends[2] + signature != len(data):
-        raise FormatDamaged(f"{where}: is longer than it says")
     return Parts(data[ends[0] : ends[1]], data[ends[1] : ends[2]], data[ends[2] :][:signature])

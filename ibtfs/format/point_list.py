@@ -7,26 +7,35 @@ writes down what there is, and what was removed, under a number that only grows.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, LimitExceeded
 from ibtfs.format.compression import Codec
-from ibtfs.format.frames import LIST
+from ibtfs.format.frames import FRAME_LIMIT, LIST
 from ibtfs.format.keys import Keys
-from ibtfs.format.objects import decode_object, encode_object
+from ibtfs.format.marks import MARK_SIZE, Marks
+from ibtfs.format.objects import FramesOf, encode_frames, read_frames
 from ibtfs.format.packing import pack, unpack_map
 from ibtfs.format.point import POINT_ID
 
-MARK_SIZE = 16
-LISTED_LIMIT = 1 << 20
-"""Points at most."""
-GONE_LIMIT = 1 << 16
-"""Marks of points that were removed: if there are more, those of years long ago go."""
-EARLIER_LIMIT = GENERATIONS_LIMIT = 1 << 14
-"""Lists that came before, and files of archives with a later generation, of which it is told."""
+LISTED_LIMIT = WITHDRAWN_LIMIT = GENERATIONS_LIMIT = 1 << 20
+"""Points at most, points from which names were taken, and files of archives."""
+GONE_LIMIT = 1 << 21
+"""Marks of points that were removed: if there are more, those of the earliest years go."""
+EARLIER_LIMIT = 1 << 14
+"""Lists that came before, of which it is told."""
+MORE_LIMIT = 31
+"""Frames behind the first."""
+LIST_LIMIT = 144 << 20
+"""Bytes of a list as it is stored."""
+TURNS = 1_000_000
+"""So often a name may be taken from a point and be given again."""
 _YEAR = re.compile(r"([0-9]{4})[01][0-9][0-3][0-9]T")
+_TURN = struct.Struct("<16sI")
+"""The mark of a name that was taken from a point, and how often that was."""
 
 
 @dataclass(frozen=True)
@@ -34,25 +43,22 @@ class PointList:
     """One list.  *points* are the ids of those that are there.
 
     *gone* are the marks (:func:`mark_of`) of points that were removed, by the years of their ids
-    (:func:`year_of`); those of years before *since* are not among them any more.  *withdrawn* are
-    marks of names that were taken from points that are there, by their ids.  *generations* are
-    those of files of archives, by their names without it, that are not the first.  *earlier* are
-    the marks of lists before this one, the digests of their objects, oldest first.
+    (:func:`year_of`).  *withdrawn* are names that were taken from points, by the ids of these:
+    their marks, and how often that was.  *generations* are those of files of archives, by their
+    names without it, that are not the first.  *earlier* are the marks of lists before this one, the
+    digests of their objects, oldest first.
     """
 
     number: int
     points: frozenset[str]
-    gone: Mapping[int, frozenset[bytes]] = field(default_factory=dict)
+    gone: Mapping[int, Marks] = field(default_factory=dict)
     earlier: tuple[bytes, ...] = ()
-    since: int = 0
-    withdrawn: Mapping[str, frozenset[bytes]] = field(default_factory=dict)
+    withdrawn: Mapping[str, Mapping[bytes, int]] = field(default_factory=dict)
     generations: Mapping[str, int] = field(default_factory=dict)
 
     def is_gone(self, point_id: str, mark: bytes) -> bool:
         """Whether the point with this *mark* of its id was removed before this list."""
-        year = year_of(point_id)
-        is_old = 0 < year < self.since and point_id not in self.points
-        return is_old or mark in self.gone.get(year, ())
+        return any(mark in self.gone.get(year, ()) for year in {year_of(point_id), 0})
 
 
 def mark_of(keys: Keys, text: bytes) -> bytes:
@@ -66,21 +72,14 @@ def year_of(point_id: str) -> int:
     return int(found[1]) if found else 0
 
 
-def bounded(
-    gone: Mapping[int, frozenset[bytes]], since: int, now: int
-) -> tuple[dict[int, frozenset[bytes]], int]:
-    """*gone*, and *since*, without marks that nobody needs in the year *now* if there are many.
-
-    What was begun before last year, and is on no list, is told from that alone.
-    """
-    left = dict(gone)
-    for year in sorted(left):
+def bounded(gone: Mapping[int, Marks]) -> dict[int, Marks]:
+    """*gone*, without those of the earliest years if there are more than a list has room for."""
+    left = {year: marks for year, marks in gone.items() if marks}
+    for year in sorted(left, key=lambda year: (not year, year)):
         if sum(map(len, left.values())) <= GONE_LIMIT:
             break
-        if 0 < year < now - 1:
-            del left[year]
-            since = max(since, year + 1)
-    return left, since
+        del left[year]
+    return left
 
 
 def encode_list(found: PointList, name: str, keys: Keys, codec: Codec) -> bytes:
@@ -88,13 +87,31 @@ def encode_list(found: PointList, name: str, keys: Keys, codec: Codec) -> bytes:
     values = {
         "number": found.number,
         "points": tuple(sorted(found.points)),
-        "gone": {year: _joined(found.gone[year]) for year in sorted(found.gone)},
+        "gone": {year: found.gone[year].joined for year in sorted(found.gone)},
         "earlier": b"".join(found.earlier[-EARLIER_LIMIT:]),
-        "since": found.since,
-        "withdrawn": {one: _joined(found.withdrawn[one]) for one in sorted(found.withdrawn)},
-        "generations": dict(sorted(found.generations.items())[-GENERATIONS_LIMIT:]),
+        "withdrawn": {
+            one: b"".join(_TURN.pack(*row) for row in sorted(found.withdrawn[one].items()))
+            for one in sorted(found.withdrawn)
+        },
+        "generations": dict(sorted(found.generations.items())),
     }
-    return encode_object(keys, name, LIST, pack(values), codec)
+    raw = pack(values)
+    if _is_right(values) and len(raw) <= MORE_LIMIT * FRAME_LIMIT:
+        if len(raw) <= FRAME_LIMIT:
+            data = encode_frames(keys, name, LIST, (), lambda _: raw, codec)
+        else:
+            more = [raw[at : at + FRAME_LIMIT] for at in range(0, len(raw), FRAME_LIMIT)]
+            data = encode_frames(keys, name, LIST, more, lambda sizes: _first(found, sizes), codec)
+        if len(data) <= LIST_LIMIT:
+            return data
+    raise LimitExceeded(
+        f"{name}: {len(found.points)} backup points, and what was removed, are more than a list "
+        "of them holds"
+    )
+
+
+def _first(found: PointList, sizes: list[int]) -> bytes:
+    return pack({"number": found.number, "more": tuple(sizes)})
 
 
 def decode_list(data: bytes, name: str, number: int, keys: Keys) -> PointList:
@@ -102,30 +119,54 @@ def decode_list(data: bytes, name: str, number: int, keys: Keys) -> PointList:
 
     Raises FormatDamaged, UnsupportedFormat.
     """
-    values = unpack_map(decode_object(keys, name, LIST, data, name), name)
-    keys_of_all = ("points", "gone", "earlier", "withdrawn", "generations")
-    found: list[Any] = [values.get(key) for key in keys_of_all]
-    points, gone, earlier, withdrawn, generations = found
-    right = (
+    frames = read_frames(keys, name, LIST, data)
+    values = unpack_map(frames.first, name)
+    sizes = values.get("more", ())
+    are_sizes = type(sizes) is tuple and all(type(size) is int and size > 0 for size in sizes)
+    if not are_sizes or len(sizes) > MORE_LIMIT or values.get("number") != number:
+        raise FormatDamaged(f"{name}: is not the list that its name says")
+    if sizes:
+        values = unpack_map(_joined(frames, sizes), name)
+    else:
+        frames.require_end(())
+    # as earlier versions wrote it
+    if type(values.get("gone")) is bytes:
+        values = {"withdrawn": {}, "generations": {}} | values | {"gone": {0: values["gone"]}}
+    if values.get("number") != number or not _is_right(values):
+        raise FormatDamaged(f"{name}: is not the list that its name says")
+    return PointList(
+        number,
+        frozenset(values["points"]),
+        {year: Marks(marks) for year, marks in values["gone"].items()},
+        tuple(Marks(values["earlier"])),
+        {one: dict(_TURN.iter_unpack(rows)) for one, rows in values["withdrawn"].items()},
+        values["generations"],
+    )
+
+
+def _joined(frames: FramesOf, sizes: tuple[int, ...]) -> bytes:
+    frames.require_end(sizes)
+    return b"".join(frames.more(sizes))
+
+
+def _is_right(values: Mapping[str, Any]) -> bool:
+    """Whether these can be the values of a list: asked of what is written, and of what is read."""
+    points, gone, earlier = (values.get(key) for key in ("points", "gone", "earlier"))
+    withdrawn, generations = values.get("withdrawn"), values.get("generations")
+    return (
         type(points) is tuple
         and len(points) <= LISTED_LIMIT
         and all(map(_is_id, points))
-        and type(values.get("since")) is int
         and _are_marks(earlier)
         and type(gone) is dict
         and all(type(year) is int and _are_marks(marks) for year, marks in gone.items())
         and type(withdrawn) is dict
-        and all(_is_id(one) and _are_marks(marks) for one, marks in withdrawn.items())
+        and len(withdrawn) <= WITHDRAWN_LIMIT
+        and all(_is_id(one) and _are_turns(rows) for one, rows in withdrawn.items())
         and type(generations) is dict
+        and len(generations) <= GENERATIONS_LIMIT
         and all(type(one) is str and type(number) is int for one, number in generations.items())
     )
-    if not right or values.get("number") != number:
-        raise FormatDamaged(f"{name}: is not the list that its name says")
-    return PointList(
-        number, frozenset(points), {year: _marks(gone[year]) for year in gone},
-        tuple(_cut(earlier)), values["since"],
-        {one: _marks(withdrawn[one]) for one in withdrawn}, generations,
-    )  # fmt: skip
 
 
 def _is_id(value: Any) -> bool:
@@ -136,13 +177,6 @@ def _are_marks(value: Any) -> bool:
     return type(value) is bytes and not len(value) % MARK_SIZE
 
 
-def _joined(marks: Iterable[bytes]) -> bytes:
-    return b"".join(sorted(marks))
-
-
-def _cut(joined: bytes) -> list[bytes]:
-    return [joined[first : first + MARK_SIZE] for first in range(0, len(joined), MARK_SIZE)]
-
-
-def _marks(joined: bytes) -> frozenset[bytes]:
-    return frozenset(_cut(joined))
+def _are_turns(value: Any) -> bool:
+    is_whole = type(value) is bytes and not len(value) % _TURN.size
+    return is_whole and all(0 < turn <= TURNS for _, turn in _TURN.iter_unpack(value))

@@ -208,13 +208,8 @@ class WriterNames:
         """As Names says.  Raises RepositoryError."""
         return [self.stored(name)]
 
-    def way(self, name: str) -> str:
-        """As Names says."""
-        return name
-
-    def is_used_up(self, folder: str, stored: str) -> bool:
-        """As Names says."""
-        return False
+    def told(self, folder: str, stored: str) -> None:
+        """As Names says: nothing that this machine can read."""
 
     def meant(self, folder: str, stored: str) -> str:
         """As Names says."""

@@ -11,10 +11,10 @@ from ibtfs.errors import IbtfsError, StorageFailed, StorageFull
 from ibtfs.store import layout
 from ibtfs.store.absent_points import may_have_been
 from ibtfs.store.lock import Lock, parse_holder
-from ibtfs.store.point_lists import withdraw_notes
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import TOKEN_DIGITS, UNFINISHED, Storage, is_unfinished, token_of
 from ibtfs.store.storage.bundled import BundledStorage
+from ibtfs.store.taking import withdraw_notes
 from ibtfs.store.trees.reach import needed_archives
 
 TOP = ""
@@ -110,13 +110,12 @@ def remove_leftovers(
         left.remove(name)
     if not lock.others_at_work(locks):
         for name in stray(listing, _facts(repository, listing)):
-            left.remove(name)
-        for point_id in left.notes:
-            if not repository.points.has(point_id):
-                repository.points.note_forgotten(point_id)  # it was removed meanwhile
+            point_id = _noted(name)
+            if point_id:
+                left.take_back(repository, point_id)
             else:
-                repository.points.taken_back.append(point_id)
-        with suppress(IbtfsError):  # a storage may put them back
+                left.remove(name)
+        with suppress(IbtfsError):  # the next one does it
             withdraw_notes(repository)
     if left.failures:
         more = f", and {len(left.failures) - 1} more" if len(left.failures) > 1 else ""
@@ -143,20 +142,25 @@ class _Leaver:
         else:
             self.removed.add(name)
 
-    @property
-    def notes(self) -> list[str]:
-        """The points of which notes were removed that they are."""
-        folder = f"{layout.FORGOTTEN}/"
-        return [
-            name[len(folder) :]
-            for name in self.removed
-            if name.startswith(folder) and not is_unfinished(name)
-        ]
+    def take_back(self, repository: Repository, point_id: str) -> None:
+        """Take back that a point, which is there, is removed on purpose."""
+        try:
+            repository.points.withdraw_note(point_id)
+        except (StorageFailed, StorageFull) as error:
+            self.failed(error)
+        else:
+            self.removed.add(layout.forgotten(point_id))
 
     def failed(self, error: StorageFailed | StorageFull) -> None:
         """Take note that something could not be removed."""
         if str(error) not in self.failures:
             self.failures.append(str(error))
+
+
+def _noted(name: str) -> str:
+    """The point that *name* says is removed; empty if it says none."""
+    folder, _, point_id = name.rpartition("/")
+    return point_id if folder == layout.FORGOTTEN and not is_unfinished(name) else ""
 
 
 def abandoned(listing: Listing, locks: Sequence[str]) -> list[str]:

@@ -2,81 +2,152 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from ibtfs.errors import FormatDamaged, IbtfsError
+from ibtfs.errors import (
+    FormatDamaged,
+    ObjectMissing,
+    ObjectUnreadable,
+    StorageFailed,
+    UnsupportedFormat,
+)
 from ibtfs.format.keys import Keys
-from ibtfs.format.point_list import PointList, decode_list, mark_of
+from ibtfs.format.marks import Marks
+from ibtfs.format.point_list import LIST_LIMIT, PointList, decode_list, mark_of
 from ibtfs.store import layout
 from ibtfs.store.storage.base import Storage, whole
 
-LIST_LIMIT = 64 << 20
+LOOKS = 5
+"""So often it is looked again if others write lists meanwhile."""
 NONE = PointList(0, frozenset())
 Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Listed(NamedTuple):
-    """The newest list, the marks of its objects, and what is wrong with others, a line each.
+    """The newest list, the marks of its objects, and what is wrong with others, by their names.
 
-    Of a number there may be several: two who wrote at once.  They count together.
+    Of a number there may be several: two who wrote at once.  They count together, and so does one
+    of the number before that none of them follows.
     """
 
     found: PointList
     marks: tuple[bytes, ...]
-    damaged: tuple[str, ...]
+    damaged: Mapping[str, str]
+
+
+class Accepted(NamedTuple):
+    """What somebody took as it is, though lists say something else.
+
+    *damaged* are names of lists that cannot be read, *returned* ids of points that were removed and
+    are there.  *generations* are those of files of archives that are there, each with the one that
+    the list told then.
+    """
+
+    damaged: frozenset[str] = frozenset()
+    returned: frozenset[str] = frozenset()
+    generations: Mapping[str, tuple[int, int]] = {}
+
+    def least(self, name: str, listed: int) -> int:
+        """The generation that the file *name* has to have at least, of which this is *listed*."""
+        there, before = self.generations.get(name, (listed, listed))
+        return there if before == listed else listed
+
+
+NOTHING = Accepted()
 
 
 class Lists:
     """The newest list in *storage*, read when it is asked for; threads may share it.
 
-    *is_waived*: what it says of generations does not count, for that was accepted.
+    *accepted* is what whoever watches over the repository took as it is.
     """
 
     def __init__(self, storage: Storage, keys: Keys) -> None:
         self._storage, self._keys = storage, keys
         self._newest: Listed | None = None
-        self._names: list[str] = []
-        self.is_waived = False
+        self._is_old = False
+        self._read: dict[str, tuple[PointList, bytes]] = {}
+        self.names: Sequence[str] = ()
+        self.accepted = NOTHING
 
     @property
     def newest(self) -> Listed:
         """As it was when it was looked for.  Raises StorageFailed."""
-        return self._newest or self.look()
+        return self.look() if self._newest is None or self._is_old else self._newest
+
+    def forget_read(self) -> None:
+        """Have it be looked for when it is asked for the next time."""
+        self._is_old = True
 
     def look(self) -> Listed:
         """Look for the list with the highest number that can be read; number 0 if there is none.
 
-        Raises StorageFailed.
+        What was seen stays: no earlier one is taken in its place.  Raises StorageFailed.
         """
-        names = self._storage.list(layout.LISTS)
-        if self._newest is not None and not self._newest.damaged and names == self._names:
-            return self._newest  # they never change
-        damaged: list[str] = []
-        found, marks = NONE, []
+        for _ in range(LOOKS):
+            names = self._storage.list(layout.LISTS)
+            try:
+                found = self._found(names)
+            except ObjectMissing:
+                continue  # another one is in its place by now
+            before = self._newest
+            if before is not None and found.found.number < before.found.number:
+                what = f"{layout.LISTS}/: list {before.found.number}, which was seen, is not there"
+                found = before._replace(damaged={**found.damaged, layout.LISTS: what})
+            self._newest, self.names, self._is_old = found, names, False
+            return found
+        raise StorageFailed(f"{layout.LISTS}/: lists are there, and cannot be read")
+
+    def _found(self, names: Sequence[str]) -> Listed:
+        damaged: dict[str, str] = {}
+        found, marks, kept = NONE, list[bytes](), dict[str, tuple[PointList, bytes]]()
         for name in sorted(names, key=lambda name: (-layout.parse_numbered(name), name)):
-            number, where = layout.parse_numbered(name), f"{layout.LISTS}/{name}"
-            if not number or number < found.number:
+            number = layout.parse_numbered(name)
+            if not number or number < found.number - 1:
                 break
             try:
-                data = whole(self._storage, where, LIST_LIMIT)
-                one = decode_list(data, where, number, self._keys)
-            except IbtfsError as error:
-                damaged.append(str(error))
+                kept[name] = self.read(name, number)
+            except (FormatDamaged, UnsupportedFormat, ObjectUnreadable) as error:
+                if number >= found.number:
+                    damaged[name] = str(error)
                 continue
-            found = _together(found, one) if found.number else one
-            marks.append(mark_of(self._keys, data))
-        self._newest, self._names = Listed(found, tuple(marks), tuple(damaged)), names
-        return self._newest
+            one, mark = kept[name]
+            if mark not in found.earlier:
+                found = _together(self._keys, found, one) if found.number else one
+                marks.append(mark)
+        self._read = kept
+        return Listed(found, tuple(marks), damaged)
+
+    def read(self, name: str, number: int) -> tuple[PointList, bytes]:
+        """The list called *name*, and its mark.
+
+        Raises ObjectMissing, ObjectUnreadable, FormatDamaged, UnsupportedFormat, StorageFailed.
+        """
+        if name not in self._read:
+            where = f"{layout.LISTS}/{name}"
+            data = whole(self._storage, where, LIST_LIMIT)
+            return decode_list(data, where, number, self._keys), mark_of(self._keys, data)
+        return self._read[name]
+
+    def put_new(self, name: str, made: PointList, data: bytes) -> None:
+        """Put the list *made*, which is *data*.  Raises StorageFull, StorageFailed."""
+        self._storage.put_new(name, data)
+        self._read[name.rpartition("/")[2]] = made, mark_of(self._keys, data)
 
     def mark(self, text: str) -> bytes:
         """What stands for *text* in lists."""
         return mark_of(self._keys, text.encode("utf-8", "surrogateescape"))
 
-    def is_withdrawn(self, point_id: str, way: str) -> bool:
-        """Whether a name, in this *way* of storing it, was taken from a point."""
+    def is_gone(self, point_id: str) -> bool:
+        """Whether a point was removed."""
+        return self.newest.found.is_gone(point_id, self.mark(point_id))
+
+    def turn(self, point_id: str, name: str) -> int:
+        """How often *name* was taken from a point: the first turn of it that is not used up."""
         withdrawn = self.newest.found.withdrawn.get(point_id)
-        return withdrawn is not None and self.mark(way) in withdrawn
+        return withdrawn.get(self.mark(name), 0) if withdrawn else 0
 
     def stored(self, folder: str) -> list[str]:
         """The names in *folder* as they are stored, whatever they say.  Raises StorageFailed."""
@@ -86,9 +157,13 @@ class Lists:
         """Remove what is stored as *name*.  Raises StorageFailed."""
         self._storage.delete(name)
 
+    def least_generation(self, name: str) -> int:
+        """The generation that the file *name* of an archive has to have at least."""
+        return self.accepted.least(name, self.newest.found.generations.get(name, 0))
+
     def require_generation(self, name: str, number: int) -> None:
         """Raise FormatDamaged if the file *name* of an archive had a later generation once."""
-        least = 0 if self.is_waived else self.newest.found.generations.get(name, 0)
+        least = self.least_generation(name)
         if number < least:
             raise FormatDamaged(
                 f"{name}.{number}: there was generation {least} of it, so an older state was put "
@@ -96,20 +171,31 @@ class Lists:
             )
 
 
-def _together(one: PointList, other: PointList) -> PointList:
-    """What two lists of the same number say together."""
-    generations = dict(one.generations)
-    for name, number in other.generations.items():
-        generations[name] = max(number, generations.get(name, 0))
-    earlier = tuple(dict.fromkeys((*one.earlier, *other.earlier)))
+def _together(keys: Keys, one: PointList, other: PointList) -> PointList:
+    """What two lists say together; the number is that of the first.
+
+    What one of them says was removed is not there.
+    """
+    gone = _merged(one.gone, other.gone, Marks.__or__)
+    found = PointList(one.number, one.points & other.points, gone)
+    points = {
+        point_id
+        for point_id in one.points ^ other.points
+        if not found.is_gone(point_id, mark_of(keys, point_id.encode()))
+    }
     return PointList(
-        one.number, one.points | other.points, _joined(one.gone, other.gone), earlier,
-        max(one.since, other.since), _joined(one.withdrawn, other.withdrawn), generations,
+        one.number, found.points | points, gone,
+        tuple(dict.fromkeys((*other.earlier, *one.earlier))),
+        _merged(one.withdrawn, other.withdrawn, lambda a, b: _merged(a, b, max)),
+        _merged(one.generations, other.generations, max),
     )  # fmt: skip
 
 
-def _joined(
-    one: Mapping[Key, frozenset[bytes]], other: Mapping[Key, frozenset[bytes]]
-) -> dict[Key, frozenset[bytes]]:
-    none: frozenset[bytes] = frozenset()
-    return {key: one.get(key, none) | other.get(key, none) for key in {*one, *other}}
+def _merged(
+    one: Mapping[Key, Value], other: Mapping[Key, Value], both: Callable[[Value, Value], Value]
+) -> dict[Key, Value]:
+    """The values of two maps; *both* makes one of two."""
+    found = {**one, **other}
+    for key in one.keys() & other.keys():
+        found[key] = both(one[key], other[key])
+    return found

@@ -14,35 +14,34 @@ from blake3 import blake3
 
 from ibtfs.errors import FormatDamaged, StorageFailed, WrongKey
 from ibtfs.format.packing import pack, unpack_tuple
-from ibtfs.format.point_list import mark_of
 from ibtfs.store import layout
 from ibtfs.store.cache_file import discard, is_there, read_body, real_path, store_body
-from ibtfs.store.point_lists import newest_list, verified
+from ibtfs.store.listed import NOTHING, Accepted, Lists
+from ibtfs.store.point_lists import authentic, newest_list, verified
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.address import canonical, is_remote
 from ibtfs.store.storage.machine import login_name
 
-VERSION = 3
+VERSION, EARLIER = 4, 3
 
 
 @dataclass(frozen=True)
 class Pin:
-    """What was seen: the number of the *keys*, number and *mark* of the list, and ids of points.
+    """What was seen: the number of the *keys*, that of the list, its *marks*, and ids of points.
 
     *missed* are those that are missing, and were accepted as that; so were the *refusals*, reasons
-    why nothing may be written.  *slot* is the digest of what opened the keys.  *waived* is the
-    mark of the list whose generations of archives do not count, for what is there was accepted.
-    *is_spoilt*: there was a pin, and it cannot be read any more.
+    why nothing may be written, and what else was *accepted*.  *slot* is the digest of what opened
+    the keys.  *is_spoilt*: there was a pin, and it cannot be read any more.
     """
 
     keys: int = 0
     list_number: int = 0
-    mark: bytes = b""
+    marks: frozenset[bytes] = frozenset()
     points: frozenset[str] = frozenset()
     missed: frozenset[str] = frozenset()
     refusals: frozenset[str] = frozenset()
     slot: bytes = b""
-    waived: bytes = b""
+    accepted: Accepted = NOTHING
     is_spoilt: bool = False
 
 
@@ -85,20 +84,18 @@ class Pins:
         if body is None:
             return Pin(is_spoilt=is_there(path))
         try:
-            version, *values = unpack_tuple(body, path, 9)
-            keys, number, mark, points, missed, refusals, slot, waived = values[:8]
-            right = version == VERSION and {type(keys), type(number)} == {int}
-            sets = (frozenset(points), frozenset(missed), frozenset(refusals))
-        except (FormatDamaged, ValueError, TypeError):
-            right = False
-        return Pin(keys, number, mark, *sets, slot, waived) if right else Pin(is_spoilt=True)
+            values = unpack_tuple(body, path, 8)
+            return _earlier_pin(*values) if values[0] == EARLIER else _pin(*values)
+        except (FormatDamaged, ValueError, TypeError, AttributeError):
+            return Pin(is_spoilt=True)
 
     def write(self, repository: bytes, pin: Pin) -> None:
         """Put *pin* in the place of the one that is there.  Raises StorageFailed."""
         values: tuple[Any, ...] = (
-            VERSION, pin.keys, pin.list_number, pin.mark, tuple(sorted(pin.points)),
+            VERSION, pin.keys, pin.list_number, tuple(sorted(pin.marks)), tuple(sorted(pin.points)),
             tuple(sorted(pin.missed)), tuple(sorted(pin.refusals)), pin.slot,
-            pin.waived,
+            tuple(sorted(pin.accepted.damaged)), tuple(sorted(pin.accepted.returned)),
+            pin.accepted.generations,
         )  # fmt: skip
         store_body(self._path(repository), pack(values))
 
@@ -110,27 +107,46 @@ class Pins:
         return f"{self._folder}/{repository.hex()}.pin"
 
 
+def _pin(
+    version: int, keys: int, number: int, marks: Any, points: Any, missed: Any, refusals: Any,
+    slot: bytes, damaged: Any, returned: Any, generations: Any, *_: Any,
+) -> Pin:  # fmt: skip
+    """The pin of these values.  Raises ValueError, TypeError, AttributeError."""
+    if version != VERSION or {type(keys), type(number)} != {int}:
+        raise ValueError
+    accepted = Accepted(
+        frozenset(damaged), frozenset(returned),
+        {name: (int(there), int(listed)) for name, (there, listed) in generations.items()},
+    )  # fmt: skip
+    sets = (frozenset(points), frozenset(missed), frozenset(refusals))
+    return Pin(keys, number, frozenset(marks), *sets, slot, accepted)
+
+
+def _earlier_pin(
+    _: int, keys: int, number: int, mark: bytes, points: Any, missed: Any, refusals: Any,
+    slot: bytes, *__: Any,
+) -> Pin:  # fmt: skip
+    """One as an earlier version wrote it."""
+    marks = (mark,) if mark else ()
+    return _pin(VERSION, keys, number, marks, points, missed, refusals, slot, (), (), {})
+
+
 class Watch:
     """Compares *repository*, whose keys have this *number*, with what was seen before."""
 
     def __init__(self, pins: Pins, repository: Repository, number: int) -> None:
         self._pins, self._repository, self._number = pins, repository, number
         self._pin = pins.read(repository.id)
+        lists = repository.unlocked.lists
+        self._lists = Lists(repository.storage, repository.keys) if lists is None else lists
+        self._lists.accepted = self._pin.accepted
         self._look()
-        if self._missing():
-            self._look()  # somebody may have removed points, and listed them, in between
+        if self._missing() or self._returned():
+            self._look()  # somebody may have removed points, or copied them here, in between
 
     def _look(self) -> None:
         self._listed = newest_list(self._repository)
         self._present = frozenset(self._repository.points.ids())
-        lists = self._repository.unlocked.lists
-        if lists is not None:
-            lists.is_waived = bool(self._mark) and self._mark == self._pin.waived
-
-    @property
-    def _mark(self) -> bytes:
-        """That of the newest list; of several the first."""
-        return min(self._listed.marks, default=b"")
 
     def alarms(self) -> list[str]:
         """What is not as it was seen before, or as it must be; a line each."""
@@ -146,8 +162,10 @@ class Watch:
                 f"{layout.KEYS}/: state {self._number} of the keys, and this machine has seen "
                 f"state {pin.keys}: older ones were put back"
             )
-        known = (*found.earlier, *self._listed.marks)
-        if found.number < pin.list_number or (pin.mark and pin.mark not in known):
+        for name, message in self._listed.damaged.items():
+            if name not in pin.accepted.damaged:
+                told.append(f"{message}: what was removed since may come back untold")
+        if not self._is_followed(pin):
             told.append(
                 f"{layout.LISTS}/: list {found.number} of the points does not follow list "
                 f"{pin.list_number}, which this machine has seen: an older state was put back"
@@ -158,7 +176,7 @@ class Watch:
                 f"{layout.POINTS}/: {len(missing)} backup points are missing that nobody removed: "
                 f"{', '.join(sorted(missing)[:3])}{' ...' * (len(missing) > 3)}"
             )
-        back = sorted(one for one in self._present - pin.points if self._is_gone(one))
+        back = sorted(self._returned() - pin.accepted.returned)
         if back:
             told.append(
                 f"{layout.POINTS}/: {len(back)} backup points that were removed are there again: "
@@ -178,9 +196,17 @@ class Watch:
         absent = frozenset(one for one in absent if not self._is_gone(one))
         return set(absent.difference(self._repository.points.forgotten()) if absent else ())
 
+    def _returned(self) -> set[str]:
+        """Points that were removed, and are there."""
+        return {one for one in self._present - self._listed.found.points if self._is_gone(one)}
+
     def _is_gone(self, point_id: str) -> bool:
-        mark = mark_of(self._repository.keys, point_id.encode())
-        return self._listed.found.is_gone(point_id, mark)
+        return self._listed.found.is_gone(point_id, self._lists.mark(point_id))
+
+    def _is_followed(self, pin: Pin) -> bool:
+        """Whether the newest list is the one that was seen, or follows it."""
+        found, marks, _ = self._listed
+        return found.number >= pin.list_number and pin.marks.issubset({*found.earlier, *marks})
 
     def remember(self) -> None:
         """Pin what is there now, and what this process has added since.
@@ -190,20 +216,20 @@ class Watch:
         now = self._pins.read(self._repository.id)
         if now.is_spoilt:
             raise StorageFailed(f"{self._pins.told(self._repository.id)}: cannot be read")
-        listed, mark = self._listed.found, self._mark
-        if now.list_number > listed.number:
-            listed_number, mark = now.list_number, now.mark
-        else:
-            listed_number = listed.number
+        self._listed = self._lists.newest  # this process may have written it
+        number, marks = self._listed.found.number, frozenset(self._listed.marks)
+        if not self._is_followed(now):
+            number, marks = now.list_number, now.marks
         known = self._present & self._pin.points
         new = verified(self._repository.points, self._present - known)
         points = known | new | frozenset(self._repository.points.committed)
         if now != self._pin:
             points |= now.points
+        points -= frozenset(self._repository.points.removed)
         self._pins.note_place(self._repository.path)
         pin = Pin(
-            max(self._number, now.keys), listed_number, mark, points, now.missed - self._present,
-            now.refusals, self._repository.unlocked.slot, now.waived,
+            max(self._number, now.keys), number, marks, points, now.missed - self._present,
+            now.refusals, self._repository.unlocked.slot, now.accepted,
         )  # fmt: skip
         if pin != now:
             self._pins.write(self._repository.id, pin)
@@ -216,11 +242,27 @@ class Watch:
         """
         refusal = self._repository.unlocked.refusal
         refusals = self._pin.refusals | ({refusal} if refusal else frozenset())
+        accepted = Accepted(
+            frozenset(self._listed.damaged), frozenset(self._returned()), self._earlier_files()
+        )
         pin = Pin(
-            self._number, self._listed.found.number, self._mark, self._present,
-            self._pin.missed | self._missing(), refusals, self._repository.unlocked.slot,
-            self._mark,
+            self._number, self._listed.found.number, frozenset(self._listed.marks), self._present,
+            self._pin.missed | self._missing(), refusals, self._repository.unlocked.slot, accepted,
         )  # fmt: skip
         self._pins.note_place(self._repository.path)
         self._pins.write(self._repository.id, pin)
         self._pin = pin
+        self._lists.accepted = accepted
+
+    def _earlier_files(self) -> dict[str, tuple[int, int]]:
+        """The files of archives that are of an earlier generation than is listed, and these."""
+        files, found = self._repository.archive_files(), dict[str, tuple[int, int]]()
+        for name, listed in self._listed.found.generations.items():
+            kind = name.rpartition("/")[2]
+            archive_id = layout.archive_of(name)
+            number = files.get(archive_id, {}).get(kind, listed)
+            if number != listed:
+                there = authentic(self._repository, archive_id, kind)
+                if there < listed:
+                    found[name] = there, listed
+        return found

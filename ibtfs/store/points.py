@@ -48,8 +48,9 @@ class Points(PointTags):
     """The points of one repository; threads may share it.
 
     In *cache_folder*, if there is one, is a copy of the manifests that were read before.
-    *committed* are the ids of those that came from here, *taken_back* those that were noted as
-    forgotten, and stay.
+    *committed* are the ids of those that came from here, *removed* those that went, *taken_back*
+    those that were noted as forgotten, and stay: what says so is to be taken away, by who writes
+    that down first.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Points(PointTags):
         super().__init__(storage)
         self._config, self._keys, self._lists = config, keys, lists
         self._read: dict[str, Point] = {}
-        self.committed, self.taken_back = list[str](), list[str]()
+        self.committed, self.removed, self.taken_back = list[str](), list[str](), list[str]()
         self._copies: ManifestCopies | None = None
         if cache_folder:
             few = storage.is_far
@@ -283,16 +284,16 @@ class Points(PointTags):
         return [name for name in self._storage.list(layout.FORGOTTEN) if POINT_ID.match(name)]
 
     def withdraw_note(self, point_id: str) -> None:
-        """Take back that a point that is there is removed on purpose.
+        """Take back that a point that is there is removed on purpose; it is among *taken_back*.
 
-        Whoever removes it at this moment may have seen the note: if it is gone by now, it is noted
-        again.  Raises StorageFailed.
+        Where nothing is sealed the note goes.  Whoever removes the point at this moment may have
+        seen it: if that is gone by now, it is noted again.  Raises StorageFailed.
         """
-        self.drop_forgotten(point_id)
-        if self.has(point_id):
-            self.taken_back.append(point_id)
-        else:
-            self.note_forgotten(point_id)
+        self.taken_back.append(point_id)
+        if self._lists is None:
+            self.drop_forgotten(point_id)
+            if not self.has(point_id):
+                self.note_forgotten(point_id)
 
     def drop_forgotten(self, point_id: str) -> None:
         """Remember no more that a point was removed on purpose."""
@@ -317,14 +318,14 @@ class Points(PointTags):
                 raise StorageFailed(f"{name}: is no file, was not removed; look what lies there")
         except StorageFailed:
             if self.has(point_id):
-                self.drop_forgotten(point_id)  # it stays, so what it needs is needed
-                self.taken_back.append(point_id)
+                self.withdraw_note(point_id)  # it stays, so what it needs is needed
             raise
         # the manifest made room; or somebody who was to remove it, too, and did not, took the note
         if self._lists is not None:
             self._lists.look()  # and may have said so
         self.note_forgotten(point_id)
         self._read.pop(point_id, None)
+        self.removed.append(point_id)
         for tag in self.tags(point_id):
             self._storage.delete(layout.tag(point_id, tag))
 

@@ -290,6 +290,8 @@ class Repository(ArchiveLists):
     def forget_read(self) -> None:
         """Forget all that was read: whoever has just got a lock sees what others did before."""
         self._readers.clear()
+        if self.unlocked.lists is not None:
+            self.unlocked.lists.forget_read()
         self.storage.forget()
         self.points.forget_read()
         self.cache.begin_era()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, LimitExceeded
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import LIST, NOTE
 from ibtfs.format.keys import PlainKeys
-from ibtfs.format.objects import encode_object
-from ibtfs.format.packing import pack
+from ibtfs.format.marks import MARK_SIZE, Marks
+from ibtfs.format.objects import encode_object, read_frames
+from ibtfs.format.packing import pack, unpack_map
 from ibtfs.format.point_list import (
     GONE_LIMIT,
-    MARK_SIZE,
+    LIST_LIMIT,
+    TURNS,
     PointList,
     bounded,
     decode_list,
@@ -27,27 +31,75 @@ KEYS = PlainKeys(bytes(range(16)))
 WHERE = "lists/3.0123456789abcdef"
 MARKS = st.binary(min_size=MARK_SIZE, max_size=MARK_SIZE)
 IDS = st.from_regex(r"[0-9A-Za-z][0-9A-Za-z_-]{7,20}", fullmatch=True)
+TURN = bytes(16) + (7).to_bytes(4, "little")
 GOOD = {"number": 3, "points": ("point-000",), "gone": {2026: bytes(16)}, "earlier": b"",
-        "since": 0, "withdrawn": {"point-000": bytes(16)},
+        "withdrawn": {"point-000": TURN},
         "generations": {"archives/run-00000.0/index": 2}}  # fmt: skip
-SETS = st.frozensets(MARKS)
-
-
-@given(
-    points=st.frozensets(IDS), gone=st.dictionaries(st.integers(0, 9999), SETS),
-    earlier=st.lists(MARKS), since=st.integers(0, 9999), withdrawn=st.dictionaries(IDS, SETS),
-    generations=st.dictionaries(st.text(), st.integers(2, 1 << 40)),
+SETS = st.frozensets(MARKS).map(Marks.of)
+LISTS = st.builds(
+    PointList, st.just(3), st.frozensets(IDS), st.dictionaries(st.integers(0, 9999), SETS),
+    st.lists(MARKS).map(tuple),
+    st.dictionaries(IDS, st.dictionaries(MARKS, st.integers(1, TURNS))),
+    st.dictionaries(st.text(), st.integers(2, 1 << 40)),
 )  # fmt: skip
-def test_a_list_comes_back(
-    points: frozenset[str], gone: dict[int, frozenset[bytes]], earlier: list[bytes], since: int,
-    withdrawn: dict[str, frozenset[bytes]], generations: dict[str, int],
-) -> None:  # fmt: skip
-    made = PointList(3, points, gone, tuple(earlier), since, withdrawn, generations)
+
+
+@given(LISTS, st.integers(64, 4096))
+def test_a_list_comes_back(made: PointList, size: int) -> None:
+    """Also one that takes several frames."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ibtfs.format.point_list.FRAME_LIMIT", size)
+        patch.setattr("ibtfs.format.point_list.MORE_LIMIT", 1 << 10)
+        data = encode_list(made, WHERE, KEYS, Codec())
+        assert decode_list(data, WHERE, 3, KEYS) == made
+        for name, number in ((WHERE, 4), ("lists/4.0123456789abcdef", 3)):
+            with pytest.raises(FormatDamaged):
+                decode_list(data, name, number, KEYS)
+
+
+def many(points: int, gone: int) -> PointList:
+    ids = frozenset(f"20261129T{n:06}Z_{n:020x}" for n in range(points))
+    return PointList(3, ids, {2026: Marks.of(n.to_bytes(16, "big") for n in range(gone))})
+
+
+def test_a_list_of_many_points_takes_several_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame has 4 MiB at most: 100,000 points and what was removed do not fit into one."""
+    made = many(100_000, 120_000)
     data = encode_list(made, WHERE, KEYS, Codec())
+    frames = read_frames(KEYS, WHERE, LIST, data)
+    assert set(unpack_map(frames.first, WHERE)) == {"number", "more"}
     assert decode_list(data, WHERE, 3, KEYS) == made
-    for name, number in ((WHERE, 4), ("lists/4.0123456789abcdef", 3)):
+    for wrong in (data[:-1], data + b"x", data[: len(data) // 2]):
         with pytest.raises(FormatDamaged):
-            decode_list(data, name, number, KEYS)
+            decode_list(wrong, WHERE, 3, KEYS)
+    for limit, least in (
+        ("LISTED_LIMIT", 99_999),
+        ("LIST_LIMIT", len(data) - 1),
+        ("MORE_LIMIT", 1),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"ibtfs.format.point_list.{limit}", least)
+            with pytest.raises(LimitExceeded):
+                encode_list(made, WHERE, KEYS, Codec())
+            if limit != "LIST_LIMIT":  # which is asked before it is read
+                with pytest.raises(FormatDamaged):
+                    decode_list(data, WHERE, 3, KEYS)
+
+
+def test_two_million_points_that_were_removed_have_room() -> None:
+    made = PointList(3, frozenset(), {2026: Marks(os.urandom(16 * GONE_LIMIT))})
+    assert bounded(made.gone) == made.gone
+    data = encode_list(made, WHERE, KEYS, Codec())
+    assert len(data) < LIST_LIMIT // 2
+    assert decode_list(data, WHERE, 3, KEYS) == made
+
+
+def test_a_list_of_the_first_layout_is_read() -> None:
+    old = {"number": 3, "points": ("point-000",), "gone": bytes(16), "earlier": bytes(32)}
+    data = encode_object(KEYS, WHERE, LIST, pack(old), Codec())
+    found = decode_list(data, WHERE, 3, KEYS)
+    assert found == PointList(3, frozenset({"point-000"}), {0: Marks(bytes(16))}, (bytes(16),) * 2)
+    assert found.is_gone("20261129T072334Z_b06aa9bae47e14fa1c94", bytes(16))
 
 
 def test_equal_lists_are_equal_bytes() -> None:
@@ -61,14 +113,16 @@ def test_equal_lists_are_equal_bytes() -> None:
 
 @pytest.mark.parametrize("wrong", [
     {"number": 4}, {"number": "3"}, {"points": None}, {"points": ("short",)}, {"points": (1,)},
-    {"points": ("a/../../b",)}, {"gone": {2026: bytes(15)}}, {"gone": None}, {"gone": bytes(16)},
-    {"gone": {"2026": bytes(16)}}, {"earlier": bytes(17)}, {"earlier": ()}, {"since": "2026"},
-    {"since": None}, {"withdrawn": {"point-000": bytes(15)}}, {"withdrawn": {"x": bytes(16)}},
-    {"withdrawn": None}, {"generations": {"x": "2"}}, {"generations": ()},
+    {"points": ("a/../../b",)}, {"gone": {2026: bytes(15)}}, {"gone": None}, {"gone": bytes(15)},
+    {"gone": {"2026": bytes(16)}}, {"earlier": bytes(17)}, {"earlier": ()},
+    {"withdrawn": {"point-000": TURN[:-1]}}, {"withdrawn": {"x": TURN}}, {"withdrawn": None},
+    {"withdrawn": {"point-000": bytes(20)}}, {"withdrawn": {"point-000": b"\xff" * 20}},
+    {"generations": {"x": "2"}}, {"generations": ()}, {"more": (1,)}, {"more": 1}, {"more": ("1",)},
+    {"more": (0,)}, {"more": (-24, 24)}, {"more": (1 << 62,)}, {"more": (1,) * 40},
 ])  # fmt: skip
 def test_what_is_no_list_is_refused(wrong: dict[str, object]) -> None:
     data = encode_object(KEYS, WHERE, LIST, pack(GOOD | wrong), Codec())
-    with pytest.raises(FormatDamaged, match="is not the list that its name says"):
+    with pytest.raises(FormatDamaged, match=r"is not the list that its name says|is not as long"):
         decode_list(data, WHERE, 3, KEYS)
 
 
@@ -83,22 +137,16 @@ def test_marks_tell_ids() -> None:
     assert mark_of(KEYS, b"point-000") != mark_of(KEYS, b"point-001")
 
 
-def test_points_that_were_removed_long_ago_are_told_by_their_ids() -> None:
-    """So a list does not grow for ever."""
-    marks = frozenset(n.to_bytes(MARK_SIZE, "big") for n in range(GONE_LIMIT // 4))
-    many = dict.fromkeys(range(2018, 2028), marks)
-    left, since = bounded(many, 0, 2027)
-    assert (sorted(left), since) == ([2024, 2025, 2026, 2027], 2024)
-    assert bounded(left, since, 2027) == (left, since)
-    both = {2026: marks, 2027: frozenset(n.to_bytes(MARK_SIZE, "big") for n in range(GONE_LIMIT))}
-    assert bounded(both, 0, 2027) == (both, 0)
-    old = "20231129T072334Z_00000000000000000000"
-    found = PointList(9, frozenset({old}), left, since=since)
-    assert not found.is_gone(old, b"y" * 16)
-    assert found.is_gone("20231129T072334Z_b06aa9bae47e14fa1c94", b"y" * 16)
-    assert not found.is_gone("20241129T072334Z_b06aa9bae47e14fa1c94", b"y" * 16)
-    assert found.is_gone("20241129T072334Z_b06aa9bae47e14fa1c94", min(left[2024]))
-    assert not found.is_gone("point-000", min(left[2024]))
+def test_there_is_no_room_for_all_that_were_ever_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So those of the earliest years go; ids that tell none come last."""
+    monkeypatch.setattr("ibtfs.format.point_list.GONE_LIMIT", 40)
+    marks = Marks.of(n.to_bytes(MARK_SIZE, "big") for n in range(10))
+    assert sorted(bounded(dict.fromkeys((0, *range(2018, 2028)), marks))) == [0, 2025, 2026, 2027]
+    assert bounded({2026: marks, 2027: Marks()}) == {2026: marks}
+    found = PointList(9, frozenset(), {2026: marks})
+    assert found.is_gone("20261129T072334Z_b06aa9bae47e14fa1c94", bytes(16))
+    assert not found.is_gone("20251129T072334Z_b06aa9bae47e14fa1c94", bytes(16))
+    assert not found.is_gone("20261129T072334Z_b06aa9bae47e14fa1c94", b"y" * 16)
 
 
 @pytest.mark.parametrize(("point_id", "year"), [

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.errors import RepositoryError
+from ibtfs.format.marks import Marks
 from ibtfs.format.point_list import PointList, mark_of
-from ibtfs.store.listed import NONE
+from ibtfs.store.listed import NONE, Accepted
 from ibtfs.store.point_lists import newest_list, write_list
 from ibtfs.store.repository import Repository
 from tests.support.repositories import back_up, reopened, the_point
@@ -32,7 +34,7 @@ def listed(repository: Repository) -> list[str]:
 
 
 def test_there_is_none_at_first(repository: Repository) -> None:
-    assert newest_list(repository) == (NONE, (), ())
+    assert newest_list(repository) == (NONE, (), {})
     assert listed(repository) == []
 
 
@@ -49,7 +51,7 @@ def test_a_list_follows_another_if_points_came_or_went(
     (second,) = listed(repository)
     found = newest_list(repository).found
     assert (found.number, found.points) == (2, {two})
-    assert found.gone == {int(one[:4]): {mark_of(repository.keys, one.encode())}}
+    assert found.gone == {int(one[:4]): Marks.of([mark_of(repository.keys, one.encode())])}
     assert found.earlier == before.marks
     assert second != first
 
@@ -62,10 +64,16 @@ def test_damaged_ones_are_told_and_passed_over(repository: Repository, tmp_path:
     (tmp_path / "repo/lists/notes").write_bytes(b"")
     found = newest_list(reopened(repository))
     assert found.found.number == 1
-    assert len(found.damaged) == 1
-    assert newer.name in found.damaged[0]
+    assert list(found.damaged) == [newer.name]
     point(repository, tmp_path)
-    assert [one for one in listed(repository) if one.startswith("2.")]
+    with pytest.raises(RepositoryError, match="key accept"):
+        listed(repository)  # it may be the newest, and say what was removed
+    opened = reopened(repository)
+    assert opened.unlocked.lists
+    opened.unlocked.lists.accepted = Accepted(frozenset({newer.name}))
+    write_list(opened)
+    names = sorted(repository.storage.list("lists"))
+    assert [one for one in names if one.startswith("2.")]
     assert newer.exists()  # whoever made it up has no list of ours deleted
     assert newest_list(reopened(repository)).found.number == 2
 

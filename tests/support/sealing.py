@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from ibtfs.actions.keys.run import KeyChanges
@@ -79,18 +80,29 @@ class Client:
         folder.mkdir()
         self._path, self._folder = path, folder
 
+    def opened(self) -> tuple[Repository, Watch]:
+        """The repository, as a command opens it."""
+        found = open_sealed(self._path)
+        return found, Watch(Pins(os.fsencode(self._folder)), found, found.unlocked.number)
+
     def look(self) -> list[str]:
         """What it is alarmed at; all is remembered if it is not."""
-        found = open_sealed(self._path)
-        watch = Watch(Pins(os.fsencode(self._folder)), found, found.unlocked.number)
+        _, watch = self.opened()
         alarms = watch.alarms()
         if not alarms:
             watch.remember()
         return alarms
 
     def accept(self) -> None:
-        found = open_sealed(self._path)
-        Watch(Pins(os.fsencode(self._folder)), found, found.unlocked.number).accept()
+        self.opened()[1].accept()
+
+    def do(self, work: Callable[[Repository], object]) -> None:
+        """Do some *work*, as a command does, which nothing alarms."""
+        found, watch = self.opened()
+        assert watch.alarms() == []
+        watch.remember()
+        work(found)
+        watch.remember()
 
 
 def saved(path: Path) -> Path:

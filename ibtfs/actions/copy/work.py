@@ -30,9 +30,10 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.point import Point
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.lock import Lock
-from ibtfs.store.point_lists import withdraw_notes, withdraw_tags
+from ibtfs.store.point_lists import admit
 from ibtfs.store.protection.keeping import protect_run
 from ibtfs.store.repository import Repository
+from ibtfs.store.taking import take_tags, withdraw_notes
 from ibtfs.store.trees.directory import StateRef
 from ibtfs.store.trees.paths import root_entry
 from ibtfs.store.writing.catalog import Catalog
@@ -214,6 +215,7 @@ class Work:
             points.expect_none(writer.run_id)  # the point has another id than its archives
         writer.settle()
         tally.counts["bytes_stored"] += writer.stored_bytes + points.manifest_size(made)
+        admit(self._target, made.id)
         self._lock.verify()
         try:
             made = self._visible(made)
@@ -224,6 +226,7 @@ class Work:
         if point.id in self._found.forgotten:
             points.withdraw_note(point.id)
             withdraw_notes(self._target)
+            admit(self._target, made.id)  # somebody may have listed it as removed meanwhile
         for other in made.replaces:
             points.remove(other)
         self._protect(writer.run_id)
@@ -254,9 +257,7 @@ class Work:
         present = points.tags(here)
         self._add_tags(here, set(wanted).difference(present))
         gone = set(present).difference(wanted) if only_these else set()
-        for tag in gone:
-            points.remove_tag(here, tag)
-        withdraw_tags(self._target, [(here, tag) for tag in gone])
+        take_tags(self._target, [(here, tag) for tag in gone])
 
     def _add_tags(self, point_id: str, tags: Iterable[str]) -> None:
         for tag in tags:

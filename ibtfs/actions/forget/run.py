@@ -25,10 +25,10 @@ from ibtfs.store.naming import (
     require_sole,
     select_point,
 )
-from ibtfs.store.point_lists import withdraw_notes
 from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.repository import Repository
+from ibtfs.store.taking import withdraw_notes
 
 
 @dataclass(frozen=True)

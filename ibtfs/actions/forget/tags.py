@@ -7,11 +7,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 from ibtfs.actions.forget.run import sole_point
-from ibtfs.errors import ObjectExists
 from ibtfs.format.point import Point
 from ibtfs.store.lock import SHARED
-from ibtfs.store.point_lists import look_for_list, withdraw_tags
 from ibtfs.store.repository import Repository
+from ibtfs.store.taking import give_tag, take_tags
 
 
 class Tagged(NamedTuple):
@@ -29,14 +28,9 @@ def tag_points(repository: Repository, tag: str, words: Sequence[str], now: date
     repository.require_writable()
     with repository.lock(SHARED):
         result = Tagged([], [])
-        look_for_list(repository)  # somebody may have taken the tag away a moment ago
         for point in _meant(repository, words, now):
-            try:
-                repository.points.add_tag(point.id, tag)
-            except ObjectExists:
-                result.already.append(point)
-            else:
-                result.done.append(point)
+            is_new = give_tag(repository, point.id, tag)
+            (result.done if is_new else result.already).append(point)
     return result
 
 
@@ -45,12 +39,10 @@ def untag_points(repository: Repository, tag: str, words: Sequence[str], now: da
     repository.require_writable()
     with repository.lock(SHARED):
         result = Tagged([], [])
-        for point in _meant(repository, words, now):
-            has_it = tag in repository.points.tags(point.id)
-            if has_it:
-                repository.points.remove_tag(point.id, tag)
-            (result.done if has_it else result.already).append(point)
-        withdraw_tags(repository, [(point.id, tag) for point in result.done])
+        points = _meant(repository, words, now)
+        had = take_tags(repository, [(point.id, tag) for point in points])
+        for point in points:
+            (result.done if (point.id, tag) in had else result.already).append(point)
     return result
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ibtfs.actions.alone import WAIT_SECONDS, alone
@@ -25,16 +26,18 @@ from ibtfs.errors import (
     StorageFull,
 )
 from ibtfs.format.index import Reference
+from ibtfs.format.point_list import PointList
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
-from ibtfs.store.point_lists import drop_put_back, withdraw_notes, write_list
+from ibtfs.store.point_lists import write_list
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.removal.bundling import BOUNDS, Bounds, Bundler
 from ibtfs.store.removal.indexes import IndexRewriter
 from ibtfs.store.removal.plan import Plan
 from ibtfs.store.removal.sweep import Sweeper, Swept
 from ibtfs.store.repository import Repository
+from ibtfs.store.taking import drop_put_back, withdraw_notes
 
 ROUNDS = 5
 """On a full disk: what is freed makes room for what frees more."""
@@ -154,6 +157,8 @@ class Pruner:
         self._repository.settle_changes()
         for point_id in self._repository.points.hidden():
             self._repository.points.remove(point_id)  # before what it leads to goes
+        with suppress(StorageFull):  # what is freed makes room
+            self._write_list()
         for _ in range(ROUNDS):
             decision = self._decide()
             self._tell(decision)
@@ -312,7 +317,7 @@ class Pruner:
             self._protect()  # while it is told which points were removed on purpose
             withdraw_notes(repository)
             drop_put_back(repository)
-            listed = write_list(repository) if repository.config.is_sealed else None
+            listed = self._write_list()
             left = {run_of(name) for name in repository.archive_ids()}
             # of those that were copied here it is remembered: they are not to come again
             left |= CopiedPoints(repository).all()
@@ -324,6 +329,10 @@ class Pruner:
                     repository.points.drop_forgotten(point_id)
         except (StorageError, LimitExceeded) as error:
             self.result.failed.append(str(error))
+
+    def _write_list(self) -> PointList | None:
+        """Write down what there is, and what was removed, where that is sealed."""
+        return write_list(self._repository) if self._repository.config.is_sealed else None
 
     def _protect(self) -> None:
         """Write parity for what was written anew, where that is wanted."""

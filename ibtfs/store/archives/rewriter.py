@@ -33,7 +33,7 @@ Ranges = Sequence[tuple[int, int]]
 class FileRewriter:
     """A later generation of the file *old* of an archive, *name* being its object.
 
-    The next one; without an old one, which was lost, there is nothing to copy.
+    The next one, later than *after*; without an old one, which was lost, there is nothing to copy.
     *renew*: it is sealed by the newest keys, and so is anew what records and payloads are kept.
     Frames come in order of their addresses within each stream.  A context manager; left without
     :meth:`finish` it leaves nothing.  Used by one thread.
@@ -48,7 +48,9 @@ class FileRewriter:
         codec: Codec,
         *,
         renew: bool = False,
+        after: int = 0,
     ) -> None:
+        self._after = after
         self._before, self._codec, self._repository = old, codec, keys.repository
         self._storage, self._keys, self._name = storage, keys, name
         self._tables: dict[int, StreamTable] = {}
@@ -68,11 +70,11 @@ class FileRewriter:
         """
         folder, _, kind = self._name.rpartition("/")
         if self._before is not None and not self._keys.is_sealed:
-            return self._before.generation + 1
+            return max(self._before.generation, self._after) + 1
         taken = present_in(self._storage.list(folder)).get(kind, [])
         if not self._keys.is_sealed:
             return max(taken, default=1) + 1
-        first = 1 if self._before is None else self._before.generation
+        first = max(1 if self._before is None else self._before.generation, self._after)
         return next(number for number in itertools.count(first + 1) if number not in taken)
 
     @property

@@ -147,9 +147,16 @@ class Copy:
     def take(self, lack: Lack) -> None:
         """Put an object of the copy in the place of the one here.
 
+        A file of an archive of which a later generation was listed since becomes one that is later.
         For who is alone in the repository.  Raises IntegrityError, LockLost, StorageFull,
         StorageFailed.
         """
+        file, lists = layout.parse_archive_file(lack.name), self._repository.unlocked.lists
+        if lack.archive and file is not None and lists is not None:
+            least = lists.least_generation(layout.archive_object(lack.archive, file.kind))
+            if file.generation < least:
+                self._take_later(lack, file.kind, least)
+                return
         with (
             self._other.storage.open(lack.name) as stored,
             self._repository.storage.replace(lack.name) as upload,
@@ -158,6 +165,19 @@ class Copy:
                 self._beat()
                 upload.write(stored.read(start, min(PIECE, stored.size - start)))
             upload.finish()
+
+    def _take_later(self, lack: Lack, kind: str, after: int) -> None:
+        repository, name = self._repository, layout.archive_object(lack.archive, kind)
+        with self._other.storage.open(lack.name) as stored:
+            old = FrameFileReader(repository.keys, name, stored)
+            codec = Codec(repository.config.level)
+            with FileRewriter(
+                repository.storage, repository.keys, name, old, codec, after=after
+            ) as file:
+                for stream in old.tables:
+                    self._beat()
+                    file.copy_all(stream)
+                file.finish()
 
     def hurt(self) -> list[str]:
         """The archives that both have and of which something is still missing here."""

@@ -17,6 +17,25 @@ from ibtfs.store.storage.far import Names as FoundNames
 from ibtfs.store.storage.passing import PassingStorage
 
 
+class Told(Protocol):
+    """What is said of a point by a name."""
+
+    @property
+    def base(self) -> str:
+        """The last part of the name."""
+        ...
+
+    @property
+    def turn(self) -> int:
+        """How often it had been taken away before."""
+        ...
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether it was taken away since, and means nothing."""
+        ...
+
+
 class Names(Protocol):
     """How names are stored."""
 
@@ -28,12 +47,8 @@ class Names(Protocol):
         """All that may be stored for *name*, the newest way first."""
         ...
 
-    def way(self, name: str) -> str:
-        """What tells the way in which *name* is stored from those in which it was before."""
-        ...
-
-    def is_used_up(self, folder: str, stored: str) -> bool:
-        """Whether what is *stored* in *folder* was taken away before, and says nothing now."""
+    def told(self, folder: str, stored: str) -> Told | None:
+        """What somebody with a key said of a point, stored so in *folder*; None if nobody did."""
         ...
 
     def meant(self, folder: str, stored: str) -> str:
