@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from blake3 import blake3
 
@@ -32,6 +33,7 @@ from ibtfs.sealing.writers import (
     WriterNames,
     WriterSecrets,
     decode_writer,
+    encode_writer,
     known_by,
     revocation,
 )
@@ -88,7 +90,11 @@ class SecretUnlock:
 
 
 class SecretSealer:
-    """Makes the keys of a new repository, which *secret* opens, as Sealer says."""
+    """Makes the keys of a new repository, which *secret* opens, as Sealer says.
+
+    *let_in* are the hosts of machines that may write to it and read nothing, and what is called
+    with what each is to hold, before the repository is there.
+    """
 
     def __init__(
         self,
@@ -96,8 +102,9 @@ class SecretSealer:
         label: str,
         stretching: Stretching | None = None,
         suite: Suite = SUITE,
+        let_in: Mapping[str, Callable[[bytes], None]] | None = None,
     ) -> None:
-        self._secret, self._label = secret, label
+        self._secret, self._label, self._let_in = secret, label, let_in or {}
         self._stretching, self._suite = stretching or Stretching(), suite
 
     def __call__(self, place: FolderStorage, repository: bytes, text: bytes) -> UnlockedKeys:
@@ -109,6 +116,10 @@ class SecretSealer:
             os.urandom(KEY_SIZE), owner,
             {slot.id: Label(slot.kind, self._label, public_digest(slot))}, blake3(text).digest(),
         )  # fmt: skip
+        for host, give in self._let_in.items():
+            held, writer = new_writer(repository, secrets, self._suite, host, host)
+            secrets = replace(secrets, writers={**secrets.writers, held.tag: writer})
+            give(encode_writer(held))
         Keyring(place, repository).put(secrets, [slot], 1, self._suite)
         return unlocked_by(place, repository, secrets, self._suite)._replace(number=1)
 
@@ -181,16 +192,16 @@ class WriterUnlock:
 
 
 def new_writer(
-    repository: bytes, unlocked: Unlocked, host: str, name: str
+    repository: bytes, secrets: Secrets, suite: Suite, host: str, name: str
 ) -> tuple[WriterSecrets, Writer]:
-    """What a new machine that only writes holds, and what the keys of *unlocked* know of it."""
-    secrets, seed = unlocked.secrets, os.urandom(KEY_SIZE)
+    """What a new machine that only writes holds, and what *secrets* are to know of it."""
+    seed = os.urandom(KEY_SIZE)
     tags = (os.urandom(TAG_BYTES).hex() for _ in itertools.count())
     tag = next(tag for tag in tags if tag not in secrets.writers)
     master = secrets.masters[secrets.current].secret
     told = revocation(secrets.owner, repository, tag)
     held = WriterSecrets(
-        repository, secrets.config, unlocked.suite, tag, host, seed,
+        repository, secrets.config, suite, tag, host, seed,
         tree.derive(tree.DIGESTS, secrets.identity, repository), secrets.current,
         public_of(master, repository), known_by(told),
     )  # fmt: skip
