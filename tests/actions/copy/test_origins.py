@@ -20,7 +20,7 @@ from ibtfs.store.repository import Repository
 from tests.actions.copy.test_points import NOW, here, ids
 from tests.support import Entry
 from tests.support.copying import copied, copied_well
-from tests.support.removal import assert_whole, forget
+from tests.support.removal import assert_whole, forget, pruned
 from tests.support.repositories import (
     Backup,
     back_up,
@@ -136,6 +136,13 @@ def test_what_was_purged_here_does_not_come_back_from_a_copy_of_it(
     result = copied_well(copy, repository)
     assert (result.copied, len(result.found.declined)) == ([], len(points))
     assert not any(b"d/secret" in tree for tree in trees(repository, tmp_path).values())
+    # nor if what it left is gone as well
+    settle()
+    last = the_point(back_up(repository, source))
+    forget(repository, here(repository) - {last.id})
+    pruned(repository)
+    result = copied_well(copy, repository)
+    assert (result.copied, len(result.found.declined)) == ([], len(points))
 
 
 @PLAIN_OR_SEALED
