@@ -113,26 +113,26 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
 
     *now* is as of select_point.  Raises PointNotFound, UsageError, PointDamaged, StorageFailed.
     """
-    listed = source.points.all()
-    here_all = target.points.all() if target is not None else PointList([], {})
-    ids = Ids(source, target, listed, here_all)
-    there = PointList([ids.renamed(point) for point in listed.points], listed.damaged)
-    found = Survey(there, here_all, frozenset(), frozenset(), ids)
+    listed, mine = source.points.all(), PointList([], {})
+    came = forgotten = frozenset[str]()
     if target is not None:
-        found.came = CopiedPoints(target).of(source.id)
-        found.forgotten = frozenset(target.points.forgotten())
+        mine, came = target.points.all(), CopiedPoints(target).of(source.id)
+        forgotten = frozenset(target.points.forgotten())
+    ids = Ids(source, target, listed, mine, came | forgotten)
+    there = PointList([ids.renamed(point) for point in listed.points], listed.damaged)
+    found = Survey(there, mine, came, forgotten, ids)
     for point in found.here.points:
         if is_incomplete(point.id):
             found.incomplete.setdefault(_whole(point.id), []).append(point)
     chosen = [ids.renamed(point) for point in _chosen(source, listed, choice, now)]
     if choice.words:
         found.named = frozenset(point.id for point in chosen)
-    mine = {point.id: point for point in found.here.points}
+    present = {point.id: point for point in mine.points}
     hidden = _hidden(found)
     removed = _removed(found) | hidden
     for point in sorted({one.id: one for one in chosen}.values(), key=lambda point: point.order):
         raw = ids.renamed(source.points.get(ids.there(point.id)))  # its source as it calls itself
-        here, aliases = mine.get(point.id), set(map(short_id, ids.all_here(point.id)))
+        here, aliases = present.get(point.id), set(map(short_id, ids.all_here(point.id)))
         if here is not None and is_same_point(point, here):
             found.already.append(raw)
         elif here is not None or point.id in found.here.damaged:
@@ -251,7 +251,7 @@ def gone_there(source: Repository, target: Repository) -> list[Point]:
         name: error for name, error in mine.damaged.items()
         if name in came or not isinstance(error, PointRefused)
     })  # fmt: skip
-    ids = Ids(source, target, listed, mine)
+    ids = Ids(source, target, listed, mine, came.union(target.points.forgotten()))
     there = {ids.here(point.id) for point in listed.points}
     if not there:
         raise UsageError(
