@@ -13,13 +13,14 @@ from ibtfs.errors import (
     PointNotFound,
     RepositoryError,
     StorageFailed,
+    StorageFull,
 )
 from ibtfs.format.compression import Codec
 from ibtfs.format.marks import Marks
 from ibtfs.format.point_list import EARLIER_LIMIT, PointList, bounded, encode_list, year_of
 from ibtfs.store import layout
 from ibtfs.store.archives.newest import open_newest
-from ibtfs.store.listed import Listed, Lists
+from ibtfs.store.listed import NONE, Listed, Lists
 from ibtfs.store.points import Points
 from ibtfs.store.repository import Repository
 
@@ -52,18 +53,22 @@ def write_list(repository: Repository) -> PointList:
 
     For who frees space, while it is told which points were removed on purpose.  One that is
     missing, and was not, stays on the list; one that was removed, and is there, stays removed.
-    Raises RepositoryError, StorageFull, StorageFailed, LimitExceeded.
+    An empty one where nothing is sealed.  Raises RepositoryError, StorageFull, StorageFailed,
+    LimitExceeded.
     """
+    if not repository.config.is_sealed:
+        return NONE
     lists = _lists_of(repository)
 
     def change(before: PointList) -> PointList:
         forgotten = frozenset(repository.points.forgotten())
-        there = verified(repository.points, repository.points.ids())
+        there = frozenset(repository.points.ids())
         gone = dict(before.gone)
         for year, marks in _marks_by_year(lists, forgotten - there).items():
             gone[year] = gone.get(year, Marks()) | marks
         found = replace(before, gone=bounded(gone))
-        new = {one for one in there - before.points if not found.is_gone(one, lists.mark(one))}
+        new = verified(repository.points, there - before.points)
+        new = frozenset(one for one in new if not found.is_gone(one, lists.mark(one)))
         return replace(
             found,
             points=(before.points - (forgotten - there)) | new,
@@ -77,6 +82,15 @@ def write_list(repository: Repository) -> PointList:
         )
 
     return write(repository, change)
+
+
+def list_first(repository: Repository) -> None:
+    """Write down which points were removed before what they needed goes: if not, nothing is to go.
+
+    But on a full disk, for what goes makes room.  Raises as write_list does.
+    """
+    with contextlib.suppress(StorageFull):
+        write_list(repository)
 
 
 def _marks_by_year(lists: Lists, ids: Collection[str]) -> dict[int, Marks]:

@@ -111,10 +111,8 @@ class Repository(ArchiveLists):
 
         Raises NotARepository, UnsupportedFormat, ObjectUnreadable if its disk fails, UsageError if
         *path* is an address of nothing that there is, WrongKey.
-
         In *cache_folder* are copies of manifests, and of indexes that are far away.
-        *unlock* gives the keys if it is sealed, or None if it is not and may be so.
-        """
+        *unlock* gives the keys if it is sealed, or None if it is not and may be so."""
         shown = os.fsdecode((place := storage_at(path)).root)
         try:
             text = config_text(place)
@@ -197,8 +195,8 @@ class Repository(ArchiveLists):
         """A lock of *kind*, SHARED or EXCLUSIVE, of this process.  Raises RepositoryLocked.
 
         All that was read before is forgotten: others may have removed some of it.  *beside* are the
-        names of locks that the caller has already.  Raises RepositoryError if the keys are not the
-        newest any more, unless who *changes_keys* sees to that.
+        names of locks that the caller has already.  Raises RepositoryError if the keys, but of who
+        *changes_keys*, are not the newest any more.
         """
         token = os.urandom(TOKEN_DIGITS // 2).hex()
         # who comes by a path could not tell that it is held

@@ -43,7 +43,7 @@ from ibtfs.format.keys import PlainFrames, PlainKeys
 from ibtfs.format.packing import pack, unpack, unpack_map
 from ibtfs.format.tables import StreamTable
 from ibtfs.sealing import ring
-from ibtfs.store import damage_notes, layout, lock, point_lists, points
+from ibtfs.store import damage_notes, layout, lock, points
 from ibtfs.store.archives import writer as archive_writer
 from ibtfs.store.archives.file import FrameFileReader
 from ibtfs.store.archives.reader import ArchiveReader
@@ -246,7 +246,8 @@ def test_limits() -> None:
         "bytes of a note of damage": damage_notes.NOTE_LIMIT,
         "bytes of a ring": ring.RING_LIMIT,
         "slots of a ring": ring.SLOTS_LIMIT,
-        "bytes of a list": point_lists.LIST_LIMIT,
+        "bytes of a list": point_list.LIST_LIMIT,
+        "frames of a list behind the first": point_list.MORE_LIMIT,
         "points of a list": point_list.LISTED_LIMIT,
         "sequence and epoch": point.NUMBER_LIMIT,
         "seconds of utc_offset": point.DAY,

@@ -13,6 +13,7 @@ from blake3 import blake3
 from ibtfs.format import digests, envelopes, frames, point, point_list
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import Address
+from ibtfs.format.marks import Marks
 from ibtfs.format.packing import unpack_map
 from ibtfs.format.point_list import PointList
 from ibtfs.sealing import frames as sealed
@@ -101,9 +102,13 @@ def test_contexts_of_the_tree() -> None:
         ("zeros up to a multiple of {} bytes", ring._PADDING),
         ("text of at most {} characters", slots.LABEL_LIMIT),
         ("If there are more than {} marks", point_list.GONE_LIMIT),
+        ("at most {} points", point_list.WITHDRAWN_LIMIT),
+        ("holds the map that follows if that has at most {} bytes", frames.FRAME_LIMIT),
+        ("sizes of at most {} frames", point_list.MORE_LIMIT),
+        ("A list is at most {} bytes", point_list.LIST_LIMIT),
         ("the last {} of them", point_list.EARLIER_LIMIT),
         ("of {} files at most", point_list.GENERATIONS_LIMIT),
-        ("in {} ways", names.WAYS),
+        ("There are {} turns", point_list.TURNS),
     ],
 )
 def test_numbers_in_the_text(words: str, value: object) -> None:
@@ -156,8 +161,8 @@ def test_keys_of_a_list() -> None:
     made = keys_of()
     where = "lists/3.0123456789abcdef"
     listed = PointList(
-        3, frozenset({"point-000"}), {2026: frozenset({b"g" * 16})}, (b"e" * 16,), 0,
-        {"point-000": frozenset({b"w" * 16})}, {"archives/run-00000.0/index": 2},
+        3, frozenset({"point-000"}), {2026: Marks(b"g" * 16)}, (b"e" * 16,),
+        {"point-000": {b"w" * 16: 3}}, {"archives/run-00000.0/index": 2},
     )  # fmt: skip
     data = point_list.encode_list(listed, where, made, Codec())
     parts = struct.unpack_from("<HHI", data, 12)

@@ -29,10 +29,12 @@ from tests.support.independent_sealed import (
     check_ids,
     expect,
     mark_of,
+    more_frames,
     newest,
     newest_of,
     open_sealed_frame,
     padded,
+    values_of_list,
 )
 
 HEAD = struct.Struct("<16sBBHI")
@@ -131,7 +133,7 @@ def read_trailer(data: bytes, repository: bytes, key: bytes) -> tuple[int, int, 
 def open_object(
     data: bytes, repository: bytes, name: str, stream: int, keys: SealedKeys | None = None
 ) -> Any:
-    """The value in the frame of a small object; *keys* are those of a sealed repository."""
+    """The value in the frame, or frames, of a small object; *keys* are those of a sealed one."""
     magic, version, flags, envelope, signature, size, checksum = OBJECT.unpack_from(data)
     expect(magic == OBJECT_MAGIC and version == 1, "head of an object")
     expect(blake3(data[:20]).digest()[:4] == checksum, "checksum of a head")
@@ -144,11 +146,13 @@ def open_object(
         key = derive("ibtfs 2026 object key", repository + name.encode())
         raw, frame_flags = open_frame(key, stream, 0, 1, frame)
     else:
-        expect(padded(end) == len(data), "size of a sealed object")
         made = keys.object_key(name, data[OBJECT.size : begin])
         raw, frame_flags = open_sealed_frame(*made, stream, 0, 1, frame)
+        more = unpack(raw).get("more", []) if stream == LIST else []
+        expect(padded(end + sum(more)) == len(data), "size of a sealed object")
         signed = end - signature
         keys.check_maker(name, data[OBJECT.size], data[:signed], data[signed:end], unpack(raw))
+        raw = b"".join(more_frames(data, end, more, made)) or raw
     expect(frame_flags == 0, "flags of the frame of an object")
     return unpack(raw)
 
@@ -675,13 +679,9 @@ class IndependentReader:
         return sorted(points, key=lambda point: (point.values["sequence"], point.values["id"]))
 
     def listed(self) -> dict[str, Any]:
-        """The values of the newest list of points; empty if there is none."""
+        """The values of the newest list of points, what is joined cut; empty if there is none."""
         number, name = newest_of(self._list("lists"))
-        if not number:
-            return {}
-        values = self._object(f"lists/{name}", LIST)
-        expect(values["number"] == number, "number of a list")
-        return dict(values)
+        return values_of_list(self._object(f"lists/{name}", LIST), number) if number else {}
 
     def _object(self, name: str, stream: int) -> Mapping[str, Any]:
         return open_object(Path(self.path, name).read_bytes(), self.id, name, stream, self.keys)

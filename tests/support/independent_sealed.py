@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import unicodedata
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeVar
@@ -36,7 +36,8 @@ RING_MAGIC = bytes.fromhex("69627466734b0d0a")
 POINT = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{7,119}")
 NUMBERED = re.compile(r"([1-9][0-9]{0,8})\.[0-9a-f]{16}")
 CHECK, WRAPPED, SIGNATURE, CHECKSUM, NONCE, TAG = 32, 1168, 64, 16, 24, 16
-WAYS = 16
+TURNS, LIST = 1000000, 51
+TURN = re.compile(r"(.+)\.([1-9][0-9]{0,5})")
 ENVELOPE = 10
 ENVELOPES = {1: ENVELOPE, 2: ENVELOPE + WRAPPED, 3: ENVELOPE + NONCE + 32 + TAG}
 RUN = re.compile(r"(\d{8}T\d{6}Z)_([0-9a-f]{32})([0-9a-f]{8})")
@@ -227,7 +228,7 @@ class SealedKeys:
         self.writers = secrets.get("writers", {})
         self.digests = tree("digests", secrets["identity"], repository)
         self.names = tree("names", secrets["identity"], repository, size=64)
-        self.withdrawn: dict[str, bytes] = {}
+        self.withdrawn: dict[str, dict[bytes, int]] = {}
 
     def _newest(self, path: str) -> Ring:
         found: list[Ring] = []
@@ -325,17 +326,16 @@ class SealedKeys:
         """What *name* said when it was stored, and whether that was taken back."""
         folder, _, base = name.rpartition("/")
         if folder.startswith("tags/"):
-            said, way = self._tag(folder, base)
-            return said, bool(said) and way != self._way(folder[5:], f"{folder}/{said}")
+            said, turn = self._tag(folder, base)
+            return said, bool(said) and turn < self._turn(folder[5:], f"{folder}/{said}")
         is_archive = folder.startswith("archives/")
         if folder not in ("forgotten", "copied") and not (is_archive and base[:7] == "removed"):
             return base, False
         said, _, mark = base.rpartition(".")
+        said, turn = in_turn(said) if folder == "forgotten" else (said, 0)
         whole = f"{folder}/{said}"
-        ways = range(WAYS) if folder == "forgotten" else range(1)
-        for way in ways:
-            if mark in self._marks(way_of(whole, way)):
-                return said, folder == "forgotten" and way != self._way(said, whole)
+        if mark in self._marks(told_in(whole, turn)):
+            return said, folder == "forgotten" and turn < self._turn(said, whole)
         return "", False
 
     def put_back(self, path: str) -> list[str]:
@@ -352,35 +352,36 @@ class SealedKeys:
         return [tree("mark", key, self.repository, text.encode(), size=16).hex()
                 for key in self.masters.values()]  # fmt: skip
 
-    def _way(self, point: str, name: str) -> int:
-        """The number of the way in which *name* is stored now; -1: there is none left."""
-        marks = self.withdrawn.get(point, b"")
-        used = {marks[n : n + 16] for n in range(0, len(marks), 16)}
-        for way in range(WAYS):
-            text = way_of(name, way).encode("utf-8", "surrogateescape")
-            if blake3(text, key=self.digests).digest()[:16] not in used:
-                return way
-        return -1 if name.startswith("tags/") else WAYS - 1
+    def _turn(self, point: str, name: str) -> int:
+        """The first turn of *name* that is not used up."""
+        mark = blake3(name.encode("utf-8", "surrogateescape"), key=self.digests).digest()[:16]
+        turn = self.withdrawn.get(point, {}).get(mark, 0)
+        return turn if name.startswith("tags/") else min(turn, TURNS - 1)
 
     def _tag(self, folder: str, base: str) -> tuple[str, int]:
+        base, turn = in_turn(base)
         try:
             hidden = base64.urlsafe_b64decode(base + "=" * (-len(base) % 4))
         except ValueError:
             return "", 0
         if base64.urlsafe_b64encode(hidden).decode().rstrip("=") != base:
             return "", 0
-        for way in range(WAYS):
-            try:
-                tag = AESSIV(self.names).decrypt(hidden, [way_of(folder, way).encode()])
-            except (InvalidTag, ValueError):
-                continue
-            return tag.rstrip(b"\0").decode("utf-8", "surrogateescape"), way
-        return "", 0
+        try:
+            tag = AESSIV(self.names).decrypt(hidden, [told_in(folder, turn).encode()])
+        except (InvalidTag, ValueError):
+            return "", 0
+        return tag.rstrip(b"\0").decode("utf-8", "surrogateescape"), turn
 
 
-def way_of(text: str, way: int) -> str:
-    """*text* in one of the ways in which it can be stored."""
-    return f"{text}\0{way}" if way else text
+def in_turn(text: str) -> tuple[str, int]:
+    """What is stored as *text*, without its turn, and that."""
+    found = TURN.fullmatch(text)
+    return (found[1], int(found[2])) if found else (text, 0)
+
+
+def told_in(text: str, turn: int) -> str:
+    """What is marked of *text* in a turn, or bound to what is hidden."""
+    return f"{text}\0{turn}" if turn else text
 
 
 def open_sealed_frame(
@@ -408,3 +409,34 @@ def newest_of(names: list[str]) -> tuple[int, str]:
     """The highest number that any of *names* has, and that name; 0 if none has one."""
     found = [(int(match[1]), match[0]) for match in map(NUMBERED.fullmatch, names) if match]
     return max(found, default=(0, ""))
+
+
+def more_frames(
+    data: bytes, start: int, sizes: list[int], made: tuple[int, bytes]
+) -> Iterator[bytes]:
+    """What the frames of a list behind the first hold."""
+    expect(len(sizes) <= 31, "frames of a list")
+    for number, size in enumerate(sizes, 1):
+        raw, flags = open_sealed_frame(*made, LIST, number, 1, data[start : start + size])
+        expect(flags == 0 and (len(raw) == 4194304 or number == len(sizes)), "frame of a list")
+        yield raw
+        start += size
+
+
+def values_of_list(stored: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """Those of the list of this *number*; what is joined in it is cut."""
+    values = dict(stored)
+    expect(values["number"] == number, "number of a list")
+    expect(values["points"] == sorted(set(values["points"])), "points of a list")
+    values["gone"] = {year: _marks_in(marks) for year, marks in values["gone"].items()}
+    for marks in values["gone"].values():
+        expect(marks == sorted(set(marks)), "marks of a list")
+    values["earlier"] = _marks_in(values["earlier"])
+    rows = values["withdrawn"].items()
+    values["withdrawn"] = {one: dict(struct.iter_unpack("<16sI", told)) for one, told in rows}
+    return values
+
+
+def _marks_in(joined: bytes) -> list[bytes]:
+    expect(len(joined) % 16 == 0, "marks of a list")
+    return [joined[at : at + 16] for at in range(0, len(joined), 16)]

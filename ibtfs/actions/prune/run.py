@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ibtfs.actions.alone import WAIT_SECONDS, alone
@@ -26,11 +25,10 @@ from ibtfs.errors import (
     StorageFull,
 )
 from ibtfs.format.index import Reference
-from ibtfs.format.point_list import PointList
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
-from ibtfs.store.point_lists import write_list
+from ibtfs.store.point_lists import list_first, write_list
 from ibtfs.store.points import replaced_ids
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.removal.bundling import BOUNDS, Bounds, Bundler
@@ -158,8 +156,7 @@ class Pruner:
         self._repository.settle_changes()
         for point_id in self._repository.points.hidden():
             self._repository.points.remove(point_id)  # before what it leads to goes
-        with suppress(StorageFull):  # what is freed makes room
-            self._write_list()
+        list_first(self._repository)
         for _ in range(ROUNDS):
             decision = self._decide()
             self._tell(decision)
@@ -193,6 +190,7 @@ class Pruner:
         *prepare* is given the exclusive lock.
         """
         self._repository.settle_changes()
+        list_first(self._repository)
         with alone(self._repository, self._lock, self._observer, self._options.wait) as lock:
             prepare(lock)
             decision = self._decide()
@@ -318,7 +316,7 @@ class Pruner:
             self._protect()  # while it is told which points were removed on purpose
             withdraw_notes(repository)
             drop_put_back(repository)
-            listed = self._write_list()
+            listed = write_list(repository)
             left = {run_of(name) for name in repository.archive_ids()}
             # of those that were copied here it is remembered: they are not to come again
             left |= CopiedPoints(repository).all()
@@ -326,16 +324,12 @@ class Pruner:
             left |= replaced_ids(repository.points.all().points)
             for point_id in repository.points.forgotten():
                 # of one that is there, somebody is about to remove it
-                if listed is not None and point_id in listed.points:
+                if point_id in listed.points:
                     continue  # removed since: the next list says so
                 if point_id not in left and not repository.points.has(point_id):
                     repository.points.drop_forgotten(point_id)
         except (StorageError, LimitExceeded) as error:
             self.result.failed.append(str(error))
-
-    def _write_list(self) -> PointList | None:
-        """Write down what there is, and what was removed, where that is sealed."""
-        return write_list(self._repository) if self._repository.config.is_sealed else None
 
     def _protect(self) -> None:
         """Write parity for what was written anew, where that is wanted."""
