@@ -10,6 +10,8 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
+from operator import lt
 from typing import Any
 
 from ibtfs.errors import FormatDamaged, LimitExceeded
@@ -33,7 +35,14 @@ LIST_LIMIT = 144 << 20
 """Bytes of a list as it is stored."""
 TURNS = 1_000_000
 """So often a name may be taken from a point and be given again."""
+LAST_GENERATION = 1_000_000
+"""No file of an archive has a higher one."""
+ANY = bytes(MARK_SIZE)
+"""Stands for every name of a point: it was put there again, and earlier turns say nothing."""
 _YEAR = re.compile(r"([0-9]{4})[01][0-9][0-3][0-9]T")
+_ARCHIVE_FILE = re.compile(r"archives/[^/]+/[a-z]+\Z")
+_AT_ONCE = 1 << 16
+"""Marks that are compared at once."""
 _TURN = struct.Struct("<16sI")
 """The mark of a name that was taken from a point, and how often that was."""
 
@@ -60,6 +69,15 @@ class PointList:
         """Whether the point with this *mark* of its id was removed before this list."""
         return any(mark in self.gone.get(year, ()) for year in {year_of(point_id), 0})
 
+    def turn(self, point_id: str, mark: bytes) -> int:
+        """The first turn that is not used up of the name of a point that has this *mark*."""
+        turns = self.withdrawn.get(point_id)
+        return max(turns.get(mark, 0), turns.get(ANY, 0)) if turns else 0
+
+    def is_awaited(self, point_id: str) -> bool:
+        """Whether somebody was to put a removed point there again, and has not listed it yet."""
+        return point_id not in self.points and ANY in self.withdrawn.get(point_id, ())
+
 
 def mark_of(keys: Keys, text: bytes) -> bytes:
     """The mark of an id, of a name, or of the object of a list."""
@@ -73,13 +91,25 @@ def year_of(point_id: str) -> int:
 
 
 def bounded(gone: Mapping[int, Marks]) -> dict[int, Marks]:
-    """*gone*, without those of the earliest years if there are more than a list has room for."""
+    """*gone*, without as many of the earliest years as a list has no room for."""
     left = {year: marks for year, marks in gone.items() if marks}
+    over = sum(map(len, left.values())) - GONE_LIMIT
     for year in sorted(left, key=lambda year: (not year, year)):
-        if sum(map(len, left.values())) <= GONE_LIMIT:
+        if over <= 0:
             break
-        del left[year]
+        marks = left.pop(year)
+        if len(marks) > over:
+            left[year] = Marks(marks.joined[over * MARK_SIZE :])
+        over -= len(marks)
     return left
+
+
+def without(gone: Mapping[int, Marks], point_id: str, mark: bytes) -> dict[int, Marks]:
+    """*gone* without a point, of whose id this is the *mark*."""
+    return {
+        year: marks.without(mark) if year in {year_of(point_id), 0} else marks
+        for year, marks in gone.items()
+    }
 
 
 def encode_list(found: PointList, name: str, keys: Keys, codec: Codec) -> bytes:
@@ -154,18 +184,24 @@ def _is_right(values: Mapping[str, Any]) -> bool:
     points, gone, earlier = (values.get(key) for key in ("points", "gone", "earlier"))
     withdrawn, generations = values.get("withdrawn"), values.get("generations")
     return (
-        type(points) is tuple
+        type(values.get("number")) is int
+        and type(points) is tuple
         and len(points) <= LISTED_LIMIT
         and all(map(_is_id, points))
-        and _are_marks(earlier)
+        and all(map(lt, points, points[1:]))
+        and type(earlier) is bytes
+        and not len(earlier) % MARK_SIZE
+        and len(earlier) <= EARLIER_LIMIT * MARK_SIZE
         and type(gone) is dict
-        and all(type(year) is int and _are_marks(marks) for year, marks in gone.items())
+        and all(type(year) is int and 0 <= year <= 9999 for year in gone)
+        and all(map(_are_marks, gone.values()))
+        and sum(map(len, gone.values())) <= GONE_LIMIT * MARK_SIZE
         and type(withdrawn) is dict
         and len(withdrawn) <= WITHDRAWN_LIMIT
         and all(_is_id(one) and _are_turns(rows) for one, rows in withdrawn.items())
         and type(generations) is dict
         and len(generations) <= GENERATIONS_LIMIT
-        and all(type(one) is str and type(number) is int for one, number in generations.items())
+        and all(_is_generation(*row) for row in generations.items())
     )
 
 
@@ -174,9 +210,22 @@ def _is_id(value: Any) -> bool:
 
 
 def _are_marks(value: Any) -> bool:
-    return type(value) is bytes and not len(value) % MARK_SIZE
+    """Whether these are whole marks, in order, each once."""
+    if type(value) is not bytes or len(value) % MARK_SIZE:
+        return False
+    step = _AT_ONCE * MARK_SIZE
+    pieces = (list(Marks(value[at : at + step + MARK_SIZE])) for at in range(0, len(value), step))
+    return all(all(map(lt, marks, islice(marks, 1, None))) for marks in pieces)
 
 
 def _are_turns(value: Any) -> bool:
-    is_whole = type(value) is bytes and not len(value) % _TURN.size
-    return is_whole and all(0 < turn <= TURNS for _, turn in _TURN.iter_unpack(value))
+    if type(value) is not bytes or len(value) % _TURN.size:
+        return False
+    rows = list(_TURN.iter_unpack(value))
+    marks = [mark for mark, _ in rows]
+    return all(map(lt, marks, marks[1:])) and all(0 < turn <= TURNS for _, turn in rows)
+
+
+def _is_generation(name: Any, number: Any) -> bool:
+    is_file = type(name) is str and _ARCHIVE_FILE.match(name) is not None
+    return is_file and type(number) is int and 1 < number <= LAST_GENERATION

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Container
 
+from ibtfs.errors import ObjectExists
 from ibtfs.format.index import is_archive_id
 from ibtfs.store import layout
 from ibtfs.store.archives.generations import every_generation, generations
@@ -16,6 +18,7 @@ class ArchiveLists:
 
     def __init__(self, storage: BundledStorage, own: OwnRuns | None) -> None:
         self.storage, self.own = storage, own
+        self._removed = set[str]()
 
     def archive_ids(self) -> list[str]:
         """The archives that are whole, oldest first by name."""
@@ -72,3 +75,14 @@ class ArchiveLists:
     def damaged_bundles(self) -> dict[str, list[str]]:
         """What is wrong with each bundle, but for the files that lie in it: reads both ends."""
         return self.storage.bundles.damages()
+
+    def remove(self, archive_id: str) -> None:
+        """Have an archive exist no more; what is left of it is swept later.  Raises LockLost."""
+        with contextlib.suppress(ObjectExists):
+            self.storage.put_new(layout.removed(archive_id), b"")
+        self._removed.add(archive_id)
+
+    def was_removed(self, archive_id: str) -> bool:
+        """Whether an archive was removed from here, or by somebody who left what says so."""
+        left = self.storage.list_folder(layout.archive(archive_id))
+        return archive_id in self._removed or layout.REMOVED in left

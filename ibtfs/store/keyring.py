@@ -17,6 +17,7 @@ from ibtfs.errors import (
     IbtfsError,
     IntegrityError,
     ObjectExists,
+    ObjectMissing,
     StorageFailed,
     StorageFull,
     WrongKey,
@@ -38,6 +39,8 @@ from ibtfs.store import layout
 from ibtfs.store.storage.base import Storage, whole
 
 COPIES: Final = 2
+LOOKS = 3
+"""So often it is looked what there is if some of it goes meanwhile."""
 OBJECTS_LIMIT = 64
 NAMES_LIMIT = 4096
 """A storage may put many things there: the true ones are looked for among so many."""
@@ -84,6 +87,13 @@ class Keyring:
 
     def rings(self) -> tuple[dict[str, Sealed], dict[str, IbtfsError]]:
         """The rings that are there, by name, the newest first; and what cannot be read, and why."""
+        for _ in range(LOOKS):
+            found, damaged = self._rings()
+            if not any(isinstance(error, ObjectMissing) for error in damaged.values()):
+                break  # else somebody changes the keys at this moment
+        return found, damaged
+
+    def _rings(self) -> tuple[dict[str, Sealed], dict[str, IbtfsError]]:
         found: dict[str, Sealed] = {}
         damaged: dict[str, IbtfsError] = {}
         numbers = {name: layout.parse_numbered(name) for name in self._storage.list(layout.KEYS)}

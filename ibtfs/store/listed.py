@@ -14,7 +14,7 @@ from ibtfs.errors import (
 )
 from ibtfs.format.keys import Keys
 from ibtfs.format.marks import Marks
-from ibtfs.format.point_list import LIST_LIMIT, PointList, decode_list, mark_of
+from ibtfs.format.point_list import LIST_LIMIT, PointList, decode_list, mark_of, without
 from ibtfs.store import layout
 from ibtfs.store.storage.base import Storage, whole
 
@@ -146,8 +146,8 @@ class Lists:
 
     def turn(self, point_id: str, name: str) -> int:
         """How often *name* was taken from a point: the first turn of it that is not used up."""
-        withdrawn = self.newest.found.withdrawn.get(point_id)
-        return withdrawn.get(self.mark(name), 0) if withdrawn else 0
+        found = self.newest.found
+        return found.turn(point_id, self.mark(name)) if point_id in found.withdrawn else 0
 
     def stored(self, folder: str) -> list[str]:
         """The names in *folder* as they are stored, whatever they say.  Raises StorageFailed."""
@@ -174,9 +174,17 @@ class Lists:
 def _together(keys: Keys, one: PointList, other: PointList) -> PointList:
     """What two lists say together; the number is that of the first.
 
-    What one of them says was removed is not there.
+    What one of them says was removed is not there, unless the other one says that it was put there
+    again, in a later turn of the note that it is removed.
     """
     gone = _merged(one.gone, other.gone, Marks.__or__)
+    for point_id in one.withdrawn.keys() | other.withdrawn.keys():
+        if one.withdrawn.get(point_id) != other.withdrawn.get(point_id):
+            note, mark = _marks_of(keys, point_id)
+            turns = one.turn(point_id, note), other.turn(point_id, note)
+            later = one if turns[0] > turns[1] else other
+            if turns[0] != turns[1] and not later.is_gone(point_id, mark):
+                gone = without(gone, point_id, mark)
     found = PointList(one.number, one.points & other.points, gone)
     points = {
         point_id
@@ -189,6 +197,12 @@ def _together(keys: Keys, one: PointList, other: PointList) -> PointList:
         _merged(one.withdrawn, other.withdrawn, lambda a, b: _merged(a, b, max)),
         _merged(one.generations, other.generations, max),
     )  # fmt: skip
+
+
+def _marks_of(keys: Keys, point_id: str) -> tuple[bytes, bytes]:
+    """The marks of the note that a point is removed, and of its id."""
+    note = layout.forgotten(point_id)
+    return mark_of(keys, note.encode()), mark_of(keys, point_id.encode())
 
 
 def _merged(

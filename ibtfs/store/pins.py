@@ -23,6 +23,8 @@ from ibtfs.store.storage.address import canonical, is_remote
 from ibtfs.store.storage.machine import login_name
 
 VERSION, EARLIER = 4, 3
+LOOKS = 5
+"""So often it is looked again if others write lists meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,13 @@ class Watch:
         self._lists = Lists(repository.storage, repository.keys) if lists is None else lists
         self._lists.accepted = self._pin.accepted
         self._look()
-        if self._missing() or self._returned():
+        for _ in range(LOOKS):
+            before = self._listed.marks
+            if not (self._missing() or self._returned()):
+                break
             self._look()  # somebody may have removed points, or copied them here, in between
+            if self._listed.marks == before:
+                break
 
     def _look(self) -> None:
         self._listed = newest_list(self._repository)
@@ -193,7 +200,8 @@ class Watch:
     def _missing(self) -> set[str]:
         """Points that were seen, or listed, are not there, and were not removed by anybody."""
         absent = (self._pin.points | self._listed.found.points) - self._present - self._pin.missed
-        absent = frozenset(one for one in absent if not self._is_gone(one))
+        awaited = self._listed.found.is_awaited
+        absent = frozenset(one for one in absent if not self._is_gone(one) and not awaited(one))
         return set(absent.difference(self._repository.points.forgotten()) if absent else ())
 
     def _returned(self) -> set[str]:
@@ -229,11 +237,20 @@ class Watch:
         self._pins.note_place(self._repository.path)
         pin = Pin(
             max(self._number, now.keys), number, marks, points, now.missed - self._present,
-            now.refusals, self._repository.unlocked.slot, now.accepted,
+            now.refusals, self._repository.unlocked.slot, self._accepted_still(now.accepted),
         )  # fmt: skip
         if pin != now:
             self._pins.write(self._repository.id, pin)
         self._pin = pin
+
+    def _accepted_still(self, accepted: Accepted) -> Accepted:
+        """What was accepted and is not as the list has it: of the rest it is as of anything."""
+        returned = accepted.returned & self._returned() - {*self._repository.points.removed}
+        listed = self._listed.found.generations
+        generations = {
+            name: both for name, both in accepted.generations.items() if listed.get(name) == both[1]
+        }
+        return accepted._replace(returned=frozenset(returned), generations=generations)
 
     def accept(self) -> None:
         """Take all as it is now, with what is missing, what has come back, and broken keys.

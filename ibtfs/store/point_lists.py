@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from ibtfs.errors import (
@@ -17,7 +17,16 @@ from ibtfs.errors import (
 )
 from ibtfs.format.compression import Codec
 from ibtfs.format.marks import Marks
-from ibtfs.format.point_list import EARLIER_LIMIT, PointList, bounded, encode_list, year_of
+from ibtfs.format.point_list import (
+    ANY,
+    EARLIER_LIMIT,
+    TURNS,
+    PointList,
+    bounded,
+    encode_list,
+    without,
+    year_of,
+)
 from ibtfs.store import layout
 from ibtfs.store.archives.newest import open_newest
 from ibtfs.store.listed import NONE, Listed, Lists
@@ -63,25 +72,41 @@ def write_list(repository: Repository) -> PointList:
     def change(before: PointList) -> PointList:
         forgotten = frozenset(repository.points.forgotten())
         there = frozenset(repository.points.ids())
-        gone = dict(before.gone)
-        for year, marks in _marks_by_year(lists, forgotten - there).items():
-            gone[year] = gone.get(year, Marks()) | marks
-        found = replace(before, gone=bounded(gone))
-        new = verified(repository.points, there - before.points)
+        found = _with_gone(lists, before, forgotten - there)
+        new = verified(repository.points, there - found.points)
         new = frozenset(one for one in new if not found.is_gone(one, lists.mark(one)))
         return replace(
             found,
-            points=(before.points - (forgotten - there)) | new,
+            points=found.points | new,
             withdrawn={
-                one: turns
-                for one, turns in before.withdrawn.items()
-                # as long as anything says something of it
-                if one in there or one in forgotten
+                one: turns if one in there or one in forgotten else left
+                for one, turns in found.withdrawn.items()
+                if (left := _left_of(lists, found, one)) or one in there or one in forgotten
             },
-            generations=_generations(repository, before),
+            generations=_generations(repository, found),
         )
 
     return write(repository, change)
+
+
+def _with_gone(lists: Lists, before: PointList, ids: Collection[str]) -> PointList:
+    """A list by which these points were removed, too."""
+    gone = dict(before.gone)
+    for year, marks in _marks_by_year(lists, ids).items():
+        gone[year] = gone.get(year, Marks()) | marks
+    return replace(before, gone=bounded(gone), points=before.points.difference(ids))
+
+
+def _left_of(lists: Lists, found: PointList, point_id: str) -> Mapping[bytes, int]:
+    """What is still to be known of names of a point that is not there, nor noted as removed.
+
+    If it was removed: how often it was taken back that it is, which tells of two lists the later.
+    """
+    turns = found.withdrawn[point_id]
+    if not found.is_gone(point_id, lists.mark(point_id)):
+        return turns
+    stays = {ANY, lists.mark(layout.forgotten(point_id))}
+    return {mark: turn for mark, turn in turns.items() if mark in stays}
 
 
 def list_first(repository: Repository) -> None:
@@ -100,23 +125,34 @@ def _marks_by_year(lists: Lists, ids: Collection[str]) -> dict[int, Marks]:
     return {year: Marks.of(marks) for year, marks in found.items()}
 
 
-def admit(repository: Repository, point_id: str) -> None:
-    """Have a point be there though it was removed, for who is about to put it there again.
+def list_removed(repository: Repository) -> None:
+    """Write down which points were removed, as write_list does, and nothing else.
 
     Nothing is done where nothing is sealed.  Raises as write_list does.
     """
-    lists = repository.unlocked.lists
-    if lists is None or not lists.look().found.is_gone(point_id, lists.mark(point_id)):
-        return
-    write(repository, lambda before: _with_returned(lists, before, [point_id]))
+    lists, points = repository.unlocked.lists, repository.points
+    if lists is not None:
+        write(
+            repository, lambda one: _with_gone(lists, one, {*points.forgotten()} - {*points.ids()})
+        )
 
 
-def _with_returned(lists: Lists, found: PointList, ids: Collection[str]) -> PointList:
-    gone = dict(found.gone)
-    for point_id in ids:
-        for year in {year_of(point_id), 0} & gone.keys():
-            gone[year] = gone[year].without(lists.mark(point_id))
-    return replace(found, gone=bounded(gone))
+def with_returned(
+    lists: Lists, found: PointList, point_id: str, name: str, *, is_there: bool
+) -> PointList:
+    """A list by which a point was not removed, and is there, or will be.
+
+    What was said of it by this *name* says nothing any more; if that is empty, by any name.
+    """
+    mark, turns = lists.mark(name) if name else ANY, found.withdrawn.get(point_id, {})
+    # no name was of a later turn than there are lists
+    turn = min(max([found.number, *turns.values()]) + 1, TURNS)
+    return replace(
+        found,
+        points=found.points | {point_id} if is_there else found.points - {point_id},
+        gone=without(found.gone, point_id, lists.mark(point_id)),
+        withdrawn={**found.withdrawn, point_id: {**(turns if name else {}), mark: turn}},
+    )
 
 
 def write(repository: Repository, change: Callable[[PointList], PointList]) -> PointList:
@@ -133,7 +169,7 @@ def write(repository: Repository, change: Callable[[PointList], PointList]) -> P
         made = change(_as_accepted(repository, lists, before))
         if made != before:
             earlier = (*before.earlier, *listed.marks)[-EARLIER_LIMIT:]
-            made = replace(made, number=before.number + 1, earlier=earlier)
+            made = replace(made, number=before.number + 1, earlier=earlier, gone=bounded(made.gone))
             name = layout.point_list(made.number, os.urandom(8).hex())
             data = encode_list(made, name, repository.keys, Codec(repository.config.level))
             lists.put_new(name, made, data)
@@ -156,10 +192,14 @@ def _require_read(lists: Lists, listed: Listed) -> None:
 
 
 def _as_accepted(repository: Repository, lists: Lists, found: PointList) -> PointList:
-    """A list with what was accepted."""
-    accepted = lists.accepted
-    if any(found.is_gone(one, lists.mark(one)) for one in accepted.returned):
-        found = _with_returned(lists, found, accepted.returned)
+    """A list with what was accepted: of points, as long as they are there."""
+    accepted, points = lists.accepted, repository.points
+    back = {one for one in accepted.returned if found.is_gone(one, lists.mark(one))}
+    if back:
+        back.intersection_update(points.ids())
+        back.difference_update(points.forgotten())
+    for one in back:
+        found = with_returned(lists, found, one, layout.forgotten(one), is_there=True)
     generations = {
         name: least
         for name, listed in found.generations.items()
@@ -179,12 +219,25 @@ def _drop_earlier(lists: Lists, newest: PointList) -> None:
 
 
 def _generations(repository: Repository, before: PointList) -> dict[str, int]:
-    """The files of archives that are not of the first generation; none is less than it was."""
-    found = dict[str, int]()
-    for archive_id, files in repository.archive_files().items():
+    """The files of archives that are not of the first generation; none is less than it was.
+
+    Those that are missing stay, unless somebody removed their archive.
+    """
+    present = repository.archive_files()
+    removed = {
+        archive_id
+        for archive_id in set(map(layout.archive_of, before.generations)).difference(present)
+        if repository.was_removed(archive_id)
+    }
+    found = {
+        name: most
+        for name, most in before.generations.items()
+        if layout.archive_of(name) not in removed
+    }
+    for archive_id, files in present.items():
         for kind, number in files.items():
             name = layout.archive_object(archive_id, kind)
-            most = before.generations.get(name, 1)
+            most = found.get(name, 1)
             if number > most:
                 most = max(most, authentic(repository, archive_id, kind))
             if most > 1:

@@ -294,11 +294,6 @@ class Repository(ArchiveLists):
         self.points.forget_read()
         self.cache.begin_era()
 
-    def remove(self, archive_id: str) -> None:
-        """Have an archive exist no more; what is left of it is swept later.  Raises LockLost."""
-        with contextlib.suppress(ObjectExists):
-            self.storage.put_new(layout.removed(archive_id), b"")
-
     def age(self, archive_id: str, lock: Lock) -> float:
         """Seconds since an archive was made, by the storage's clock, when *lock* was refreshed."""
         oldest = layout.archive_file(archive_id, layout.INDEX, 1)

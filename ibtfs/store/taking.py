@@ -7,11 +7,10 @@ what lies there says nothing from then on, whoever puts it back, or is cut off b
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
 
-from ibtfs.errors import ObjectExists, StorageFailed
+from ibtfs.errors import ObjectExists, ObjectMissing, StorageFailed
 from ibtfs.format.point_list import PointList
 from ibtfs.store import layout
 from ibtfs.store.listed import Lists
@@ -44,9 +43,13 @@ def give_tag(repository: Repository, point_id: str, tag: str) -> bool:
         # whoever takes it away at this moment has listed that before: it means nothing then
         if lists is not None and lists.look() and tag in points.tags(point_id):
             return is_new
-        with suppress(ObjectExists):
+        try:
             points.add_tag(point_id, tag)
             is_new = True
+        except ObjectExists:
+            pass
+        except ObjectMissing:
+            continue  # its folder, whose last tag somebody has just taken
         if lists is None:
             return is_new
     raise StorageFailed(f"{layout.tags(point_id)}/: others take tags from this point all the time")
@@ -91,24 +94,25 @@ def withdraw_notes(repository: Repository) -> None:
             points.note_forgotten(point_id)
 
 
-def put_back(repository: Repository) -> list[str]:
+def put_back(repository: Repository, only: str = "") -> list[str]:
     """What was taken from points, and is there again, as it is stored: it says nothing.
 
-    Raises StorageFailed.
+    Of the point *only*, if one is given.  Raises StorageFailed.
     """
     sealed = _sealed(repository)
     if sealed is None or not sealed[0].newest.found.withdrawn:
         return []
-    ids = sealed[0].newest.found.withdrawn
+    ids = [only] if only else sealed[0].newest.found.withdrawn
     folders = {layout.FORGOTTEN: "", **{layout.tags(one): one for one in ids}}
-    return [one.stored for one in _said(*sealed, folders) if one.is_used_up]
+    found = (one for one in _said(*sealed, folders) if one.is_used_up)
+    return [one.stored for one in found if only in ("", one.point_id)]
 
 
-def drop_put_back(repository: Repository) -> None:
+def drop_put_back(repository: Repository, only: str = "") -> None:
     """Remove it.  Raises StorageFailed."""
     if repository.unlocked.lists is not None:
         repository.unlocked.lists.look()
-        for stored in put_back(repository):
+        for stored in put_back(repository, only):
             repository.unlocked.lists.drop(stored)
 
 

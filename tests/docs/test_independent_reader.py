@@ -25,6 +25,7 @@ from ibtfs.store.contents import slabs as vault
 from ibtfs.store.contents.whole import is_whole
 from ibtfs.store.point_lists import newest_list, write
 from ibtfs.store.repository import Repository
+from ibtfs.store.returning import admit
 from ibtfs.store.sealing import SPEAKING
 from ibtfs.store.taking import put_back
 from tests.support import TYPES, Entry, differences, independent_reader, independent_sealed
@@ -198,6 +199,28 @@ def test_both_readers_know_what_was_taken_away_and_put_back(tmp_path: Path) -> N
     assert mine.points.tags(point) == []
     (told,) = [p for p in IndependentReader(str(copy)).points() if p.values["id"] == point]
     assert told.tags == []
+
+
+def test_both_readers_know_that_a_point_was_put_back(tmp_path: Path) -> None:
+    """No name of it means anything from then on but those that it got since."""
+    copy = tmp_path / "copy"
+    shutil.copytree(SEALED, copy)
+    mine = Repository.open(os.fsencode(copy), unlock=either())
+    point = next(one.id for one in mine.points.all().points if mine.points.tags(one.id))
+    tags = mine.points.tags(point)
+    manifest = (copy / "points" / point).read_bytes()
+    (copy / "points" / point).unlink()
+    mine.points.note_forgotten(point)
+    assert admit(mine, point)
+    assert mine.points.tags(point) == []
+    mine.points.add_tag(point, "since")
+    (copy / "points" / point).write_bytes(manifest)
+    reader = IndependentReader(str(copy))
+    (told,) = [one for one in reader.points() if one.values["id"] == point]
+    assert told.tags == mine.points.tags(point) == ["since"]
+    assert reader.keys is not None
+    assert sorted(reader.keys.put_back(str(copy))) == sorted(put_back(mine))
+    assert len(put_back(mine)) == len(tags) + 1
 
 
 @pytest.mark.parametrize("fixture", [SEALED, DATA / "repo-v1-writers"], ids=lambda path: path.name)

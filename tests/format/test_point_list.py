@@ -16,7 +16,10 @@ from ibtfs.format.marks import MARK_SIZE, Marks
 from ibtfs.format.objects import encode_object, read_frames
 from ibtfs.format.packing import pack, unpack_map
 from ibtfs.format.point_list import (
+    ANY,
+    EARLIER_LIMIT,
     GONE_LIMIT,
+    LAST_GENERATION,
     LIST_LIMIT,
     TURNS,
     PointList,
@@ -24,6 +27,7 @@ from ibtfs.format.point_list import (
     decode_list,
     encode_list,
     mark_of,
+    without,
     year_of,
 )
 
@@ -40,7 +44,10 @@ LISTS = st.builds(
     PointList, st.just(3), st.frozensets(IDS), st.dictionaries(st.integers(0, 9999), SETS),
     st.lists(MARKS).map(tuple),
     st.dictionaries(IDS, st.dictionaries(MARKS, st.integers(1, TURNS))),
-    st.dictionaries(st.text(), st.integers(2, 1 << 40)),
+    st.dictionaries(
+        st.from_regex(r"archives/[0-9A-Z]{1,9}\.0/[a-z]{1,9}", fullmatch=True),
+        st.integers(2, LAST_GENERATION),
+    ),
 )  # fmt: skip
 
 
@@ -88,7 +95,9 @@ def test_a_list_of_many_points_takes_several_frames(monkeypatch: pytest.MonkeyPa
 
 
 def test_two_million_points_that_were_removed_have_room() -> None:
-    made = PointList(3, frozenset(), {2026: Marks(os.urandom(16 * GONE_LIMIT))})
+    left = os.urandom(12 * GONE_LIMIT)
+    joined = b"".join(n.to_bytes(4, "big") + left[12 * n : 12 * n + 12] for n in range(GONE_LIMIT))
+    made = PointList(3, frozenset(), {2026: Marks(joined)})
     assert bounded(made.gone) == made.gone
     data = encode_list(made, WHERE, KEYS, Codec())
     assert len(data) < LIST_LIMIT // 2
@@ -118,6 +127,13 @@ def test_equal_lists_are_equal_bytes() -> None:
     {"gone": {"2026": bytes(16)}}, {"earlier": bytes(17)}, {"earlier": ()},
     {"withdrawn": {"point-000": TURN[:-1]}}, {"withdrawn": {"x": TURN}}, {"withdrawn": None},
     {"withdrawn": {"point-000": bytes(20)}}, {"withdrawn": {"point-000": b"\xff" * 20}},
+    {"points": ("point-001", "point-000")}, {"points": ("point-000",) * 2},
+    {"gone": {2026: b"2" * 16 + b"1" * 16}}, {"gone": {2026: b"1" * 32}},
+    {"gone": {-1: bytes(16)}}, {"gone": {1 << 60: bytes(16)}}, {"gone": {True: bytes(16)}},
+    {"earlier": bytes(16 * (EARLIER_LIMIT + 1))}, {"withdrawn": {"point-000": TURN * 2}},
+    {"generations": {"archives/a.0/index": 1}}, {"generations": {"archives/a.0/index": -4}},
+    {"generations": {"archives/a.0/index": 1 << 62}}, {"generations": {"points/../x": 3}},
+    {"generations": {"archives/a.0/index": True}},
     {"generations": {"x": "2"}}, {"generations": ()}, {"more": (1,)}, {"more": 1}, {"more": ("1",)},
     {"more": (0,)}, {"more": (-24, 24)}, {"more": (1 << 62,)}, {"more": (1,) * 40},
 ])  # fmt: skip
@@ -125,6 +141,27 @@ def test_what_is_no_list_is_refused(wrong: dict[str, object]) -> None:
     data = encode_object(KEYS, WHERE, LIST, pack(GOOD | wrong), Codec())
     with pytest.raises(FormatDamaged, match=r"is not the list that its name says|is not as long"):
         decode_list(data, WHERE, 3, KEYS)
+
+
+def test_marks_are_in_order_however_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are compared some at once: also the last of some with the first of the next."""
+    monkeypatch.setattr("ibtfs.format.point_list._AT_ONCE", 3)
+    marks = [n.to_bytes(MARK_SIZE, "big") for n in range(8)]
+    assert encode_list(many(0, 8), WHERE, KEYS, Codec())
+    for place in range(7):
+        wrong = marks[:place] + marks[place : place + 2][::-1] + marks[place + 2 :]
+        with pytest.raises(LimitExceeded):
+            encode_list(
+                PointList(3, frozenset(), {2026: Marks(b"".join(wrong))}), WHERE, KEYS, Codec()
+            )
+
+
+def test_true_is_no_number() -> None:
+    name = "lists/1.0123456789abcdef"
+    with pytest.raises(FormatDamaged):
+        decode_list(
+            encode_object(KEYS, name, LIST, pack(GOOD | {"number": True}), Codec()), name, 1, KEYS
+        )
 
 
 def test_other_objects_are_no_lists() -> None:
@@ -144,6 +181,14 @@ def test_there_is_no_room_for_all_that_were_ever_removed(monkeypatch: pytest.Mon
     marks = Marks.of(n.to_bytes(MARK_SIZE, "big") for n in range(10))
     assert sorted(bounded(dict.fromkeys((0, *range(2018, 2028)), marks))) == [0, 2025, 2026, 2027]
     assert bounded({2026: marks, 2027: Marks()}) == {2026: marks}
+    monkeypatch.setattr("ibtfs.format.point_list.GONE_LIMIT", 9)
+    assert {year: len(left) for year, left in bounded({2025: marks, 2026: marks}).items()} == {
+        2026: 9
+    }
+    assert len(bounded({2026: marks})[2026]) == 9
+    made = PointList(3, frozenset(), {2026: marks})
+    with pytest.raises(LimitExceeded):
+        encode_list(made, WHERE, KEYS, Codec())
     found = PointList(9, frozenset(), {2026: marks})
     assert found.is_gone("20261129T072334Z_b06aa9bae47e14fa1c94", bytes(16))
     assert not found.is_gone("20251129T072334Z_b06aa9bae47e14fa1c94", bytes(16))
@@ -156,3 +201,17 @@ def test_there_is_no_room_for_all_that_were_ever_removed(monkeypatch: pytest.Mon
 ])  # fmt: skip
 def test_years_of_ids(point_id: str, year: int) -> None:
     assert year_of(point_id) == year
+
+
+def test_what_stands_for_any_name_counts_for_each() -> None:
+    one, marks = "20261129T072334Z_b06aa9bae47e14fa1c94", (b"a" * 16, b"b" * 16)
+    found = PointList(9, frozenset(), withdrawn={one: {marks[0]: 2, ANY: 5}})
+    assert [found.turn(one, mark) for mark in marks] == [5, 5]
+    assert found.turn("point-000", marks[0]) == 0
+    assert found.is_awaited(one)
+    assert not found.is_awaited("point-000")
+    assert not PointList(9, frozenset({one}), withdrawn=found.withdrawn).is_awaited(one)
+    assert without({2026: Marks(marks[0] + marks[1]), 2025: Marks(marks[0])}, one, marks[0]) == {
+        2026: Marks(marks[1]),
+        2025: Marks(marks[0]),
+    }

@@ -308,14 +308,14 @@ def test_if_no_list_can_be_written_nothing_is_removed(
 ) -> None:  # fmt: skip
     first, second = point(place, "kept"), point(place)
     freed(open_sealed(place))
-    forgotten(open_sealed(place), second)
-    before = {path for path in place.rglob("*") if path.is_file()}
 
     def failing(*_: object, **__: object) -> bytes:
         raise error("no list")
 
     with monkeypatch.context() as patch:
         patch.setattr("ibtfs.store.point_lists.encode_list", failing)
+        forgotten(open_sealed(place), second)
+        before = {path for path in place.rglob("*") if path.is_file()}
         with pytest.raises(error):
             take(place, "kept", first)
         if error is StorageFull:  # what is freed makes room for it

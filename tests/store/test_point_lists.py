@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ibtfs.errors import RepositoryError
 from ibtfs.format.marks import Marks
-from ibtfs.format.point_list import PointList, mark_of
+from ibtfs.format.point_list import ANY, PointList, mark_of
 from ibtfs.store.listed import NONE, Accepted
-from ibtfs.store.point_lists import newest_list, write_list
+from ibtfs.store.point_lists import list_removed, newest_list, write, write_list
 from ibtfs.store.repository import Repository
+from ibtfs.store.returning import admit, list_admitted
 from tests.support.repositories import back_up, reopened, the_point
 from tests.support.sealing import create_sealed
 
@@ -90,3 +93,82 @@ def test_generations_that_nobody_with_a_key_made_are_not_listed(
     assert newest_list(reopened(repository)).found.generations == {}
     junk.unlink()
     assert reopened(repository).archive(archive).header
+
+
+def test_files_of_archives_that_are_hidden_keep_their_generations(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """Else a storage hides an archive for a moment, and puts an older state of it back."""
+    listed_as = {"archives/20261129T072334Z_b06aa9bae47e14fa1c94.0/index": 2}
+    write(repository, lambda before: replace(before, generations=listed_as))
+    point(repository, tmp_path)
+    listed(repository)
+    assert newest_list(reopened(repository)).found.generations == listed_as
+
+
+@pytest.mark.parametrize("is_cut_off", [False, True])
+def test_those_of_archives_that_were_removed_do_not(
+    repository: Repository, tmp_path: Path, is_cut_off: bool
+) -> None:
+    point(repository, tmp_path)
+    (archive,) = repository.archive_ids()
+    name = f"archives/{archive}/index"
+    write(repository, lambda before: replace(before, generations={name: 2}))
+    repository.remove(archive)
+    if is_cut_off:  # what says so is there still
+        repository = reopened(repository)
+    else:
+        shutil.rmtree(tmp_path / "repo/archives" / archive)
+    write_list(repository)
+    assert newest_list(reopened(repository)).found.generations == {}
+
+
+def test_a_point_that_is_put_back_is_in_a_later_turn(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """Names of it that somebody kept from before mean nothing; and as long as it is awaited, it is
+    not missing."""
+    one = point(repository, tmp_path)
+    (manifest,) = (tmp_path / "repo/points").iterdir()
+    data = manifest.read_bytes()
+    repository.points.add_tag(one, "old")
+    kept = shutil.copytree(tmp_path / "repo/tags", tmp_path / "tags")
+    repository.points.remove(one)
+    list_removed(repository)
+    shutil.copytree(tmp_path / "repo/forgotten", tmp_path / "forgotten")
+    assert admit(repository, one)
+    assert not admit(repository, one)
+    found = newest_list(repository).found
+    assert (found.number, found.points, found.is_awaited(one)) == (2, frozenset(), True)
+    assert found.withdrawn == {one: {ANY: 2}}
+    assert repository.points.forgotten() == []
+    repository.points.add_tag(one, "new")
+    manifest.write_bytes(data)
+    list_admitted(repository, one)
+    assert newest_list(repository).found.points == {one}
+    assert list((tmp_path / "repo/forgotten").iterdir()) == []
+    shutil.copytree(kept, tmp_path / "repo/tags", dirs_exist_ok=True)
+    shutil.copytree(tmp_path / "forgotten", tmp_path / "repo/forgotten", dirs_exist_ok=True)
+    assert reopened(repository).points.tags(one) == ["new"]
+    assert reopened(repository).points.forgotten() == []
+
+
+def test_what_is_known_of_a_point_stays_as_long_as_it_may_be_hidden(
+    repository: Repository, tmp_path: Path
+) -> None:
+    """If it was removed, how often it was put back stays: of two lists that tells the later."""
+    one = point(repository, tmp_path)
+    rows = {one: {ANY: 1, b"t" * 16: 3}}
+    write(repository, lambda before: replace(before, withdrawn=rows, points=frozenset({one})))
+    (manifest,) = (tmp_path / "repo/points").iterdir()
+    data = manifest.read_bytes()
+    manifest.unlink()
+    listed(repository)
+    assert newest_list(repository).found.withdrawn == rows
+    manifest.write_bytes(data)
+    repository.points.remove(one)
+    listed(repository)
+    assert newest_list(repository).found.withdrawn == rows
+    repository.points.drop_forgotten(one)
+    listed(repository)
+    assert newest_list(repository).found.withdrawn == {one: {ANY: 1}}

@@ -355,7 +355,8 @@ class SealedKeys:
     def _turn(self, point: str, name: str) -> int:
         """The first turn of *name* that is not used up."""
         mark = blake3(name.encode("utf-8", "surrogateescape"), key=self.digests).digest()[:16]
-        turn = self.withdrawn.get(point, {}).get(mark, 0)
+        turns = self.withdrawn.get(point, {})
+        turn = max(turns.get(mark, 0), turns.get(bytes(16), 0))
         return turn if name.startswith("tags/") else min(turn, TURNS - 1)
 
     def _tag(self, folder: str, base: str) -> tuple[str, int]:
@@ -431,6 +432,7 @@ def values_of_list(stored: Mapping[str, Any], number: int) -> dict[str, Any]:
     values["gone"] = {year: _marks_in(marks) for year, marks in values["gone"].items()}
     for marks in values["gone"].values():
         expect(marks == sorted(set(marks)), "marks of a list")
+    expect(sum(map(len, values["gone"].values())) <= 2097152, "marks of a list")
     values["earlier"] = _marks_in(values["earlier"])
     rows = values["withdrawn"].items()
     values["withdrawn"] = {one: dict(struct.iter_unpack("<16sI", told)) for one, told in rows}

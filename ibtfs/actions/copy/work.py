@@ -30,9 +30,9 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.point import Point
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.lock import Lock
-from ibtfs.store.point_lists import admit
 from ibtfs.store.protection.keeping import protect_run
 from ibtfs.store.repository import Repository
+from ibtfs.store.returning import admit, list_admitted
 from ibtfs.store.taking import take_tags, withdraw_notes
 from ibtfs.store.trees.directory import StateRef
 from ibtfs.store.trees.paths import root_entry
@@ -211,6 +211,7 @@ class Work:
         """
         points = self._target.points
         writer.close_archive()
+        is_awaited = admit(self._target, made.id)
         self._tag(point.id, made.id)
         for other in made.replaces:
             self._add_tags(made.id, points.tags(other))
@@ -218,7 +219,6 @@ class Work:
             points.expect_none(writer.run_id)  # the point has another id than its archives
         writer.settle()
         tally.counts["bytes_stored"] += writer.stored_bytes + points.manifest_size(made)
-        admit(self._target, made.id)
         self._lock.verify()
         try:
             made = self._visible(made)
@@ -226,10 +226,11 @@ class Work:
             self._observer.note(f"{made.id}: was copied by somebody else meanwhile")
             return None
         self._notes.note(self._source.id, made.id)
-        if point.id in self._found.forgotten:
+        if is_awaited:
+            list_admitted(self._target, made.id)
+        elif point.id in self._found.forgotten:
             points.withdraw_note(point.id)
             withdraw_notes(self._target)
-            admit(self._target, made.id)  # somebody may have listed it as removed meanwhile
         for other in made.replaces:
             points.remove(other)
         self._protect(writer.run_id)

@@ -25,7 +25,7 @@ from ibtfs.store.naming import (
     require_sole,
     select_point,
 )
-from ibtfs.store.point_lists import newest_list
+from ibtfs.store.point_lists import list_removed, newest_list
 from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.repository import Repository
@@ -166,8 +166,11 @@ def _forget(
                 announce(repository, lock, gone, allow_none=way.allow_none)
                 refused = _remove(repository, gone, lock)
             finally:
+                # if not, the next one, or a prune, does it
                 with suppress(IbtfsError):
                     withdraw_notes(repository)
+                with suppress(IbtfsError):
+                    list_removed(repository)
             # if not, the next run does it: until then a note tells that they were removed
             with suppress(IbtfsError):
                 Protection(repository, lock.refresh).complete(())
