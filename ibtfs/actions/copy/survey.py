@@ -241,10 +241,13 @@ def gone_there(source: Repository, target: Repository) -> list[Point]:
     """The points of *target* that came from *source*, which has them no more.
 
     Raises UsageError if *source* has no points at all, RepositoryError if not all manifests can be
-    read: one that is there would be held to be gone.
+    read, or either is not as it was seen before: what is there would be held to be gone.
     """
+    for repository in (source, target):
+        _require_as_seen(repository)
     listed, mine = source.points.all(), target.points.all()
     came = CopiedPoints(target).of(source.id)
+    _require_all_seen(source, listed)
     _require_all(source, listed.damaged)
     # what is no copy, and called as those of a machine that only writes, may be anybody's
     _require_all(target, {
@@ -267,6 +270,29 @@ def gone_there(source: Repository, target: Repository) -> list[Point]:
         for point in mine.points
         if not came.isdisjoint({point.id, *point.replaces}) and kept.isdisjoint(whole(point))
     ]
+
+
+def _require_all_seen(source: Repository, listed: PointList) -> None:
+    """Raise RepositoryError if a point was there a moment ago, is not, and nobody removed it."""
+    lists, known = source.unlocked.lists, {point.id for point in listed.points}
+    left = source.points.seen.difference(known, listed.damaged, replaced_ids(listed.points))
+    left = left.difference(source.points.forgotten()) if left else left
+    vanished = [one for one in left if lists is None or not lists.is_gone(one)]
+    if vanished:
+        raise RepositoryError(
+            f"Nothing is removed from TO: {min(vanished)} was in {source.path_shown!r} a moment "
+            "ago, and is not there, and nobody removed it"
+        )
+
+
+def _require_as_seen(repository: Repository) -> None:
+    """Raise RepositoryError if its storage shows less than it did, so that nothing is written."""
+    reason = repository.unlocked.refusal
+    if reason:
+        raise RepositoryError(
+            f"Nothing is removed from TO: {repository.path_shown!r} is not as it must be, so it "
+            f"cannot be told what is gone: {reason}"
+        )
 
 
 def _require_all(repository: Repository, damaged: Mapping[str, IbtfsError]) -> None:

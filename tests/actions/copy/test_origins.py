@@ -208,6 +208,25 @@ def test_a_manifest_that_cannot_be_read_lets_nothing_go(
     assert CopiedPoints(target).of(between.id) == here(target)  # nor is forgotten what came
 
 
+@PLAIN_OR_SEALED
+def test_what_was_there_a_moment_ago_and_is_not_lets_nothing_go(
+    make: Make, repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    """A storage could show all to who compares it with what was seen, and less to who mirrors."""
+    source, target = make(tmp_path / "between"), create(tmp_path / "target")
+    copied_well(repository, source)
+    copied_well(source, target)
+    opened = reopened(source)
+    [first, *_] = opened.points.ids()
+    taken = Path(os.fsdecode(source.path), "points", first)
+    taken.rename(tmp_path / "taken")
+    with pytest.raises(RepositoryError, match=f"{first} was in .* a moment ago"):
+        gone_there(opened, reopened(target))
+    (tmp_path / "taken").rename(taken)
+    forget_named(reopened(source), [first], NOW, Way())
+    assert len(gone_there(opened, reopened(target))) == 1
+
+
 def test_what_was_made_here_does_not_go_with_a_mirror_of_a_copy(
     repository: Repository, points: list[Point], tmp_path: Path
 ) -> None:
