@@ -43,8 +43,9 @@ def is_same_point(there: Point, here: Point) -> bool:
 class Ids:
     """The ids that points of *source* have in *target*; None is one that is not made yet.
 
-    *there* and *here* are the points of both.  *came* tells where those of *target* came from;
-    *unsure* are points of *target*, by the ids of copies, that may be the same as these.
+    *there* and *here* are the points of both.  *came* tells where those of *target* came from,
+    *forgotten* are those that were removed there; *unsure* are points of *target*, by the ids of
+    copies, that may be the same as these.
     """
 
     def __init__(
@@ -56,14 +57,18 @@ class Ids:
         self._there: dict[str, str] = {}
         self._mine = {point.id: point for point in here.points}
         self._same: dict[Origin, list[Point]] = {}
-        self._by_digest, self._kept, self.came = False, frozenset[str](), Came()
+        self._by_digest, self.came, self.forgotten = False, Came(), frozenset[str]()
         self.unsure: dict[str, list[Point]] = {}
         if target is not None:
             for point in here.points:
                 self._same.setdefault(point.origin_in(target.id), []).append(point)
             self._by_digest = same_digests(source, target)
             self.came = CopiedPoints(target).came(source.id)
-            self._kept = frozenset(_taken(target, here)) | self.came.there
+            self.forgotten = frozenset(target.points.forgotten())
+        # earlier versions kept the ids of what they copied
+        self._kept = self.came.there.union(
+            self.forgotten, self._mine, here.damaged, replaced_ids(here.points)
+        )
         # what was made there comes before what says that it is a copy of that
         for point in sorted(there.points, key=lambda point: point.origin is not None):
             made = self._here[point.id] = self._made(point)
@@ -163,13 +168,6 @@ class Ids:
 def _time_of(point_id: str) -> str:
     time = _TIME.match(point_id)
     return time[0] if time else _UNTOLD_TIME
-
-
-def _taken(target: Repository, here: PointList) -> Iterator[str]:
-    """The ids of *target* that points of others may have, too: earlier versions kept them."""
-    yield from target.points.ids()
-    yield from target.points.forgotten()
-    yield from replaced_ids(here.points)
 
 
 class Doubles:

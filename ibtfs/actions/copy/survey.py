@@ -117,9 +117,7 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
     here_all = target.points.all() if target is not None else PointList([], {})
     ids, doubles = Ids(source, target, listed, here_all), Doubles(source, listed.points)
     there = [ids.renamed(point) for point in doubles.left(listed).points]
-    found = Survey(PointList(there, listed.damaged), here_all, ids.came.there, frozenset(), ids)
-    if target is not None:
-        found.forgotten = frozenset(target.points.forgotten())
+    found = Survey(PointList(there, listed.damaged), here_all, ids.came.there, ids.forgotten, ids)
     for point in found.here.points:
         # those that came from others are these others'
         if is_incomplete(point.id) and point.id not in ids.came.elsewhere - ids.came.there:

@@ -30,8 +30,8 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.archives.writer import compression_pool
-from ibtfs.store.index_cache import discard_indexes
 from ibtfs.store.copied_points import CopiedPoints
+from ibtfs.store.index_cache import discard_indexes
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
 from ibtfs.store.manifest_copies import discard_copies

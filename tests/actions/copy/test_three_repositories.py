@@ -85,11 +85,9 @@ class Place:
 
     def took(self, source: Place, origins: set[Origin]) -> None:
         """Note that *origins* were not here, and came from *source*."""
-        for one, came in self.came.items():
-            if one == source.repository.id:
-                came |= origins
-            else:
-                came -= origins
+        for came in self.came.values():
+            came.difference_update(origins)
+        self.came[source.repository.id].update(origins)
 
     def tree(self, point: Point) -> Tree:
         opened = reopened(self.repository)
