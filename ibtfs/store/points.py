@@ -73,7 +73,7 @@ class Points(PointTags):
         that folder is not there, although there are archives.
         """
         names = self._storage.recent(layout.POINTS) if recent else self._storage.list(layout.POINTS)
-        found = sorted(filter(POINT_ID.match, names))
+        found = self._with_seen(sorted(filter(POINT_ID.match, names)))
         if not found:
             self._require_folder()
         return found

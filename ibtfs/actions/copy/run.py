@@ -77,9 +77,14 @@ def copy(
             work.tidy(same_tags=options.same_tags)
             for point in found.wanted:
                 try:
-                    result.copied.append(work.copy(point))
+                    one = work.copy(point)
                 except (SourceError, LimitExceeded) as error:
                     result.failed[point.id] = f"{point.id}: {error}"
+                    continue
+                if one.here is None and not one.tally.problems:
+                    found.already.append(point)  # as was seen by reading it
+                else:
+                    result.copied.append(one)
         except IbtfsError as error:
             result.error = error
     return result

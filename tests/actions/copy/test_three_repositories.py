@@ -42,7 +42,7 @@ class Place:
 
     *stands* tells in whose place a point stands; *removed* are those that are not to come again,
     *unsure* those of which this may have been forgotten.  *came* are those that others, by their
-    ids, have or had, too; *own* were made here, and did not come back.
+    ids, have or had, too; *own* are remembered as removed, whatever others have.
     """
 
     repository: Repository
@@ -70,11 +70,24 @@ class Place:
         """Those of *origins* that were not made here."""
         return {origin for origin in origins if origin.repository != self.repository.id}
 
-    def tidied(self, source: Place) -> set[Origin]:
+    def elsewhere(self, source: Place) -> set[Origin]:
+        """What came from others than *source*."""
+        others = (came for one, came in self.came.items() if one != source.repository.id)
+        return set[Origin]().union(*others)
+
+    def tidied(self, source: Place, *, is_mirror: bool = False) -> set[Origin]:
         """What came from *source*, but for what is gone here and there."""
         came = self.came.setdefault(source.repository.id, set())
         came &= set(source.trees) | set(self.trees) | self.hidden()
+        if is_mirror:
+            came -= self.elsewhere(source) - set(source.trees)
         return came
+
+    def took(self, source: Place, origins: set[Origin]) -> None:
+        """Note that *origins* were not here, and came from *source*."""
+        for came in self.came.values():
+            came.difference_update(origins)
+        self.came[source.repository.id].update(origins)
 
     def tree(self, point: Point) -> Tree:
         opened = reopened(self.repository)
@@ -129,14 +142,17 @@ class Game:
     def copy(self) -> None:
         self.copy_from(*self.two())
 
-    def copy_from(self, source: Place, target: Place) -> None:
-        result = copied_well(source.repository, target.repository, same_tags=True)
-        there, came = set(source.trees), target.tidied(source)
+    def copy_from(self, source: Place, target: Place, *, is_mirror: bool = False) -> None:
+        result = copied_well(source.repository, target.repository, same_tags=is_mirror)
+        there, before = set(source.trees), target.came.get(source.repository.id, set()).copy()
+        came = target.tidied(source, is_mirror=is_mirror)
         declined = {result.found.ids.origin(point.id) for point in result.found.declined}
         refused = there & (target.removed | target.hidden()) - set(target.trees)
         assert refused <= declined <= refused | target.unsure
-        came |= target.others(there) | (there - declined - set(target.trees))
-        target.own |= declined - target.others(declined)
+        came |= target.others(there & set(target.trees))
+        target.took(source, there - declined - set(target.trees))
+        if not target.repository.config.is_sealed:
+            target.own |= declined - before
         target.removed |= declined
         target.unsure -= there
         for origin in source.trees:  # in an order that is the same each time
@@ -152,8 +168,9 @@ class Game:
         found = {point.origin_in(target.repository.id) for point in gone}
         for origin in target.trees:
             mine = {origin} | target.stands.get(origin, set())
-            assert (origin in found) == bool(mine & came and not mine & set(source.trees))
-        self.copy_from(source, target)
+            is_sole = mine & came and not mine & target.elsewhere(source)
+            assert (origin in found) == bool(is_sole and not mine & set(source.trees))
+        self.copy_from(source, target, is_mirror=True)
         for origin in found:
             self.remove(target, origin)
         kept = target.came[source.repository.id] & set(target.trees)
@@ -175,7 +192,7 @@ class Game:
             came |= target.others({origin})
         elif not is_hidden:
             target.trees[origin] = source.trees[origin]
-            came.add(origin)
+            target.took(source, {origin})
             target.removed.discard(origin)
             target.unsure.discard(origin)
 
@@ -207,9 +224,12 @@ class Game:
             tree = place.trees.pop(origin)
             place.trees[made] = {n: data for n, data in tree.items() if not _has({n: b""}, word)}
             place.stands[made] = {origin} | place.stands.pop(origin, set())
+            place.own.add(origin)
         assert not any(_has(tree, word) for tree in place.trees.values())
-        # its space was freed: who was never copied is not remembered any more
+        # its space was freed: who was never copied is not remembered any more, but by a list
         lost = place.removed - place.noted()
+        if place.repository.config.is_sealed:
+            return
         place.unsure |= lost
         place.removed -= lost
 
