@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 
 from tests.support import CHECKOUT
-from tests.support.fork_server import import_all
+from tests.support.fork_server import import_all, run_to_its_end
 
 LARGEST = 1 << 17
 """Bytes of a request: the words of a command, its folder and environment."""
@@ -151,4 +151,4 @@ if __name__ == "__main__":
         from ibtfs.cli.main import main
 
         sys.argv = ["ibtfs", *found]
-        main()
+        run_to_its_end(main)
