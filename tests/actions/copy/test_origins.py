@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,17 +15,18 @@ from ibtfs.actions.forget.run import Way, forget_named
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.purge.run import PurgeOptions, purge
 from ibtfs.errors import RepositoryError
-from ibtfs.format.point import Point
+from ibtfs.format.point import Origin, Point
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.repository import Repository
 from tests.actions.copy.test_points import NOW, here, ids
 from tests.support import Entry
 from tests.support.copying import copied, copied_well
-from tests.support.removal import assert_whole, forget
+from tests.support.removal import assert_whole, forget, pruned
 from tests.support.repositories import (
     Backup,
     back_up,
     create,
+    remove,
     reopened,
     restored_tree,
     settle,
@@ -136,6 +138,13 @@ def test_what_was_purged_here_does_not_come_back_from_a_copy_of_it(
     result = copied_well(copy, repository)
     assert (result.copied, len(result.found.declined)) == ([], len(points))
     assert not any(b"d/secret" in tree for tree in trees(repository, tmp_path).values())
+    # nor if what it left is gone as well
+    settle()
+    last = the_point(back_up(repository, source))
+    forget(repository, here(repository) - {last.id})
+    pruned(repository)
+    result = copied_well(copy, repository)
+    assert (result.copied, len(result.found.declined)) == ([], len(points))
 
 
 @PLAIN_OR_SEALED
@@ -239,3 +248,42 @@ def test_points_of_machines_that_only_write_are_known_again(source: Path, tmp_pa
     for way in (target, other):
         assert copied_well(way, open_sealed(place)).copied == []
     assert_whole(open_sealed(place))
+
+
+@PLAIN_OR_SEALED
+def test_copies_that_do_not_say_what_they_are_copies_of_are_known_by_their_ids(
+    make: Make, repository: Repository, source: Path, points: list[Point], tmp_path: Path
+) -> None:
+    """So earlier versions made them."""
+    target = make(tmp_path / "target")
+    copied_well(repository, target)
+    for point in reopened(target).points.all().points:
+        assert point.origin is not None
+        remove(target, point)
+        reopened(target).points.put(replace(point, origin=None))
+    before = here(target)
+    result = copied_well(repository, target)
+    assert (result.copied, len(result.found.already)) == ([], len(points))
+    purged(repository, source / "d/secret")
+    mirrored(repository, target)
+    assert here(target).isdisjoint(before)
+    assert trees(target, tmp_path) == trees(repository, tmp_path)
+
+
+def test_a_lie_about_which_point_one_is_takes_no_other(
+    repository: Repository, source: Path, points: list[Point], tmp_path: Path
+) -> None:
+    target = create(tmp_path / "target")
+    own = the_point(back_up(target, source, name="own"))
+    claimed = Origin(target.id, own.id)
+    forged = [replace(points[0], id=f"{points[0].id[:-1]}x", suffix="", origin=claimed)]
+    forged.append(replace(own, id="forged-0", state=points[0].state, origin=claimed))
+    told = []
+    for one in forged:
+        reopened(repository).points.put(one)
+        result = copied(repository, target)
+        told.append((set(result.failed), own.id in ids(*result.found.already)))
+        remove(repository, one)
+        assert gone_there(reopened(repository), reopened(target)) == []
+    assert told == [({own.id}, False), (set(), True)]
+    assert reopened(target).points.get(own.id) == own

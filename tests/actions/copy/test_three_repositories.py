@@ -139,8 +139,9 @@ class Game:
         target.own |= declined - target.others(declined)
         target.removed |= declined
         target.unsure -= there
-        for origin in there - declined:
-            target.trees.setdefault(origin, source.trees[origin])
+        for origin in source.trees:  # in an order that is the same each time
+            if origin not in declined:
+                target.trees.setdefault(origin, source.trees[origin])
 
     def mirror(self) -> None:
         source, target = self.two()
@@ -163,15 +164,17 @@ class Game:
         source, target = self.two()
         if not source.trees:
             return
-        origin = self.rng.choice(sorted(source.trees))
+        origin = self.rng.choice(list(source.trees))
         point = source.found()[origin]
         result = copied(source.repository, target.repository, [point.id])
         assert result.error is None
         came = target.tidied(source)
         is_hidden = origin in target.hidden() and origin not in target.trees
         assert bool(result.failed) == is_hidden
-        if not is_hidden:
-            target.trees.setdefault(origin, source.trees[origin])
+        if origin in target.trees:
+            came |= target.others({origin})
+        elif not is_hidden:
+            target.trees[origin] = source.trees[origin]
             came.add(origin)
             target.removed.discard(origin)
             target.unsure.discard(origin)
@@ -179,7 +182,7 @@ class Game:
     def forget(self) -> None:
         place = self.rng.choice(self.places)
         if len(place.trees) > 1:
-            self.remove(place, self.rng.choice(sorted(place.trees)))
+            self.remove(place, self.rng.choice(list(place.trees)))
 
     def remove(self, place: Place, origin: Origin) -> None:
         point = place.found()[origin]
@@ -193,11 +196,14 @@ class Game:
         word = self.rng.choice((*NAMES, "d", "d/e"))
         if not any(_has(tree, word) for tree in place.trees.values()):
             return
-        before = {point.id: origin for origin, point in place.found().items()}
+        before = {origin: point.id for origin, point in place.found().items()}
         path = os.fsencode(self.source / word)
         result = purge(reopened(place.repository), [path], PurgeOptions(), Observer())
-        for old, new in result.replaced.items():
-            origin, made = before[old], Origin(place.repository.id, new)
+        assert set(result.replaced) <= set(before.values())
+        for origin in list(place.trees):
+            if before[origin] not in result.replaced:
+                continue
+            made = Origin(place.repository.id, result.replaced[before[origin]])
             tree = place.trees.pop(origin)
             place.trees[made] = {n: data for n, data in tree.items() if not _has({n: b""}, word)}
             place.stands[made] = {origin} | place.stands.pop(origin, set())
