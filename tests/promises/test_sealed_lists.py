@@ -415,8 +415,6 @@ def copied_again(copied: Callable[..., int], point_id: str, repository: Reposito
 WORK: dict[str, Callable[[Repository, str, str], object]] = {
     "tag add": lambda repository, one, _: tag_points(repository, "new", [one], NOW),
     "tag remove": lambda repository, one, _: untag_points(repository, "kept", [one], NOW),
-    "forget": lambda repository, _, other: forgotten(repository, other),
-    "prune": lambda repository, _, __: freed(repository),
     "forget and prune": lambda repository, _, other: (
         repository.points.has(other) and forgotten(repository, other), freed(repository),
     ),
@@ -427,10 +425,7 @@ WORK: dict[str, Callable[[Repository, str, str], object]] = {
 def test_whatever_is_cut_off_costs_nothing(place: Path, client: Client, name: str) -> None:
     """No tag or point that was not meant, none comes back, and no machine is alarmed."""
     first, second, third = point(place, "kept", "other"), point(place, "second"), point(place)
-    if name == "prune":
-        forgotten(open_sealed(place), second)
-    else:
-        freed(open_sealed(place))
+    freed(open_sealed(place))
     stranger = Client(place, place.with_name("stranger"))
     for one in (client, stranger):
         assert one.look() == []
