@@ -54,7 +54,8 @@ and the exit code is 3; when FROM was repaired, copying again completes it.
         help="Only points that have TAG; given several times, any of them.")  # fmt: skip
 @option("--mirror", is_flag=True, section="How",
         help="Have TO be the same set: points that were copied from FROM, and are gone there, are "
-        "removed from TO, and tags are made the same. Nothing goes if anything cannot be read.")  # fmt: skip
+        "removed from TO, and tags are made the same. Nothing goes if anything cannot be read."
+        )  # fmt: skip
 @option("--yes", is_flag=True, section="How",
         help="Do not ask whether they may go; needed where there is no terminal to ask at."
         )  # fmt: skip
