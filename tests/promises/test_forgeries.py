@@ -19,6 +19,7 @@ from blake3 import blake3
 
 from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.forget.choice import grouped
+from ibtfs.actions.forget.run import Way, forget_refused
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.protect import protect
 from ibtfs.actions.prune.run import PruneOptions, PruneResult, prune
@@ -423,6 +424,31 @@ def test_words_that_mean_a_key_and_a_machine_change_neither(place: Path, machine
                 changes.revoke(one)
             with pytest.raises(UsageError, match="also means a machine"):
                 changes.remove(one)
+
+
+def test_what_is_refused_is_removed_and_not_what_is_damaged(
+    place: Path, source: Path, machine: Machine
+) -> None:
+    """Of another machine, or of the same one, as far as the list of points knows it."""
+    kept, ours = the_point(machine.back_up(source)), owners(place, source)
+    desk = Machine(place, place.parent / "desk", "desk-2")
+    theirs = the_point(desk.back_up(source))
+    pruned(place)
+    keys, late = begun(machine)
+    put_point(place, keys, late, kept)
+    changes_of(place).revoke("laptop", 0)
+    _, junk = begun(desk)
+    (place / "points" / junk).write_bytes(b"junk")
+    path = place / "points" / theirs.id
+    data = path.read_bytes()
+    path.write_bytes(data[:200] + bytes((data[200] ^ 1,)) + data[201:])
+    for way in (Way(dry_run=True), Way()):
+        forgotten = forget_refused(open_sealed(place), way)
+        assert set(forgotten.gone) == {kept.id, late, junk}
+        assert "it was a point once" in str(forgotten.refused[theirs.id])
+    path.write_bytes(data)
+    found = open_sealed(place).points.all()
+    assert ({point.id for point in found.points}, found.damaged) == ({ours.id, theirs.id}, {})
 
 
 @pytest.mark.parametrize("what", ["data.1", "index.1", "another"])
