@@ -9,7 +9,8 @@ a point is known again, also if it is gone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from ibtfs.format.point import Origin, Point
@@ -40,7 +41,8 @@ class Ids:
         self._kept: frozenset[str] = frozenset()
         self._same: dict[Origin, str] = {}
         if target is not None:
-            self._same = {point.origin_in(target.id): point.id for point in here.points}
+            found = sorted(here.points, key=lambda point: point.origin is None)  # those count most
+            self._same = {point.origin_in(target.id): point.id for point in found}
             self._kept = frozenset(_taken(source, target, here))
         for point_id in self._origins:
             self._there.setdefault(self.here(point_id), point_id)
@@ -96,6 +98,23 @@ class Ids:
     def renamed(self, point: Point) -> Point:
         """A point of the source, called as its copy is."""
         return replace(point, id=self.here(point.id), parent=self.here(point.parent))
+
+
+def not_told_apart(repository: bytes, points: Iterable[Point]) -> dict[str, Origin]:
+    """The points of a *repository* of which it cannot be believed which point they are, by id.
+
+    For another one says that it is the same, or is that itself: who could make one point there
+    would have it be copied in the place of that.
+    """
+    copies: dict[Origin, list[Point]] = defaultdict(list)
+    for point in points:
+        copies[point.origin_in(repository)].append(point)
+    return {
+        point.id: point.origin
+        for mine in copies.values()
+        for point in mine
+        if point.origin is not None and len(mine) > 1
+    }
 
 
 def _taken(source: Repository, target: Repository, here: PointList) -> Iterator[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from ibtfs.actions.copy.ids import Ids
+from ibtfs.actions.copy.ids import Ids, not_told_apart
 from ibtfs.actions.forget.run import sole_point
 from ibtfs.errors import (
     IbtfsError,
@@ -115,8 +115,10 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
     """
     listed = source.points.all()
     here_all = target.points.all() if target is not None else PointList([], {})
-    ids = Ids(source, target, listed, here_all)
-    there = PointList([ids.renamed(point) for point in listed.points], listed.damaged)
+    doubtful = not_told_apart(source.id, listed.points)
+    known = PointList([p for p in listed.points if p.id not in doubtful], listed.damaged)
+    ids = Ids(source, target, known, here_all)
+    there = PointList([ids.renamed(point) for point in known.points], listed.damaged)
     found = Survey(there, here_all, frozenset(), frozenset(), ids)
     if target is not None:
         found.came = CopiedPoints(target).of(source.id)
@@ -124,7 +126,13 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
     for point in found.here.points:
         if is_incomplete(point.id):
             found.incomplete.setdefault(_whole(point.id), []).append(point)
-    chosen = [ids.renamed(point) for point in _chosen(source, listed, choice, now)]
+    meant = _chosen(source, listed, choice, now)
+    found.refused = {
+        point.id: f"{point.id}: says that it is {doubtful[point.id].id}, which is there itself, or "
+        "another says so, too; forget it there"
+        for point in meant if point.id in doubtful
+    }  # fmt: skip
+    chosen = [ids.renamed(point) for point in meant if point.id not in doubtful]
     if choice.words:
         found.named = frozenset(point.id for point in chosen)
     mine = {point.id: point for point in found.here.points}
@@ -240,9 +248,13 @@ def display_here(point: Point, here: Iterable[Point]) -> str:
 def gone_there(source: Repository, target: Repository) -> list[Point]:
     """The points of *target* that came from *source*, which has them no more.
 
-    Raises UsageError if *source* has no points at all, RepositoryError if not all manifests can be
-    read: one that is there would be held to be gone.
+    Raises UsageError if *source* has no points at all, RepositoryError if it lacks what was seen
+    there, or not all manifests can be read: one that is there would be held to be gone.
     """
+    if source.unlocked.refusal:  # what it lacks may have been taken from it
+        raise RepositoryError(
+            f"Nothing is removed from TO, for FROM is not as it must be: {source.unlocked.refusal}"
+        )
     listed, mine = source.points.all(), target.points.all()
     came = CopiedPoints(target).of(source.id)
     _require_all(source, listed.damaged)
@@ -282,7 +294,7 @@ def forget_notes(source: Repository, target: Repository, found: Survey) -> None:
 
     Nothing is done if that cannot be told.  Raises StorageFailed.
     """
-    if found.there.damaged:
+    if found.there.damaged or source.unlocked.refusal:
         return
     notes = CopiedPoints(target)
     here = replaced_ids(found.here.points).union(target.points.ids())
