@@ -155,3 +155,11 @@ def test_there_is_no_room_for_all_that_were_ever_removed(monkeypatch: pytest.Mon
 ])  # fmt: skip
 def test_years_of_ids(point_id: str, year: int) -> None:
     assert year_of(point_id) == year
+
+
+def test_of_one_year_with_too_many_marks_only_some_go() -> None:
+    many = Marks(bytes((GONE_LIMIT + 5) * MARK_SIZE))
+    few = Marks(bytes(3 * MARK_SIZE))
+    kept = bounded({0: few, 2025: few, 2026: many})
+    assert {year: len(marks) for year, marks in kept.items()} == {0: 3, 2026: GONE_LIMIT - 3}
+    assert bounded({2025: few, 2026: few}) == {2025: few, 2026: few}
