@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibtfs.errors import FormatDamaged, LimitExceeded
@@ -44,7 +44,8 @@ LISTS = st.builds(
 )  # fmt: skip
 
 
-@given(LISTS, st.integers(64, 4096))
+@settings(max_examples=50)
+@given(LISTS, st.integers(256, 4096))
 def test_a_list_comes_back(made: PointList, size: int) -> None:
     """Also one that takes several frames."""
     with pytest.MonkeyPatch.context() as patch:
