@@ -15,7 +15,6 @@ from dataclasses import replace
 
 from ibtfs.format.point import Origin, Point
 from ibtfs.store import layout
-from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.repository import Repository
 
@@ -29,21 +28,23 @@ _NAMELESS = re.compile(r"[0-9]{8}T[0-9]{6}Z_[0-9a-f]{10,20}\Z")
 class Ids:
     """The ids that points of *source* have in *target*; None is one that is not made yet.
 
-    *there* and *here* are the points of both.
+    *there* and *here* are the points of both.  Points that have one of the *known* ids keep it, or
+    one of *here*: earlier versions made no others.
     """
 
     def __init__(
-        self, source: Repository, target: Repository | None, there: PointList, here: PointList
-    ) -> None:
+        self, source: Repository, target: Repository | None, there: PointList, here: PointList,
+        known: Iterable[str],
+    ) -> None:  # fmt: skip
         self._source, self._target = source, target
         self._origins = {point.id: point.origin_in(source.id) for point in there.points}
         self._there: dict[str, str] = {}
-        self._kept: frozenset[str] = frozenset()
+        self._kept = {*known, *here.damaged, *replaced_ids(here.points)}
         self._same: dict[Origin, str] = {}
         if target is not None:
             found = sorted(here.points, key=lambda point: point.origin is None)  # those count most
             self._same = {point.origin_in(target.id): point.id for point in found}
-            self._kept = frozenset(_taken(source, target, here))
+            self._kept.update(self._same.values())
         for point_id in self._origins:
             self._there.setdefault(self.here(point_id), point_id)
 
@@ -115,11 +116,3 @@ def not_told_apart(repository: bytes, points: Iterable[Point]) -> dict[str, Orig
         for point in mine
         if point.origin is not None and len(mine) > 1
     }
-
-
-def _taken(source: Repository, target: Repository, here: PointList) -> Iterator[str]:
-    """The ids of *target* that points of *source* may have: earlier versions kept them."""
-    yield from CopiedPoints(target).of(source.id)
-    yield from target.points.ids()
-    yield from target.points.forgotten()
-    yield from replaced_ids(here.points)

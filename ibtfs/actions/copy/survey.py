@@ -113,16 +113,16 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
 
     *now* is as of select_point.  Raises PointNotFound, UsageError, PointDamaged, StorageFailed.
     """
-    listed = source.points.all()
-    here_all = target.points.all() if target is not None else PointList([], {})
-    doubtful = not_told_apart(source.id, listed.points)
-    known = PointList([p for p in listed.points if p.id not in doubtful], listed.damaged)
-    ids = Ids(source, target, known, here_all)
-    there = PointList([ids.renamed(point) for point in known.points], listed.damaged)
-    found = Survey(there, here_all, frozenset(), frozenset(), ids)
+    listed, mine = source.points.all(), PointList([], {})
+    came = forgotten = frozenset[str]()
     if target is not None:
-        found.came = CopiedPoints(target).of(source.id)
-        found.forgotten = frozenset(target.points.forgotten())
+        mine, came = target.points.all(), CopiedPoints(target).of(source.id)
+        forgotten = frozenset(target.points.forgotten())
+    doubtful = not_told_apart(source.id, listed.points)
+    known = [point for point in listed.points if point.id not in doubtful]
+    ids = Ids(source, target, PointList(known, listed.damaged), mine, came | forgotten)
+    there = PointList([ids.renamed(point) for point in known], listed.damaged)
+    found = Survey(there, mine, came, forgotten, ids)
     for point in found.here.points:
         if is_incomplete(point.id):
             found.incomplete.setdefault(_whole(point.id), []).append(point)
@@ -135,12 +135,12 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
     chosen = [ids.renamed(point) for point in meant if point.id not in doubtful]
     if choice.words:
         found.named = frozenset(point.id for point in chosen)
-    mine = {point.id: point for point in found.here.points}
+    present = {point.id: point for point in mine.points}
     hidden = _hidden(found)
     removed = _removed(found) | hidden
     for point in sorted({one.id: one for one in chosen}.values(), key=lambda point: point.order):
         raw = ids.renamed(source.points.get(ids.there(point.id)))  # its source as it calls itself
-        here, aliases = mine.get(point.id), set(map(short_id, ids.all_here(point.id)))
+        here, aliases = present.get(point.id), set(map(short_id, ids.all_here(point.id)))
         if here is not None and is_same_point(point, here):
             found.already.append(raw)
         elif here is not None or point.id in found.here.damaged:
@@ -263,7 +263,7 @@ def gone_there(source: Repository, target: Repository) -> list[Point]:
         name: error for name, error in mine.damaged.items()
         if name in came or not isinstance(error, PointRefused)
     })  # fmt: skip
-    ids = Ids(source, target, listed, mine)
+    ids = Ids(source, target, listed, mine, came.union(target.points.forgotten()))
     there = {ids.here(point.id) for point in listed.points}
     if not there:
         raise UsageError(

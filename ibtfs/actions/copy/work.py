@@ -64,8 +64,6 @@ class Work:
         self._by_digest = same_digests(source, target)
         self._known = Known()
         self._notes = CopiedPoints(target)
-        own = self._notes.of(target.id)
-        self._came = {source.id: found.came, target.id: own}
         self._twins = found.twins()
         self._losses: dict[str, Losses] = {}
         self._noted = target.damage.contents()
@@ -81,24 +79,29 @@ class Work:
                 self._target.points.remove(point_id)
         for point in self._found.already:
             self._beat()
-            if not self._is_own(point):
-                self._note(self._source.id, point)
+            if not self._is_own(point) and point.id not in self._found.came:
+                self._notes.note(self._source.id, point.id)
             if same_tags:
                 self._tag(point.id, point.id, only_these=True)
-        for point in self._found.declined:  # this is remembered as long as the point is there
+        self._remember_declined()
+        forget_notes(self._source, self._target, self._found)
+
+    def _remember_declined(self) -> None:
+        """Note what was passed over: as long as it is there it is not to come."""
+        own = {point.id for point in self._found.declined if self._is_own(point)}
+        known = self._notes.of(self._target.id) if own else frozenset[str]()
+        for point in self._found.declined:
             self._beat()
-            self._note(self._target.id if self._is_own(point) else self._source.id, point)
+            if point.id in own and point.id not in known:
+                self._notes.note(self._target.id, point.id)
+            elif point.id not in own and point.id not in self._found.came:
+                self._notes.note(self._source.id, point.id)
             if point.id not in self._found.forgotten:
                 self._target.points.note_forgotten(point.id)
-        forget_notes(self._source, self._target, self._found)
 
     def _is_own(self, point: Point) -> bool:
         """Whether it was made here, and came back: it does not go when it is gone there."""
         return self._found.ids.origin(point.id).repository == self._target.id
-
-    def _note(self, repository: bytes, point: Point) -> None:
-        if point.id not in self._came[repository]:
-            self._notes.note(repository, point.id)
 
     def copy(self, point: Point) -> Copied:
         """Copy one point.  Raises SourceError if nothing of it can be read, IbtfsError."""
