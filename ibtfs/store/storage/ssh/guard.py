@@ -108,6 +108,8 @@ def _may_come(run_id: str, facts: Facts, now: float) -> str:
         return f"{APPENDS}, and the run {run_id} has ended"
     is_recent = made > now - BEGUN_SECONDS or _OF_MACHINE.match(run_id) is None
     if not facts.is_claimed(run_id, may_begin=is_recent):
+        if not is_recent:
+            return f"{APPENDS}, and by its clock the run {run_id} did not begin just now"
         return f"{APPENDS}, and the run {run_id} is not this client's, or holds no lock"
     return ""
 
