@@ -24,7 +24,7 @@ from ibtfs.format.point import POINT_ID
 LISTED_LIMIT = WITHDRAWN_LIMIT = GENERATIONS_LIMIT = 1 << 20
 """Points at most, points from which names were taken, and files of archives."""
 GONE_LIMIT = 1 << 21
-"""Marks of points that were removed: if there are more, those of the earliest years go."""
+"""Marks of points that were removed: if there are more, some of the earliest years go."""
 EARLIER_LIMIT = 1 << 14
 """Lists that came before, of which it is told."""
 MORE_LIMIT = 31
@@ -73,10 +73,12 @@ def year_of(point_id: str) -> int:
 
 
 def bounded(gone: Mapping[int, Marks]) -> dict[int, Marks]:
-    """*gone*, without those of the earliest years if there are more than a list has room for."""
+    """*gone*, without some of the earliest years if there are more than a list has room for."""
     left = {year: marks for year, marks in gone.items() if marks}
     for year in sorted(left, key=lambda year: (not year, year)):
-        if sum(map(len, left.values())) <= GONE_LIMIT:
+        beyond = max(sum(map(len, left.values())) - GONE_LIMIT, 0)
+        left[year] = Marks(left[year].joined[beyond * MARK_SIZE :])
+        if left[year]:
             break
         del left[year]
     return left

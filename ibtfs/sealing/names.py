@@ -15,14 +15,13 @@ import re
 from typing import NamedTuple, Protocol
 
 from ibtfs.errors import UsageError
+from ibtfs.format.point_list import TURNS
 from ibtfs.sealing.keys import SealedKeys
 from ibtfs.sealing.primitives import NotAuthentic, hide, reveal
 
 TAG_LIMIT = 128
 """Bytes of a tag: what stands for it must fit a file name."""
 _PADDING = 16
-TURNS = 1_000_000
-"""So often a name may be taken back and be given again."""
 _TURN = re.compile(r"[1-9][0-9]{0,5}\Z")
 
 

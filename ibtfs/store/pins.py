@@ -227,9 +227,12 @@ class Watch:
             points |= now.points
         points -= frozenset(self._repository.points.removed)
         self._pins.note_place(self._repository.path)
+        # what was accepted, and removed since, was removed
+        returned = now.accepted.returned & self._present.difference(self._repository.points.removed)
+        self._lists.accepted = now.accepted._replace(returned=returned)
         pin = Pin(
             max(self._number, now.keys), number, marks, points, now.missed - self._present,
-            now.refusals, self._repository.unlocked.slot, now.accepted,
+            now.refusals, self._repository.unlocked.slot, self._lists.accepted,
         )  # fmt: skip
         if pin != now:
             self._pins.write(self._repository.id, pin)

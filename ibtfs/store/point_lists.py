@@ -13,6 +13,7 @@ from ibtfs.errors import (
     PointNotFound,
     RepositoryError,
     StorageFailed,
+    StorageFull,
 )
 from ibtfs.format.compression import Codec
 from ibtfs.format.marks import Marks
@@ -61,12 +62,13 @@ def write_list(repository: Repository) -> PointList:
 
     def change(before: PointList) -> PointList:
         forgotten = frozenset(repository.points.forgotten())
-        there = verified(repository.points, repository.points.ids())
+        there = frozenset(repository.points.ids())
         gone = dict(before.gone)
         for year, marks in _marks_by_year(lists, forgotten - there).items():
             gone[year] = gone.get(year, Marks()) | marks
         found = replace(before, gone=bounded(gone))
-        new = {one for one in there - before.points if not found.is_gone(one, lists.mark(one))}
+        new = verified(repository.points, there - before.points)
+        new = frozenset(one for one in new if not found.is_gone(one, lists.mark(one)))
         return replace(
             found,
             points=(before.points - (forgotten - there)) | new,
@@ -80,6 +82,15 @@ def write_list(repository: Repository) -> PointList:
         )
 
     return write(repository, change)
+
+
+def list_first(repository: Repository) -> None:
+    """Write down which points were removed before what they needed goes: if not, nothing is to go.
+
+    But on a full disk, for what goes makes room.  Raises as write_list does.
+    """
+    with contextlib.suppress(StorageFull):
+        write_list(repository)
 
 
 def _marks_by_year(lists: Lists, ids: Collection[str]) -> dict[int, Marks]:

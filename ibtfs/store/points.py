@@ -130,7 +130,7 @@ class Points(PointTags):
             author = self._keys.author_of(name)
             if author is None:
                 raise
-            raise PointRefused(str(error), author.host) from error
+            raise PointRefused(error, author.host) from error
 
     def forget_read(self) -> None:
         """Forget the manifests that were read."""

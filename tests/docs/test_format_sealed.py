@@ -107,7 +107,6 @@ def test_contexts_of_the_tree() -> None:
         ("A list is at most {} bytes", point_list.LIST_LIMIT),
         ("the last {} of them", point_list.EARLIER_LIMIT),
         ("of {} files at most", point_list.GENERATIONS_LIMIT),
-        ("There are {} turns", names.TURNS),
         ("There are {} turns", point_list.TURNS),
     ],
 )

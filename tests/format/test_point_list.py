@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ibtfs.errors import FormatDamaged, LimitExceeded
@@ -44,7 +44,8 @@ LISTS = st.builds(
 )  # fmt: skip
 
 
-@given(LISTS, st.integers(64, 4096))
+@settings(max_examples=50)
+@given(LISTS, st.integers(256, 4096))
 def test_a_list_comes_back(made: PointList, size: int) -> None:
     """Also one that takes several frames."""
     with pytest.MonkeyPatch.context() as patch:
@@ -155,3 +156,11 @@ def test_there_is_no_room_for_all_that_were_ever_removed(monkeypatch: pytest.Mon
 ])  # fmt: skip
 def test_years_of_ids(point_id: str, year: int) -> None:
     assert year_of(point_id) == year
+
+
+def test_of_one_year_with_too_many_marks_only_some_go() -> None:
+    many = Marks(bytes((GONE_LIMIT + 5) * MARK_SIZE))
+    few = Marks(bytes(3 * MARK_SIZE))
+    kept = bounded({0: few, 2025: few, 2026: many})
+    assert {year: len(marks) for year, marks in kept.items()} == {0: 3, 2026: GONE_LIMIT - 3}
+    assert bounded({2025: few, 2026: few}) == {2025: few, 2026: few}

@@ -445,7 +445,7 @@ def test_a_machine_that_only_writes_begins_its_runs_now(source: Path, tmp_path: 
                 f"points/{ago(days, 'a' * 40)}",
                 f"archives/{ago(days, 'a' * 40)}.0/data.1",
             ):
-                with pytest.raises(IbtfsError, match="is not this client's"):
+                with pytest.raises(IbtfsError, match="did not begin just now"):
                     attacker.put(name, manifest)
         attacker.put(f"points/{ago(1.9, 'a' * 40)}", manifest)
         attacker.put(f"points/{ago(29, 'a' * 20)}", manifest)  # of who has a key

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ibtfs.errors import UsageError
+from ibtfs.format.point_list import TURNS
 from ibtfs.sealing.names import TAG_LIMIT, SealedNames
 from ibtfs.store.sealing import SPEAKING
 from tests.sealing.test_keys import NEW, OLD, keys_of
@@ -107,3 +108,49 @@ def test_no_byte_of_a_tag_can_be_changed(tag: str) -> None:
 def test_a_tag_has_a_limit() -> None:
     with pytest.raises(UsageError, match="at most 128 bytes"):
         NAMES.stored(f"tags/{POINT}/{'ä' * 64}x")
+
+
+class Taken:
+    """Says that every name was taken so often."""
+
+    def __init__(self, turn: int = 0) -> None:
+        self.now = turn
+
+    def turn(self, point_id: str, name: str) -> int:
+        assert point_id == POINT
+        assert name.startswith((f"tags/{POINT}/", f"forgotten/{POINT}"))
+        return self.now
+
+
+@pytest.mark.parametrize("name", [f"tags/{POINT}/keep", f"tags/{POINT}/a.7", f"forgotten/{POINT}"])
+def test_a_name_that_was_taken_away_is_of_the_next_turn(name: str) -> None:
+    taken = Taken()
+    found = SealedNames(keys_of(), SPEAKING, taken)
+    folder, base = split(name)
+    stored = []
+    for turn in (0, 1, 10, 999_999):
+        taken.now = turn
+        stored.append(split(found.stored(name))[1])
+    assert stored[0] == split(NAMES.stored(name))[1]
+    assert len(set(stored)) == len(stored)
+    for now, counts in ((0, 4), (1, 3), (2, 2), (11, 1), (999_999, 1)):
+        taken.now = now
+        # also what is of a later turn: it was given again since that was asked for
+        assert [found.meant(folder, one) for one in stored].count(base) == counts
+        told = [found.told(folder, one) for one in stored]
+        assert [one and (one.base, one.turn) for one in told] == [
+            (base, 0), (base, 1), (base, 10), (base, 999_999),
+        ]  # fmt: skip
+        assert [one.is_used_up for one in told if one].count(True) == 4 - counts
+    taken.now = 0
+    for wrong in (stored[1].replace(".1", ".01"), stored[1].replace(".1", ".2"), f"{stored[0]}.0"):
+        assert found.meant(folder, wrong) == ""
+        assert found.told(folder, wrong) is None
+    taken.now = TURNS
+    if base == POINT:
+        assert split(found.stored(name))[1] == stored[-1]
+        assert found.meant(folder, stored[-1]) == base
+    else:
+        assert found.meant(folder, stored[-1]) == ""
+        with pytest.raises(UsageError, match="too often"):
+            found.stored(name)

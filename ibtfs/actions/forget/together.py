@@ -24,6 +24,10 @@ def announce(repository: Repository, lock: Lock, gone: Sequence[str], *, allow_n
     before = set(points.forgotten())
     try:
         unnoted = [point_id for point_id in gone if not points.note_forgotten(point_id)]
+        if repository.unlocked.lists is not None:
+            repository.unlocked.lists.look()  # notes that were there may have been taken back
+            for point_id in set(gone).difference(points.forgotten(), unnoted):
+                points.note_forgotten(point_id)
         if not allow_none:
             _look_again(repository, lock, gone, unnoted)
     except BaseException:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ibtfs.actions.alone import WAIT_SECONDS, alone
@@ -29,7 +28,7 @@ from ibtfs.format.index import Reference
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
-from ibtfs.store.point_lists import write_list
+from ibtfs.store.point_lists import list_first, write_list
 from ibtfs.store.points import replaced_ids
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.removal.bundling import BOUNDS, Bounds, Bundler
@@ -157,8 +156,7 @@ class Pruner:
         self._repository.settle_changes()
         for point_id in self._repository.points.hidden():
             self._repository.points.remove(point_id)  # before what it leads to goes
-        with suppress(StorageFull):  # what is freed makes room
-            write_list(self._repository)
+        list_first(self._repository)
         for _ in range(ROUNDS):
             decision = self._decide()
             self._tell(decision)
@@ -192,6 +190,7 @@ class Pruner:
         *prepare* is given the exclusive lock.
         """
         self._repository.settle_changes()
+        list_first(self._repository)
         with alone(self._repository, self._lock, self._observer, self._options.wait) as lock:
             prepare(lock)
             decision = self._decide()

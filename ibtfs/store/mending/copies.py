@@ -131,7 +131,8 @@ class Copy:
         points = self._repository.points
         runs = {name.rpartition(".")[0] for name in self._repository.storage.list(layout.ARCHIVES)}
         gone = set(self._other.points.ids()) - {*points.ids(), *points.forgotten()}
-        return sorted(gone & runs)
+        lists = self._repository.unlocked.lists
+        return sorted(one for one in gone & runs if lists is None or not lists.is_gone(one))
 
     def _lacking_points(self) -> Iterator[Lack]:
         damaged = self._repository.points.all().damaged
