@@ -239,9 +239,10 @@ class Watch:
             points |= now.points
         points -= frozenset(self._repository.points.removed)
         self._pins.note_place(self._repository.path)
+        self._lists.accepted = self._accepted_still(now.accepted)
         pin = Pin(
             max(self._number, now.keys), number, marks, points, now.missed - self._present,
-            now.refusals, self._repository.unlocked.slot, self._accepted_still(now.accepted),
+            now.refusals, self._repository.unlocked.slot, self._lists.accepted,
         )  # fmt: skip
         if pin != now:
             self._pins.write(self._repository.id, pin)

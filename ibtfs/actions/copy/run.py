@@ -74,7 +74,8 @@ def copy(
         work = Work(source, target, lock, beat_there, catalog, pool, found, observer)
         result = CopyResult(found, failed=dict(found.refused))
         try:
-            work.tidy(same_tags=options.same_tags)
+            # where FROM is not as it was seen, its tags may be those of long ago
+            work.tidy(same_tags=options.same_tags and not source.unlocked.refusal)
             for point in found.wanted:
                 try:
                     one = work.copy(point)

@@ -304,8 +304,8 @@ def _require_as_seen(repository: Repository) -> None:
     reason = repository.unlocked.refusal
     if reason:
         raise RepositoryError(
-            f"Nothing is removed from TO: {repository.path_shown!r} is not as it must be, so it "
-            f"cannot be told what is gone: {reason}"
+            f"Nothing is removed from TO, for {repository.path_shown!r} is not as it must be: "
+            f"{reason}"
         )
 
 

@@ -131,7 +131,7 @@ def _may_fill(archive_id: str, facts: Facts) -> str:
 def may_commit(data: bytes, name: str, repository: bytes, modes: Modes, now: float) -> str:
     """Why the manifest *data* may not become the point *name*.
 
-    One could hide the points that it claims to replace, be held for another that it claims to be a
+    One could hide the points that it claims to replace, pass for the one that it claims to be a
     copy of, or come before all others for ever.
     """
     point_id = layout.point_of(name.rpartition("/")[2])
@@ -149,7 +149,7 @@ def _may_commit(point: Point, modes: Modes, now: float) -> str:
     if point.replaces:
         return f"{APPENDS}, and the point {point.id} would hide others"
     if point.origin is not None:
-        return f"{APPENDS}, and the point {point.id} would be held for another"
+        return f"{APPENDS}, and the point {point.id} would pass for another"
     if not 0 <= point.sequence < NUMBERS_LIMIT or not 0 <= point.epoch < NUMBERS_LIMIT:
         return f"{APPENDS}, and the point {point.id} would be the last for ever"
     if not now - PAST_SECONDS < point.time_ns / 1e9 < now + FUTURE_SECONDS:
