@@ -21,6 +21,7 @@
      +- IntegrityError              exit 1    what is stored is not what was written
      |   +- FormatDamaged                     bytes that do not decode; says what and where
      |   |   +- PointRefused                  the manifest of a machine that only writes is none
+     |   |   +- NotBelieved                   its machine signed it, and does not count any more
      |   +- ObjectMissing                     a file of the repository is not there
      |   +- ObjectUnreadable                  the disk does not give a file of the repository
      |   +- PointDamaged                      words may mean a point whose manifest is damaged
@@ -133,15 +134,20 @@ class FormatDamaged(IntegrityError):
     """Bytes that do not decode, or do not have the checksum that they should."""
 
 
+class NotBelieved(FormatDamaged):
+    """What its machine has signed, which may write here no more."""
+
+
 class PointRefused(FormatDamaged):
     """What lies there under an id of a machine that only writes is not what it may write.
 
     It concerns nothing but points of its *host*, which is empty if that is not known.
+    *is_certain*: it is as its machine made it; else it may be damage of one that counts.
     """
 
-    def __init__(self, message: str, host: str = "") -> None:
-        super().__init__(message)
-        self.host = host
+    def __init__(self, error: Exception | str, host: str = "") -> None:
+        super().__init__(str(error))
+        self.host, self.is_certain = host, isinstance(error, NotBelieved)
 
 
 class ObjectMissing(IntegrityError):

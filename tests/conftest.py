@@ -40,8 +40,14 @@ SLOW = (
 
 IN_MEMORY = (
     "actions/copy", "actions/deltas", "actions/forget", "actions/prune", "actions/purge",
-    "actions/repair", "actions/stats", "actions/test_check", "cli/", "store/contents",
-    "store/mending", "store/removal", "store/trees", "store/writing", "view/",
+    "actions/repair", "actions/stats", "actions/test_check", "cli/",
+    "promises/test_append_only", "promises/test_forgeries", "promises/test_hostile_machines",
+    "promises/test_index_copies", "promises/test_later_generations",
+    "promises/test_lies_in_archives", "promises/test_lost_locks", "promises/test_newer_keys",
+    "promises/test_partly_damaged", "promises/test_remote", "promises/test_removal",
+    "promises/test_s3", "promises/test_sealed", "promises/test_taken_over", "promises/test_trust",
+    "promises/test_write_only", "sealing/", "store/contents", "store/mending", "store/protection",
+    "store/removal", "store/storage", "store/test_", "store/trees", "store/writing", "view/",
 )  # fmt: skip
 """What is not about the disk: thousands of syncs would be waited for."""
 

@@ -24,7 +24,7 @@ ORDER = {
         "layout cache cache_file chosen_names", "index_cache", "storage", "listed",
         "archives naming point_tags manifest_copies unread_points",
         "lock points damage_notes keyring settling",
-        "own_runs", "unlocking archive_lists",
+        "own_runs newer_keys", "unlocking archive_lists",
         "repository", "sealing point_lists copied_points",
         "accepted pins taking contents absent_points protection",
         "trees returning",

@@ -72,9 +72,9 @@ class LiveComparison:
             yield from self._single(source, old)
             return
         descriptor, found = open_source(source)
-        patterns = Patterns.from_lines([*exclude_lines(descriptor), *self._lines])
-        self._exclusions = Exclusions(patterns)
         try:
+            patterns = Patterns.from_lines([*exclude_lines(descriptor), *self._lines])
+            self._exclusions = Exclusions(patterns)
             live = _live(stamp_of(b"", found))
             what = differences(root, live, _LiveFacts(self._contents, descriptor))
             if what:
@@ -100,9 +100,9 @@ class LiveComparison:
             os.close(parent)
 
     def _walk(self, root: int, device: int, old: OldDirectory) -> Iterator[PathChange]:
-        stack: list[_LiveFolder] = []
+        stack = [_LiveFolder(root, b"", device, old, iter(()))]
         try:
-            stack.append(_LiveFolder(root, b"", device, old, self._names(root, b"", old)))
+            stack[0] = stack[0]._replace(names=self._names(root, b"", old))
             while stack:
                 folder = stack[-1]
                 found = next(folder.names, None)

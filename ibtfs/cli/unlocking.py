@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -88,10 +88,14 @@ class Unlocking:
         secrets = itertools.chain(_remembered(repository), asked_secrets(shown(root)))
         return SecretUnlock(secrets, is_expected=False, known=known)
 
-    def sealer(self, root: bytes, *, seal: bool | None) -> Sealer | None:
+    def sealer(
+        self, root: bytes, *, seal: bool | None,
+        let_in: Mapping[str, Callable[[bytes], None]] | None = None,
+    ) -> Sealer | None:  # fmt: skip
         """What makes the keys of the new repository at *root*; None if it is not to be sealed.
 
-        Without a word on that it is if a key was given.  Raises UsageError.
+        Without a word on that it is if a key was given.  *let_in* are machines that only write, as
+        SecretSealer has them.  Raises UsageError.
         """
         if seal is False and self._has_key:
             raise UsageError("A key was given, and the repository is not to be sealed: say which")
@@ -108,7 +112,7 @@ class Unlocking:
         found = made or self._given or [new_passphrase(f"New passphrase of {shown(root)}")]
         if is_of_writer(found[0]):
             raise UsageError("The key file is for another repository, which was made already")
-        return SecretSealer(checked(found[0]), "")
+        return SecretSealer(checked(found[0]), "", let_in=let_in)
 
     @property
     def is_asking(self) -> bool:

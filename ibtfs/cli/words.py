@@ -144,6 +144,20 @@ class Name(Text):
         return name
 
 
+class Hosts(Name):
+    """Names of hosts, between commas: a tuple of them."""
+
+    name = "hosts"
+
+    def convert(  # type: ignore[override]
+        self, value: str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """*value* in its parts, each checked."""
+        return tuple(
+            super(Hosts, self).convert(one.strip(), param, ctx) for one in value.split(",")
+        )
+
+
 class SourceName(Name):
     """A name for a source: a folder of the mount, and not to be taken for a point or a moment."""
 

@@ -27,7 +27,7 @@ from ibtfs.format.point import POINT_ID
 LISTED_LIMIT = WITHDRAWN_LIMIT = GENERATIONS_LIMIT = 1 << 20
 """Points at most, points from which names were taken, and files of archives."""
 GONE_LIMIT = 1 << 21
-"""Marks of points that were removed: if there are more, those of the earliest years go."""
+"""Marks of points that were removed: if there are more, some of the earliest years go."""
 EARLIER_LIMIT = 1 << 14
 """Lists that came before, of which it is told."""
 MORE_LIMIT = 31

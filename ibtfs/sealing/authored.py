@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, NotBelieved
 from ibtfs.format.keys import Author
 from ibtfs.sealing import tree
 from ibtfs.sealing.frames import SealedFrames
@@ -74,7 +74,7 @@ class AuthoredFrames(SealedFrames):
         except NotAuthentic:
             raise FormatDamaged(f"{where}: its machine did not sign it") from None
         if self._hand.accepts is not None and not self._hand.accepts(data):
-            raise FormatDamaged(f"{where}: was made by a machine that may write here no more")
+            raise NotBelieved(f"{where}: was made by a machine that may write here no more")
 
     def may_refer(self, archive_id: str) -> bool:
         """As Frames says: else who restores its points would be led to what others stored."""

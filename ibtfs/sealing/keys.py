@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from ibtfs.errors import FormatDamaged
 from ibtfs.format.digests import Digests
@@ -35,7 +35,7 @@ from ibtfs.sealing.primitives import (
     decrypt_once,
     encrypt_once,
 )
-from ibtfs.sealing.ring import ACCEPTED_SIZE, Master, Secrets
+from ibtfs.sealing.ring import ACCEPTED_SIZE, Master, Secrets, Writer
 from ibtfs.sealing.runs import Run, key_of_owner, reader_seed, tag_of, unwrap_run
 
 RUNS_KEPT = 4096
@@ -52,6 +52,20 @@ class Places(NamedTuple):
     run_of: Callable[[str], str]
 
 
+class Newer(Protocol):
+    """Keys that were made since those that are known; threads may share it.
+
+    *is_lost*: there are some, and they cannot be opened any more.
+    """
+
+    is_lost: bool
+
+    def seek(self, sought: bytes | str) -> Secrets:
+        """The newest, of all if the known ones lack what is *sought*: the id of a master key, or
+        the tag of a machine that only writes.  Raises StorageFailed."""
+        ...
+
+
 class _Opened(NamedTuple):
     """What an envelope says: the cipher, and the key of all that belongs to one owner."""
 
@@ -62,12 +76,16 @@ class _Opened(NamedTuple):
 class SealedKeys:
     """The keys of the repository with the id *repository*, by its *secrets*, as Keys says.
 
-    *suite* seals what is written.  Threads may share them.
+    *suite* seals what is written.  What is sealed by *newer* ones is read by these.  Threads may
+    share them.
     """
 
-    def __init__(self, repository: bytes, secrets: Secrets, suite: Suite, places: Places) -> None:
+    def __init__(
+        self, repository: bytes, secrets: Secrets, suite: Suite, places: Places,
+        newer: Newer | None = None,
+    ) -> None:  # fmt: skip
         self._repository, self._secrets, self._suite = repository, secrets, suite
-        self._places = places
+        self._places, self._newer = places, newer
         self._runs: dict[bytes, Run] = {}
         self.digests = Digests(tree.derive(tree.DIGESTS, secrets.identity, repository))
         self.names = tree.derive(tree.NAMES, secrets.identity, repository, size=NAMES_KEY_SIZE)
@@ -114,7 +132,7 @@ class SealedKeys:
     def _hand(self, run_id: str, *, is_first: bool) -> Hand:
         """Who made what the run *run_id* did, if the keys know of him."""
         tag = tag_of(run_id)
-        writer = self._secrets.writers.get(tag)
+        writer = self._writer(tag)
         if writer is None:
             refusal = "was made by a machine that the owner did not let write here"
             return Hand(Author(tag, ""), refusal=refusal, is_first=is_first)
@@ -151,9 +169,7 @@ class SealedKeys:
                 f"{name}: sealed in a way that is not known here: damaged, or for a newer ibtfs"
             )
         mode = envelope[0]
-        master = self._secrets.masters.get(envelope[2:ENVELOPE_SIZE])
-        if master is None:
-            raise FormatDamaged(f"{name}: is sealed by a key that this repository does not have")
+        master = self._master(name, envelope[2:ENVELOPE_SIZE])
         suite, rest = Suite(envelope[1]), envelope[ENVELOPE_SIZE:]
         owner = self._places.owner_of(name)
         if mode == SECRET_MODE:
@@ -169,6 +185,29 @@ class SealedKeys:
         except NotAuthentic:
             raise FormatDamaged(f"{name}: is not what was sealed there") from None
         return _Opened(suite, key_of_owner(run, self._repository, owner))
+
+    def _master(self, name: str, master_id: bytes) -> Master:
+        """The master key with this id, which seals the object *name*."""
+        found = self._secrets.masters.get(master_id)
+        if found is None and self._newer is not None:
+            self._secrets = self._newer.seek(master_id)
+            found = self._secrets.masters.get(master_id)
+        if found is not None:
+            return found
+        if self._newer is not None and self._newer.is_lost:
+            raise FormatDamaged(
+                f"{name}: the keys of the repository were changed while it was open, and what it "
+                "was opened by was removed: open it anew, by a key that it has now"
+            )
+        raise FormatDamaged(f"{name}: is sealed by a key that this repository does not have")
+
+    def _writer(self, tag: str) -> Writer | None:
+        """The machine that only writes with this *tag*; it may have been let in since."""
+        found = self._secrets.writers.get(tag)
+        if found is None and tag and self._newer is not None:
+            self._secrets = self._newer.seek(tag)
+            found = self._secrets.writers.get(tag)
+        return found
 
     def _run(self, run_id: str, master: Master, envelope: bytes) -> Run:
         """The run whose key lies in *envelope*; opened once for all that it made."""
@@ -197,16 +236,16 @@ class SealedKeys:
         is_lost = frames is None and generation > 1 and tag_of(self._places.run_of(name)) != ""
         if not is_lost and not isinstance(frames, AuthoredFrames):
             return self.new_frames(name) if frames is None else frames
-        suite, base = self._suite, os.urandom(KEY_SIZE)
-        current, nonce = self._secrets.current, os.urandom(NONCE_SIZE)
-        key, bound = self._later_key(self._secrets.masters[current], name, generation, nonce)
+        suite, base, secrets = self._suite, os.urandom(KEY_SIZE), self._secrets
+        current, nonce = secrets.current, os.urandom(NONCE_SIZE)
+        key, bound = self._later_key(secrets.masters[current], name, generation, nonce)
         sealed = nonce + encrypt_once(suite, key, base, bound)
         return self._made(name, suite, base, bytes((LATER_MODE, suite)) + current + sealed)
 
     def mark(self, name: str) -> str:
         """What an empty object *name* gets behind its name, so that it says something."""
-        master = self._secrets.masters[self._secrets.current]
-        return self._mark(master.secret, name)
+        secrets = self._secrets  # others may read newer ones meanwhile
+        return self._mark(secrets.masters[secrets.current].secret, name)
 
     def marks(self, name: str) -> list[str]:
         """All that may stand there: one by each key that the repository ever had."""

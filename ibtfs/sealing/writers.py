@@ -29,6 +29,8 @@ from ibtfs.sealing.runs import Run, begin_run, key_of_owner, wrap_run
 
 TITLE: Final = b"ibtfs: a machine that only writes, 1\n"
 _CHECK_SIZE = 8
+_REVOCATION_SIZE = 16
+_REVOKED_SIZE = 32
 _ROW = 76
 _SIZES: Final = {
     "repository": 16, "config": 32, "seed": KEY_SIZE, "digests": KEY_SIZE,
@@ -43,6 +45,7 @@ class WriterSecrets:
     *repository* is the id and *config* the digest of the configuration of the one repository that
     it is for.  *tag* tells its runs, *host* is whose points it makes, *seed* that of signatures,
     *digests* the key of those, *public* the key of the readers by the *master* key with this id.
+    *revoked* is what its revocation will be known by; empty in files that did not have it.
     """
 
     repository: bytes
@@ -54,11 +57,30 @@ class WriterSecrets:
     digests: bytes
     master: bytes
     public: bytes
+    revoked: bytes = b""
+
+
+def revocation(owner: bytes, repository: bytes, tag: str) -> str:
+    """What tells the machine with this *tag* that it was revoked, 32 digits.
+
+    Who has all keys makes it of the seed of the *owner*; nobody else can.
+    """
+    return tree.derive(
+        tree.REVOKED, owner, repository, tag.encode(), size=_REVOCATION_SIZE
+    ).hex()  # fmt: skip
+
+
+def known_by(revocation: str) -> bytes:
+    """What a machine holds to know its *revocation* by, though it cannot make it."""
+    return blake3(revocation.encode()).digest(_REVOKED_SIZE)
 
 
 def encode_writer(secrets: WriterSecrets) -> bytes:
     """The text of the file that the machine is given."""
-    data = pack({**vars(secrets), "suite": int(secrets.suite)})
+    values = {**vars(secrets), "suite": int(secrets.suite)}
+    if not secrets.revoked:
+        del values["revoked"]
+    data = pack(values)
     text = base64.b64encode(data + blake3(data).digest(_CHECK_SIZE))
     rows = [text[first : first + _ROW] for first in range(0, len(text), _ROW)]
     return TITLE + b"\n".join(rows) + b"\n"
@@ -86,10 +108,12 @@ def decode_writer(data: bytes, where: str) -> WriterSecrets:
         and TAG.match(values["tag"]) is not None
         and type(values.get("host")) is str
         and values.get("suite") in list(Suite)
+        and type(values.setdefault("revoked", b"")) is bytes
+        and len(values["revoked"]) in (0, _REVOKED_SIZE)
     )
     if not right:
         raise FormatDamaged(f"{where}: is not as it was written")
-    known = {name: values[name] for name in (*_SIZES, "tag", "host")}
+    known = {name: values[name] for name in (*_SIZES, "tag", "host", "revoked")}
     return WriterSecrets(suite=Suite(values["suite"]), **known)
 
 

@@ -105,7 +105,7 @@ def missing_points(repository: Repository, found: PointList) -> list[str]:
         "it was removed by hand, or is lost"
         for parent, child in absent.parents.items()
     ]
-    copied = CopiedPoints(repository).all()
+    copied = CopiedPoints(repository).from_others()
     told += [
         f"{layout.point(point_id)}: was copied here and is not there: it was removed by hand, or "
         "is lost; ibtfs copy copies it again"

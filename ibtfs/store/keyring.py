@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Final, NamedTuple
 
-from ibtfs.errors import FormatDamaged, IbtfsError, IntegrityError, ObjectMissing, WrongKey
+from ibtfs.errors import (
+    FormatDamaged,
+    IbtfsError,
+    IntegrityError,
+    ObjectExists,
+    ObjectMissing,
+    StorageFailed,
+    StorageFull,
+    WrongKey,
+)
 from ibtfs.sealing.primitives import Suite
 from ibtfs.sealing.ring import (
     RING_LIMIT,
@@ -24,6 +34,7 @@ from ibtfs.sealing.ring import (
     public_digest,
 )
 from ibtfs.sealing.slots import MEMORY_KIB, PASSES, Opened, Slot, WrongSecret, open_slot
+from ibtfs.sealing.writers import revocation
 from ibtfs.store import layout
 from ibtfs.store.storage.base import Storage, whole
 
@@ -161,6 +172,18 @@ class Keyring:
         for name in before:
             if _number(name):
                 self._storage.delete(name)
+        self._tell_revoked(secrets, before)
+
+    def _tell_revoked(self, secrets: Secrets, there: Collection[str]) -> None:
+        """Have machines that may write no more know it, unless it is *there* already.
+
+        If that cannot be stored, the next change of the keys does it.
+        """
+        for tag, writer in secrets.writers.items():
+            name = layout.revoked(revocation(secrets.owner, self._repository, tag))
+            if writer.accepted is not None and name not in there:
+                with suppress(StorageFailed, StorageFull, ObjectExists):
+                    self._storage.put_new(name, b"")
 
     def put(self, secrets: Secrets, slots: Iterable[Slot], number: int, suite: Suite) -> None:
         """Write a ring beside what is there.  Raises as :meth:`write`."""

@@ -40,6 +40,7 @@ REMOVED: Final = "removed"
 
 _BUNDLE_ID = re.compile(r"[0-9a-f]{16}\Z")
 _COPIED = re.compile(r"([0-9a-f]{32})-([0-9A-Za-z][0-9A-Za-z_-]{7,119})\Z")
+_REVOKED = re.compile(r"revoked\.([0-9a-f]{32})\Z")
 _RING = re.compile(r"([1-9][0-9]{0,8})\.[0-9a-f]{16}\Z")
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}\Z")
 
@@ -235,6 +236,17 @@ def parse_numbered(name: str) -> int:
     """The number that *name*, in the folder of keys or of lists, says; 0 if it says none."""
     found = _RING.match(name)
     return int(found[1]) if found else 0
+
+
+def revoked(digits: str) -> str:
+    """What tells a machine that only writes that it makes no more points, by 32 *digits*."""
+    return f"{KEYS}/revoked.{digits}"
+
+
+def parse_revoked(name: str) -> str:
+    """The digits that *name*, in the folder of keys, tells such a machine; empty if it is none."""
+    found = _REVOKED.match(name)
+    return found[1] if found else ""
 
 
 def is_left_of_making(name: str, keys: Iterable[str]) -> bool:

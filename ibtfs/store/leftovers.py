@@ -104,11 +104,11 @@ def remove_leftovers(
     told by a *note*.
     """
     storage, left = repository.storage, _Leaver(repository.storage)
-    lock.remove_dead(left.failed)
     listing = _listed(storage)
-    for name in abandoned(listing, storage.list(layout.LOCKS)):
+    locks = lock.remove_dead(left.failed)
+    for name in abandoned(listing, locks):
         left.remove(name)
-    if not lock.others_at_work():
+    if not lock.others_at_work(locks):
         for name in stray(listing, _facts(repository, listing)):
             point_id = _noted(name)
             if point_id:

@@ -14,6 +14,7 @@ from ibtfs.errors import (
 )
 from ibtfs.format.keys import Keys
 from ibtfs.format.marks import Marks
+from ibtfs.format.objects import signed_part
 from ibtfs.format.point_list import LIST_LIMIT, PointList, decode_list, mark_of, without
 from ibtfs.store import layout
 from ibtfs.store.storage.base import Storage, whole
@@ -128,13 +129,17 @@ class Lists:
         if name not in self._read:
             where = f"{layout.LISTS}/{name}"
             data = whole(self._storage, where, LIST_LIMIT)
-            return decode_list(data, where, number, self._keys), mark_of(self._keys, data)
+            return decode_list(data, where, number, self._keys), self._mark_of_list(data, where)
         return self._read[name]
 
     def put_new(self, name: str, made: PointList, data: bytes) -> None:
         """Put the list *made*, which is *data*.  Raises StorageFull, StorageFailed."""
         self._storage.put_new(name, data)
-        self._read[name.rpartition("/")[2]] = made, mark_of(self._keys, data)
+        self._read[name.rpartition("/")[2]] = made, self._mark_of_list(data, name)
+
+    def _mark_of_list(self, data: bytes, where: str) -> bytes:
+        """Of its first frame, which no other list has; what it ends with is not authentic."""
+        return mark_of(self._keys, signed_part(data, where))
 
     def mark(self, text: str) -> bytes:
         """What stands for *text* in lists."""
@@ -143,6 +148,11 @@ class Lists:
     def is_gone(self, point_id: str) -> bool:
         """Whether a point was removed."""
         return self.newest.found.is_gone(point_id, self.mark(point_id))
+
+    def require_kept(self, point_id: str) -> None:
+        """Raise FormatDamaged if a point was removed.  Raises StorageFailed."""
+        if self.is_gone(point_id):
+            raise FormatDamaged(f"{layout.point(point_id)}: was removed, and was put there again")
 
     def turn(self, point_id: str, name: str) -> int:
         """How often *name* was taken from a point: the first turn of it that is not used up."""

@@ -28,6 +28,8 @@ _TOGETHER = {(SHARED, SHARED), (SHARED, PRUNE), (PRUNE, SHARED)}
 STALE_SECONDS = 30 * 60
 REFRESH_SECONDS = 60
 FOREIGN_SECONDS = 24 * 3600
+FRESH_SECONDS = 20
+"""Far away a lock that was made young so short ago is young: it only seems older to others."""
 _NAME = re.compile(
     r"(shared|prune|exclusive)_(\d{1,12})_([0-9A-Za-z.-]{1,64})_(\d{1,10})_([0-9a-f]{8})\Z"
 )
@@ -151,6 +153,8 @@ class Lock:
 
     def _ask_at_once(self, lease: Lease) -> bool:
         """As :meth:`_ask`; that a lock which is lost is made young does nothing."""
+        if _now() - self._refreshed < FRESH_SECONDS:
+            return lease.is_in_place()
         told: list[bool] = []
         at_once(lambda: told.append(lease.is_in_place()), lambda: told.append(self._refresh()))
         return all(told)
@@ -160,22 +164,30 @@ class Lock:
         mine, other = parse_holder(self.name), parse_holder(name)
         return mine is not None and other is not None and mine.host == other.host
 
-    def remove_dead(self, failed: Callable[[StorageFailed], None]) -> None:
-        """Remove the locks of processes of this machine that are gone.
+    def remove_dead(self, failed: Callable[[StorageFailed], None]) -> list[str]:
+        """Remove the locks of processes of this machine that are gone; the names of all others.
 
         *failed* is called of one that cannot be removed.
         """
-        for name in self._storage.list(layout.LOCKS):
+        names = self._storage.list(layout.LOCKS)
+        for name in list(names):
             if name != self.name and self.is_of_same_machine(name):
                 held = self._storage.is_held(layout.lock(name))
                 if held is not None and not held:
+                    names.remove(name)
                     try:
                         self._storage.delete(layout.lock(name))
                     except StorageFailed as error:
                         failed(error)
+        return names
 
-    def others_at_work(self) -> bool:
-        """Whether any other lock may be in use; one of another machine is, for a day."""
+    def others_at_work(self, seen: Collection[str] | None = None) -> bool:
+        """Whether any other lock may be in use; one of another machine is, for a day.
+
+        *seen* are the names of all locks, if they were looked at already.
+        """
+        if seen is not None and {self.name, *self._beside}.issuperset(seen):
+            return False
         self.verify()  # by its time the age of the others is told
         for name in self._storage.list(layout.LOCKS):
             holder = parse_holder(name)

@@ -205,8 +205,12 @@ class Watch:
         return set(absent.difference(self._repository.points.forgotten()) if absent else ())
 
     def _returned(self) -> set[str]:
-        """Points that were removed, and are there."""
-        return {one for one in self._present - self._listed.found.points if self._is_gone(one)}
+        """Points that were removed, and are there; those of writing machines do not count."""
+        author_of = self._repository.keys.author_of
+        return {
+            one for one in self._present - self._listed.found.points
+            if self._is_gone(one) and author_of(layout.point(one)) is None
+        }  # fmt: skip
 
     def _is_gone(self, point_id: str) -> bool:
         return self._listed.found.is_gone(point_id, self._lists.mark(point_id))
@@ -235,9 +239,10 @@ class Watch:
             points |= now.points
         points -= frozenset(self._repository.points.removed)
         self._pins.note_place(self._repository.path)
+        self._lists.accepted = self._accepted_still(now.accepted)
         pin = Pin(
             max(self._number, now.keys), number, marks, points, now.missed - self._present,
-            now.refusals, self._repository.unlocked.slot, self._accepted_still(now.accepted),
+            now.refusals, self._repository.unlocked.slot, self._lists.accepted,
         )  # fmt: skip
         if pin != now:
             self._pins.write(self._repository.id, pin)

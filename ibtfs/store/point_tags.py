@@ -1,4 +1,4 @@
-"""The tags of backup points."""
+"""The tags of backup points, and which of these were seen."""
 
 from __future__ import annotations
 
@@ -10,10 +10,19 @@ from ibtfs.store.storage.bundled import BundledStorage
 
 
 class PointTags:
-    """The tags in one *storage*; threads may share it."""
+    """The tags in one *storage*; threads may share it.
+
+    *seen* are the ids of all points that were there whenever somebody looked.
+    """
 
     def __init__(self, storage: BundledStorage) -> None:
         self._storage = storage
+        self.seen = set[str]()
+
+    def _with_seen(self, ids: list[str]) -> list[str]:
+        """*ids*, which are there."""
+        self.seen.update(ids)
+        return ids
 
     def tags(self, point_id: str) -> list[str]:
         """The tags of a point."""

@@ -73,7 +73,7 @@ class Points(PointTags):
         that folder is not there, although there are archives.
         """
         names = self._storage.recent(layout.POINTS) if recent else self._storage.list(layout.POINTS)
-        found = sorted(filter(POINT_ID.match, names))
+        found = self._with_seen(sorted(filter(POINT_ID.match, names)))
         if not found:
             self._require_folder()
         return found
@@ -84,9 +84,8 @@ class Points(PointTags):
             map(is_archive_id, self._storage.list(layout.ARCHIVES))
         ):
             raise ObjectMissing(
-                f"{layout.POINTS}/: is missing although there are archives, and with it every "
-                "backup point: put the folder back from a copy of the repository, or make an empty "
-                "one to begin anew"
+                f"{layout.POINTS}/: is missing although there are archives: put the folder back "
+                "from a copy of the repository, or make an empty one to begin anew"
             )
 
     def get(self, point_id: str) -> Point:
@@ -124,13 +123,15 @@ class Points(PointTags):
     def _decoded(self, name: str, point_id: str) -> Point:
         data = whole(self._storage, name, MANIFEST_LIMIT)
         name = layout.point(point_id)
+        author = self._keys.author_of(name)
         try:
+            if author is not None and self._lists is not None:
+                self._lists.require_kept(point_id)  # it may put back what was removed
             return decode_point(data, name, point_id, self._keys)
         except FormatDamaged as error:
-            author = self._keys.author_of(name)
             if author is None:
                 raise
-            raise PointRefused(str(error), author.host) from error
+            raise PointRefused(error, author.host) from error
 
     def forget_read(self) -> None:
         """Forget the manifests that were read."""
@@ -150,8 +151,7 @@ class Points(PointTags):
     def all(self, *, recent: bool = False) -> PointList:
         """All points, by sequence within their sources; manifests that cannot be read apart.
 
-        *recent* as of :meth:`ids`.  Raises StorageFailed if the disk gives none of them, and as
-        that.
+        *recent* as of :meth:`ids`.  Raises as that, and StorageFailed if none can be read.
         """
         points: list[Point] = []
         damaged: dict[str, IbtfsError] = {}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 from blake3 import blake3
 
@@ -27,11 +28,20 @@ from ibtfs.sealing.ring import (
 )
 from ibtfs.sealing.runs import public_of
 from ibtfs.sealing.slots import SALT_SIZE, SLOT_ID_SIZE, Slot, Stretching, new_slot
-from ibtfs.sealing.writers import WriterKeys, WriterNames, WriterSecrets, decode_writer
+from ibtfs.sealing.writers import (
+    WriterKeys,
+    WriterNames,
+    WriterSecrets,
+    decode_writer,
+    encode_writer,
+    known_by,
+    revocation,
+)
 from ibtfs.store import layout
 from ibtfs.store.cache_file import private_folder
 from ibtfs.store.keyring import Keyring, Secret, Unlocked
 from ibtfs.store.listed import Lists
+from ibtfs.store.newer_keys import NewerKeys
 from ibtfs.store.own_runs import OwnRuns
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.base import FolderStorage
@@ -71,7 +81,8 @@ class SecretUnlock:
                 f"{layout.CONFIG}: is not the configuration that the repository was made with"
             )
         self.found = found
-        made = unlocked_by(place, config.id, found.secrets, found.suite)
+        newer = NewerKeys(place, config.id, found)
+        made = unlocked_by(place, config.id, found.secrets, found.suite, newer)
         slot = public_digest(found.opened.slot)
         return made._replace(
             refusal=found.refusal, number=found.number, damaged=found.damaged, slot=slot
@@ -79,7 +90,11 @@ class SecretUnlock:
 
 
 class SecretSealer:
-    """Makes the keys of a new repository, which *secret* opens, as Sealer says."""
+    """Makes the keys of a new repository, which *secret* opens, as Sealer says.
+
+    *let_in* are the hosts of machines that may write to it and read nothing, and what is called
+    with what each is to hold, before the repository is there.
+    """
 
     def __init__(
         self,
@@ -87,8 +102,9 @@ class SecretSealer:
         label: str,
         stretching: Stretching | None = None,
         suite: Suite = SUITE,
+        let_in: Mapping[str, Callable[[bytes], None]] | None = None,
     ) -> None:
-        self._secret, self._label = secret, label
+        self._secret, self._label, self._let_in = secret, label, let_in or {}
         self._stretching, self._suite = stretching or Stretching(), suite
 
     def __call__(self, place: FolderStorage, repository: bytes, text: bytes) -> UnlockedKeys:
@@ -100,6 +116,10 @@ class SecretSealer:
             os.urandom(KEY_SIZE), owner,
             {slot.id: Label(slot.kind, self._label, public_digest(slot))}, blake3(text).digest(),
         )  # fmt: skip
+        for host, give in self._let_in.items():
+            held, writer = new_writer(repository, secrets, self._suite, host, host)
+            secrets = replace(secrets, writers={**secrets.writers, held.tag: writer})
+            give(encode_writer(held))
         Keyring(place, repository).put(secrets, [slot], 1, self._suite)
         return unlocked_by(place, repository, secrets, self._suite)._replace(number=1)
 
@@ -118,10 +138,11 @@ def slot_for(secret: Secret, owner: bytes, repository: bytes, stretching: Stretc
 
 
 def unlocked_by(
-    place: FolderStorage, repository: bytes, secrets: Secrets, suite: Suite
-) -> UnlockedKeys:
+    place: FolderStorage, repository: bytes, secrets: Secrets, suite: Suite,
+    newer: NewerKeys | None = None,
+) -> UnlockedKeys:  # fmt: skip
     """The keys and names that *secrets* make, of the repository at *place*."""
-    keys = SealedKeys(repository, secrets, suite, PLACES)
+    keys = SealedKeys(repository, secrets, suite, PLACES, newer)
     lists = Lists(place, keys)
     return UnlockedKeys(keys, SealedNames(keys, SPEAKING, lists), lists=lists)
 
@@ -139,12 +160,21 @@ class WriterUnlock:
         """As Unlock says."""
         shown, digest = os.fsdecode(place.root), blake3(text).digest()
         held = [decode_writer(data, "The key file of this machine") for data in self._files]
-        for secrets in held:
-            if secrets.repository == config.id and secrets.config == digest and config.is_sealed:
+        mine = [one for one in held if (one.repository, one.config) == (config.id, digest)]
+        if not mine or not config.is_sealed:
+            raise WrongKey(
+                f"{shown!r} is not the repository that the key file of this machine is for: "
+                "nothing was stored there"
+            )
+        found = filter(None, map(layout.parse_revoked, place.list(layout.KEYS)))
+        told = set(map(known_by, found))
+        for secrets in mine:
+            if secrets.revoked not in told:
                 return self._unlocked(secrets)
         raise WrongKey(
-            f"{shown!r} is not the repository that the key file of this machine is for: nothing "
-            "was stored there"
+            f"This machine was revoked: backups that it makes from now on do not count in {shown!r}"
+            ", and nothing was stored there. Who has the keys can let it in again "
+            "(`ibtfs key add-writer`)"
         )
 
     def _unlocked(self, secrets: WriterSecrets) -> UnlockedKeys:
@@ -162,16 +192,17 @@ class WriterUnlock:
 
 
 def new_writer(
-    repository: bytes, unlocked: Unlocked, host: str, name: str
+    repository: bytes, secrets: Secrets, suite: Suite, host: str, name: str
 ) -> tuple[WriterSecrets, Writer]:
-    """What a new machine that only writes holds, and what the keys of *unlocked* know of it."""
-    secrets, seed = unlocked.secrets, os.urandom(KEY_SIZE)
+    """What a new machine that only writes holds, and what *secrets* are to know of it."""
+    seed = os.urandom(KEY_SIZE)
     tags = (os.urandom(TAG_BYTES).hex() for _ in itertools.count())
     tag = next(tag for tag in tags if tag not in secrets.writers)
     master = secrets.masters[secrets.current].secret
+    told = revocation(secrets.owner, repository, tag)
     held = WriterSecrets(
-        repository, secrets.config, unlocked.suite, tag, host, seed,
+        repository, secrets.config, suite, tag, host, seed,
         tree.derive(tree.DIGESTS, secrets.identity, repository), secrets.current,
-        public_of(master, repository),
+        public_of(master, repository), known_by(told),
     )  # fmt: skip
     return held, Writer(name, host, signer_public(seed), int(time.time()))

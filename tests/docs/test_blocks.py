@@ -19,6 +19,7 @@ import pytest
 
 from tests.support.dav_servers import Apache, served
 from tests.support.documents import PAGES, environment, literal_blocks, make_program, make_programs
+from tests.support.prepared import prepared
 
 DAY = 86_400
 RUN = re.compile(r"(\w+ \w+ \| )?(ibtfs|ls|cp|diff|grep|find|rdiff|sudo ln) ")
@@ -163,6 +164,8 @@ def make(world: World) -> None:
         (world.root / folder).mkdir(parents=True)
     write(world.root / "etc", {"hostname": "pc\n"})
     make_programs(world.programs)
+    (world.programs / "ibtfs").unlink()
+    (world.programs / "ibtfs").symlink_to(prepared())
     make_program(world.programs / "ibtfs-then", THEN)
     for name, text in STAND_INS.items():
         make_program(world.programs / name, f"#!/bin/sh\n{text}\n")

@@ -17,7 +17,7 @@ from ibtfs.format.marks import Marks
 from ibtfs.format.packing import unpack_map
 from ibtfs.format.point_list import PointList
 from ibtfs.sealing import frames as sealed
-from ibtfs.sealing import keys, names, primitives, ring, runs, slots, tree
+from ibtfs.sealing import keys, names, primitives, ring, runs, slots, tree, writers
 from ibtfs.sealing.primitives import Suite
 from ibtfs.store import keyring
 from ibtfs.store.archives import own_limits
@@ -64,8 +64,9 @@ def test_contexts_of_the_tree() -> None:
     assert sizes[tree.COPIED] * 2 == len(keys_of().copied(bytes(16)))
     assert sizes[tree.READER] == primitives.READER_SEED_SIZE
     assert sizes[tree.COMMITMENT] == runs.COMMITMENT_SIZE
+    assert sizes[tree.REVOKED] == len(bytes.fromhex(writers.revocation(b"", bytes(16), "")))
     others = set(sizes) - {tree.NAMES, tree.SLOT, tree.MARK, tree.HOST, tree.COPIED, tree.READER,
-                           tree.COMMITMENT}  # fmt: skip
+                           tree.COMMITMENT, tree.REVOKED}  # fmt: skip
     assert {sizes[context] for context in others} == {32}
     source = "".join(path.read_text() for path in Path(tree.__file__).parent.glob("*.py"))
     used = {value for name, value in vars(tree).items()

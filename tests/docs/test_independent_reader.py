@@ -20,6 +20,7 @@ from ibtfs.format.marks import Marks
 from ibtfs.format.point_list import mark_of
 from ibtfs.sealing.keys import SealedKeys
 from ibtfs.sealing.names import SealedNames
+from ibtfs.store import layout
 from ibtfs.store.contents import slabs as vault
 from ibtfs.store.contents.whole import is_whole
 from ibtfs.store.point_lists import newest_list, write
@@ -231,6 +232,8 @@ def test_the_independent_reader_takes_nothing_that_was_changed(
     copy = tmp_path / "copy"
     for top in ("points", "keys"):
         for name in sorted(os.listdir(fixture / top)):
+            if layout.parse_revoked(name):
+                continue  # it is empty, and for nobody who reads
             shutil.copytree(fixture, copy)
             path = copy / top / name
             data = bytearray(path.read_bytes())

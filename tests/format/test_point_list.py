@@ -216,3 +216,11 @@ def test_what_stands_for_any_name_counts_for_each() -> None:
         2026: Marks(marks[1]),
         2025: Marks(marks[0]),
     }
+
+
+def test_of_one_year_with_too_many_marks_only_some_go() -> None:
+    many = Marks(bytes((GONE_LIMIT + 5) * MARK_SIZE))
+    few = Marks(bytes(3 * MARK_SIZE))
+    kept = bounded({0: few, 2025: few, 2026: many})
+    assert {year: len(marks) for year, marks in kept.items()} == {0: 3, 2026: GONE_LIMIT - 3}
+    assert bounded({2025: few, 2026: few}) == {2025: few, 2026: few}

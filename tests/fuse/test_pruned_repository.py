@@ -30,7 +30,10 @@ def removed_but_open(process: int, repository: Repository) -> list[str]:
     """The files of *repository* that a process has open and that have no name any more."""
     folder, found = f"/proc/{process}/fd", []
     for number in os.listdir(folder):
-        target = os.readlink(f"{folder}/{number}")
+        try:
+            target = os.readlink(f"{folder}/{number}")
+        except FileNotFoundError:
+            continue  # closed meanwhile
         if target.startswith(os.fsdecode(repository.path)) and target.endswith("(deleted)"):
             found.append(target)
     return found

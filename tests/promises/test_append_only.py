@@ -19,7 +19,7 @@ from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.observer import Observer
 from ibtfs.errors import IbtfsError
 from ibtfs.format.compression import Codec
-from ibtfs.format.point import Point, encode_point
+from ibtfs.format.point import Origin, Point, encode_point
 from ibtfs.store import layout
 from ibtfs.store.repository import Repository
 from ibtfs.store.storage.ssh import wire
@@ -218,8 +218,9 @@ def manifest(repository: Repository, **changes: Any) -> tuple[str, bytes]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{"replaces": True}, {"sequence": 1 << 50}, {"epoch": 1 << 50}, {"host": "testhost"},
-     {"time_ns": 10**18}, {"time_ns": 4 * 10**18}, {"id": "20200101T000000Z_a_" + "a" * 20}],
+    [{"replaces": True}, {"origin": True}, {"sequence": 1 << 50}, {"epoch": 1 << 50},
+     {"host": "testhost"}, {"time_ns": 10**18}, {"time_ns": 4 * 10**18},
+     {"id": "20200101T000000Z_a_" + "a" * 20}],
     ids=lambda changes: next(iter(changes)),
 )  # fmt: skip
 def test_a_point_that_would_hide_others_or_steer_what_stays(
@@ -227,6 +228,8 @@ def test_a_point_that_would_hide_others_or_steer_what_stays(
 ) -> None:
     if "replaces" in changes:
         changes = {"replaces": tuple(repository.points.ids())}
+    if "origin" in changes:
+        changes = {"origin": Origin(repository.id, repository.points.ids()[0])}
     ids = repository.points.ids()
     with pytest.raises(IbtfsError, match=REFUSED):
         attacker.put(*manifest(repository, **changes))
@@ -442,7 +445,7 @@ def test_a_machine_that_only_writes_begins_its_runs_now(source: Path, tmp_path: 
                 f"points/{ago(days, 'a' * 40)}",
                 f"archives/{ago(days, 'a' * 40)}.0/data.1",
             ):
-                with pytest.raises(IbtfsError, match="is not this client's"):
+                with pytest.raises(IbtfsError, match="did not begin just now"):
                     attacker.put(name, manifest)
         attacker.put(f"points/{ago(1.9, 'a' * 40)}", manifest)
         attacker.put(f"points/{ago(29, 'a' * 20)}", manifest)  # of who has a key

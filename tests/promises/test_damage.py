@@ -104,7 +104,7 @@ def test_every_byte_of_the_configuration(examiner: Examiner) -> None:
              "files swapped", "foreign"],
 )  # fmt: skip
 def test_files_damaged(examiner: Examiner, kind: str) -> None:
-    chosen = [item for item in damage.other_damages(examiner.sample) if item.kind == kind]
+    chosen = damage.damages_of_kind(examiner.sample, kind)
     assert chosen
     step = max(1, len(chosen) // 6)
     assert bad_outcomes(examiner, iter(chosen[::step])) == []

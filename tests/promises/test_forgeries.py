@@ -19,8 +19,11 @@ from blake3 import blake3
 
 from ibtfs.actions.backup.run import BackupOptions, backup
 from ibtfs.actions.forget.choice import grouped
+from ibtfs.actions.forget.run import Way, forget_refused
 from ibtfs.actions.observer import Observer
+from ibtfs.actions.protect import protect
 from ibtfs.actions.prune.run import PruneOptions, PruneResult, prune
+from ibtfs.actions.repair.run import RepairOptions, repair
 from ibtfs.errors import PointDamaged, RepositoryError, UsageError
 from ibtfs.format.compression import Codec
 from ibtfs.format.frames import object_key
@@ -28,11 +31,13 @@ from ibtfs.format.objects import HEAD_SIZE
 from ibtfs.format.point import DAY, Point, encode_point, made_seconds, most_sequence
 from ibtfs.format.tables import TRAILER_SIZE, Trailer, encode_trailer
 from ibtfs.sealing.writers import WriterKeys
-from ibtfs.store import manifest_copies
+from ibtfs.store import layout, manifest_copies
 from ibtfs.store.archives.newest import TRIED
 from ibtfs.store.naming import require_certain
+from ibtfs.store.protection.sidecar import write_sidecar
 from ibtfs.store.removal.bundling import Bounds
 from ibtfs.store.repository import Repository
+from ibtfs.store.storage.local import LocalStorage
 from ibtfs.store.storage.ssh.guard import Modes, may_commit
 from tests.support.repositories import damages, restored, the_point
 from tests.support.sealing import create_sealed, open_sealed, unlock
@@ -243,6 +248,7 @@ def test_a_manifest_under_the_id_of_a_machine_stops_nothing_of_others(
     kept = the_point(machine.back_up(source))
     if kind == "revoked":
         changes_of(place).revoke("laptop")
+        machine.turn_deaf()
         made = the_point(machine.back_up(source)).id
     elif kind == "junk":
         _, made = begun(machine)
@@ -401,6 +407,7 @@ def test_copies_of_manifests_hold_for_the_machines_that_were_believed(
     machine.back_up(source)
     opened = Repository.open(os.fsencode(place), unlock=unlock(), cache_folder=cache)
     changes_of(place).revoke("laptop")
+    machine.turn_deaf()
     late = the_point(machine.back_up(source))
     assert late.id in {point.id for point in opened.points.all().points}
     opened.points.remember()
@@ -419,3 +426,78 @@ def test_words_that_mean_a_key_and_a_machine_change_neither(place: Path, machine
                 changes.revoke(one)
             with pytest.raises(UsageError, match="also means a machine"):
                 changes.remove(one)
+
+
+def test_what_is_refused_is_removed_and_not_what_is_damaged(
+    place: Path, source: Path, machine: Machine
+) -> None:
+    """Of another machine, or of the same one, as far as the list of points knows it."""
+    kept, ours = the_point(machine.back_up(source)), owners(place, source)
+    desk = Machine(place, place.parent / "desk", "desk-2")
+    theirs = the_point(desk.back_up(source))
+    pruned(place)
+    keys, late = begun(machine)
+    put_point(place, keys, late, kept)
+    changes_of(place).revoke("laptop", 0)
+    _, junk = begun(desk)
+    (place / "points" / junk).write_bytes(b"junk")
+    path = place / "points" / theirs.id
+    data = path.read_bytes()
+    path.write_bytes(data[:200] + bytes((data[200] ^ 1,)) + data[201:])
+    for way in (Way(dry_run=True), Way()):
+        forgotten = forget_refused(open_sealed(place), way)
+        assert set(forgotten.gone) == {kept.id, late, junk}
+        assert "it was a point once" in str(forgotten.refused[theirs.id])
+    path.write_bytes(data)
+    found = open_sealed(place).points.all()
+    assert ({point.id for point in found.points}, found.damaged) == ({ours.id, theirs.id}, {})
+
+
+@pytest.mark.parametrize("what", ["data.1", "index.1", "another"])
+def test_parity_that_somebody_made_up_heals_nothing(
+    place: Path, source: Path, machine: Machine, what: str
+) -> None:
+    """No key is needed to make it, only the right to put something beside an archive."""
+    point = owners(place, source)
+    machine.back_up(source)
+    folder = f"archives/{point.state.archive}"
+    name = layout.parity(f"{folder}/{'data.1' if what == 'another' else what}", 100)
+    victims = [f"{folder}/index.1", f"points/{point.id}"] if what == "another" else [
+        f"{folder}/{what}"]  # fmt: skip
+    forged = place.parent / "forged"
+    for victim in (*victims, name):
+        (forged / victim).parent.mkdir(parents=True, exist_ok=True)
+    for victim in victims:
+        (forged / victim).write_bytes(os.urandom((place / victim).stat().st_size))
+    write_sidecar(LocalStorage(os.fsencode(forged)), open_sealed(place).id, name, victims, 100)
+    shutil.copy(forged / name, place / name)
+    kept = {victim: (place / victim).read_bytes() for victim in victims}
+    repair(open_sealed(place), RepairOptions(), Observer())
+    assert {victim: (place / victim).read_bytes() for victim in victims} == kept
+    assert not (place / name).exists()
+    if what != "another":  # and what is damaged is not made worse
+        shutil.copy(forged / name, place / name)
+        (victim,) = victims
+        (place / victim).write_bytes(kept[victim][:-1] + b"x")
+        repair(open_sealed(place), RepairOptions(), Observer())
+        assert (place / victim).read_bytes() == kept[victim][:-1] + b"x"
+        (place / victim).write_bytes(kept[victim])
+        (place / name).unlink(missing_ok=True)
+    assert damages(open_sealed(place)) == []
+
+
+def test_parity_of_what_is_sealed_heals(place: Path, source: Path, machine: Machine) -> None:
+    """Also of what a machine has made, and of manifests."""
+    points = [owners(place, source), the_point(machine.back_up(source))]
+    assert not protect(open_sealed(place), 20, Observer()).kept.failed
+    for point in points:
+        for path in (
+            place / "archives" / point.state.archive / "data.1",
+            place / "points" / point.id,
+        ):
+            data = path.read_bytes()
+            at = len(data) // 2
+            path.write_bytes(data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :])
+            repair(open_sealed(place), RepairOptions(), Observer())
+            assert path.read_bytes() == data
+    assert damages(open_sealed(place)) == []

@@ -10,11 +10,23 @@ from pathlib import Path
 
 import pytest
 
+from ibtfs.errors import StorageFull
+from tests.support import snapshot
 from tests.support.disks import Disk, fill, small_disk
 from tests.support.faulty_calls import JOBS
 from tests.support.full_disks import SIZE, Crammed
 from tests.support.removal import assert_whole, forget, pruned, stored_bytes
-from tests.support.repositories import back_up, create, reopened, the_point
+from tests.support.repositories import (
+    back_up,
+    create,
+    damages,
+    reopened,
+    restored_tree,
+    settle,
+    the_point,
+)
+from tests.support.sealing import create_sealed, open_sealed
+from tests.support.writers import Machine
 
 ROOM = {
     "backup": (0, 20_000, 150_000, 300_000),
@@ -59,3 +71,28 @@ def test_a_prune_frees_what_needs_no_room(fast_path: Path, disk: Disk) -> None:
     assert disk.free() > 2 << 20
     assert reopened(repository).points.ids() == ids[2:]
     assert_whole(repository)
+
+
+def test_the_folder_of_a_machine_that_only_writes_runs_full(fast_path: Path, disk: Disk) -> None:
+    """It is told whose disk it is, and nothing that was backed up is lost."""
+    place, source = fast_path / "repo", fast_path / "source"
+    create_sealed(place)
+    source.mkdir()
+    machine = Machine(place, disk.path / "state", "laptop")
+    trees = {}
+    for turn in range(3):
+        for number in range(300):
+            (source / f"{'long' * 20}-{turn}-{number}").write_bytes(b"%d" % number)
+        settle()
+        if turn == 1:
+            fill(disk.path / "filler", 4096)
+            with pytest.raises(StorageFull, match="what this machine keeps of its backups"):
+                machine.back_up(source)
+            (disk.path / "filler").unlink()
+        trees[the_point(machine.back_up(source)).id] = snapshot(source)
+    repository = open_sealed(place)
+    found = {point.id: point for point in repository.points.all().points}
+    assert [point.full for point in found.values()] == [True, False, False]
+    for point_id, tree in trees.items():
+        assert restored_tree(repository, found[point_id], fast_path / point_id) == tree
+    assert damages(repository) == []

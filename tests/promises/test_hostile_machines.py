@@ -35,6 +35,7 @@ from ibtfs.store.naming import by_source
 from ibtfs.store.pins import Pins, Watch
 from ibtfs.store.points import PointList
 from ibtfs.store.sealing import PLACES
+from tests.conftest import in_memory
 from tests.support import Entry, snapshot
 from tests.support.independent_reader import IndependentReader
 from tests.support.repositories import damages, restored_tree, the_point
@@ -106,8 +107,14 @@ def scene(honest: Scene, tmp_path: Path) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def honest(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    tmp_path = tmp_path_factory.mktemp("honest")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    yield from in_memory(tmp_path_factory.mktemp("honest"))
+
+
+@pytest.fixture(scope="module")
+def honest(memory: Path) -> Scene:
+    tmp_path = memory / "honest"
+    tmp_path.mkdir()
     place, source = tmp_path / "repo", tmp_path / "source"
     create_sealed(place)
     make_tree(source, {"a": b"one\n" * 500, "secret": SECRETS, "large": os.urandom(400_000)})
@@ -437,6 +444,7 @@ def test_what_is_built_upon_lies_is_not_healed_from_them(scene: Scene) -> None:
 
 def test_one_that_was_revoked_goes_on_in_vain(scene: Scene) -> None:
     changes_of(scene.place).revoke("laptop")
+    scene.laptop.turn_deaf()
     refused(scene, scene.forged(), "may write here no more")
     refused_run = scene.forged(host="desk")
     assert refused_run in scene.found().damaged

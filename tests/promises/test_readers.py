@@ -6,6 +6,8 @@ way that no checksum tells.  Nothing but an error of ours may come out, soon, an
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 import tracemalloc
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from ibtfs.errors import IbtfsError
+from tests.support import CHECKOUT
+from tests.support.commands import in_process
 from tests.support.readers import READERS
 from tests.support.readers.corpus import KEPT, kept
 from tests.support.readers.seeds import seeds
@@ -50,6 +54,20 @@ def test_every_reader_reads_what_ibtfs_writes(tmp_path: Path) -> None:
     """So it is what lies behind the checksums that is tried."""
     read = {name for name, data in seeds(tmp_path) if is_read(name, data)}
     assert read == set(READERS)
+
+
+def test_what_claims_to_be_huge_is_damage_in_little_memory(fast_path: Path) -> None:
+    """A process that may have 256 MiB in addition: nothing is taken before it is known to be true.
+
+    So a lack of memory is never a matter of what is stored, and is not told as damage of it.
+    """
+    done = in_process(
+        [sys.executable, "-m", "tests.support.readers.lengths"], fast_path, cwd=CHECKOUT
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["failed"] == {}
+    assert told["tried"] > 3000
 
 
 def test_what_is_kept_is_small_and_of_readers_that_are() -> None:

@@ -33,7 +33,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served(tmp_path_factory.mktemp("sshd")) as server:
+    with served(tmp_path_factory.mktemp("sshd"), is_prepared=True) as server:
         yield server
 
 
@@ -44,6 +44,12 @@ def gate(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate = Gate(server.port)
     yield gate
     gate.close()
+
+
+@pytest.fixture
+def shared(gate: Gate, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All share a connection, as one may have it: for who makes many, and does not cut them."""
+    monkeypatch.setenv("PATH", server.shared_path())
 
 
 @pytest.fixture
@@ -64,6 +70,7 @@ def place(scheme: str, gate: Gate, tmp_path: Path) -> str:
     return f"{scheme}://127.0.0.1:{gate.port}{tmp_path}/repository"
 
 
+@pytest.mark.usefixtures("shared")
 def test_every_command(place: str, source: Path, tmp_path: Path) -> None:
     run("init", "-q", place)
     trees = []
@@ -105,6 +112,7 @@ def test_every_command(place: str, source: Path, tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "repository/locks") == []
 
 
+@pytest.mark.usefixtures("shared")
 def test_it_is_the_same_repository_in_a_folder(place: str, source: Path, tmp_path: Path) -> None:
     """Either side goes on with what the other one wrote."""
     folder = tmp_path / "repository"
@@ -321,6 +329,7 @@ def test_a_password_is_not_shown(apache: Apache, source: Path, tmp_path: Path) -
     assert "SECRET" not in shown
 
 
+@pytest.mark.usefixtures("shared")
 def test_a_sealed_repository(
     place: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

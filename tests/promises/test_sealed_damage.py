@@ -10,7 +10,6 @@ import itertools
 import json
 import os
 import random
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from ibtfs.errors import IbtfsError, WrongKey
 from ibtfs.format.config import config_check
 from ibtfs.store.repository import Repository
+from tests.conftest import in_memory
 from tests.support import damage
 from tests.support.damage import GOOD, Damage, Examiner
 from tests.support.sealing import unlock
@@ -27,11 +27,10 @@ from tests.support.sealing import unlock
 
 @pytest.fixture(scope="module")
 def examiner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Examiner]:
-    work = tmp_path_factory.mktemp("sealed")
-    with damage.lowered():
-        made = damage.build(work / "made", sealed=True)
-    yield Examiner(made, work)
-    shutil.rmtree(work, ignore_errors=True)
+    for work in in_memory(tmp_path_factory.mktemp("sealed")):
+        with damage.lowered():
+            made = damage.build(work / "made", sealed=True)
+        yield Examiner(made, work)
 
 
 def bad_outcomes(examiner: Examiner, damages: Iterator[Damage]) -> list[str]:
@@ -72,7 +71,7 @@ def test_bytes_changed(examiner: Examiner) -> None:
              "files swapped", "foreign"],
 )  # fmt: skip
 def test_files_damaged(examiner: Examiner, kind: str) -> None:
-    chosen = [item for item in damage.other_damages(examiner.sample) if item.kind == kind]
+    chosen = damage.damages_of_kind(examiner.sample, kind)
     assert chosen
     step = max(1, len(chosen) // 3)
     assert bad_outcomes(examiner, iter(chosen[::step])) == []

@@ -21,6 +21,7 @@ from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
 from ibtfs.actions.repair.run import RepairOptions, repair
 from ibtfs.errors import LimitExceeded, RepositoryError, StorageFailed, StorageFull
+from ibtfs.format.objects import signed_part
 from ibtfs.store import listed, taking
 from ibtfs.store.point_lists import newest_list, write_list
 from ibtfs.store.points import Points
@@ -74,6 +75,34 @@ def freed(repository: Repository) -> None:
 
 def forgotten(repository: Repository, point_id: str) -> None:
     assert not forget_named(repository, [point_id], NOW, Way(allow_none=True)).refused
+
+
+# What is not authentic
+
+
+def with_other_end(place: Path) -> tuple[Path, bytes]:
+    """The newest list, with a byte of what brings it to its size changed."""
+    while True:
+        point(place)
+        freed(open_sealed(place))
+        (path,) = (place / "lists").iterdir()
+        data = path.read_bytes()
+        if len(data) > len(signed_part(data, path.name)):
+            return path, data[:-1] + bytes((data[-1] ^ 1,))
+
+
+def test_the_end_of_a_list_that_means_nothing_says_nothing(place: Path, client: Client) -> None:
+    first, changed_first = with_other_end(place)
+    assert client.look() == []
+    newest, changed = with_other_end(place)
+    assert newest != first
+    assert client.look() == []
+    newest.write_bytes(changed)
+    assert client.look() == []
+    # an earlier one is known by what follows it, whatever it ends with
+    first.write_bytes(changed_first)
+    assert len(newest_list(open_sealed(place)).marks) == 1
+    assert client.look() == []
 
 
 # Several at once

@@ -444,6 +444,24 @@ def test_a_point_that_came_back_on_purpose_alarms_nobody_once_accepted(
     assert Client(tmp_path / "repo", tmp_path / "stranger").look() == []
 
 
+def test_what_was_accepted_and_is_removed_stays_removed(
+    repository: Repository, source: Path, tmp_path: Path, client: Client
+) -> None:
+    point, last = backed_up(repository, source), backed_up(repository, source)
+    saved(tmp_path / "repo")
+    repository.points.remove(point.id)
+    prune(repository, PruneOptions(), Observer())
+    put_back(tmp_path / "repo", "points", "archives")
+    client.accept()
+    client.do(lambda found: forget_named(found, [point.id], NOW, Way()))
+    for tag in ("x", "y"):
+        client.do(lambda found: prune(found, PruneOptions(), Observer()))
+        client.do(lambda found, tag=tag: tag_points(found, tag, [last.id], NOW))
+        client.do(lambda found, tag=tag: untag_points(found, tag, [last.id], NOW))
+    put_back(tmp_path / "repo", "points", "archives")
+    assert [line for line in client.look() if point.id in line]
+
+
 def test_no_name_is_too_odd(repository: Repository, tmp_path: Path) -> None:
     for folder in ("forgotten", "copied", "archives/20260101T000000Z_x_0123456789.0"):
         path = os.fsencode(tmp_path / "repo" / folder)

@@ -39,7 +39,8 @@ def net(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lan]:
 
 @pytest.fixture(scope="module")
 def sshd(net: Lan, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with served(tmp_path_factory.mktemp("sshd"), address=net.address) as server:
+    place = tmp_path_factory.mktemp("sshd")
+    with served(place, address=net.address, is_prepared=True) as server:
         yield server
 
 

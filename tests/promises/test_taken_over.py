@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ibtfs.errors import IbtfsError
+from ibtfs.errors import IbtfsError, WrongKey
 from ibtfs.format.compression import Codec
 from ibtfs.format.point import encode_point
 from ibtfs.sealing.runs import reader_seed, unwrap_run
@@ -30,7 +30,7 @@ from tests.support.sealing import create_sealed, open_sealed, sealer, unlock
 from tests.support.seaweed import KEY, SECRET, Seaweed, aws_environment, seaweed
 from tests.support.sshd import served
 from tests.support.trees import make_tree
-from tests.support.writers import Machine
+from tests.support.writers import Machine, changes_of
 
 RCLONE = Path(sys.executable).parent / "rclone"
 WORDS = b"what nobody is to read; "
@@ -129,6 +129,12 @@ def test_by_a_server_that_only_appends(
                          f'{folder}",restrict ' + known.read_text())  # fmt: skip
         machine.place = os.fsencode(f"ssh://127.0.0.1:{server.port}{folder}")
         trees |= backed_up(machine, source, 3)
+        (tmp_path / "else").mkdir()
+        other = Machine(folder, tmp_path / "else", "tower")
+        other.place = machine.place
+        changes_of(folder).revoke("tower")
+        with pytest.raises(WrongKey, match="was revoked"):  # also by a server that gives nothing
+            other.back_up(source)
     machine.place = folder
     assert machine.notes == []
     points = open_sealed(folder).points.all().points

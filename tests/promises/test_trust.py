@@ -108,6 +108,7 @@ def test_what_a_revoked_machine_goes_on_to_write_goes_at_one_word(
 ) -> None:
     kept = the_point(machine.back_up(source))
     changes_of(place).revoke("laptop")
+    machine.turn_deaf()
     late = [the_point(machine.back_up(source)).id for _ in range(2)]
     gone = forget_refused(open_sealed(place), Way())
     assert sorted(gone.gone) == sorted(late)

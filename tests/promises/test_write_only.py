@@ -339,6 +339,7 @@ def test_one_that_was_revoked_makes_no_more_points(
     assert changes.revoke("laptop").is_revoked
     with pytest.raises(UsageError, match="no one key 'laptop'"):
         changes.revoke("laptop")
+    machine.turn_deaf()
     late = the_point(machine.back_up(source))
     found = open_sealed(place).points.all()
     assert [point.id for point in found.points] == list(trees)

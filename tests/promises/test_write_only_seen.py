@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -13,14 +14,18 @@ from ibtfs.actions.check import check
 from ibtfs.actions.forget.tags import tag_points, untag_points
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.prune.run import PruneOptions, prune
+from ibtfs.errors import PointRefused, StorageFull, WrongKey
 from ibtfs.format.point import Point
 from ibtfs.store.pins import Pins, Watch
 from ibtfs.store.point_lists import newest_list, write_list
+from ibtfs.store.repository import Repository
+from ibtfs.store.sealing import WriterUnlock
+from ibtfs.store.storage.local import LocalStorage
 from tests.support import snapshot
 from tests.support.repositories import damages, restored_tree, the_point
 from tests.support.sealing import Client, create_sealed, open_sealed, put_back, saved
 from tests.support.trees import make_tree
-from tests.support.writers import Machine
+from tests.support.writers import Machine, changes_of
 
 NOW = datetime(2027, 1, 1)
 
@@ -52,6 +57,66 @@ def points_of(machine: Machine, source: Path, turns: int) -> list[Point]:
     return found
 
 
+def test_one_that_was_revoked_is_told_and_stores_nothing(
+    machine: Machine, source: Path, place: Path, tmp_path: Path
+) -> None:
+    """By a name in the repository, which it knows when it sees it; nothing of it is read."""
+    desk = Machine(place, tmp_path / "desk", "desk")
+    points_of(machine, source, 1)
+    changes_of(place).revoke("laptop")
+    stored = sorted(path for path in place.rglob("*"))
+    with pytest.raises(WrongKey, match=r"was revoked: .* do not count .* nothing was stored"):
+        machine.back_up(source)
+    assert sorted(path for path in place.rglob("*")) == stored
+    points_of(desk, source, 1)
+    again = Machine(place, tmp_path / "again", "laptop")  # let in again, by another file
+    both = WriterUnlock([machine.file, again.file], os.fsencode(again.folder))
+    found = Repository.open(os.fsencode(place), unlock=both).own
+    assert found is not None
+    assert found.tag == again.secrets.tag
+    points_of(again, source, 1)
+    (name,) = [path.name for path in (place / "keys").glob("revoked.*")]
+    # it tells others neither which machine that is, nor anything of the keys
+    assert machine.secrets.tag not in name
+    assert not re.search(machine.secrets.revoked.hex()[:32], name)
+
+
+def test_that_one_was_revoked_is_told_by_who_has_the_keys_alone(
+    machine: Machine, source: Path, place: Path
+) -> None:
+    tag, known = machine.secrets.tag, machine.secrets.revoked.hex()
+    for digits in (known[:32], known[32:], "0" * 32, f"{tag * 4}"):
+        (place / "keys" / f"revoked.{digits}").write_bytes(b"")
+    (place / "keys" / "revoked").write_bytes(b"")
+    points_of(machine, source, 1)
+    changes_of(place).revoke("laptop")
+    saved(place)
+    for path in (place / "keys").glob("revoked.*"):
+        path.unlink()  # which a storage can do; the points do not count all the same
+    late = the_point(machine.back_up(source))
+    assert late.id in open_sealed(place).points.all().damaged
+    changes_of(place).rotate()  # and whatever changes the keys next tells it again
+    with pytest.raises(WrongKey, match="was revoked"):
+        machine.back_up(source)
+
+
+def test_a_full_disk_does_not_keep_one_from_being_revoked(
+    machine: Machine, source: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_new = LocalStorage.put_new
+
+    def refuse(storage: LocalStorage, name: str, data: bytes) -> None:
+        if name.startswith("keys/revoked"):
+            raise StorageFull(f"{name}: no space is left")
+        put_new(storage, name, data)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalStorage, "put_new", refuse)
+        assert changes_of(place).revoke("laptop").is_revoked
+    late = the_point(machine.back_up(source))
+    assert late.id in open_sealed(place).points.all().damaged
+
+
 def test_a_tag_that_the_owner_gave_and_took(machine: Machine, source: Path, place: Path) -> None:
     (point,) = points_of(machine, source, 1)
     tag_points(open_sealed(place), "quarterly", [point.id], NOW)
@@ -80,7 +145,15 @@ def test_a_point_that_was_forgotten_and_comes_back(
     write_list(open_sealed(place))
     assert client.look() == []
     put_back(place, "points")
-    assert [one.id in told for told in client.look()] == [True]
+    # the machine can do so, too, and is not to stop everybody
+    assert client.look() == []
+    found = open_sealed(place).points.all()
+    assert [point.id for point in found.points] == [two.id]
+    assert list(found.damaged) == [one.id]
+    assert isinstance(found.damaged[one.id], PointRefused)
+    assert "was removed, and was put there again" in str(found.damaged[one.id])
+    prune(open_sealed(place), PruneOptions(), Observer())
+    assert client.look() == []
     (place / "points" / one.id).unlink()
     (place / "points" / two.id).unlink()
     assert [two.id in told for told in client.look()] == [True]

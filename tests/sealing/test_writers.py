@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,8 @@ from ibtfs.sealing.writers import (
     decode_writer,
     encode_writer,
     is_writer,
+    known_by,
+    revocation,
 )
 from ibtfs.store.sealing import PLACES
 
@@ -212,7 +214,7 @@ def test_manifests_are_signed() -> None:
     one, other = writer(), held("1a1b1c1d")
     name = f"points/{one.begin_run(SECOND)}"
     frames = one.new_frames(name)
-    impostor = WriterKeys(dataclasses.replace(held(), seed=other.seed), PLACES)
+    impostor = WriterKeys(replace(held(), seed=other.seed), PLACES)
     impostor.__dict__.update(_run=one.__dict__["_run"], _envelope=frames.envelope)
     with pytest.raises(FormatDamaged, match="did not sign"):
         read(name, encode_object(impostor, name, MANIFEST, b"\x80", Codec(1)))
@@ -267,12 +269,13 @@ def test_it_makes_nothing_but_its_run() -> None:
     assert keys.host("a") not in {writer("1a1b1c1d").host("a"), readers().host("a")}
 
 
-def test_the_file_of_a_machine() -> None:
-    data = encode_writer(held())
+@pytest.mark.parametrize("revoked", [b"", b"r" * 32])
+def test_the_file_of_a_machine(revoked: bytes) -> None:
+    data = encode_writer(replace(held(), revoked=revoked))
     assert is_writer(data)
     assert data.startswith(TITLE)
     assert data.isascii()
-    assert decode_writer(data, "file") == held()
+    assert decode_writer(data, "file") == replace(held(), revoked=revoked)
     for at in range(len(TITLE), len(data), 41):
         changed = bytearray(data)
         changed[at] = ord("A") if data[at] != ord("A") else ord("B")
@@ -282,6 +285,14 @@ def test_the_file_of_a_machine() -> None:
         with pytest.raises(FormatDamaged):
             decode_writer(data[:cut], "file")
     assert not is_writer(os.urandom(32).hex().encode())
+    with pytest.raises(FormatDamaged):
+        decode_writer(encode_writer(replace(held(), revoked=b"r" * 31)), "file")
+
+
+def test_a_revocation_is_of_one_machine_of_one_owner() -> None:
+    made = {revocation(owner, repository, tag) for owner in (b"o" * 32, b"p" * 32)
+            for repository in (REPOSITORY, bytes(16)) for tag in TAGS}  # fmt: skip
+    assert len(made) == len({known_by(one) for one in made}) == 8
 
 
 def test_frozen_bytes_are_opened() -> None:

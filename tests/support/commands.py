@@ -13,6 +13,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 
 from ibtfs.cli.main import cli
+from tests.support.prepared import prepared
 
 ODD = b"odd \xff\n\x1b[31m"
 Run = Callable[..., Result]
@@ -42,8 +43,8 @@ def command(*words: object) -> list[str]:
 
 
 def outside(*words: object, **options: Any) -> subprocess.CompletedProcess[bytes]:
-    """Run a command in a process of its own."""
-    return in_process(command(), *words, **options)
+    """Run a command in a process of its own; it starts at once if there are no *options*."""
+    return in_process(command() if options else [str(prepared())], *words, **options)
 
 
 def in_process(

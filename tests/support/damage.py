@@ -201,14 +201,21 @@ def flip(files: Files, name: str, position: int, value: int) -> Damage:
     return Damage(f"byte ^{value}", (name,), f"byte {position} ^{value}", {name: bytes(data)})
 
 
-def other_damages(sample: Sample) -> Iterator[Damage]:
-    """All damages that are not changes of one byte."""
+def damages_of_kind(sample: Sample, kind: str) -> list[Damage]:
+    """Those of :func:`other_damages` of one kind."""
+    found = other_damages(sample, large=kind == "longer")
+    return [damage for damage in found if damage.kind == kind]
+
+
+def other_damages(sample: Sample, *, large: bool = True) -> Iterator[Damage]:
+    """All damages that are not changes of one byte; without the *large* ones on demand."""
     files = sample.files
     for name, data in files.items():
         yield Damage("deleted", (name,), "deleted", {name: None})
         yield Damage("folder", (name,), "a folder in its place", {name: FOLDER})
         yield Damage("longer", (name,), "a byte more", {name: data + b"\0"})
-        yield Damage("longer", (name,), "9 MB more", {name: data + bytes(9 << 20)})
+        if large:
+            yield Damage("longer", (name,), "9 MB more", {name: data + bytes(9 << 20)})
         if data:
             yield Damage("zeroed", (name,), "all zeros", {name: bytes(len(data))})
             yield from _cut(sample, name, data)

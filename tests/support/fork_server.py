@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import json
@@ -9,6 +10,8 @@ import os
 import pkgutil
 import socket
 import sys
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import ibtfs
@@ -22,6 +25,26 @@ def import_all() -> None:
             importlib.import_module(found.name)
     for name in ("_strptime", "difflib", "logging.handlers", "sqlite3", "traceback"):
         importlib.import_module(name)
+
+
+def run_to_its_end(work: Callable[[], object]) -> None:
+    """Do *work*, and end as Python does, but for taking apart all that was imported.
+
+    That would take longer than many a command, for each page of it is copied then.
+    """
+    code: object = 0
+    try:
+        work()
+    except SystemExit as end:
+        code = end.code or 0
+    if not isinstance(code, int):
+        raise SystemExit(code)
+    ends: Any = threading, atexit
+    ends[0]._shutdown()
+    ends[1]._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code & 0xFF)
 
 
 def become(words: list[str], place: str, environment: dict[str, str], said: int, gate: int) -> Any:
@@ -41,11 +64,10 @@ def become(words: list[str], place: str, environment: dict[str, str], said: int,
     kind, program, *rest = words
     sys.argv = [kind, *rest]
     if kind == "-c":
-        exec(compile(program, "<string>", "exec"), {"__name__": "__main__"})
-        return
+        run_to_its_end(lambda: exec(compile(program, "<string>", "exec"), {"__name__": "__main__"}))
     from ibtfs.cli.main import main
 
-    main()
+    run_to_its_end(main)
 
 
 def serve(asked: socket.socket) -> None:

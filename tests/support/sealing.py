@@ -6,9 +6,12 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ibtfs.actions.keys.run import KeyChanges
+from ibtfs.sealing import slots as sealing_slots
 from ibtfs.sealing.primitives import Suite
 from ibtfs.sealing.ring import Label, Master, Secrets, encode_ring, public_digest
 from ibtfs.sealing.slots import Stretching
@@ -19,6 +22,10 @@ from ibtfs.store.sealing import SecretSealer, SecretUnlock, slot_for
 
 SECRET = Secret("passphrase", b"correct horse")
 QUICK = Stretching(1, 1, 8 << 10)
+
+_SLOTS: Any = sealing_slots
+_SLOTS.stretch = cache(_SLOTS.stretch)
+"""What comes of a passphrase is found out once in a process: tests open a repository many times."""
 
 
 def sealer(secret: Secret = SECRET) -> SecretSealer:

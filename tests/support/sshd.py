@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.prepared import prepared
+
 SSHD = "/usr/sbin/sshd"
 PIECE = 1 << 16
 
@@ -26,11 +28,15 @@ def free_port(address: str = "127.0.0.1") -> int:
 
 
 class Server:
-    """An sshd that lets the user of the tests in, by the ssh that is found first in *path*."""
+    """An sshd that lets the user of the tests in, by the ssh that is found first in *path*.
+
+    Its ibtfs is one that starts at once if it *is_prepared*.
+    """
 
     def __init__(
-        self, place: Path, sftp: str = "internal-sftp", address: str = "127.0.0.1"
-    ) -> None:
+        self, place: Path, sftp: str = "internal-sftp", address: str = "127.0.0.1", *,
+        is_prepared: bool = False,
+    ) -> None:  # fmt: skip
         assert os.path.exists(SSHD), "the tests need Debian's openssh-server"
         self._place, self._address, self.port = place, address, free_port(address)
         for name in ("host", "user"):
@@ -45,7 +51,8 @@ class Server:
             # the keys of today's default take ten times as long to make
             "KexAlgorithms curve25519-sha256",
             # no file of the user that his shell would read first
-            f"SetEnv PATH={Path(sys.executable).parent}:/usr/bin:/bin HOME={place}", "",
+            f"SetEnv PATH={place}/programs:{Path(sys.executable).parent}:/usr/bin:/bin"
+            f" HOME={place}", "",
         ]))  # fmt: skip
         self.path = f"{place}/bin:{os.environ['PATH']}"
         ssh = place / "bin/ssh"
@@ -55,15 +62,18 @@ class Server:
             f'-o UserKnownHostsFile={place}/known_hosts -o GlobalKnownHostsFile=none "$@"\n'
         )
         ssh.chmod(0o755)
+        if is_prepared:
+            (place / "programs").mkdir()
+            (place / "programs/ibtfs").symlink_to(prepared())
         self._process: subprocess.Popen[bytes] | None = None
 
     def shared_path(self) -> str:
         """As *path*, of an ssh by which all who use it share a connection."""
         ssh = self._place / "shared/ssh"
-        ssh.parent.mkdir()
+        ssh.parent.mkdir(exist_ok=True)
         ssh.write_text(
             f"#!/bin/sh\nexec {self._place}/bin/ssh -o ControlMaster=auto -o ControlPersist=60"
-            f' -o ControlPath={self._place}/shared/master "$@"\n'
+            f' -o ControlPath={self._place}/shared/%p "$@"\n'
         )
         ssh.chmod(0o755)
         return f"{ssh.parent}:{self.path}"
@@ -101,11 +111,15 @@ class Server:
 
 @contextmanager
 def served(
-    place: Path, sftp: str = "internal-sftp", address: str = "127.0.0.1"
-) -> Iterator[Server]:
-    """A server at *address*, its files in *place*; *sftp* is what serves SFTP there."""
+    place: Path, sftp: str = "internal-sftp", address: str = "127.0.0.1", *,
+    is_prepared: bool = False,
+) -> Iterator[Server]:  # fmt: skip
+    """A server at *address*, its files in *place*; *sftp* is what serves SFTP there.
+
+    An ibtfs there starts at once if it *is_prepared*.
+    """
     place.mkdir(parents=True, exist_ok=True)
-    server = Server(place, sftp, address)
+    server = Server(place, sftp, address, is_prepared=is_prepared)
     server.start()
     try:
         yield server

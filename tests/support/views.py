@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Mapping
 
 from ibtfs.errors import IbtfsError
@@ -47,7 +48,7 @@ def viewed(root: Node, bad: dict[bytes, IbtfsError], known: Known) -> Tree:
     while waiting:
         path, node = waiting.pop()
         nodes[path] = node
-        if TYPES[node.attributes().mode & 0o170000] != "directory":
+        if not stat.S_ISDIR(node.attributes().mode):
             continue
         try:
             children = node.children()
@@ -72,7 +73,7 @@ def viewed(root: Node, bad: dict[bytes, IbtfsError], known: Known) -> Tree:
 
 def _entry(node: Node, groups: Mapping[int, set[bytes]], known: Known) -> Entry:
     found = node.attributes()
-    kind = TYPES[found.mode & 0o170000]
+    kind = TYPES.get(found.mode & 0o170000, "nothing known")
     links = frozenset(groups[found.ino])
     return Entry(
         type=kind, mode=found.mode & 0o7777, uid=found.uid, gid=found.gid, size=found.size,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from ibtfs.actions.backup.run import BackupOptions, BackupResult, backup
 from ibtfs.actions.keys.run import KeyChanges
-from ibtfs.sealing.writers import WriterKeys, decode_writer
+from ibtfs.sealing.writers import WriterKeys, decode_writer, encode_writer
 from ibtfs.store.repository import Repository
 from ibtfs.store.sealing import WriterUnlock
 from tests.support.repositories import Recorder
@@ -32,6 +33,10 @@ class Machine:
         self.row, self.file = changes_of(place).add_writer(name, self.host)
         self.secrets = decode_writer(self.file, "file")
         self.notes: list[str] = []
+
+    def turn_deaf(self) -> None:
+        """Have it go on when it is revoked: somebody took it over, or its file is an old one."""
+        self.file = encode_writer(replace(self.secrets, revoked=b""))
 
     def opened(self) -> Repository:
         unlocking = WriterUnlock([self.file], os.fsencode(self.folder))

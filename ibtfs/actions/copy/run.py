@@ -74,12 +74,18 @@ def copy(
         work = Work(source, target, lock, beat_there, catalog, pool, found, observer)
         result = CopyResult(found, failed=dict(found.refused))
         try:
-            work.tidy(same_tags=options.same_tags)
+            # where FROM is not as it was seen, its tags may be those of long ago
+            work.tidy(same_tags=options.same_tags and not source.unlocked.refusal)
             for point in found.wanted:
                 try:
-                    result.copied.append(work.copy(point))
+                    one = work.copy(point)
                 except (SourceError, LimitExceeded) as error:
                     result.failed[point.id] = f"{point.id}: {error}"
+                    continue
+                if one.here is None and not one.tally.problems:
+                    found.already.append(point)  # as was seen by reading it
+                else:
+                    result.copied.append(one)
         except IbtfsError as error:
             result.error = error
     return result

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-from ibtfs.actions.copy.ids import Ids
+from ibtfs.actions.copy.ids import Doubles, Ids, is_same_point
 from ibtfs.actions.forget.run import sole_point
 from ibtfs.errors import (
     IbtfsError,
@@ -115,29 +115,42 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
     """
     listed = source.points.all()
     here_all = target.points.all() if target is not None else PointList([], {})
-    ids = Ids(source, target, listed, here_all)
-    there = PointList([ids.renamed(point) for point in listed.points], listed.damaged)
-    found = Survey(there, here_all, frozenset(), frozenset(), ids)
-    if target is not None:
-        found.came = CopiedPoints(target).of(source.id)
-        found.forgotten = frozenset(target.points.forgotten())
+    ids, doubles = Ids(source, target, listed, here_all), Doubles(source, listed.points)
+    there = [ids.renamed(point) for point in doubles.left(listed).points]
+    found = Survey(PointList(there, listed.damaged), here_all, ids.came.there, ids.forgotten, ids)
     for point in found.here.points:
-        if is_incomplete(point.id):
+        # those that came from others are these others'
+        if is_incomplete(point.id) and point.id not in ids.came.elsewhere - ids.came.there:
             found.incomplete.setdefault(_whole(point.id), []).append(point)
-    chosen = [ids.renamed(point) for point in _chosen(source, listed, choice, now)]
+    chosen = _chosen(source, listed, choice, now)
     if choice.words:
-        found.named = frozenset(point.id for point in chosen)
-    mine = {point.id: point for point in found.here.points}
+        found.named = frozenset(ids.here(point.id) for point in chosen)
+    found.refused = {one.id: doubles.unlike[one.id] for one in chosen if one.id in doubles.unlike}
+    meant = {ids.here(one.id) for one in chosen if one.id not in doubles.unlike}
+    _sort_out(source, target, found, meant)
+    return found
+
+
+def _sort_out(
+    source: Repository, target: Repository | None, found: Survey, meant: Set[str]
+) -> None:
+    """Find what is to become of the points of which copies have the ids that are *meant*."""
+    mine, ids = {point.id: point for point in found.here.points}, found.ids
     hidden = _hidden(found)
     removed = _removed(found) | hidden
-    for point in sorted({one.id: one for one in chosen}.values(), key=lambda point: point.order):
+    for point in sorted(found.there.points, key=lambda point: point.order):
+        if point.id not in meant:
+            continue
         raw = ids.renamed(source.points.get(ids.there(point.id)))  # its source as it calls itself
-        here, aliases = mine.get(point.id), set(map(short_id, ids.all_here(point.id)))
+        here, all_here = mine.get(point.id), set(ids.all_here(point.id))
+        aliases = set(map(short_id, all_here))
         if here is not None and is_same_point(point, here):
             found.already.append(raw)
         elif here is not None or point.id in found.here.damaged:
             found.refused[point.id] = _refusal(point, found)
-        elif aliases.isdisjoint(hidden if point.id in found.named else removed):
+        elif aliases.isdisjoint(hidden if point.id in found.named else removed) and not (
+            point.id not in found.named and _is_listed_gone(target, found, point.id, all_here)
+        ):
             found.wanted.append(raw)
         elif point.id not in found.named:
             found.declined.append(raw)
@@ -146,7 +159,19 @@ def survey(source: Repository, target: Repository | None, choice: Choice, now: d
                 f"{point.id}: was purged there, and what that left stands in its place; forget "
                 "that one first"
             )
-    return found
+
+
+def _is_listed_gone(
+    target: Repository | None, found: Survey, point_id: str, all_here: Iterable[str]
+) -> bool:
+    """Whether the list of a sealed repository has it that the point was removed: it tells for good.
+
+    Not if a copy is here that lacks something.
+    """
+    lists = target.unlocked.lists if target is not None else None
+    if lists is None or short_id(point_id) in found.incomplete:
+        return False
+    return any(map(lists.is_gone, all_here))
 
 
 def _removed(found: Survey) -> set[str]:
@@ -170,16 +195,6 @@ def _refusal(point: Point, found: Survey) -> str:
         f"{point.id}: is there, but its manifest is damaged ({error}); forget it there by this id, "
         "then copy it by name"
     )
-
-
-def is_same_point(there: Point, here: Point) -> bool:
-    """Whether two points of one id are the same, by what no copy changes.
-
-    Earlier versions did not write of which point one is a copy; a purge gives new ids.
-    """
-    if there.origin is not None and here.origin is not None and there.origin != here.origin:
-        return False
-    return (there.source, there.time_ns, there.root) == (here.source, here.time_ns, here.root)
 
 
 def _chosen(source: Repository, there: PointList, choice: Choice, now: datetime) -> list[Point]:
@@ -238,35 +253,60 @@ def display_here(point: Point, here: Iterable[Point]) -> str:
 
 
 def gone_there(source: Repository, target: Repository) -> list[Point]:
-    """The points of *target* that came from *source*, which has them no more.
+    """The points of *target* that came from *source* alone, which has them no more.
 
     Raises UsageError if *source* has no points at all, RepositoryError if not all manifests can be
-    read: one that is there would be held to be gone.
+    read, or either is not as it was seen before: what is there would be held to be gone.
     """
+    for repository in (source, target):
+        _require_as_seen(repository)
     listed, mine = source.points.all(), target.points.all()
-    came = CopiedPoints(target).of(source.id)
+    _require_all_seen(source, listed)
     _require_all(source, listed.damaged)
+    ids = Ids(source, target, listed, mine)
+    there, came = set(ids.all()), ids.came
     # what is no copy, and called as those of a machine that only writes, may be anybody's
     _require_all(target, {
         name: error for name, error in mine.damaged.items()
-        if name in came or not isinstance(error, PointRefused)
+        if name in came.there or not isinstance(error, PointRefused)
     })  # fmt: skip
-    ids = Ids(source, target, listed, mine)
-    there = {ids.here(point.id) for point in listed.points}
     if not there:
         raise UsageError(
             f"{source.path_shown!r} has no backup points: nothing is removed to be like that"
         )
 
-    def whole(point: Point) -> set[str]:
-        return {_whole(point_id) for point_id in (point.id, *point.replaces)}
-
     kept = there.union(map(short_id, there))
-    return [
-        point
-        for point in mine.points
-        if not came.isdisjoint({point.id, *point.replaces}) and kept.isdisjoint(whole(point))
-    ]
+
+    def is_gone(point: Point) -> bool:
+        mine = {point.id, *point.replaces}
+        if came.there.isdisjoint(mine) or not came.elsewhere.isdisjoint(mine):
+            return False
+        return kept.isdisjoint(map(_whole, mine))
+
+    return list(filter(is_gone, mine.points))
+
+
+def _require_all_seen(source: Repository, listed: PointList) -> None:
+    """Raise RepositoryError if a point was there a moment ago, is not, and nobody removed it."""
+    lists, known = source.unlocked.lists, {point.id for point in listed.points}
+    left = source.points.seen.difference(known, listed.damaged, replaced_ids(listed.points))
+    left = left.difference(source.points.forgotten()) if left else left
+    vanished = [one for one in left if lists is None or not lists.is_gone(one)]
+    if vanished:
+        raise RepositoryError(
+            f"Nothing is removed from TO: {min(vanished)} was in {source.path_shown!r} a moment "
+            "ago, and is not there, and nobody removed it"
+        )
+
+
+def _require_as_seen(repository: Repository) -> None:
+    """Raise RepositoryError if its storage shows less than it did, so that nothing is written."""
+    reason = repository.unlocked.refusal
+    if reason:
+        raise RepositoryError(
+            f"Nothing is removed from TO, for {repository.path_shown!r} is not as it must be: "
+            f"{reason}"
+        )
 
 
 def _require_all(repository: Repository, damaged: Mapping[str, IbtfsError]) -> None:
@@ -277,17 +317,19 @@ def _require_all(repository: Repository, damaged: Mapping[str, IbtfsError]) -> N
         ) from error
 
 
-def forget_notes(source: Repository, target: Repository, found: Survey) -> None:
-    """Remember no more that points were copied which are gone, there and here.
+def forget_notes(source: Repository, target: Repository, found: Survey, *, is_mirror: bool) -> None:
+    """Remember no more that points came from *source* which are gone, there and here.
 
+    In a mirror also if they are here, and came from elsewhere, too: so they stay for those alone.
     Nothing is done if that cannot be told.  Raises StorageFailed.
     """
-    if found.there.damaged:
+    if found.there.damaged or source.unlocked.refusal:
         return
-    notes = CopiedPoints(target)
+    notes, came = CopiedPoints(target), found.ids.came
     here = replaced_ids(found.here.points).union(target.points.ids())
-    there = {name for point in found.there.points for name in found.ids.all_here(point.id)}
+    there = {name for point_id in found.ids.all() for name in found.ids.all_here(point_id)}
     kept = there.union(map(short_id, there))
-    for point_id in notes.of(source.id):
-        if point_id not in here and _whole(point_id) not in kept:
+    for point_id in came.there:
+        is_held = point_id in here and not (is_mirror and point_id in came.elsewhere)
+        if not is_held and _whole(point_id) not in kept:
             notes.drop(source.id, point_id)

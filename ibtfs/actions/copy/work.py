@@ -42,8 +42,8 @@ from ibtfs.store.writing.run import RunWriter
 
 
 class Copied(NamedTuple):
-    """A point that was copied: as it was *there*, its copy *here* (None: it was there already, for
-    an incomplete copy could not be bettered), what was counted, and the problems."""
+    """A point that was copied: as it was *there*, its copy *here* (None: it was there already, or
+    an incomplete copy that could not be bettered), what was counted, and the problems."""
 
     there: Point
     here: Point | None
@@ -64,8 +64,6 @@ class Work:
         self._by_digest = same_digests(source, target)
         self._known = Known()
         self._notes = CopiedPoints(target)
-        own = self._notes.of(target.id)
-        self._came = {source.id: found.came, target.id: own}
         self._twins = found.twins()
         self._losses: dict[str, Losses] = {}
         self._noted = target.damage.contents()
@@ -79,26 +77,25 @@ class Work:
         for point_id in self._target.points.hidden():
             if is_incomplete(point_id):
                 self._target.points.remove(point_id)
+        came = self._found.ids.came
         for point in self._found.already:
             self._beat()
-            if not self._is_own(point):
-                self._note(self._source.id, point)
-            if same_tags:
+            if not self._is_own(point) and point.id not in came.there:
+                self._notes.note(self._source.id, point.id)
+            if same_tags and point.id in came.sole:
                 self._tag(point.id, point.id, only_these=True)
-        for point in self._found.declined:  # this is remembered as long as the point is there
+        is_listed = self._target.config.is_sealed  # what was removed; else this is remembered here
+        for point in self._found.declined if not is_listed else ():
             self._beat()
-            self._note(self._target.id if self._is_own(point) else self._source.id, point)
+            if point.id not in came.there | came.own:
+                self._notes.note_removed(point.id)
             if point.id not in self._found.forgotten:
                 self._target.points.note_forgotten(point.id)
-        forget_notes(self._source, self._target, self._found)
+        forget_notes(self._source, self._target, self._found, is_mirror=same_tags)
 
     def _is_own(self, point: Point) -> bool:
         """Whether it was made here, and came back: it does not go when it is gone there."""
         return self._found.ids.origin(point.id).repository == self._target.id
-
-    def _note(self, repository: bytes, point: Point) -> None:
-        if point.id not in self._came[repository]:
-            self._notes.note(repository, point.id)
 
     def copy(self, point: Point) -> Copied:
         """Copy one point.  Raises SourceError if nothing of it can be read, IbtfsError."""
@@ -148,7 +145,7 @@ class Work:
             if self._by_digest and not tree.unread and state.digest != point.digest:
                 tally.problem(b"", "its manifest has the digest of another tree")
             made = self._made(point, state, tally)
-            same = self._same_here(made) if tally.problems else None
+            same = self._same_here(made) if tally.problems else self._seen_here(point, made)
             if same is not None:
                 writer.abort()
                 self._known.forget()
@@ -201,6 +198,25 @@ class Work:
         copies = (one for one in self._found.here.points if one.id in made.replaces)
         return next((one for one in copies if one.digest == made.digest), None)
 
+    def _seen_here(self, point: Point, made: Point) -> Point | None:
+        """The point that came here from elsewhere, if it is *made*, a copy of *point*, as all of
+        this was read now.
+
+        Raises StorageFull, StorageFailed.
+        """
+        others = self._found.ids.unsure.get(point.id, [])
+        same = next((one for one in others if one.digest == made.digest), None)
+        if same is not None:
+            self._notes.note(self._source.id, same.id)
+            for lesser in made.replaces:
+                self._target.points.remove(lesser)
+        for other in others if same is None else ():
+            self._observer.note(
+                f"{made.id}: says that it is the same point as {other.id}, which came from "
+                "elsewhere, and is not: both are there now"
+            )
+        return same
+
     def _commit(self, writer: RunWriter, point: Point, made: Point, tally: Tally) -> Point | None:
         """Make the copy visible; None if somebody else did just now.
 
@@ -222,7 +238,10 @@ class Work:
         except ObjectExists:
             self._observer.note(f"{made.id}: was copied by somebody else meanwhile")
             return None
-        self._notes.note(self._source.id, made.id)
+        if made.id in self._found.ids.came.elsewhere:
+            self._notes.note_alone(self._source.id, made.id)
+        else:
+            self._notes.note(self._source.id, made.id)
         if is_awaited:
             list_admitted(self._target, made.id)
         elif point.id in self._found.forgotten:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ibtfs.actions.forget.choice import DEFAULT_GROUP, Choice, Key, grouped
 from ibtfs.actions.forget.policy import Judged, Policy, judge
 from ibtfs.actions.forget.together import announce
-from ibtfs.errors import IbtfsError, PointNotFound, PointRefused, UsageError
+from ibtfs.errors import IbtfsError, IntegrityError, PointNotFound, PointRefused, UsageError
 from ibtfs.format.moment import LATEST
 from ibtfs.format.point import POINT_ID, Point
 from ibtfs.store.lock import SHARED, Lock
@@ -25,7 +25,7 @@ from ibtfs.store.naming import (
     require_sole,
     select_point,
 )
-from ibtfs.store.point_lists import list_removed
+from ibtfs.store.point_lists import list_removed, newest_list
 from ibtfs.store.points import PointList, replaced_ids
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.repository import Repository
@@ -100,14 +100,28 @@ def forget_by_rules(repository: Repository, rules: Rules, now_ns: int, way: Way)
 
 def forget_refused(repository: Repository, way: Way) -> Forgotten:
     """Remove what lies under ids of machines that only write, and is none of their points that
-    count: of one that was revoked, or damaged.  Raises RepositoryLocked.
+    count: of one that was revoked, or junk.  Raises RepositoryLocked.
+
+    What was a point once, as the list of points says, and is damaged, stays: it may be mended.
     """
+    kept: dict[str, IbtfsError] = {}
 
     def decide(found: PointList) -> _Decision:
-        errors = found.damaged.items()
-        return [name for name, error in errors if isinstance(error, PointRefused)], None
+        listed, gone = newest_list(repository).found.points, []
+        for name, error in found.damaged.items():
+            if not isinstance(error, PointRefused):
+                continue
+            if error.is_certain or name not in listed:
+                gone.append(name)
+            else:
+                kept[name] = IntegrityError(
+                    f"{error}; it was a point once, and was not removed: mend it (ibtfs check "
+                    "--repair, ibtfs repair --from), or forget it by its id"
+                )
+        return gone, None
 
-    return _forget(repository, decide, way)
+    forgotten = _forget(repository, decide, way)
+    return forgotten._replace(refused={**kept, **forgotten.refused})
 
 
 def undo(repository: Repository, source: str, now: datetime, way: Way) -> Forgotten:

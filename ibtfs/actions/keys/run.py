@@ -149,9 +149,9 @@ class KeyChanges:
         Raises UsageError, RepositoryLocked.
         """
         checked_label(name)
-        if "@" in host or "/" in host:
-            raise UsageError(f"{host!r} is no host: it may have neither @ nor /")
-        held, writer = new_writer(self._repository.id, self._found, host, name)
+        checked_host(host)
+        found = self._found
+        held, writer = new_writer(self._repository.id, found.secrets, found.suite, host, name)
 
         def change(secrets: Secrets, slots: Sequence[Slot]) -> tuple[Secrets, list[Slot]]:
             known = secrets.writers
@@ -255,6 +255,12 @@ def checked_label(text: str) -> None:
     """Raise UsageError if *text* cannot be what a slot is called."""
     if len(text) > LABEL_LIMIT or not text.isprintable():
         raise UsageError(f"{text!r} is no label: at most {LABEL_LIMIT} printable characters")
+
+
+def checked_host(text: str) -> None:
+    """Raise UsageError if *text* cannot be the host of a machine that only writes."""
+    if "@" in text or "/" in text:
+        raise UsageError(f"{text!r} is no host: it may have neither @ nor /")
 
 
 def _labelled(secrets: Secrets, slot: Slot, text: str) -> Secrets:

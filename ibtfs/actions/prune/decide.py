@@ -227,7 +227,8 @@ def _points(
         )
     listed = repository.points.all()
     damaged = [point_id for point_id in listed.damaged if point_id not in without]
-    keys, copied = repository.keys, CopiedPoints(repository).all()  # those may need anything
+    # those that were copied here may need anything
+    keys, copied = repository.keys, CopiedPoints(repository).from_others()
     refused = {
         name: listed.damaged[name]
         for name in damaged

@@ -29,6 +29,7 @@ from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
 from ibtfs.store.point_lists import list_first, write_list
+from ibtfs.store.points import replaced_ids
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.removal.bundling import BOUNDS, Bounds, Bundler
 from ibtfs.store.removal.indexes import IndexRewriter
@@ -319,6 +320,8 @@ class Pruner:
             left = {run_of(name) for name in repository.archive_ids()}
             # of those that were copied here it is remembered: they are not to come again
             left |= CopiedPoints(repository).all()
+            # and of those that a purge left less of
+            left |= replaced_ids(repository.points.all().points)
             for point_id in repository.points.forgotten():
                 # of one that is there, somebody is about to remove it
                 if point_id in listed.points:

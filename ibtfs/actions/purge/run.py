@@ -30,6 +30,7 @@ from ibtfs.format.compression import Codec
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.archives.writer import compression_pool
+from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.index_cache import discard_indexes
 from ibtfs.store.leftovers import remove_leftovers
 from ibtfs.store.lock import PRUNE, Lock
@@ -257,6 +258,8 @@ class _Purge:
             )  # fmt: skip
             for tag in tags:
                 self._repository.points.add_tag(new.id, tag)
+            # copies of it may be elsewhere: it is not to come back, whatever becomes of this one
+            CopiedPoints(self._repository).note_removed(point.id)
             self._repository.points.put(new)
             result.replaced[point.id] = new.id
             result.untagged += dropped
@@ -292,6 +295,8 @@ class _Purge:
 
     def _take_over(self, result: PurgeResult) -> None:
         """Remove the points that others stand in the place of now, and those that go."""
+        for point in result.found.go:
+            CopiedPoints(self._repository).note_removed(point.id)
         for point_id in [*result.replaced, *(point.id for point in result.found.go)]:
             self._repository.points.remove(point_id)
 

@@ -28,7 +28,8 @@ def parents_of(folder: int, *, itself: bool = False) -> tuple[Parent, ...] | Non
             while len(found) < PARENTS_LIMIT:
                 above = os.open("..", _ABOVE, dir_fd=descriptor)
                 os.close(descriptor)
-                descriptor, status = above, os.fstat(above)
+                descriptor = above  # before anything can fail: it is closed once
+                status = os.fstat(above)
                 if (status.st_dev, status.st_ino) == (below.st_dev, below.st_ino):
                     return tuple(found)  # nothing is above the root
                 found.append(_parent(descriptor, status))

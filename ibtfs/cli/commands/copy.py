@@ -53,8 +53,9 @@ and the exit code is 3; when FROM was repaired, copying again completes it.
 @option("--tag", "tags", type=Tag(), multiple=True, metavar="TAG", section="Which points",
         help="Only points that have TAG; given several times, any of them.")  # fmt: skip
 @option("--mirror", is_flag=True, section="How",
-        help="Have TO be the same set: points that were copied from FROM, and are gone there, are "
-        "removed from TO, and tags are made the same.")  # fmt: skip
+        help="Have TO be the same set: points that came from FROM alone, and are gone there, are "
+        "removed from TO, and tags are made the same. Nothing goes if anything cannot be read, or "
+        "is not as it was seen before.")  # fmt: skip
 @option("--yes", is_flag=True, section="How",
         help="Do not ask whether they may go; needed where there is no terminal to ask at."
         )  # fmt: skip
@@ -95,7 +96,8 @@ def command(
     if here is None or dry_run:
         report.result = foresee(there, here, choice)
     else:
-        options = CopyOptions(choice, mirror, cache_folder())
+        same_tags = mirror and report.removal_error is None
+        options = CopyOptions(choice, same_tags, cache_folder())
         with Reporter(quiet=quiet, verbose=verbose, as_json=as_json) as reporter:
             report.result = copy(there, here, options, reporter)
         report.notes = reporter.notes

@@ -54,7 +54,8 @@ DISPENSABLE = (2, 3)
 @options_of(Removing, "removing", section="How")
 @option("--refused", is_flag=True, section="What stays",
         help="Remove what lies under ids of machines that only write and does not count: of "
-             "revoked ones, and damaged.")  # fmt: skip
+             "revoked ones, and what is none. A damaged point that was good once stays.",
+        )  # fmt: skip
 @line_options
 @quiet_option
 @json_option

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from ibtfs.errors import FormatDamaged, ObjectExists, ObjectMissing, UnsupportedFormat
+from ibtfs.errors import (
+    FormatDamaged,
+    ObjectExists,
+    ObjectMissing,
+    StorageFull,
+    UnsupportedFormat,
+)
 from ibtfs.format.compression import Codec
 from ibtfs.format.envelopes import LATER_MODE, SIZES
 from ibtfs.format.frames import (
@@ -266,15 +273,29 @@ class KeptFileWriter(FrameFileWriter):
         """As FrameFileWriter says."""
         super().add(stream, start, count, raw)
         if stream not in DATA_STREAMS:
-            self._kept.add(stream, start, count, raw)
+            with _named():
+                self._kept.add(stream, start, count, raw)
 
     def finish(self) -> int:
         """As FrameFileWriter says; the copy comes last."""
         size = super().finish()
-        self._kept.finish()
+        with _named():
+            self._kept.finish()
         return size
 
     def abort(self) -> None:
         """As FrameFileWriter says."""
         super().abort()
         self._kept.abort()
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    """Have it be told which disk is full: it is not that of the repository."""
+    try:
+        yield
+    except StorageFull as error:
+        raise StorageFull(
+            "No space left for what this machine keeps of its backups, in its own folder: free "
+            "some room on its disk"
+        ) from error

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ibtfs.errors import IntegrityError, LibraryMissing
+from ibtfs.errors import IntegrityError, LibraryMissing, StorageFailed
 from ibtfs.store import layout
 from ibtfs.store.archives.newest import counting
+from ibtfs.store.protection.authentic import is_authentic, protects
 from ibtfs.store.protection.keeping import Protection
 from ibtfs.store.protection.sidecar import (
     Sidecar,
@@ -57,17 +58,38 @@ class Healer:
                     found.append(Hurt(name, (), is_intact=False))
                 continue
             with sidecar:
-                damaged = self._damaged(sidecar, sidecar.erased())
+                erased = sidecar.erased()
+                damaged = self._damaged(sidecar, erased)
                 files = [sidecar.head.files[row].name for row in damaged]
-                is_intact = sidecar.is_intact()
+                is_intact = sidecar.is_intact() and not self._lies(sidecar, erased)
             if files or not is_intact:
                 found.append(Hurt(name, tuple(files), is_intact))
         return found
 
     def _damaged(self, sidecar: Sidecar, erased: list[int]) -> list[int]:
         """The places of the files of a sidecar that are damaged, and still are to be there."""
-        damaged = sidecar.damaged(erased)
-        return [row for row in damaged if self.counts(sidecar.head.files[row].name)]
+        names = [file.name for file in sidecar.head.files]
+        damaged = [row for row in sidecar.damaged(erased) if protects(sidecar.name, names[row])]
+        return [row for row in damaged if self.counts(names[row]) and not self._is_good(names[row])]
+
+    def _is_good(self, name: str) -> bool:
+        """Whether an object is known to be right, whatever parity says: where it is sealed."""
+        keys = self._repository.keys
+        if not keys.is_sealed:
+            return False
+        try:
+            with self._storage.open(name) as stored:
+                return is_authentic(keys, name, stored, self._beat)
+        except (IntegrityError, StorageFailed):
+            return False
+
+    def _lies(self, sidecar: Sidecar, erased: list[int]) -> bool:
+        """Whether a sidecar says that something else was there than what is right."""
+        files = sidecar.head.files
+        return any(
+            not protects(sidecar.name, files[row].name) or self._is_good(files[row].name)
+            for row in sidecar.damaged(erased)
+        )
 
     def counts(self, name: str) -> bool:
         """Whether the object *name* is to be there: it was not removed, nor written anew."""
@@ -103,7 +125,9 @@ class Healer:
         sidecar = opened(self._storage, hurt.sidecar)
         if sidecar is not None:
             with sidecar:
-                self._heal_files(sidecar, result)
+                erased = sidecar.erased()
+                is_lie = self._lies(sidecar, erased)
+                self._heal_files(sidecar, erased, result)
                 files = [file.name for file in sidecar.head.files]
                 is_whole = not sidecar.damaged(sidecar.erased())
                 share = sidecar.head.share
@@ -116,20 +140,21 @@ class Healer:
                 )  # fmt: skip
                 result.healed.append(hurt.sidecar)
                 return
-        if sidecar is None:
+        if sidecar is None or is_lie:
             # it is of no use, and in the way of another
             self._storage.delete(hurt.sidecar)
             result.healed.append(hurt.sidecar)
 
-    def _heal_files(self, sidecar: Sidecar, result: Healed) -> None:
-        erased = sidecar.erased()
+    def _heal_files(self, sidecar: Sidecar, erased: list[int], result: Healed) -> None:
         damaged = self._damaged(sidecar, erased)
         if not damaged:
             return
         blocks = sidecar.restored(erased)
         for row in damaged:
-            name = sidecar.head.files[row].name
-            if sidecar.heal(row, blocks):
+            name, keys = sidecar.head.files[row].name, self._repository.keys
+            if keys.is_sealed and not is_authentic(keys, name, sidecar.healed(row, blocks)):
+                result.lost[name] = f"{name}: parity does not give what was sealed there"
+            elif sidecar.heal(row, blocks):
                 result.healed.append(name)
             else:
                 share = sidecar.head.share

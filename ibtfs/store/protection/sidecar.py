@@ -23,7 +23,7 @@ from ibtfs.format.parity import (
     decode_head,
     head_size,
 )
-from ibtfs.store.protection.volume import Volume
+from ibtfs.store.protection.volume import Patched, Volume
 from ibtfs.store.storage.base import HealingStorage, Storage, StoredObject, Upload
 
 WINDOW = 16 << 20
@@ -236,6 +236,10 @@ class Sidecar:
             return {}
         made = restored(blocks, shape.columns, shape.checks)
         return {number: made[column] for column, number in numbers.items() if number in gone}
+
+    def healed(self, place: int, blocks: Mapping[int, bytes]) -> Patched:
+        """The file at *place* as it would be with *blocks* that were made again."""
+        return Patched(self._volume, place, blocks)
 
     def heal(self, place: int, blocks: Mapping[int, bytes]) -> bool:
         """Put the file at *place* among those of the head back as it was; whether that worked.

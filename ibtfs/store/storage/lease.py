@@ -70,6 +70,8 @@ class FileLease:
             return False
         try:
             return os.path.samestat(os.fstat(there), os.fstat(self._descriptor))
+        except OSError:
+            return False  # its disk is gone
         finally:
             os.close(there)
 

@@ -39,11 +39,11 @@ class LocalObject:
     def __init__(self, descriptor: int, name: str) -> None:
         self._descriptor = descriptor
         self.name = self.shown = name
-        found = os.fstat(descriptor)
-        self.size, self.is_file = found.st_size, stat.S_ISREG(found.st_mode)
         # an object may be dropped while another thread still reads from it: the last
         # reference closes it, and a descriptor number is never used after that
         self._close = weakref.finalize(self, os.close, descriptor)
+        found = os.fstat(descriptor)
+        self.size, self.is_file = found.st_size, stat.S_ISREG(found.st_mode)
 
     def read(self, offset: int, size: int) -> bytes:
         """As StoredObject says."""
@@ -138,10 +138,9 @@ class LocalStorage(LocalVolume):
     def open(self, name: str) -> StoredObject:
         """As Storage says."""
         try:
-            descriptor = os.open(self.path(name), _OBJECT)
+            stored = LocalObject(os.open(self.path(name), _OBJECT), name)
         except OSError as error:
             raise failed(error, name, reading=True) from error
-        stored = LocalObject(descriptor, name)
         if not stored.is_file:
             stored.close()
             raise ObjectUnreadable(f"{name}: is not a regular file")

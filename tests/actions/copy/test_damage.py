@@ -13,6 +13,7 @@ from ibtfs.actions.copy import work
 from ibtfs.format.index import Reference
 from ibtfs.format.point import Point
 from ibtfs.store.repository import Repository
+from tests.actions.copy.test_points import here
 from tests.promises.test_healing_contents import damage_content, flip
 from tests.support import Entry, differences, snapshot
 from tests.support.copying import assert_same_point, copied, copied_well
@@ -29,6 +30,7 @@ from tests.support.repositories import (
     settle,
     the_point,
 )
+from tests.support.sealing import create_sealed
 from tests.support.trees import File, make_tree
 
 pytestmark = pytest.mark.damaged
@@ -252,3 +254,24 @@ def test_copies_serve_later_ones_though_incomplete(made: Made) -> None:
 def _here(target: Repository, point: Point) -> Point:
     points = reopened(target).points.all().points
     return next(one for one in points if one.id.startswith(point.id))
+
+
+def test_what_is_damaged_there_is_copied_beside_what_came_another_way_until_it_is_seen_to_be_that(
+    tmp_path: Path,
+) -> None:
+    made = Made(tmp_path)
+    between, target = create(tmp_path / "between"), create_sealed(tmp_path / "sealed")
+    copied_well(made.repository, between)
+    copied_well(between, target)
+    before = here(target)
+    made.damage(b"small")
+    result = copied(made.repository, target)
+    assert (len(result.copied), result.is_all_well) == (len(made.points), False)
+    assert len(here(target) - before) == len(made.points)
+    made.heal()
+    result = copied_well(made.repository, target)
+    assert (result.copied, len(result.found.already)) == ([], len(made.points))
+    assert here(target) == before
+    result = copied_well(made.repository, target)  # and this is remembered
+    assert (result.copied, result.found.wanted) == ([], [])
+    assert_whole(target)

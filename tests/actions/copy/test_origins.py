@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,20 +12,23 @@ import pytest
 from ibtfs.actions.copy.run import CopyResult
 from ibtfs.actions.copy.survey import gone_there
 from ibtfs.actions.forget.run import Way, forget_named
+from ibtfs.actions.forget.tags import tag_points
 from ibtfs.actions.observer import Observer
 from ibtfs.actions.purge.run import PurgeOptions, purge
 from ibtfs.errors import RepositoryError
-from ibtfs.format.point import Point
+from ibtfs.format.point import Origin, Point
 from ibtfs.store.copied_points import CopiedPoints
 from ibtfs.store.repository import Repository
 from tests.actions.copy.test_points import NOW, here, ids
 from tests.support import Entry
 from tests.support.copying import copied, copied_well
-from tests.support.removal import assert_whole, forget
+from tests.support.removal import assert_whole, forget, pruned
 from tests.support.repositories import (
     Backup,
     back_up,
     create,
+    damages,
+    remove,
     reopened,
     restored_tree,
     settle,
@@ -136,6 +140,13 @@ def test_what_was_purged_here_does_not_come_back_from_a_copy_of_it(
     result = copied_well(copy, repository)
     assert (result.copied, len(result.found.declined)) == ([], len(points))
     assert not any(b"d/secret" in tree for tree in trees(repository, tmp_path).values())
+    # nor if what it left is gone as well
+    settle()
+    last = the_point(back_up(repository, source))
+    forget(repository, here(repository) - {last.id})
+    pruned(repository)
+    result = copied_well(copy, repository)
+    assert (result.copied, len(result.found.declined)) == ([], len(points))
 
 
 @PLAIN_OR_SEALED
@@ -199,6 +210,25 @@ def test_a_manifest_that_cannot_be_read_lets_nothing_go(
     assert CopiedPoints(target).of(between.id) == here(target)  # nor is forgotten what came
 
 
+@PLAIN_OR_SEALED
+def test_what_was_there_a_moment_ago_and_is_not_lets_nothing_go(
+    make: Make, repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    """A storage could show all to who compares it with what was seen, and less to who mirrors."""
+    source, target = make(tmp_path / "between"), create(tmp_path / "target")
+    copied_well(repository, source)
+    copied_well(source, target)
+    opened = reopened(source)
+    [first, *_] = opened.points.ids()
+    taken = Path(os.fsdecode(source.path), "points", first)
+    taken.rename(tmp_path / "taken")
+    with pytest.raises(RepositoryError, match=f"{first} was in .* a moment ago"):
+        gone_there(opened, reopened(target))
+    (tmp_path / "taken").rename(taken)
+    forget_named(reopened(source), [first], NOW, Way())
+    assert len(gone_there(opened, reopened(target))) == 1
+
+
 def test_what_was_made_here_does_not_go_with_a_mirror_of_a_copy(
     repository: Repository, points: list[Point], tmp_path: Path
 ) -> None:
@@ -209,6 +239,117 @@ def test_what_was_made_here_does_not_go_with_a_mirror_of_a_copy(
     forget(copy, points[:1])
     mirrored(copy, repository)
     assert here(repository) == set(ids(*points))
+
+
+@pytest.mark.parametrize("order", ["directly first", "directly last"])
+@PLAIN_OR_SEALED
+def test_what_came_by_two_ways_goes_when_both_have_lost_it(
+    make: Make, repository: Repository, points: list[Point], tmp_path: Path, order: str
+) -> None:
+    between, target = create(tmp_path / "between"), make(tmp_path / "target")
+    copied_well(repository, between)
+    ways = [repository, between] if order == "directly first" else [between, repository]
+    for way in ways:
+        mirrored(way, target)
+    before = here(target)
+    by_time = {point.time_ns: point.id for point in reopened(target).points.all().points}
+    gone = by_time[points[0].time_ns]
+    tag_points(reopened(target), "mine", [gone], NOW)
+    for way in ways:
+        assert here(target) == before
+        assert "mine" in reopened(target).points.tags(gone)
+        forget(way, points[:1])
+        mirrored(way, target)
+    assert here(target) == before - {gone}
+
+
+@PLAIN_OR_SEALED
+def test_a_point_that_says_it_is_another_of_its_repository_hides_none(
+    make: Make, repository: Repository, points: list[Point], tmp_path: Path
+) -> None:
+    target, (first, last) = make(tmp_path / "target"), points
+    forged = replace(
+        last, id=f"{last.id[:-1]}x", suffix="", sequence=99, origin=Origin(repository.id, first.id)
+    )
+    reopened(repository).points.put(forged)
+    result = copied(repository, target)
+    assert set(result.failed) == {forged.id}
+    assert "and is not" in result.failed[forged.id]
+    expected = trees(repository, tmp_path)
+    remove(repository, forged)
+    assert trees(target, tmp_path) == {key: expected[key] for key in trees(repository, tmp_path)}
+    assert len(mirrored(repository, target).found.already) == 2
+    # nor does it if the other one is a copy
+    between = create(tmp_path / "between")
+    copied_well(repository, between)
+    reopened(between).points.put(replace(forged, state=first.state, digest=last.digest))
+    other = make(tmp_path / "other")
+    result = copied(between, other)
+    assert set(result.failed) == {first.id, forged.id}
+    assert set(copied(between, other, [forged.id]).failed) == {forged.id}
+    assert len(here(other)) == 1
+
+
+@pytest.mark.parametrize("make_true", [create, create_sealed])
+@PLAIN_OR_SEALED
+def test_a_lie_about_a_point_of_another_repository_keeps_that_from_nobody(
+    make: Make, make_true: Make, repository: Repository, source: Path, points: list[Point],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    """Nor is anything built upon it."""
+    true, target = make_true(tmp_path / "true"), make(tmp_path / "target")
+    (source / "d" / "secret").write_bytes(b"true" * 2000)
+    one = the_point(back_up(true, source))
+    forged = replace(
+        points[0], id="20260101T000000Z_evil_aaaaaaaaaa", source=one.source, suffix="",
+        time_ns=one.time_ns, root=one.root, origin=Origin(true.id, one.id),
+    )  # fmt: skip
+    reopened(repository).points.put(forged)
+    copied_well(repository, target, forged.id)
+    [lie] = here(target)
+    for number in range(3):
+        assert len(copied_well(true, target).copied) == 1
+        settle()
+        (source / "new").write_bytes(b"%d" % number)
+        back_up(true, source)
+    found = reopened(target).points.all().points
+    assert len(found) == 4
+    for point in found:
+        tree = restored_tree(target, point, tmp_path / "restored")
+        assert (tree[b"d/secret"].size == len(b"true" * 2000)) == (point.id != lie)
+    assert gone_there(reopened(true), reopened(target)) == []
+    forget(repository, [forged])
+    assert ids(*gone_there(reopened(repository), reopened(target))) == [lie]
+
+
+@PLAIN_OR_SEALED
+def test_what_was_purged_here_and_forgotten_is_remembered(
+    make: Make, repository: Repository, source: Path, points: list[Point], tmp_path: Path
+) -> None:
+    """Also by who was never copied to."""
+    first = make(tmp_path / "first")
+    copied_well(repository, first)
+    copies = [create(tmp_path / "plain"), create_sealed(tmp_path / "sealed")]
+    for copy in copies:
+        copied_well(first, copy)
+    purged(first, source / "d/secret")
+    settle()
+    last = the_point(back_up(first, source))
+    forget(first, here(first) - {last.id})
+    forget(repository, points[:1])
+    for _ in range(2):
+        pruned(first)
+        copied_well(repository, first)
+    for copy in copies:
+        result = copied_well(copy, first)
+        assert (result.copied, len(result.found.declined)) == ([], len(points))
+    assert damages(first) == []
+    if make is create_sealed:  # there is a list of all that was removed
+        forget(first, [last])
+        copied_well(first, copies[0])
+        back_up(first, source)
+        pruned(first)
+        assert copied_well(copies[0], first).copied == []
 
 
 def test_points_of_machines_that_only_write_are_known_again(source: Path, tmp_path: Path) -> None:
@@ -239,3 +380,42 @@ def test_points_of_machines_that_only_write_are_known_again(source: Path, tmp_pa
     for way in (target, other):
         assert copied_well(way, open_sealed(place)).copied == []
     assert_whole(open_sealed(place))
+
+
+@PLAIN_OR_SEALED
+def test_copies_that_do_not_say_what_they_are_copies_of_are_known_by_their_ids(
+    make: Make, repository: Repository, source: Path, points: list[Point], tmp_path: Path
+) -> None:
+    """So earlier versions made them."""
+    target = make(tmp_path / "target")
+    copied_well(repository, target)
+    for point in reopened(target).points.all().points:
+        assert point.origin is not None
+        remove(target, point)
+        reopened(target).points.put(replace(point, origin=None))
+    before = here(target)
+    result = copied_well(repository, target)
+    assert (result.copied, len(result.found.already)) == ([], len(points))
+    purged(repository, source / "d/secret")
+    mirrored(repository, target)
+    assert here(target).isdisjoint(before)
+    assert trees(target, tmp_path) == trees(repository, tmp_path)
+
+
+def test_a_lie_about_which_point_one_is_takes_no_other(
+    repository: Repository, source: Path, points: list[Point], tmp_path: Path
+) -> None:
+    target = create(tmp_path / "target")
+    own = the_point(back_up(target, source, name="own"))
+    claimed = Origin(target.id, own.id)
+    forged = [replace(points[0], id=f"{points[0].id[:-1]}x", suffix="", origin=claimed)]
+    forged.append(replace(own, id="forged-0", state=points[0].state, origin=claimed))
+    told = []
+    for one in forged:
+        reopened(repository).points.put(one)
+        result = copied(repository, target)
+        told.append((set(result.failed), own.id in ids(*result.found.already)))
+        remove(repository, one)
+        assert gone_there(reopened(repository), reopened(target)) == []
+    assert told == [({own.id}, False), (set(), True)]
+    assert reopened(target).points.get(own.id) == own

@@ -42,7 +42,7 @@ class Place:
 
     *stands* tells in whose place a point stands; *removed* are those that are not to come again,
     *unsure* those of which this may have been forgotten.  *came* are those that others, by their
-    ids, have or had, too; *own* were made here, and did not come back.
+    ids, have or had, too; *own* are remembered as removed, whatever others have.
     """
 
     repository: Repository
@@ -70,11 +70,24 @@ class Place:
         """Those of *origins* that were not made here."""
         return {origin for origin in origins if origin.repository != self.repository.id}
 
-    def tidied(self, source: Place) -> set[Origin]:
+    def elsewhere(self, source: Place) -> set[Origin]:
+        """What came from others than *source*."""
+        others = (came for one, came in self.came.items() if one != source.repository.id)
+        return set[Origin]().union(*others)
+
+    def tidied(self, source: Place, *, is_mirror: bool = False) -> set[Origin]:
         """What came from *source*, but for what is gone here and there."""
         came = self.came.setdefault(source.repository.id, set())
         came &= set(source.trees) | set(self.trees) | self.hidden()
+        if is_mirror:
+            came -= self.elsewhere(source) - set(source.trees)
         return came
+
+    def took(self, source: Place, origins: set[Origin]) -> None:
+        """Note that *origins* were not here, and came from *source*."""
+        for came in self.came.values():
+            came.difference_update(origins)
+        self.came[source.repository.id].update(origins)
 
     def tree(self, point: Point) -> Tree:
         opened = reopened(self.repository)
@@ -129,18 +142,22 @@ class Game:
     def copy(self) -> None:
         self.copy_from(*self.two())
 
-    def copy_from(self, source: Place, target: Place) -> None:
-        result = copied_well(source.repository, target.repository, same_tags=True)
-        there, came = set(source.trees), target.tidied(source)
+    def copy_from(self, source: Place, target: Place, *, is_mirror: bool = False) -> None:
+        result = copied_well(source.repository, target.repository, same_tags=is_mirror)
+        there, before = set(source.trees), target.came.get(source.repository.id, set()).copy()
+        came = target.tidied(source, is_mirror=is_mirror)
         declined = {result.found.ids.origin(point.id) for point in result.found.declined}
         refused = there & (target.removed | target.hidden()) - set(target.trees)
         assert refused <= declined <= refused | target.unsure
-        came |= target.others(there) | (there - declined - set(target.trees))
-        target.own |= declined - target.others(declined)
+        came |= target.others(there & set(target.trees))
+        target.took(source, there - declined - set(target.trees))
+        if not target.repository.config.is_sealed:
+            target.own |= declined - before
         target.removed |= declined
         target.unsure -= there
-        for origin in there - declined:
-            target.trees.setdefault(origin, source.trees[origin])
+        for origin in source.trees:  # in an order that is the same each time
+            if origin not in declined:
+                target.trees.setdefault(origin, source.trees[origin])
 
     def mirror(self) -> None:
         source, target = self.two()
@@ -151,8 +168,9 @@ class Game:
         found = {point.origin_in(target.repository.id) for point in gone}
         for origin in target.trees:
             mine = {origin} | target.stands.get(origin, set())
-            assert (origin in found) == bool(mine & came and not mine & set(source.trees))
-        self.copy_from(source, target)
+            is_sole = mine & came and not mine & target.elsewhere(source)
+            assert (origin in found) == bool(is_sole and not mine & set(source.trees))
+        self.copy_from(source, target, is_mirror=True)
         for origin in found:
             self.remove(target, origin)
         kept = target.came[source.repository.id] & set(target.trees)
@@ -163,23 +181,25 @@ class Game:
         source, target = self.two()
         if not source.trees:
             return
-        origin = self.rng.choice(sorted(source.trees))
+        origin = self.rng.choice(list(source.trees))
         point = source.found()[origin]
         result = copied(source.repository, target.repository, [point.id])
         assert result.error is None
         came = target.tidied(source)
         is_hidden = origin in target.hidden() and origin not in target.trees
         assert bool(result.failed) == is_hidden
-        if not is_hidden:
-            target.trees.setdefault(origin, source.trees[origin])
-            came.add(origin)
+        if origin in target.trees:
+            came |= target.others({origin})
+        elif not is_hidden:
+            target.trees[origin] = source.trees[origin]
+            target.took(source, {origin})
             target.removed.discard(origin)
             target.unsure.discard(origin)
 
     def forget(self) -> None:
         place = self.rng.choice(self.places)
         if len(place.trees) > 1:
-            self.remove(place, self.rng.choice(sorted(place.trees)))
+            self.remove(place, self.rng.choice(list(place.trees)))
 
     def remove(self, place: Place, origin: Origin) -> None:
         point = place.found()[origin]
@@ -193,17 +213,23 @@ class Game:
         word = self.rng.choice((*NAMES, "d", "d/e"))
         if not any(_has(tree, word) for tree in place.trees.values()):
             return
-        before = {point.id: origin for origin, point in place.found().items()}
+        before = {origin: point.id for origin, point in place.found().items()}
         path = os.fsencode(self.source / word)
         result = purge(reopened(place.repository), [path], PurgeOptions(), Observer())
-        for old, new in result.replaced.items():
-            origin, made = before[old], Origin(place.repository.id, new)
+        assert set(result.replaced) <= set(before.values())
+        for origin in list(place.trees):
+            if before[origin] not in result.replaced:
+                continue
+            made = Origin(place.repository.id, result.replaced[before[origin]])
             tree = place.trees.pop(origin)
             place.trees[made] = {n: data for n, data in tree.items() if not _has({n: b""}, word)}
             place.stands[made] = {origin} | place.stands.pop(origin, set())
+            place.own.add(origin)
         assert not any(_has(tree, word) for tree in place.trees.values())
-        # its space was freed: who was never copied is not remembered any more
+        # its space was freed: who was never copied is not remembered any more, but by a list
         lost = place.removed - place.noted()
+        if place.repository.config.is_sealed:
+            return
         place.unsure |= lost
         place.removed -= lost
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 from pathlib import Path
+
+import pytest
 
 from ibtfs.actions.source.parents import parents_of
 from ibtfs.format.point import Parent
@@ -41,6 +44,32 @@ def test_standard_input_lay_in_no_folder(repository: Repository, backup_of: Back
     backup_of(b"/stdin", stream=io.BytesIO(b"x"), stdin_name=b"x")
     points = repository.points.all().points
     assert [point.parents for point in points] == [()]
+
+
+def test_a_folder_above_that_cannot_be_looked_at_is_closed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A number that is closed twice may be somebody else's by then."""
+    closed: list[int] = []
+    folder, fstat, close = os.open(tmp_path, os.O_RDONLY), os.fstat, os.close
+
+    def failing(descriptor: int) -> os.stat_result:
+        if descriptor != folder:
+            raise OSError(errno.EIO, "Input/output error")
+        return fstat(descriptor)
+
+    def counting(descriptor: int) -> None:
+        close(descriptor)
+        closed.append(descriptor)
+
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", failing)
+        patch.setattr(os, "close", counting)
+        assert parents_of(folder) is None
+    assert len(closed) == 2
+    assert len(os.listdir("/proc/self/fd")) == before
+    close(folder)
 
 
 def test_of_a_folder_with_an_acl_only_what_its_owner_may_is_told(tmp_path: Path) -> None:

@@ -118,6 +118,38 @@ def test_a_mirror_keeps_all_if_a_manifest_cannot_be_read(
     assert [one["id"] for one in answer["removed"]] == [first]
 
 
+def test_a_mirror_keeps_all_if_either_is_not_as_it_was_seen(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the storage of one may take a point away there, and no copy of it elsewhere."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    key = ("--key-file", tmp_path / "key")
+    sealed, other = tmp_path / "sealed", tmp_path / "copy"
+    for place in (sealed, other):
+        run("init", *key, place)
+    run("copy", *key, repo, sealed)
+    run("copy", *key, sealed, other)
+    run("tag", "add", *key, other, "mine", "latest")
+    for place in (sealed, other):
+        [taken, *_] = sorted((place / "points").iterdir())
+        taken.rename(tmp_path / "taken")
+        for words in ((), ("--dry-run",)):
+            told = run("copy", "--mirror", "--yes", *words, *key, sealed, other, code=1)
+            assert ("Nothing is removed from TO, for " in told.stderr) == (
+                place is sealed or words != ()
+            )
+            assert "are missing that nobody removed" in told.stderr
+            assert "Would remove" not in told.stdout
+        (tmp_path / "taken").rename(taken)
+        assert len(list((other / "points").iterdir())) == 2
+    answer = run_json("list", *key, other)
+    assert answer["points"][-1]["tags"] == ["mine"]
+    run("forget", *key, sealed, "latest~1")
+    answer = run_json("copy", "--mirror", "--yes", *key, sealed, other)
+    assert len(answer["removed"]) == 1
+
+
 def test_wrong_usage(repo: Path, other: Path, tmp_path: Path) -> None:
     run("init", tmp_path / "empty")
     run("init", other)

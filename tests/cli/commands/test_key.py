@@ -462,7 +462,9 @@ def test_a_machine_that_only_writes(
     told = run("key", "remove", sealed, "laptop").stdout
     assert told == "laptop can make no more backups; those that it made stay\n"
     assert "laptop, not any more" in run("key", "list", sealed).stdout
-    run("backup", "--key-file", held, source, sealed)  # it is not told
-    assert len(run_json("list", sealed, code=1)["points"]) == 2
+    for words in ((), ("--dry-run",)):
+        told = run("backup", "--key-file", held, *words, source, sealed, code=12).stderr
+        assert told.startswith("ibtfs: This machine was revoked: ")
+    assert len(run_json("list", sealed)["points"]) == 2
     run("key", "remove", sealed, row["id"], code=2)
     run("key", "add-writer", sealed, "laptop", "--to", tmp_path / "again")

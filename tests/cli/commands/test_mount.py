@@ -28,6 +28,7 @@ from ibtfs.store.repository import Repository
 from tests.support import CHECKOUT
 from tests.support.faking import set_clock
 from tests.support.mounts import BINDINGS
+from tests.support.prepared import prepared
 from tests.support.repositories import HOST, create, reopened
 from tests.support.spaces import run_privately
 from tests.support.trees import posix_acl
@@ -43,8 +44,9 @@ def command(*words: object) -> list[str]:
 
 def run(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Run ``ibtfs`` in a process of its own; it must end with *code*."""
+    program = [str(prepared()), *command(*words)[3:]]
     result = subprocess.run(
-        command(*words), capture_output=True, text=True, errors="surrogateescape", check=False,
+        program, capture_output=True, text=True, errors="surrogateescape", check=False,
         timeout=240, env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
     )  # fmt: skip
     assert result.returncode == code, result.stderr

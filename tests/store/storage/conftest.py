@@ -20,7 +20,7 @@ from tests.support.sshd import Server, served
 @pytest.fixture(scope="package")
 def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A server for the tests of one process."""
-    with served(tmp_path_factory.mktemp("sshd")) as server:
+    with served(tmp_path_factory.mktemp("sshd"), is_prepared=True) as server:
         yield server
 
 

@@ -10,6 +10,7 @@ import pytest
 from ibtfs.errors import LockLost, StorageFailed
 from ibtfs.store.storage.base import is_unfinished
 from ibtfs.store.storage.objects import storage as storage_module
+from ibtfs.store.storage.objects.lease import ObjectLease
 from ibtfs.store.storage.objects.storage import ObjectStorage
 from tests.support.faking import Patch
 
@@ -37,7 +38,7 @@ def test_an_archive_comes_into_being_by_a_name_and_not_before(storage: ObjectSto
     lease = storage.lease("locks/l", "0a1b2c3d")
     upload = storage.put("archives/x/index.1")
     upload.write(b"index")
-    assert len(parts(storage, "archives/x")) == 1
+    assert storage.list("archives/x", unfinished=True) == []  # nobody looks for it there
     storage.delete("locks/l")
     with pytest.raises(LockLost), upload:
         upload.finish()
@@ -45,11 +46,32 @@ def test_an_archive_comes_into_being_by_a_name_and_not_before(storage: ObjectSto
     lease.release()
 
 
+def test_a_part_is_there_before_it_is_looked_whether_the_lock_is(storage: ObjectStorage) -> None:
+    """Whoever breaks the lock after that look finds it."""
+    seen: list[int] = []
+
+    class Asked(ObjectLease):
+        def is_in_place(self) -> bool:
+            seen.append(len(parts(storage, "archives/x")))
+            return super().is_in_place()
+
+    storage.put_new("locks/l", b"")
+    lease = Asked(storage, "locks/l", "0a1b2c3d")
+    storage.leases.add(lease)
+    with storage.put("archives/x/index.1") as upload:
+        upload.write(b"index")
+        upload.finish()
+    assert seen == [1]
+    lease.release()
+    assert storage.list("archives/x", unfinished=True) == ["index.1"]
+    assert storage.list("locks", unfinished=True) == []
+
+
 def test_data_of_a_new_archive_are_put_where_they_belong(storage: ObjectStorage) -> None:
     if not storage.asking.client.copies_to_rename:
         with storage.put("archives/x/data.1") as upload:
-            upload.write(b"data")
-            assert len(parts(storage, "archives/x")) == 1
+            upload.write(bytes((1 << 20) + 1))
+            assert storage.list("archives/x") == []
         return
     with storage.put("archives/x/data.1") as upload:
         upload.write(b"data")

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from ibtfs.actions import compare_live
 from ibtfs.actions.compare_live import LiveComparison
-from ibtfs.errors import FormatDamaged
+from ibtfs.errors import FormatDamaged, SourceError
 from ibtfs.format.entry import HASH_SIZE
 from ibtfs.format.index import Reference
 from ibtfs.store.contents.reader import Contents
@@ -197,6 +198,26 @@ def test_now_has_the_words_that_the_next_point_has(
     trees = Comparison(fresh, Contents(fresh)).tree_changes(root_entry(old), root_entry(new))
     stored = [c.change.what for c in trees if c.path == path]
     assert (found, stored) == (([words], [words]) if words else ([], []))
+
+
+@pytest.mark.parametrize("size", [1, 2 << 20])
+def test_a_comparison_that_fails_leaves_nothing_open(
+    tmp_path: Path, repository: Repository, backup_of: Backup, monkeypatch: pytest.MonkeyPatch,
+    size: int,
+) -> None:  # fmt: skip
+    source = tmp_path / "source"
+    make_tree(source, {"a": b"1"})
+    point = the_point(backup_of(source))
+    (source / ".exclude").write_bytes(b"#" * size)  # too many patterns are refused
+
+    def refused(*_: object) -> None:
+        raise SourceError("cannot be listed")
+
+    monkeypatch.setattr(compare_live, "list_folder", refused)
+    with pytest.raises(SourceError):
+        list(LiveComparison(reopened(repository), point).changes(os.fsencode(source)))
+    opened = [f"/proc/self/fd/{number}" for number in os.listdir("/proc/self/fd")]
+    assert str(source) not in [os.readlink(one) for one in opened if os.path.islink(one)]
 
 
 def test_folders_are_known_to_be_the_same_by_place_or_by_digest() -> None:

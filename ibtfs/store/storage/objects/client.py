@@ -7,6 +7,7 @@ Each request bears to be repeated, and is made once: who asks waits and asks aga
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 
@@ -24,6 +25,15 @@ class Found(NamedTuple):
     size: int
     changed_ns: int
     tag: str
+
+
+class Seen(NamedTuple):
+    """That somebody has looked, and what was there; None if nothing was."""
+
+    found: Found | None
+
+
+Drop = Callable[[str], None] | None
 
 
 class ObjectStream(Protocol):
@@ -95,11 +105,15 @@ class ObjectClient(Protocol):
         """Begin to put an object of any size."""
         ...
 
-    def rename(self, key: str, new: str, *, replace: bool) -> None:
+    def rename(
+        self, key: str, new: str, *, replace: bool, seen: Seen | None = None, drop: Drop = None
+    ) -> None:
         """Give the object another name, where nothing has it; or else, if *replace*.
 
-        Raises ObjectMissing if it is not there: then nothing was done.  Raises ObjectExists if
-        something has the name; of several at the same time more than one may succeed.
+        *seen* is what had it a moment ago, if that was looked at.  What keeps the old name is
+        removed, or by *drop*, called with it.  Raises ObjectMissing if it is not there: then
+        nothing was done.  Raises ObjectExists if something has the name; of several at the same
+        time more than one may succeed.
         """
         ...
 

@@ -17,7 +17,7 @@ from ibtfs.errors import ObjectExists, ObjectMissing, StorageFailed
 from ibtfs.store.storage.address import DavAddress
 from ibtfs.store.storage.base import UNFINISHED
 from ibtfs.store.storage.limited import UNLIMITED, Rate
-from ibtfs.store.storage.objects.client import Found, NotReached
+from ibtfs.store.storage.objects.client import Drop, Found, NotReached, Seen
 from ibtfs.store.storage.objects.dav_http import HttpServer, Reply
 from ibtfs.store.storage.objects.dav_replies import (
     ELSEWHERE,
@@ -210,7 +210,9 @@ class DavClient:
         """As ObjectClient says."""
         return DavStream(self, key, self._address.shown, self._retry_seconds)
 
-    def rename(self, key: str, new: str, *, replace: bool) -> None:
+    def rename(
+        self, key: str, new: str, *, replace: bool, seen: Seen | None = None, drop: Drop = None
+    ) -> None:
         """As ObjectClient says."""
         path = self._path(key)
         # some servers remove what has the name before they look for what is to get it

@@ -6,9 +6,11 @@ can bring it back: what is refreshed is the other one, the beat, which says noth
 
 from __future__ import annotations
 
+import contextlib
 from typing import Protocol
 
 from ibtfs.errors import IbtfsError
+from ibtfs.store.storage.background import at_once
 from ibtfs.store.storage.base import TOKEN_DIGITS, UNFINISHED
 from ibtfs.store.storage.objects.client import Found
 
@@ -49,6 +51,10 @@ class LeaseStorage(Protocol):
         """Remove an object, without waiting for the server."""
         ...
 
+    def rest(self) -> None:
+        """Wait until nothing is done beside."""
+        ...
+
 
 class ObjectLease:
     """An object that its owner, who may be anywhere, keeps young by the server's clock."""
@@ -71,8 +77,8 @@ class ObjectLease:
     def release(self) -> None:
         """As Lease says."""
         self._storage.release(self)
-        for name in (self.name, self.beat):
-            try:
-                self._storage.drop(name)
-            except IbtfsError:
-                pass  # the server is not reached, or refuses: it will be found too old
+        at_once(self._storage.rest, lambda: self._drop(self.name), lambda: self._drop(self.beat))
+
+    def _drop(self, name: str) -> None:
+        with contextlib.suppress(IbtfsError):  # not reached, or refused: it is found too old
+            self._storage.drop(name)

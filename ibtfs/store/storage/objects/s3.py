@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ibtfs.errors import IbtfsError, LibraryMissing, ObjectExists, ObjectMissing, StorageFailed
 from ibtfs.store.storage.address import S3Address
 from ibtfs.store.storage.objects.aws import Settings, settings_of
-from ibtfs.store.storage.objects.client import Found
+from ibtfs.store.storage.objects.client import Drop, Found, Seen
 from ibtfs.store.storage.objects.s3_errors import code_of, refusal, status_of
 from ibtfs.store.storage.objects.s3_stream import S3Stream
 
@@ -250,7 +250,9 @@ class S3Client:
 
         return S3Stream(writer, self._shown, self._part_bytes, size_there)
 
-    def rename(self, key: str, new: str, *, replace: bool) -> None:
+    def rename(
+        self, key: str, new: str, *, replace: bool, seen: Seen | None = None, drop: Drop = None
+    ) -> None:
         """As ObjectClient says: it is copied, and then removed.
 
         What was done of it before a reply was lost is remembered until it is repeated.
@@ -258,19 +260,20 @@ class S3Client:
         step = (key, new)
         try:
             if self._renaming.get(step) is not COPIED:
-                self._copy(key, new, replace)
+                self._copy(key, new, replace, seen)
                 self._renaming[step] = COPIED
             with contextlib.suppress(StorageFailed):  # who may not remove leaves what means nothing
-                self.remove(key)
+                (drop or self.remove)(key)
         except IbtfsError:
             self._renaming.pop(step, None)
             raise
         del self._renaming[step]
 
-    def _copy(self, key: str, new: str, replace: bool) -> None:
+    def _copy(self, key: str, new: str, replace: bool, seen: Seen | None) -> None:
         """Have a copy of an object, unless an earlier try made it."""
-        step, there = (key, new), self.look(new)
+        step = (key, new)
         is_again = step in self._renaming
+        there = seen.found if seen is not None and not is_again else self.look(new)
         if there is not None and not replace:
             if is_again:
                 return

@@ -20,12 +20,8 @@ from ibtfs.errors import (
     StorageError,
 )
 from ibtfs.store import layout
-from ibtfs.store.storage.base import (
-    ObjectToken,
-    Space,
-    is_unfinished,
-    unfinished_of,
-)
+from ibtfs.store.storage.background import Background
+from ibtfs.store.storage.base import ObjectToken, Space, is_unfinished, unfinished_of
 from ibtfs.store.storage.far import Names
 from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.objects.asking import Asking
@@ -41,6 +37,8 @@ LEASE = b"\n"
 """What a lease holds: of what is empty some servers do not tell when it was put."""
 COPY_SECONDS = 10.0
 """A server that was already copying a small object to its name has done so after this time."""
+BESIDE = 4
+"""Requests that nobody waits for, at the same time."""
 COPY_BYTES = 10_000_000
 """Bytes that a server copies in a second, at least."""
 
@@ -88,6 +86,7 @@ class ObjectStorage:
         self.leases: LeaseBook[ObjectLease] = LeaseBook()
         self._listings = Listings(lambda folder: asking.again(lambda: asking.client.names(folder)))
         self._surveys = Surveys(asking, self._listings)
+        self._beside = Background(BESIDE)
 
     def shared_as(self, shared: bool) -> ObjectStorage:
         """As FolderStorage says; who may write, the server decides."""
@@ -144,7 +143,8 @@ class ObjectStorage:
         is_new = bool(layout.archive_of(name)) and file is not None and file.generation == 1
         # by its index an archive comes into being: that nobody does who lost his lock
         is_new = is_new and file is not None and file.kind != layout.INDEX
-        return ObjectUpload(self, name, direct=is_new and self.asking.client.copies_to_rename)
+        direct = is_new and self.asking.client.copies_to_rename
+        return ObjectUpload(self, name, direct=direct, is_shown=file is None)
 
     def replace(self, name: str) -> ObjectUpload:
         """As Healing says."""
@@ -206,6 +206,22 @@ class ObjectStorage:
         elif above.startswith(f"{layout.ARCHIVES}/"):
             # others may be putting something into any other one: ids of archives never return
             self._drop_folder(above)
+
+    def drop_beside(self, name: str) -> None:
+        """Remove *name*, which means nothing any more, if the server can be reached.
+
+        It is waited for when leases are given back.
+        """
+
+        def work() -> None:
+            with contextlib.suppress(IbtfsError):  # it is found later
+                self.asking.again(lambda: self.asking.client.remove(name), patient=False)
+
+        self._beside.submit(work)
+
+    def rest(self) -> None:
+        """Wait until nothing is done beside."""
+        self._beside.rest()
 
     def drop(self, name: str) -> None:
         """Remove *name*, without waiting for the server.  Raises StorageFailed."""

@@ -6,10 +6,11 @@ from types import TracebackType
 from typing import Protocol
 
 from ibtfs.errors import IbtfsError, LockLost, ObjectExists, ObjectMissing, StorageFailed
+from ibtfs.store.storage.background import at_once
 from ibtfs.store.storage.base import LOST
 from ibtfs.store.storage.leases import LeaseBook
 from ibtfs.store.storage.objects.asking import Asking
-from ibtfs.store.storage.objects.client import Found, NotReached, ObjectStream
+from ibtfs.store.storage.objects.client import Found, NotReached, ObjectStream, Seen
 from ibtfs.store.storage.objects.lease import ObjectLease
 
 SMALL = 1 << 20
@@ -40,20 +41,26 @@ class Place(Protocol):
         """An object came or went."""
         ...
 
+    def drop_beside(self, name: str) -> None:
+        """Remove an object that means nothing any more, beside."""
+        ...
+
 
 class ObjectUpload:
     """An object being put, as Upload says; *in_place* of what has its name, or as a new one.
 
     *direct*: it may have its name before the leases were seen, for nothing is done by it alone.
-    Used by one thread.
+    *is_shown*: others see what is about to be named as soon as something is written.  Used by one
+    thread.
     """
 
     def __init__(
-        self, storage: Place, name: str, *, in_place: bool = False, direct: bool = False
-    ) -> None:
+        self, storage: Place, name: str, *, in_place: bool = False, direct: bool = False,
+        is_shown: bool = True,
+    ) -> None:  # fmt: skip
         self._storage, self.name, self._in_place = storage, name, in_place
         self._client, self._asking = storage.asking.client, storage.asking
-        self._direct = direct
+        self._direct, self._is_shown = direct, is_shown and not direct
         folder, slash, base = name.rpartition("/")
         self._part = name if direct else f"{folder}{slash}{storage.leases.part_name(base)}"
         self.size = 0
@@ -62,14 +69,15 @@ class ObjectUpload:
         self._arrived = -1
         self._stream: ObjectStream | None = None
         self._is_open, self._was_named = True, False
+        self._seen: Seen | None = None
 
     def write(self, data: bytes | memoryview) -> None:
         """As Upload says."""
         self._begins += data[: max(COMPARED - len(self._begins), 0)]
         self.size += len(data)
         self._held += data
-        if self._stream is None and self._arrived < 0 and not self._direct:
-            self._put_part()  # others see what is about to be named
+        if self._stream is None and self._arrived < 0 and self._is_shown:
+            self._put_part()
         if len(self._held) > SMALL:
             if self._stream is None:
                 self._storage.make_folders_above(self.name)
@@ -89,18 +97,29 @@ class ObjectUpload:
     def finish(self) -> None:
         """As Upload says."""
         if self._direct:
-            self._storage.leases.require()
-            if self._storage.look(self.name) is not None:
+            self._require_leases()
+            if self._seen is not None and self._seen.found is not None:
                 self.abort()
                 raise ObjectExists(f"{self.name}: is there already")
         self._arrive()
         if not self._direct:
             # whoever breaks a lock removes it first, and then what was begun under it: either the
             # lock is missed here, or the part is found by him, and missed when it is renamed
-            self._storage.leases.require()
+            self._require_leases()
             self._asking.again(self._name)
         self._is_open = False
         self._storage.changed(self.name)
+
+    def _require_leases(self) -> None:
+        """Raise LockLost unless the leases are in place; look what has the name, if need be."""
+
+        def look() -> None:
+            self._seen = Seen(self._storage.look(self.name))
+
+        if self._client.copies_to_rename:
+            at_once(self._storage.leases.require, look)
+        else:
+            self._storage.leases.require()
 
     def _put_part(self) -> None:
         """Put all that was written, which is not much."""
@@ -124,7 +143,10 @@ class ObjectUpload:
         """Give the part its name; it has it already if the reply that said so was lost."""
         is_again, self._was_named = self._was_named, True
         try:
-            self._client.rename(self._part, self.name, replace=self._in_place)
+            self._client.rename(
+                self._part, self.name, replace=self._in_place, seen=self._seen,
+                drop=self._storage.drop_beside if any(self._storage.leases) else None,
+            )  # fmt: skip
         except ObjectExists:
             if not (is_again and self._is_this()):
                 raise ObjectExists(f"{self.name}: is there already") from None

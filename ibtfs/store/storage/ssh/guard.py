@@ -108,6 +108,8 @@ def _may_come(run_id: str, facts: Facts, now: float) -> str:
         return f"{APPENDS}, and the run {run_id} has ended"
     is_recent = made > now - BEGUN_SECONDS or _OF_MACHINE.match(run_id) is None
     if not facts.is_claimed(run_id, may_begin=is_recent):
+        if not is_recent:
+            return f"{APPENDS}, and by its clock the run {run_id} did not begin just now"
         return f"{APPENDS}, and the run {run_id} is not this client's, or holds no lock"
     return ""
 
@@ -129,7 +131,8 @@ def _may_fill(archive_id: str, facts: Facts) -> str:
 def may_commit(data: bytes, name: str, repository: bytes, modes: Modes, now: float) -> str:
     """Why the manifest *data* may not become the point *name*.
 
-    One could hide the points that it claims to replace, or come before all others for ever.
+    One could hide the points that it claims to replace, pass for the one that it claims to be a
+    copy of, or come before all others for ever.
     """
     point_id = layout.point_of(name.rpartition("/")[2])
     try:
@@ -145,6 +148,8 @@ def may_commit(data: bytes, name: str, repository: bytes, modes: Modes, now: flo
 def _may_commit(point: Point, modes: Modes, now: float) -> str:
     if point.replaces:
         return f"{APPENDS}, and the point {point.id} would hide others"
+    if point.origin is not None:
+        return f"{APPENDS}, and the point {point.id} would pass for another"
     if not 0 <= point.sequence < NUMBERS_LIMIT or not 0 <= point.epoch < NUMBERS_LIMIT:
         return f"{APPENDS}, and the point {point.id} would be the last for ever"
     if not now - PAST_SECONDS < point.time_ns / 1e9 < now + FUTURE_SECONDS:
