@@ -110,3 +110,19 @@ def test_a_point_is_the_same_whichever_way_it_came(
     assert here(repository) == set(ids(*points))
     assert gone_there(reopened(repository), reopened(target)) == []
     assert gone_there(reopened(target), reopened(repository)) == []
+
+
+def test_what_the_list_has_as_removed_is_not_copied_though_the_storage_takes_the_note_of_it(
+    repository: Repository, target: Repository, points: list[Point]
+) -> None:
+    copied_well(repository, target)
+    by_time = {point.time_ns: point for point in reopened(target).points.all().points}
+    forget(target, [by_time[points[0].time_ns]])
+    pruned(target)
+    for note in Path(os.fsdecode(target.path), "forgotten").iterdir():
+        note.unlink()
+    result = copied_well(repository, target)
+    assert (result.copied, len(result.found.declined)) == ([], 1)
+    [one] = copied_well(repository, target, points[0].id).copied  # unless it is named
+    assert one.here is not None
+    assert one.here.id == by_time[points[0].time_ns].id
