@@ -20,8 +20,8 @@
      +- PointGone                             the backup point was removed while in use
      +- IntegrityError              exit 1    what is stored is not what was written
      |   +- FormatDamaged                     bytes that do not decode; says what and where
-     |   |   +- PointRefused                  the manifest of a machine that only writes is none
      |   |   +- NotBelieved                   its machine signed it, and does not count any more
+     |   |   +- PointRefused                  the manifest of a machine that only writes is none
      |   +- ObjectMissing                     a file of the repository is not there
      |   +- ObjectUnreadable                  the disk does not give a file of the repository
      |   +- PointDamaged                      words may mean a point whose manifest is damaged
