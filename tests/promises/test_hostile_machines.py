@@ -241,7 +241,9 @@ def test_a_run_is_not_played_again(scene: Scene) -> None:
     Watch(pins, open_sealed(scene.place), 1).remember()
     scene.put(f"points/{scene.mine.id}", data)
     assert Watch(pins, open_sealed(scene.place), 1).alarms() == []
-    refused(scene, scene.mine.id, "was removed, and was put there again")
+    found = scene.found()
+    assert {point.id for point in found.points} == set(scene.trees) - {scene.mine.id}
+    assert "was removed, and was put there again" in str(found.damaged[scene.mine.id])
     shutil.rmtree(scene.place)
     shutil.copytree(scene.scratch / "before", scene.place)
     scene.put(f"points/{scene.mine.id}", data)
